@@ -1,0 +1,335 @@
+// Package scatter is the engine that evacuates running virtual machines from
+// one host to many.
+//
+// The source side is [Evacuate] (and [MakePlan], which stops before anything
+// moves), the target side is [Receive], and [Recover] decides after a crash
+// where each VM lives. The stages of an evacuation are discover, preflight,
+// scan, plan, prepare, bulk, converge, switch-over and report; ARCHITECTURE.md
+// follows a page through all of them.
+//
+// The decisions about each VM are taken by a pure step function (see core.go):
+// it has no clock, socket or goroutine, and all its rules about where a VM may
+// run are tested by exhaustive and random event orders. Everything that blocks
+// lives in the drivers around it.
+package scatter
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+)
+
+// ProtocolVersion is the version of the control protocol between source and
+// target. Both must be equal.
+const ProtocolVersion = 1
+
+// PageSize is the size in bytes of a page of guest RAM.
+const PageSize = 4096
+
+// OnStall says what to do with a VM that dirties memory faster than the link
+// can carry.
+type OnStall string
+
+const (
+	// StallKeep leaves the VM running on the source.
+	StallKeep OnStall = "keep"
+	// StallPause stops the VM and finishes its migration.
+	StallPause OnStall = "pause"
+)
+
+// TargetAddr is a target host as the operator names it.
+type TargetAddr struct {
+	// Name must match the DNS name of the target's certificate. Empty: the
+	// certificate must hold the IP address of Addr, and the target tells its name.
+	Name string
+	Addr netip.AddrPort
+}
+
+// String gives the address as it is written on the command line.
+func (t TargetAddr) String() string {
+	if t.Name == "" {
+		return t.Addr.String()
+	}
+	return t.Name + "=" + t.Addr.String()
+}
+
+// SendConfig configures an evacuation on the source.
+type SendConfig struct {
+	VMs       []string      // QMP sockets of the VMs to move
+	Targets   []TargetAddr  // hosts that may receive
+	Interface string        // network interface that leads to the targets
+	TLSDir    string        // directory with ca-cert.pem, client-cert.pem, client-key.pem
+	RunDir    string        // journal and sockets; default DefaultRunDir
+	Rate      int64         // ceiling of everything sent, bytes/s; 0 = find it
+	Downtime  time.Duration // tolerated switch-over pause per VM; default 300 ms
+	Parallel  int           // VMs in converge at one time; default 2
+	OnStall   OnStall       // default StallKeep
+	Timeout   time.Duration // of the whole evacuation; 0 = none
+
+	Place   map[string]string // VM name -> host name, fixed by the operator
+	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
+
+	GroupBase netip.Addr // first multicast address used; default 239.77.0.0
+	MaxGroups int        // multicast groups used at most; default 64
+	Unicast   bool       // use no multicast at all
+
+	NoCompress bool   // send blocks uncompressed
+	Verify     bool   // digest all RAM on both sides before each commit
+	KeepSource bool   // leave the source QEMUs paused instead of quitting them
+	Trace      string // file that records every engine event and action as JSON lines
+
+	Log    *slog.Logger // nil discards
+	Events func(Event)  // progress for people and scripts; called from one goroutine, must not block
+}
+
+// RecvConfig configures a target.
+type RecvConfig struct {
+	Name      string         // this host's name, as in its certificate
+	Listen    netip.AddrPort // control address
+	Interface string         // network interface for the datagrams
+	TLSDir    string         // directory with ca-cert.pem, server-cert.pem, server-key.pem
+	RunDir    string         // journal, sockets and logs of VMs; default DefaultRunDir
+
+	Memory int64 // bytes of guest RAM this host accepts; 0 = what is available
+	VCPUs  int   // vCPUs this host accepts; 0 = unlimited
+
+	AllowSources []string // certificate names that may evacuate to here; empty = any of the CA
+
+	Policy   qemu.LaunchPolicy // what a source's command line may ask for
+	Launcher string            // command that starts the QEMU itself; empty = scatter does
+	NoDirect bool              // never write guest RAM directly: bulk goes through QEMU's incoming socket
+
+	Log   *slog.Logger
+	Ready func(netip.AddrPort) // called once when the control address listens
+}
+
+// DefaultRunDir holds journals and sockets. It must survive a crash of
+// scatter, not of the host: with the host its VMs are gone too.
+const DefaultRunDir = "/run/scatter"
+
+// RecoverConfig configures [Recover].
+type RecoverConfig struct {
+	RunDir string // where send or recv kept its journal
+	TLSDir string // default: the directory that the journal names
+	DryRun bool   // only say what would be done
+	Log    *slog.Logger
+}
+
+// Where says on which side a VM lives.
+type Where string
+
+const (
+	OnSource Where = "source"
+	OnTarget Where = "target"
+	InDoubt  Where = "doubt"
+)
+
+// Recovered tells what became of one VM after a crash.
+type Recovered struct {
+	VM     string `json:"vm"`
+	Where  Where  `json:"where"`
+	Host   string `json:"host,omitempty"` // target's name
+	Action string `json:"action"`         // what Recover did, or what the operator must do
+}
+
+// RecoverReport is the outcome of [Recover].
+type RecoverReport struct {
+	VMs []Recovered `json:"vms"`
+}
+
+// Event is a fact about a running evacuation. Fields that a type does not use
+// are zero.
+type Event struct {
+	Type     string    `json:"type"` // stage, vm, progress, warning, blocker, done
+	Time     time.Time `json:"time"`
+	Stage    string    `json:"stage,omitempty"` // of the evacuation or of VM
+	VM       string    `json:"vm,omitempty"`
+	Host     string    `json:"host,omitempty"`
+	Bytes    int64     `json:"bytes,omitempty"`      // done so far: guest RAM that has reached its target (progress)
+	Total    int64     `json:"total,omitempty"`      // of Bytes
+	WireRate int64     `json:"wire_rate,omitempty"`  // bytes/s leaving the source, last second
+	WireSent int64     `json:"wire_bytes,omitempty"` // bytes that left the source so far
+	Message  string    `json:"message,omitempty"`
+}
+
+// Blocker is a reason why a VM, or the whole evacuation, cannot move.
+type Blocker struct {
+	VM      string `json:"vm,omitempty"`
+	Host    string `json:"host,omitempty"`
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+func (b Blocker) String() string {
+	s := b.Problem
+	switch {
+	case b.VM != "" && b.Host != "":
+		s = fmt.Sprintf("vm %s on host %s: %s", b.VM, b.Host, s)
+	case b.VM != "":
+		s = fmt.Sprintf("vm %s: %s", b.VM, s)
+	case b.Host != "":
+		s = fmt.Sprintf("host %s: %s", b.Host, s)
+	}
+	if b.Remedy != "" {
+		s += " (" + b.Remedy + ")"
+	}
+	return s
+}
+
+// BlockedError says that nothing was moved, and why.
+type BlockedError struct{ Blockers []Blocker }
+
+func (e *BlockedError) Error() string {
+	if len(e.Blockers) == 1 {
+		return "nothing moved: " + e.Blockers[0].String()
+	}
+	return fmt.Sprintf("nothing moved: %d blockers, first: %s", len(e.Blockers), e.Blockers[0])
+}
+
+// ErrCancelled is the cause of a context that the operator cancelled.
+var ErrCancelled = errors.New("cancelled by the operator")
+
+// PlanVM is one VM's line in a plan.
+type PlanVM struct {
+	Name        string `json:"name"`
+	Host        string `json:"host"`
+	Reason      string `json:"reason"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	VCPUs       int    `json:"vcpus"`
+	Pages       Pages  `json:"pages"`
+	SentBytes   int64  `json:"sent_bytes"` // contents only this VM needs
+	DowntimeMS  int64  `json:"predicted_downtime_ms"`
+}
+
+// PlanGroup is one target set in the order of sending.
+type PlanGroup struct {
+	Hosts    []string `json:"hosts"`
+	Address  string   `json:"address"` // multicast group, or "unicast"
+	Contents int      `json:"contents"`
+	Bytes    int64    `json:"bytes"`
+}
+
+// PlanHost is what a target receives.
+type PlanHost struct {
+	Name           string   `json:"name"`
+	Address        string   `json:"address"`
+	MemoryBytes    int64    `json:"memory_bytes"` // room before the evacuation
+	VMs            []string `json:"vms"`
+	DeliveredBytes int64    `json:"delivered_bytes"`
+}
+
+// Plan is what an evacuation is going to do.
+type Plan struct {
+	VMs            []PlanVM    `json:"vms"`
+	Hosts          []PlanHost  `json:"hosts"`
+	Groups         []PlanGroup `json:"groups"`
+	Pages          Pages       `json:"pages"`
+	PredictedBytes int64       `json:"predicted_bytes"`  // on the source's link
+	PredictedTimeS float64     `json:"predicted_time_s"` // 0 when the rate is not known
+	Joins          int         `json:"joins"`
+	Leaves         int         `json:"leaves"`
+	Blockers       []Blocker   `json:"blockers"`
+}
+
+// Pages counts pages of guest RAM.
+type Pages struct {
+	Total  int64 `json:"total"`
+	Zero   int64 `json:"zero"`   // untouched or all zero
+	Shared int64 `json:"shared"` // equal to a page of another VM
+	Unique int64 `json:"unique"` // in no other VM
+	Hot    int64 `json:"hot"`    // changed between the two looks
+	Resent int64 `json:"resent"` // sent by converge: hot, or changed after bulk
+}
+
+// GroupStats counts what the switches had to do.
+type GroupStats struct {
+	Count  int   `json:"count"`
+	Joins  int64 `json:"joins"`
+	Leaves int64 `json:"leaves"`
+}
+
+// StageTime is when a VM entered a stage, in seconds since the start.
+type StageTime struct {
+	Stage string  `json:"stage"`
+	AtS   float64 `json:"at_s"`
+}
+
+// VMReport is the outcome for one VM.
+type VMReport struct {
+	Name       string      `json:"name"`
+	Host       string      `json:"host"`
+	State      string      `json:"state"` // evacuated, on-source, in-doubt
+	Cause      string      `json:"cause,omitempty"`
+	DowntimeMS float64     `json:"downtime_ms"` // source stopped until the target ran
+	Stages     []StageTime `json:"stages"`
+	Bytes      int64       `json:"bytes"` // converge bytes, as sent
+	Passes     int         `json:"passes"`
+	Verified   bool        `json:"verified"`
+}
+
+// Report is the outcome of an evacuation. Byte counts are as on the wire,
+// with all headers down to Ethernet's where scatter can know them.
+type Report struct {
+	TotalTimeS     float64    `json:"total_time_s"`
+	SourceBytes    int64      `json:"source_bytes"`
+	MulticastBytes int64      `json:"multicast_bytes"`
+	UnicastBytes   int64      `json:"unicast_bytes"`
+	RepairBytes    int64      `json:"repair_bytes"`
+	ConvergeBytes  int64      `json:"converge_bytes"`
+	ControlBytes   int64      `json:"control_bytes"`
+	Pages          Pages      `json:"pages"`
+	Group          GroupStats `json:"group"`
+	Plan           struct {
+		PredictedBytes int64   `json:"predicted_bytes"`
+		PredictedTimeS float64 `json:"predicted_time_s"`
+	} `json:"plan"`
+	VMs      []VMReport `json:"vms"`
+	Warnings []string   `json:"warnings,omitempty"`
+}
+
+// Outcome sums up a report for an exit code.
+type Outcome int
+
+const (
+	AllEvacuated Outcome = iota
+	SomeStay             // some VMs run on the source
+	SomeInDoubt          // an operator must look
+)
+
+// Outcome returns the worst that happened to any VM.
+func (r *Report) Outcome() Outcome {
+	worst := AllEvacuated
+	for _, v := range r.VMs {
+		switch v.State {
+		case "in-doubt":
+			return SomeInDoubt
+		case "evacuated":
+		default:
+			worst = SomeStay
+		}
+	}
+	return worst
+}
+
+// CheckConfig configures [Check].
+type CheckConfig struct {
+	Interface string
+	Targets   []TargetAddr // empty: only this host
+	TLSDir    string
+	GroupBase netip.Addr
+	QEMU      string // target's QEMU binary; empty = /usr/bin/qemu-system-*
+	Log       *slog.Logger
+}
+
+// Finding is one result of [Check].
+type Finding struct {
+	Host    string `json:"host,omitempty"` // empty = this host
+	Check   string `json:"check"`
+	Level   string `json:"level"` // ok, warning, error
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
+}
