@@ -1,0 +1,245 @@
+// Package block encodes the unit of transmission: many contents, each with its
+// owners, compressed together.
+//
+//	byte 0      version, 1
+//	byte 1      flags: bit 0 = the rest is one zstd frame
+//	bytes 2-5   length of the rest before compression, big-endian
+//	rest        uvarint contents
+//	            per content: uvarint owners, then per owner
+//	              uvarint VM, uvarint RAM block,
+//	              varint page, as difference to the owner before it of any VM and block
+//	            4096 bytes per content, in the same order
+//
+// A block says nothing about its receivers: each target takes the owners that are its
+// own VMs and skips the others.
+package block
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// PageSize is the number of bytes of a content.
+	PageSize = 4096
+	// MaxContents bounds the contents of one block.
+	MaxContents = 240
+	// MaxOwners bounds the owners of one block, over all its contents.
+	MaxOwners = 16 << 10
+	// MaxLength bounds an encoded block.
+	MaxLength = MaxRaw + header
+	// MaxRaw bounds a block before compression.
+	MaxRaw = MaxContents*PageSize + MaxOwners*maxOwner + 16
+
+	header   = 6
+	maxOwner = 3 + 3 + 5 + 1
+	version  = 1
+	packed   = 1
+)
+
+// Owner is a page of guest RAM: page number Page of RAM block Block of VM.
+type Owner struct {
+	VM    uint16
+	Block uint16
+	Page  uint32
+}
+
+// Content is the bytes of one or more equal pages.
+type Content struct {
+	Owners []Owner
+	Data   []byte // PageSize bytes
+}
+
+// FormatError says why bytes are not a block.
+type FormatError struct{ Reason string }
+
+func (e *FormatError) Error() string { return "bad block: " + e.Reason }
+
+// Encoder encodes blocks. It is not safe for concurrent use.
+type Encoder struct {
+	z   *zstd.Encoder
+	raw []byte
+}
+
+// NewEncoder returns an encoder with its fastest compression.
+func NewEncoder() (*Encoder, error) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("block encoder: %w", err)
+	}
+	return &Encoder{z: z}, nil
+}
+
+// Append appends the encoded contents to dst. With compress the smaller of the
+// compressed and the plain form is taken.
+func (e *Encoder) Append(dst []byte, contents []Content, compress bool) ([]byte, error) {
+	var err error
+	if e.raw, err = appendRaw(e.raw[:0], contents); err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	dst = append(dst, version, 0)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(e.raw)))
+	if compress {
+		dst = e.z.EncodeAll(e.raw, dst)
+		if len(dst)-start-header < len(e.raw) {
+			dst[start+1] = packed
+			return dst, nil
+		}
+		dst = dst[:start+header]
+	}
+	return append(dst, e.raw...), nil
+}
+
+func appendRaw(b []byte, contents []Content) ([]byte, error) {
+	if len(contents) > MaxContents {
+		return b, fmt.Errorf("block of %d contents: more than %d", len(contents), MaxContents)
+	}
+	b = binary.AppendUvarint(b, uint64(len(contents)))
+	var last uint32
+	total := 0
+	for _, c := range contents {
+		if total += len(c.Owners); total > MaxOwners || len(c.Data) != PageSize {
+			return b, fmt.Errorf("block with %d owners, content of %d bytes: more than %d, or not %d", total, len(c.Data), MaxOwners, PageSize)
+		}
+		b = binary.AppendUvarint(b, uint64(len(c.Owners)))
+		for _, o := range c.Owners {
+			b = binary.AppendUvarint(b, uint64(o.VM))
+			b = binary.AppendUvarint(b, uint64(o.Block))
+			b = binary.AppendVarint(b, int64(o.Page)-int64(last))
+			last = o.Page
+		}
+	}
+	for _, c := range contents {
+		b = append(b, c.Data...)
+	}
+	return b, nil
+}
+
+// Decoder decodes blocks. It is not safe for concurrent use.
+type Decoder struct {
+	z        *zstd.Decoder
+	raw      []byte
+	contents []Content
+	owners   []Owner
+}
+
+// NewDecoder returns a decoder whose memory is bounded by MaxRaw.
+func NewDecoder() (*Decoder, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxRaw), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("block decoder: %w", err)
+	}
+	return &Decoder{z: z}, nil
+}
+
+// Close releases the decoder.
+func (d *Decoder) Close() { d.z.Close() }
+
+// Decode returns the contents of b, valid until the next call. Any error is a *FormatError.
+func (d *Decoder) Decode(b []byte) ([]Content, error) {
+	raw, err := d.unpack(b)
+	if err != nil {
+		return nil, err
+	}
+	p := parser{b: raw}
+	n := p.count("contents", MaxContents)
+	d.contents, d.owners = d.contents[:0], d.owners[:0]
+	var last uint32
+	for range n {
+		k := p.count("owners", MaxOwners-len(d.owners))
+		first := len(d.owners)
+		for range k {
+			o := Owner{VM: uint16(p.uvarint(1<<16 - 1)), Block: uint16(p.uvarint(1<<16 - 1)), Page: p.page(last)}
+			last = o.Page
+			d.owners = append(d.owners, o)
+			if p.reason != "" {
+				return nil, &FormatError{p.reason}
+			}
+		}
+		d.contents = append(d.contents, Content{Owners: d.owners[first:len(d.owners):len(d.owners)]})
+	}
+	if p.reason == "" && len(p.b) != n*PageSize {
+		p.reason = fmt.Sprintf("%d bytes for %d contents", len(p.b), n)
+	}
+	if p.reason != "" {
+		return nil, &FormatError{p.reason}
+	}
+	for i := range d.contents {
+		d.contents[i].Data = p.b[i*PageSize : (i+1)*PageSize : (i+1)*PageSize]
+	}
+	return d.contents, nil
+}
+
+func (d *Decoder) unpack(b []byte) ([]byte, error) {
+	if len(b) < header || len(b) > MaxLength {
+		return nil, &FormatError{fmt.Sprintf("length %d", len(b))}
+	}
+	if b[0] != version || b[1] > packed {
+		return nil, &FormatError{fmt.Sprintf("version %d, flags %#x", b[0], b[1])}
+	}
+	n := binary.BigEndian.Uint32(b[2:])
+	if n > MaxRaw {
+		return nil, &FormatError{fmt.Sprintf("raw length %d", n)}
+	}
+	raw := b[header:]
+	if b[1] == packed {
+		if cap(d.raw) < int(n) {
+			d.raw = make([]byte, 0, n)
+		}
+		var err error
+		if raw, err = d.z.DecodeAll(raw, d.raw[:0]); err != nil {
+			return nil, &FormatError{"zstd: " + err.Error()}
+		}
+		d.raw = raw[:0]
+	}
+	if len(raw) != int(n) {
+		return nil, &FormatError{fmt.Sprintf("raw length %d, said %d", len(raw), n)}
+	}
+	return raw, nil
+}
+
+// parser reads varints and keeps the first reason why it could not.
+type parser struct {
+	b      []byte
+	reason string
+}
+
+func (p *parser) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(p.b)
+	if n <= 0 || v > limit {
+		p.fail("number cut short or too large")
+		return 0
+	}
+	p.b = p.b[n:]
+	return v
+}
+
+func (p *parser) count(what string, limit int) int {
+	n := int(p.uvarint(uint64(limit)))
+	if p.reason != "" {
+		p.reason = "count of " + what + ": " + p.reason
+	}
+	return n
+}
+
+func (p *parser) page(last uint32) uint32 {
+	v, n := binary.Varint(p.b)
+	page := int64(last) + v
+	if n <= 0 || page < 0 || page >= 1<<32 {
+		p.fail("page number cut short or out of range")
+		return 0
+	}
+	p.b = p.b[n:]
+	return uint32(page)
+}
+
+func (p *parser) fail(reason string) {
+	if p.reason == "" {
+		p.reason = reason
+	}
+	p.b = nil
+}

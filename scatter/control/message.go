@@ -1,0 +1,283 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+)
+
+// Type tells messages apart on the wire. The numbers are part of the protocol.
+type Type uint8
+
+// The messages, by direction: Hello to End go to the target, Welcome to State come from it,
+// Multicast, Ping and Failed go both ways.
+const (
+	TypeHello     Type = 1
+	TypeBegin     Type = 2
+	TypePrepare   Type = 3
+	TypeRun       Type = 4
+	TypeAbort     Type = 5
+	TypeQuery     Type = 6
+	TypeDigest    Type = 7
+	TypeEnd       Type = 8
+	TypeWelcome   Type = 32
+	TypePrepared  Type = 33
+	TypeLoaded    Type = 34
+	TypeRunning   Type = 35
+	TypeState     Type = 36
+	TypeDigested  Type = 37
+	TypeBegun     Type = 38
+	TypeMulticast Type = 64
+	TypePing      Type = 65
+	TypeFailed    Type = 66
+	TypeData      Type = 96
+	TypePacked    Type = 97
+	TypeDataEnd   Type = 98
+)
+
+// Message is one of the structs of this package.
+type Message interface{ Type() Type }
+
+// rawMessage is a message whose body is not JSON.
+type rawMessage interface{ bytes() []byte }
+
+// Purpose says what a connection is for.
+type Purpose string
+
+const (
+	PurposeControl Purpose = "control" // one per target and evacuation
+	PurposeStream  Purpose = "stream"  // one per VM: its filtered migration stream
+	PurposeRecover Purpose = "recover" // asks for the state of VMs of an earlier evacuation
+)
+
+// Hello opens a connection.
+type Hello struct {
+	Version    int     `json:"version"`
+	Purpose    Purpose `json:"purpose"`
+	Evacuation string  `json:"evacuation"`         // 16 hex digits
+	VM         int     `json:"vm"`                 // index, with PurposeStream
+	Software   string  `json:"software,omitempty"` // for logs
+}
+
+// Welcome answers Hello and tells what the target offers.
+type Welcome struct {
+	Version int      `json:"version"`
+	Name    string   `json:"name"`
+	Memory  int64    `json:"memory"`          // bytes of guest RAM it has room for
+	VCPUs   int      `json:"vcpus"`           // 0 = unlimited
+	VMs     []string `json:"vms"`             // names in use on this target
+	QEMU    string   `json:"qemu,omitempty"`  // version of the QEMU that it would start
+	Error   string   `json:"error,omitempty"` // why the connection is refused
+}
+
+// Begin starts the data plane of an evacuation.
+type Begin struct {
+	Key    []byte     `json:"key"`    // 32 bytes, seals the datagrams
+	Source netip.Addr `json:"source"` // sender of the datagrams
+	Window int        `json:"window"` // bytes of blocks on their way at most
+}
+
+// Begun answers Begin.
+type Begun struct {
+	Datagram netip.AddrPort `json:"datagram"` // where unicast datagrams go
+}
+
+// Block is one RAM block of a VM.
+type Block struct {
+	ID     string `json:"id"`
+	Length uint64 `json:"length"`
+}
+
+// Prepare asks the target to make room for a VM and to start its QEMU.
+type Prepare struct {
+	VM      int      `json:"vm"` // index in the evacuation
+	Name    string   `json:"name"`
+	Argv    []string `json:"argv"`
+	Memory  int64    `json:"memory"`
+	VCPUs   int      `json:"vcpus"`
+	Machine string   `json:"machine"`
+	Paused  bool     `json:"paused"` // was not running on the source
+	Blocks  []Block  `json:"blocks"` // in the order of the stream
+	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
+}
+
+// Prepared answers Prepare: the QEMU waits for pages.
+type Prepared struct {
+	VM   int    `json:"vm"`
+	Zero []bool `json:"zero"` // by block: all its bytes are known to be zero
+}
+
+// Loaded says that the target's QEMU has loaded the whole VM and is paused.
+type Loaded struct {
+	VM int `json:"vm"`
+}
+
+// Run is the go-ahead: from here on the VM lives on the target.
+type Run struct {
+	VM int `json:"vm"`
+}
+
+// Running answers Run.
+type Running struct {
+	VM int `json:"vm"`
+}
+
+// Abort undoes what was done for a VM. It is ignored once Run was received.
+type Abort struct {
+	VM     int    `json:"vm"`
+	Reason string `json:"reason"`
+}
+
+// Digest asks for a digest of a loaded VM's RAM.
+type Digest struct {
+	VM int `json:"vm"`
+}
+
+// Digested answers Digest: per block the SHA-256 of every chunk's SHA-256.
+type Digested struct {
+	VM   int      `json:"vm"`
+	Sums [][]byte `json:"sums"`
+}
+
+// Query asks what became of a VM.
+type Query struct {
+	VM int `json:"vm"`
+}
+
+// VMState is where a target stands with a VM.
+type VMState string
+
+const (
+	StateUnknown VMState = "unknown" // never heard of, or nothing is left of it
+	StateHeld    VMState = "held"    // a QEMU waits, not yet loaded
+	StateLoaded  VMState = "loaded"  // loaded and paused, waits for Run or Abort
+	StateRunning VMState = "running" // Run was received
+	StateAborted VMState = "aborted"
+)
+
+// State answers Query.
+type State struct {
+	VM    int     `json:"vm"`
+	State VMState `json:"state"`
+}
+
+// Failed says that the target cannot go on with a VM.
+type Failed struct {
+	VM    int    `json:"vm"`
+	Error string `json:"error"`
+}
+
+// End closes an evacuation in order.
+type End struct{}
+
+// Ping keeps a silent connection alive and proves that the peer is too.
+type Ping struct{}
+
+// Multicast carries messages that package multicast sends to itself.
+type Multicast struct{ Body []byte }
+
+// Data carries bytes of a VM's migration stream.
+type Data struct{ Body []byte }
+
+// Packed carries bytes of a VM's migration stream, compressed by zstd.
+type Packed struct{ Body []byte }
+
+// DataEnd is the end of a VM's migration stream.
+type DataEnd struct{}
+
+func (Hello) Type() Type     { return TypeHello }
+func (Begin) Type() Type     { return TypeBegin }
+func (Prepare) Type() Type   { return TypePrepare }
+func (Run) Type() Type       { return TypeRun }
+func (Abort) Type() Type     { return TypeAbort }
+func (Query) Type() Type     { return TypeQuery }
+func (Digest) Type() Type    { return TypeDigest }
+func (End) Type() Type       { return TypeEnd }
+func (Welcome) Type() Type   { return TypeWelcome }
+func (Begun) Type() Type     { return TypeBegun }
+func (Prepared) Type() Type  { return TypePrepared }
+func (Loaded) Type() Type    { return TypeLoaded }
+func (Running) Type() Type   { return TypeRunning }
+func (State) Type() Type     { return TypeState }
+func (Digested) Type() Type  { return TypeDigested }
+func (Multicast) Type() Type { return TypeMulticast }
+func (Ping) Type() Type      { return TypePing }
+func (Failed) Type() Type    { return TypeFailed }
+func (Data) Type() Type      { return TypeData }
+func (Packed) Type() Type    { return TypePacked }
+func (DataEnd) Type() Type   { return TypeDataEnd }
+
+func (m Multicast) bytes() []byte { return m.Body }
+func (m Data) bytes() []byte      { return m.Body }
+func (m Packed) bytes() []byte    { return m.Body }
+
+func parse(t Type, body []byte) (Message, error) {
+	switch t {
+	case TypeMulticast:
+		return Multicast{body}, nil
+	case TypeData:
+		return Data{body}, nil
+	case TypePacked:
+		return Packed{body}, nil
+	case TypeHello:
+		return decode[Hello](body)
+	case TypeBegin:
+		return decode[Begin](body)
+	case TypePrepare:
+		return decode[Prepare](body)
+	case TypeRun:
+		return decode[Run](body)
+	case TypeAbort:
+		return decode[Abort](body)
+	case TypeQuery:
+		return decode[Query](body)
+	case TypeDigest:
+		return decode[Digest](body)
+	case TypeEnd:
+		return decode[End](body)
+	case TypeWelcome:
+		return decode[Welcome](body)
+	case TypeBegun:
+		return decode[Begun](body)
+	case TypePrepared:
+		return decode[Prepared](body)
+	case TypeLoaded:
+		return decode[Loaded](body)
+	case TypeRunning:
+		return decode[Running](body)
+	case TypeState:
+		return decode[State](body)
+	case TypeDigested:
+		return decode[Digested](body)
+	case TypePing:
+		return decode[Ping](body)
+	case TypeFailed:
+		return decode[Failed](body)
+	case TypeDataEnd:
+		return decode[DataEnd](body)
+	}
+	return nil, fmt.Errorf("unknown %s", t)
+}
+
+func decode[M Message](body []byte) (Message, error) {
+	var m M
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Type(), err)
+	}
+	return m, nil
+}
+
+var typeNames = map[Type]string{
+	TypeHello: "hello", TypeBegin: "begin", TypePrepare: "prepare", TypeRun: "run", TypeAbort: "abort",
+	TypeQuery: "query", TypeDigest: "digest", TypeEnd: "end", TypeWelcome: "welcome", TypeBegun: "begun",
+	TypePrepared: "prepared", TypeLoaded: "loaded", TypeRunning: "running", TypeState: "state",
+	TypeDigested: "digested", TypeMulticast: "multicast", TypePing: "ping", TypeFailed: "failed",
+	TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
+}
+
+func (t Type) String() string {
+	if s, ok := typeNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("message type %d", uint8(t))
+}
