@@ -1,0 +1,171 @@
+package scatter
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// recordKind is what a journal record announces. Each is on disk before the act.
+type recordKind string
+
+const (
+	recBegin    recordKind = "begin"    // source: an evacuation; target: one that reached Begin
+	recPrepare  recordKind = "prepare"  // source: VM and its target are about to be touched; target: a QEMU is about to start
+	recConverge recordKind = "converge" // source: QEMU is about to migrate
+	recPause    recordKind = "pause"    // source: scatter is about to stop the VM
+	recLoaded   recordKind = "loaded"   // target: the VM is complete and waits for Run or Abort
+	recCommit   recordKind = "commit"   // source: SHUT(0) is about to be given
+	recRun      recordKind = "run"      // source: Run is about to be sent; target: cont is about to be given
+	recAbort    recordKind = "abort"    // the VM goes back to the source, or did
+	recDone     recordKind = "done"     // source: the target runs the VM; target: cont succeeded
+	recEnd      recordKind = "end"      // the evacuation has ended, nothing is open
+)
+
+// record is one line of a journal. Fields that a kind does not use are empty.
+type record struct {
+	Kind       recordKind `json:"kind"`
+	Evacuation string     `json:"evacuation,omitempty"`
+	Peer       string     `json:"peer,omitempty"` // target: the source's name
+	VM         int        `json:"vm"`
+	Name       string     `json:"name,omitempty"`
+	Socket     string     `json:"socket,omitempty"` // QMP socket of the VM on this host
+	PID        int        `json:"pid,omitempty"`
+	Host       string     `json:"host,omitempty"` // source: target's name and address
+	Address    string     `json:"address,omitempty"`
+	TLSDir     string     `json:"tls_dir,omitempty"`
+	Paused     bool       `json:"paused,omitempty"` // was not running when found
+	Memory     int64      `json:"memory,omitempty"`
+	VCPUs      int        `json:"vcpus,omitempty"`
+	Cause      string     `json:"cause,omitempty"`
+}
+
+// JournalError says where a journal is damaged.
+type JournalError struct {
+	Path   string
+	Line   int
+	Reason string
+}
+
+func (e *JournalError) Error() string {
+	return fmt.Sprintf("journal %s line %d: %s; nothing was decided from it", e.Path, e.Line, e.Reason)
+}
+
+// ErrJournalBusy says that a living process owns the journal.
+var ErrJournalBusy = errors.New("journal is in use by a running scatter")
+
+const maxRecord = 64 << 10
+
+// journal is an append-only file of records, one JSON object per line behind the xxh64 of
+// its bytes in 16 hex digits. Append returns when the record is on disk. The process that has it open
+// holds a lock on it, which the kernel drops with the process.
+type journal struct {
+	path string
+	mu   sync.Mutex // guards f: one record at a time
+	f    *os.File
+}
+
+// openJournal opens or creates the journal and returns the records that are in it. A last line that
+// was cut short by a crash is dropped: what it announced did not happen.
+func openJournal(path string) (*journal, []record, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("journal: %w", err)
+	}
+	j := &journal{path: path, f: f}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, ErrJournalBusy)
+	}
+	records, good, err := readRecords(path, f)
+	if err == nil {
+		err = f.Truncate(good)
+	}
+	if err == nil {
+		_, err = f.Seek(good, io.SeekStart)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return j, records, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Append writes r and returns when it is on disk.
+func (j *journal) Append(r record) error {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", j.path, err)
+	}
+	if len(body) > maxRecord {
+		return fmt.Errorf("journal %s: record of %d bytes", j.path, len(body))
+	}
+	line := fmt.Appendf(nil, "%016x %s\n", xxhash.Sum64(body), body)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, err := j.f.Write(line); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// Close releases the journal.
+func (j *journal) Close() error { return j.f.Close() }
+
+// readRecords returns the records of r and the length of the part that holds them.
+func readRecords(path string, r io.Reader) ([]record, int64, error) {
+	in := bufio.NewReaderSize(r, maxRecord+64)
+	var records []record
+	var good int64
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, io.EOF) {
+			return records, good, nil // a line without its end was never promised
+		}
+		if err != nil {
+			return nil, 0, &JournalError{path, n, err.Error()}
+		}
+		rec, reason := parseRecord(bytes.TrimSuffix(line, []byte("\n")))
+		if reason != "" {
+			return nil, 0, &JournalError{path, n, reason}
+		}
+		records = append(records, rec)
+		good += int64(len(line))
+	}
+}
+
+func parseRecord(line []byte) (record, string) {
+	sum, body, ok := bytes.Cut(line, []byte(" "))
+	if !ok || string(sum) != fmt.Sprintf("%016x", xxhash.Sum64(body)) {
+		return record{}, "checksum does not fit"
+	}
+	var r record
+	if err := json.Unmarshal(body, &r); err != nil {
+		return record{}, err.Error()
+	}
+	return r, ""
+}
