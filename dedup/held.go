@@ -1,0 +1,16 @@
+package dedup
+
+import "sync/atomic"
+
+// Held is what the targets hold: for each page the hash of the bytes last confirmed there, 0 for nothing or zeros. It is
+// safe for concurrent use.
+type Held struct{ hashes []uint64 }
+
+// NewHeld returns a table for every page of a layout, all of them 0. It takes 8 bytes a page; Index.Held costs nothing.
+func NewHeld(l *Layout) *Held { return &Held{make([]uint64, l.Pages())} }
+
+// Set records that the target holds a page with this hash.
+func (h *Held) Set(p Page, hash uint64) { atomic.StoreUint64(&h.hashes[p], hash) }
+
+// Get returns the hash last set.
+func (h *Held) Get(p Page) uint64 { return atomic.LoadUint64(&h.hashes[p]) }

@@ -1,0 +1,180 @@
+package dedup
+
+import (
+	"fmt"
+	"iter"
+)
+
+// Stats counts pages, but for Contents and Classes.
+type Stats struct {
+	Pages     uint64 // of the layout
+	Zero      uint64 // all zero, or holes
+	Hot       uint64 // differed between the looks; not indexed
+	Unique    uint64 // without an equal
+	Duplicate uint64 // equal only to pages of the same VM
+	Shared    uint64 // equal to pages of another VM
+	Contents  uint64 // distinct contents: what a perfect multicast sends
+	Classes   uint64
+}
+
+// Class is a set of VMs and the contents that exactly these VMs own.
+type Class struct {
+	VMs      []int // ascending
+	Contents int   // distinct contents
+	Pages    int   // owners of them all
+	Bytes    int64 // of the distinct contents
+}
+
+// Index knows the owners of every content. It is safe for concurrent use.
+type Index struct {
+	l       *Layout
+	classes []class
+	order   []uint32 // owners of contents that have several, by class and first owner
+	heads   bitmap   // positions in order where a content begins
+	alone   bitmap   // pages that are the only owner of their content
+	old     []uint64 // memory of a look, for Held
+	stats   Stats
+}
+
+// NewIndex finds the contents of one look or two of the same layout. It consumes the looks: their memory becomes the
+// Index's. second may be nil; else pages that differ between the looks are hot and belong to no content. It runs on all
+// CPUs. The result depends on the looks alone.
+func NewIndex(first, second *Look, l *Layout) (*Index, error) {
+	return newIndex(first, second, l, 0, max(minSetBudget, int(l.Pages())*setBudget))
+}
+
+func newIndex(first, second *Look, l *Layout, workers, setBudget int) (*Index, error) {
+	a, err := first.consume(l)
+	if err != nil {
+		return nil, fmt.Errorf("index: first look: %w", err)
+	}
+	var c []uint64
+	if second != nil {
+		if second.seed != first.seed {
+			return nil, fmt.Errorf("index: the looks were taken with different seeds")
+		}
+		if c, err = second.consume(l); err != nil {
+			return nil, fmt.Errorf("index: second look: %w", err)
+		}
+	}
+	b := newBuilder(a, c, l, workers)
+	b.setBudget = setBudget
+	return b.index(), nil
+}
+
+// consume takes the hashes out of a look.
+func (k *Look) consume(l *Layout) ([]uint64, error) {
+	if k.hashes == nil && l.Pages() > 0 {
+		return nil, fmt.Errorf("already consumed")
+	}
+	if uint64(len(k.hashes)) != l.Pages() {
+		return nil, fmt.Errorf("%d pages, layout has %d", len(k.hashes), l.Pages())
+	}
+	h := k.hashes
+	k.hashes = nil
+	return h, nil
+}
+
+func (b *builder) index() *Index {
+	b.partition()
+	b.group()
+	sets := b.intern()
+	classes, rank, place := b.classes(sets)
+	x := &Index{l: b.l, classes: classes, alone: b.alone}
+	x.order, x.heads = b.arrange(classes, rank, place)
+	x.old = b.old
+	x.stats = b.stats
+	x.stats.Pages, x.stats.Unique = b.l.Pages(), b.alone.count()
+	for i := range classes {
+		x.stats.count(&classes[i])
+	}
+	return x
+}
+
+func (s *Stats) count(c *class) {
+	s.Classes++
+	s.Contents += c.contents
+	if c.single() {
+		s.Duplicate += c.end - c.begin
+	} else {
+		s.Shared += c.pages
+	}
+}
+
+// Stats returns the counts of pages by kind.
+func (x *Index) Stats() Stats { return x.stats }
+
+// Classes lists the classes: first those of one VM, by VM, then those of several, smaller sets first, by members.
+func (x *Index) Classes() []Class {
+	out := make([]Class, len(x.classes))
+	for i := range out {
+		c := &x.classes[i]
+		out[i] = Class{c.list(), int(c.contents), int(c.pages), int64(c.contents) * PageSize}
+	}
+	return out
+}
+
+// Contents yields the owners of each content of a class, ascending, ordered by first owner. The slice is borrowed until
+// the next turn of the loop; it may be reordered.
+func (x *Index) Contents(class int) iter.Seq[[]Page] {
+	c := &x.classes[class]
+	if c.single() {
+		return x.merged(c)
+	}
+	return func(yield func([]Page) bool) {
+		var buf []Page
+		for at := c.begin; at < c.end; {
+			buf, at = x.read(buf, at)
+			if !yield(buf) {
+				return
+			}
+		}
+	}
+}
+
+// read fills buf with the content at a position and returns the position of the next.
+func (x *Index) read(buf []Page, at uint64) ([]Page, uint64) {
+	end := x.heads.next(at+1, uint64(len(x.order)))
+	buf = buf[:0]
+	for _, p := range x.order[at:end] {
+		buf = append(buf, Page(p))
+	}
+	return buf, end
+}
+
+// merged yields the contents of a single VM: pages without an equal and those with equals in the VM, by first owner.
+func (x *Index) merged(c *class) iter.Seq[[]Page] {
+	return func(yield func([]Page) bool) {
+		var buf []Page
+		one := make([]Page, 1)
+		at := c.begin
+		for _, r := range x.l.byVM[c.first()] {
+			end := x.l.starts[r+1]
+			for p := x.alone.next(x.l.starts[r], end); p < end || at < c.end && uint64(x.order[at]) < end; {
+				if at < c.end && uint64(x.order[at]) < p {
+					if buf, at = x.read(buf, at); !yield(buf) {
+						return
+					}
+					continue
+				}
+				one[0] = Page(p)
+				if !yield(one) {
+					return
+				}
+				p = x.alone.next(p+1, end)
+			}
+		}
+	}
+}
+
+// Held hands over the Index's spare memory, 8 bytes a page, as an empty table. It may be called once; later calls take
+// new memory.
+func (x *Index) Held() *Held {
+	if x.old == nil {
+		return NewHeld(x.l)
+	}
+	h := &Held{x.old}
+	x.old = nil
+	clear(h.hashes)
+	return h
+}
