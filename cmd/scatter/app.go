@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// app is one run of the program: its streams and the flags that every command has.
+type app struct {
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	config   string
+	json     bool
+	logLevel slog.LevelVar
+
+	started bool // a command's own work began: errors are no longer about usage
+}
+
+func newApp(stdout, stderr io.Writer, getenv func(string) string) *app {
+	a := &app{stdout: stdout, stderr: stderr, getenv: getenv}
+	a.logLevel.Set(slog.LevelWarn)
+	return a
+}
+
+// Main runs the command that args name and returns the exit status.
+func (a *app) Main(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		err = &usageError{err}
+		// Flags may not have been read as far as --json.
+		a.json = a.json || slices.Contains(args, "--json") || a.getenv(envName("json")) == "true"
+	}
+	sayExit(a.stderr, a.json, err)
+	return exitCode(err)
+}
+
+func (a *app) root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "scatter",
+		Short: "Move the running virtual machines of one host to many hosts at once",
+		Long: `scatter empties a host: every running QEMU guest is live-migrated to one of several
+target hosts. Memory that guests share crosses the source's link once, by IP multicast.
+
+Run 'scatter recv' on each target, then 'scatter check', 'scatter plan' and 'scatter send'
+on the source. 'scatter recover' decides after a crash where each guest lives.
+` + configHelp + exitHelp("See 'scatter COMMAND --help'; docs/scripting.md has the whole table."),
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: a.prepare,
+		Args:              cobra.NoArgs,
+		RunE:              needsCommand,
+	}
+	c.SetOut(a.stdout)
+	c.SetErr(a.stderr)
+	f := c.PersistentFlags()
+	f.StringVar(&a.config, "config", "", "TOML `file` with values for flags")
+	f.BoolVar(&a.json, "json", false, "print JSON lines on stdout; the last line on stderr is the exit object")
+	f.Var((*levelValue)(&a.logLevel), "log-level", "least `level` of messages on stderr: debug, info, warn or error")
+	c.AddCommand(newPKI(a), newRecv(a), newSend(a), newPlan(a), newCheck(a), newRecover(a), newVersion(a))
+	return c
+}
+
+// needsCommand makes a command that only groups others fail instead of printing its help as if it had done something.
+func needsCommand(c *cobra.Command, _ []string) error {
+	return usagef("%s: which command? Try '%s --help'", c.CommandPath(), c.CommandPath())
+}
+
+// prepare gives flags that the command line left out their values from the environment and the file.
+func (a *app) prepare(c *cobra.Command, _ []string) error {
+	if err := a.fill(c); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// running wraps a command's work, so that errors before it are known to be about usage.
+func (a *app) running(work func(ctx context.Context) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, _ []string) error {
+		a.started = true
+		return work(c.Context())
+	}
+}
+
+// logger writes to w what is at least as urgent as --log-level.
+func (a *app) logger(w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: &a.logLevel}
+	if a.json {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}
+
+// levelValue is a log level as a flag.
+type levelValue slog.LevelVar
+
+func (v *levelValue) String() string { return strings.ToLower((*slog.LevelVar)(v).Level().String()) }
+func (v *levelValue) Type() string   { return "level" }
+
+func (v *levelValue) Set(s string) error {
+	switch s {
+	case "debug", "info", "warn", "error":
+		return (*slog.LevelVar)(v).UnmarshalText([]byte(s))
+	}
+	return fmt.Errorf("level %q: must be debug, info, warn or error", s)
+}

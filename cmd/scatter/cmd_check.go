@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+type checkOptions struct {
+	iface, tlsDir string
+	to            []string
+	groupBase     string
+	qemu          string
+}
+
+func newCheck(a *app) *cobra.Command {
+	o := &checkOptions{}
+	c := &cobra.Command{
+		Use:   "check --interface IF [--to [NAME=]IP:PORT... --tls-dir DIR]",
+		Short: "Say whether this host, and the way to others, have what it takes",
+		Long: `check looks at this host: privileges, socket buffers, group limits, the interface, QEMU. With --to it dials
+targets where 'scatter recv' runs and finds out whether multicast reaches them. Each finding
+comes with its remedy. Nothing is changed.
+` + exitHelp(
+			"0    nothing hinders an evacuation; there may be warnings",
+			"1    an error was found that hinders one",
+			helpUsage,
+			helpCancelled),
+		Example: "  scatter check --interface eth1 --to beta=10.0.0.2:7400 --tls-dir /etc/scatter/tls",
+		Args:    cobra.NoArgs,
+		RunE:    a.running(func(ctx context.Context) error { return o.run(ctx, a) }),
+	}
+	f := c.Flags()
+	f.StringVar(&o.iface, "interface", "", "network `interface` that leads to the other hosts (required)")
+	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (required with --to)")
+	f.StringArrayVar(&o.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated")
+	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use")
+	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary (default: every /usr/bin/qemu-system-*)")
+	return c
+}
+
+func (o *checkOptions) config() (scatter.CheckConfig, error) {
+	cfg := scatter.CheckConfig{Interface: o.iface, TLSDir: o.tlsDir, QEMU: o.qemu}
+	if err := required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || len(o.to) == 0); err != nil {
+		return cfg, err
+	}
+	var err error
+	if cfg.Targets, err = parseTargets(o.to); err != nil {
+		return cfg, &usageError{err}
+	}
+	if cfg.GroupBase, err = parseGroupBase(o.groupBase); err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
+
+func (o *checkOptions) run(ctx context.Context, a *app) error {
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	v := a.newView(false)
+	defer v.Close()
+	ctx, stop := a.interruptible(ctx, v)
+	defer stop()
+	cfg.Log = v.Log
+	findings, err := scatter.Check(ctx, cfg)
+	if e := a.printFindings(findings); err == nil {
+		err = e
+	}
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	return checkStatus(findings)
+}
+
+func checkStatus(findings []scatter.Finding) error {
+	bad := 0
+	for _, f := range findings {
+		if f.Level == "error" {
+			bad++
+		}
+	}
+	if bad == 0 {
+		return nil
+	}
+	return fmt.Errorf("check: errors found: %d", bad)
+}
+
+func (a *app) printFindings(findings []scatter.Finding) error {
+	if !a.json {
+		return writeFindings(&sections{w: a.stdout}, findings)
+	}
+	for _, f := range findings {
+		if err := json.NewEncoder(a.stdout).Encode(struct {
+			Type string `json:"type"`
+			scatter.Finding
+		}{"finding", f}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFindings prints a line per finding, and what to do below those that need it.
+func writeFindings(s *sections, findings []scatter.Finding) error {
+	for _, f := range findings {
+		where := "this host"
+		if f.Host != "" {
+			where = "host " + f.Host
+		}
+		s.printf("%-8s %s: %s: %s\n", strings.ToUpper(f.Level), where, f.Check, f.Message)
+		if f.Remedy != "" && f.Level != "ok" {
+			s.printf("%-8s -> %s\n", "", f.Remedy)
+		}
+	}
+	return s.err
+}

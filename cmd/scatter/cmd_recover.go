@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+type recoverOptions struct {
+	runDir, tlsDir string
+	dryRun         bool
+}
+
+func newRecover(a *app) *cobra.Command {
+	o := &recoverOptions{}
+	c := &cobra.Command{
+		Use:   "recover --run-dir DIR",
+		Short: "After a crash, find out where each VM is and finish or undo its move",
+		Long: `recover reads the journal that send or recv left in its run directory, asks the other side, and for
+each VM finishes or undoes what can be decided. It never lets a VM run twice: what cannot be decided is left
+alone and named. It can be run again at any time.
+` + exitHelp(
+			"0    every VM runs in one known place",
+			helpUsage,
+			"5    a VM is in doubt, or the journal cannot be read: the table says what to do",
+			helpCancelled),
+		Args: cobra.NoArgs,
+		RunE: a.running(func(ctx context.Context) error { return o.run(ctx, a) }),
+	}
+	f := c.Flags()
+	f.StringVar(&o.runDir, "run-dir", scatter.DefaultRunDir, "`directory` of the journal")
+	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (default: the one in the journal)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would be done")
+	return c
+}
+
+func (o *recoverOptions) run(ctx context.Context, a *app) error {
+	if err := required("run-dir", o.runDir != ""); err != nil {
+		return err
+	}
+	v := a.newView(false)
+	defer v.Close()
+	ctx, stop := a.interruptible(ctx, v)
+	defer stop()
+	r, err := scatter.Recover(ctx, scatter.RecoverConfig{RunDir: o.runDir, TLSDir: o.tlsDir, DryRun: o.dryRun, Log: v.Log})
+	if r != nil {
+		if e := a.printRecovered(r); err == nil {
+			err = e
+		}
+	}
+	return recoverStatus(r, causeOf(ctx, err))
+}
+
+// recoverStatus decides the exit status: anything that is not known is in doubt.
+func recoverStatus(r *scatter.RecoverReport, err error) error {
+	var inDoubt []string
+	if r != nil {
+		for _, vm := range r.VMs {
+			if vm.Where != scatter.OnSource && vm.Where != scatter.OnTarget {
+				inDoubt = append(inDoubt, vm.VM)
+			}
+		}
+	}
+	switch {
+	case len(inDoubt) > 0:
+		return &statusError{code: exitInDoubt, err: fmt.Errorf("in doubt: %s%s", names(inDoubt), because(err)), inDoubt: inDoubt}
+	case err != nil && exitCode(err) == exitFailed:
+		return &statusError{code: exitInDoubt, err: fmt.Errorf("recover: %w", err)}
+	}
+	return err
+}
+
+func (a *app) printRecovered(r *scatter.RecoverReport) error {
+	if a.json {
+		for _, vm := range r.VMs {
+			if err := json.NewEncoder(a.stdout).Encode(struct {
+				Type string `json:"type"`
+				scatter.Recovered
+			}{"recovered", vm}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rows := [][]string{{"VM", "WHERE", "HOST", "ACTION"}}
+	for _, vm := range r.VMs {
+		rows = append(rows, []string{vm.VM, string(vm.Where), vm.Host, vm.Action})
+	}
+	return table(a.stdout, rows)
+}

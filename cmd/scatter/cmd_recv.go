@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+type recvOptions struct {
+	netFlags
+	name, listen string
+	memory       sizeFlag
+	vcpus        int
+	allowSources []string
+	allowPaths   []string
+	allowProgs   []string
+	allowNet     bool
+	qemu         string
+	rewrites     []string
+	launcher     string
+	noDirect     bool
+}
+
+func newRecv(a *app) *cobra.Command {
+	o := &recvOptions{}
+	c := &cobra.Command{
+		Use:   "recv --name N --listen IP:PORT --interface IF --tls-dir DIR",
+		Short: "Receive VMs on this host",
+		Long: `recv waits for evacuations and runs the VMs that come. A VM's QMP socket is RUN-DIR/<vm>.qmp.
+Each VM's QEMU has a session of its own, under systemd a scope of its own: stopping recv never
+stops a VM that has arrived. SIGTERM or Ctrl-C ends recv; VMs still on their way stay at their source.
+
+The source's QEMU command line is run again here, with monitor, QMP, pid file and incoming options
+replaced and paths rewritten by --rewrite, if the launch policy lets it: the binary must be --qemu
+or /usr/bin/qemu-system-*; options that run programs, open host files outside --allow-path, or make
+connections are refused by name. With --launcher another program starts the QEMU: it gets the VM's
+description as JSON on stdin and prints the QMP socket.
+` + exitHelp(
+			"0    stopped by a signal",
+			helpFailed,
+			helpUsage),
+		Example: `  scatter recv --name beta --listen 10.0.0.2:7400 --interface eth1 --tls-dir /etc/scatter/tls \
+      --memory 64GiB --allow-source alpha --rewrite /srv/old=/srv/images`,
+		Args: cobra.NoArgs,
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if !c.Flags().Changed("log-level") {
+			a.logLevel.Set(slog.LevelInfo) // the log is all that a daemon says
+		}
+		return a.running(func(ctx context.Context) error { return o.run(ctx, a) })(c, args)
+	}
+	f := c.Flags()
+	o.netFlags.add(f)
+	f.StringVar(&o.name, "name", "", "this host's `name`, as in its certificate (required)")
+	f.StringVar(&o.listen, "listen", "", "`IP:PORT` to listen at (required)")
+	f.Var(&o.memory, "memory", "guest memory that this host accepts, as in 64GiB (default: what is available)")
+	f.IntVar(&o.vcpus, "vcpus", 0, "vCPUs that this host accepts (default: any number)")
+	f.StringArrayVar(&o.allowSources, "allow-source", nil, "certificate `name` that may evacuate to here; may be repeated (default: any of the authority)")
+	f.StringArrayVar(&o.allowPaths, "allow-path", nil, "`prefix` of host files that VMs may open; may be repeated (default: "+strings.Join(defaultAllowPaths, ", ")+")")
+	f.StringArrayVar(&o.allowProgs, "allow-program", nil, "`path` of a program that QEMU may start, such as a bridge helper; may be repeated (default: none)")
+	f.BoolVar(&o.allowNet, "allow-network", false, "let VMs have back ends that connect from this host: user networking, sockets, network disks")
+	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary to run (default: the source's, if it is /usr/bin/qemu-system-*)")
+	f.StringArrayVar(&o.rewrites, "rewrite", nil, "replace the beginning of the source's paths, as `FROM=TO`; the longest that fits wins; may be repeated")
+	f.StringVar(&o.launcher, "launcher", "", "`command` that starts the QEMU instead")
+	f.BoolVar(&o.noDirect, "no-direct", false, "never write guest memory directly; all pages go through QEMU's incoming socket")
+	return c
+}
+
+func (o *recvOptions) config() (scatter.RecvConfig, error) {
+	cfg := scatter.RecvConfig{
+		Name: o.name, Interface: o.iface, TLSDir: o.tlsDir, RunDir: o.runDir, Memory: int64(o.memory), VCPUs: o.vcpus,
+		AllowSources: o.allowSources, Launcher: o.launcher, NoDirect: o.noDirect,
+		Policy: qemu.LaunchPolicy{QEMU: o.qemu, AllowPaths: o.allowPaths, AllowPrograms: o.allowProgs, AllowNetwork: o.allowNet},
+	}
+	if len(o.allowPaths) == 0 {
+		cfg.Policy.AllowPaths = defaultAllowPaths
+	}
+	if err := required("name", o.name != "", "listen", o.listen != "", "interface", o.iface != "",
+		"tls-dir", o.tlsDir != "", "run-dir", o.runDir != ""); err != nil {
+		return cfg, err
+	}
+	if o.vcpus < 0 {
+		return cfg, usagef("--vcpus %d: must not be negative", o.vcpus)
+	}
+	var err error
+	if cfg.Listen, err = parseListen(o.listen); err != nil {
+		return cfg, &usageError{err}
+	}
+	cfg.Policy.Rewrites, err = parseRewrites(o.rewrites)
+	if err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
+
+func parseListen(s string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil || ap.Addr().IsMulticast() {
+		return ap, fmt.Errorf("--listen %q: want IP:PORT of this host, as in 10.0.0.2:7400", s)
+	}
+	return ap, nil
+}
+
+// defaultAllowPaths are where distributions keep firmware and disk images.
+var defaultAllowPaths = []string{
+	"/var/lib/libvirt/images", "/var/lib/scatter",
+	"/usr/share/qemu", "/usr/share/seabios", "/usr/share/OVMF", "/usr/share/AAVMF",
+}
+
+func parseRewrites(list []string) ([]qemu.Rewrite, error) {
+	var all []qemu.Rewrite
+	for _, s := range list {
+		from, to, ok := strings.Cut(s, "=")
+		if !ok || from == "" || to == "" {
+			return nil, fmt.Errorf("--rewrite %q: want FROM=TO", s)
+		}
+		all = append(all, qemu.Rewrite{From: from, To: to})
+	}
+	return all, nil
+}
+
+func (o *recvOptions) run(ctx context.Context, a *app) error {
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, endings()...)
+	defer stop()
+	cfg.Log = a.logger(a.stderr)
+	cfg.Ready = func(at netip.AddrPort) { a.ready(cfg.Log, at) }
+	err = scatter.Receive(ctx, cfg)
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, scatter.ErrCancelled)) {
+		return nil
+	}
+	return err
+}
+
+// ready tells the log, scripts and systemd that sources may dial.
+func (a *app) ready(log *slog.Logger, at netip.AddrPort) {
+	log.Info("listening", "addr", at)
+	if a.json {
+		json.NewEncoder(a.stdout).Encode(struct {
+			Type string         `json:"type"`
+			Addr netip.AddrPort `json:"addr"`
+		}{"ready", at})
+	}
+	if err := notifySystemd(a.getenv("NOTIFY_SOCKET"), "READY=1\nSTATUS=listening at "+at.String()); err != nil {
+		log.Warn("systemd was not told", "err", err)
+	}
+}

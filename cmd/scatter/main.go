@@ -1,0 +1,21 @@
+// Command scatter moves the running virtual machines of one host to many hosts at once.
+//
+// Each command has a file of its own: a constructor with the help text, a struct of options with its flags,
+// and a run method. What a command prints on stdout is data, everything else goes to stderr. Exit statuses are in exit.go.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+func main() {
+	// A bug must not look like a usage error, which is what the runtime's own exit status 2 means to scripts.
+	debug.SetTraceback("crash")
+	// A reader of our output that goes away must not end an evacuation in the middle.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(newApp(os.Stdout, os.Stderr, os.Getenv).Main(context.Background(), os.Args[1:]))
+}

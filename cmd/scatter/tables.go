@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+// table writes rows in columns. The first row is the head.
+func table(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	return t.Flush()
+}
+
+// sections writes parts one after another and keeps the first error.
+type sections struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sections) printf(format string, args ...any) {
+	if s.err == nil {
+		_, s.err = fmt.Fprintf(s.w, format, args...)
+	}
+}
+
+func (s *sections) table(rows [][]string) {
+	if s.err == nil && len(rows) > 1 {
+		s.err = table(s.w, rows)
+	}
+}
+
+// printPlan prints a plan: a JSON object of type plan, or tables.
+func (a *app) printPlan(p *scatter.Plan) error {
+	if a.json {
+		return json.NewEncoder(a.stdout).Encode(struct {
+			Type string `json:"type"`
+			*scatter.Plan
+		}{"plan", p})
+	}
+	return writePlan(a.stdout, p)
+}
+
+func writePlan(w io.Writer, p *scatter.Plan) error {
+	s := &sections{w: w}
+	s.table(planVMs(p))
+	s.printf("\n")
+	s.table(planHosts(p))
+	s.printf("\n")
+	s.table(planGroups(p))
+	s.printf("\n%s\nsource sends %s%s; hosts join %d times and leave %d times\n",
+		pagesLine(p.Pages), formatSize(p.PredictedBytes), inTime(p.PredictedTimeS), p.Joins, p.Leaves)
+	if len(p.Blockers) > 0 {
+		s.printf("\nBLOCKERS\n")
+		for _, b := range p.Blockers {
+			s.printf("  %s\n", b)
+		}
+	}
+	return s.err
+}
+
+func inTime(s float64) string {
+	if s <= 0 {
+		return ""
+	}
+	return " in " + formatSeconds(s)
+}
+
+func planVMs(p *scatter.Plan) [][]string {
+	rows := [][]string{{"VM", "HOST", "MEMORY", "VCPUS", "ZERO", "SHARED", "UNIQUE", "OWN BYTES", "DOWN-TIME", "WHY"}}
+	for _, v := range p.VMs {
+		rows = append(rows, []string{v.Name, v.Host, formatSize(v.MemoryBytes), fmt.Sprint(v.VCPUs),
+			share(v.Pages.Zero, v.Pages.Total), share(v.Pages.Shared, v.Pages.Total), share(v.Pages.Unique, v.Pages.Total),
+			formatSize(v.SentBytes), fmt.Sprintf("%d ms", v.DowntimeMS), v.Reason})
+	}
+	return rows
+}
+
+func planHosts(p *scatter.Plan) [][]string {
+	rows := [][]string{{"HOST", "ADDRESS", "ROOM", "RECEIVES", "VMS"}}
+	for _, h := range p.Hosts {
+		rows = append(rows, []string{h.Name, h.Address, formatSize(h.MemoryBytes), formatSize(h.DeliveredBytes), names(h.VMs)})
+	}
+	return rows
+}
+
+func planGroups(p *scatter.Plan) [][]string {
+	rows := [][]string{{"ORDER", "GROUP", "CONTENTS", "BYTES", "HOSTS"}}
+	for i, g := range p.Groups {
+		rows = append(rows, []string{fmt.Sprint(i + 1), g.Address, fmt.Sprint(g.Contents), formatSize(g.Bytes), names(g.Hosts)})
+	}
+	return rows
+}
+
+func share(part, whole int64) string { return fmt.Sprintf("%d %%", percent(part, whole)) }
+
+func pagesLine(p scatter.Pages) string {
+	return fmt.Sprintf("pages %d: zero %s, shared %s, unique %s, hot %s", p.Total,
+		share(p.Zero, p.Total), share(p.Shared, p.Total), share(p.Unique, p.Total), share(p.Hot, p.Total))
+}
+
+// printReport prints a report: a JSON object of type report, or a table and a summary.
+func (a *app) printReport(r *scatter.Report) error {
+	if a.json {
+		return json.NewEncoder(a.stdout).Encode(struct {
+			Type string `json:"type"`
+			*scatter.Report
+		}{"report", r})
+	}
+	return writeReport(a.stdout, r)
+}
+
+func writeReport(w io.Writer, r *scatter.Report) error {
+	s := &sections{w: w}
+	rows := [][]string{{"VM", "HOST", "STATE", "DOWN-TIME", "CONVERGE", "PASSES", "NOTE"}}
+	for _, v := range r.VMs {
+		rows = append(rows, []string{v.Name, v.Host, v.State, downtime(v), formatSize(v.Bytes), fmt.Sprint(v.Passes), note(v)})
+	}
+	s.table(rows)
+	s.printf("\n%s, %s left the source", formatSeconds(r.TotalTimeS), formatSize(r.SourceBytes))
+	if r.Plan.PredictedBytes > 0 {
+		s.printf(" (predicted%s: %s)", inTime(r.Plan.PredictedTimeS), formatSize(r.Plan.PredictedBytes))
+	}
+	s.printf("\nmulticast %s, unicast %s, repair %s, converge %s, control %s\n", formatSize(r.MulticastBytes),
+		formatSize(r.UnicastBytes), formatSize(r.RepairBytes), formatSize(r.ConvergeBytes), formatSize(r.ControlBytes))
+	s.printf("%s; %d sent again\n", pagesLine(r.Pages), r.Pages.Resent)
+	s.printf("groups %d, joins %d, leaves %d\n", r.Group.Count, r.Group.Joins, r.Group.Leaves)
+	for _, warning := range r.Warnings {
+		s.printf("warning: %s\n", warning)
+	}
+	return s.err
+}
+
+func downtime(v scatter.VMReport) string {
+	if v.State != "evacuated" {
+		return "-"
+	}
+	return formatSeconds(v.DowntimeMS / 1000)
+}
+
+func note(v scatter.VMReport) string {
+	if v.Cause == "" && v.Verified {
+		return "verified"
+	}
+	return v.Cause
+}
