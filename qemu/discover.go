@@ -1,0 +1,173 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// maxVCPUs bounds the virtual processors of one VM.
+const maxVCPUs = 1 << 16
+
+// VM is a virtual machine of this host as it was found.
+type VM struct {
+	Name        string
+	Socket      string // QMP socket
+	PID         int
+	StartTime   uint64 // of the process, clock ticks since boot: tells a reused PID apart
+	Argv        []string
+	Version     [3]int
+	Machine     string // machine type with its version, such as pc-q35-10.0
+	VCPUs       int
+	MemoryBytes uint64 // RAM that the guest has, including memory modules that were plugged in
+	Blocks      []RAMBlock
+	Status      string          // run state
+	Caps        map[string]bool // migration capabilities that this QEMU knows, and whether they are on
+	Blockers    []string        // why QEMU would refuse to migrate
+}
+
+// Discover finds out which VM stands behind a QMP socket. It returns a Client that the caller closes. A VM whose name
+// cannot be used in the names of files is a *NameError.
+//
+// Devices that were plugged in while the VM ran are not in Argv; QEMU refuses the migration to a target that lacks them.
+func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
+	c, err := Dial(ctx, socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
+	defer cancel()
+	vm := &VM{Socket: socket, PID: c.PID(), Version: c.Version()}
+	if err := vm.discover(ctx, c); err != nil {
+		c.Close()
+		return nil, nil, fmt.Errorf("qmp socket %s: %w", socket, err)
+	}
+	return vm, c, nil
+}
+
+func (vm *VM) discover(ctx context.Context, c *Client) error {
+	steps := []func(context.Context, *Client) error{
+		vm.readProcess, vm.readName, vm.readMachine, vm.readVCPUs, vm.readMemory, vm.readBlocks, vm.readMigration, vm.readStatus,
+	}
+	for _, step := range steps {
+		if err := step(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (vm *VM) readProcess(context.Context, *Client) (err error) {
+	if vm.PID <= 0 {
+		return fmt.Errorf("its process is in another pid namespace")
+	}
+	if vm.StartTime, err = startTime(vm.PID); err != nil {
+		return fmt.Errorf("process %d: %w", vm.PID, err)
+	}
+	if vm.Argv, err = commandLine(vm.PID); err != nil {
+		return fmt.Errorf("process %d: %w", vm.PID, err)
+	}
+	return nil
+}
+
+func (vm *VM) readName(ctx context.Context, c *Client) error {
+	var reply struct {
+		Name string `json:"name"`
+	}
+	if err := c.Do(ctx, "query-name", nil, &reply); err != nil {
+		return err
+	}
+	vm.Name = nameOf(reply.Name, vm.Socket)
+	return CheckName(vm.Name)
+}
+
+func (vm *VM) readMachine(ctx context.Context, c *Client) error {
+	var machine string
+	err := c.Do(ctx, "qom-get", map[string]string{"path": "/machine", "property": "type"}, &machine)
+	vm.Machine = strings.TrimSuffix(machine, "-machine")
+	return err
+}
+
+func (vm *VM) readVCPUs(ctx context.Context, c *Client) error {
+	var cpus []struct {
+		Thread int `json:"thread-id"`
+	}
+	if err := c.Do(ctx, "query-cpus-fast", nil, &cpus); err != nil {
+		return err
+	}
+	if len(cpus) > maxVCPUs {
+		return fmt.Errorf("%d virtual processors: more than %d", len(cpus), maxVCPUs)
+	}
+	vm.VCPUs = len(cpus)
+	if len(cpus) == 0 || ownsThread(vm.PID, cpus[0].Thread) {
+		return nil
+	}
+	return fmt.Errorf("process %d listens on the socket but is not the qemu that answers (vcpu thread %d is not its own)",
+		vm.PID, cpus[0].Thread)
+}
+
+// ownsThread tells whether a thread belongs to a process. It says yes when the process lives in a pid namespace of its
+// own, where threads have other numbers.
+func ownsThread(pid, thread int) bool {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, thread)); err == nil {
+		return true
+	}
+	status, err := readProc(pid, "status", maxProcFile)
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(status), "\nNSpid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return len(strings.Fields(line)) > 1
+}
+
+func (vm *VM) readMemory(ctx context.Context, c *Client) error {
+	var size struct {
+		Base    uint64 `json:"base-memory"`
+		Plugged uint64 `json:"plugged-memory"`
+	}
+	err := c.Do(ctx, "query-memory-size-summary", nil, &size)
+	vm.MemoryBytes = size.Base + size.Plugged
+	return err
+}
+
+func (vm *VM) readBlocks(ctx context.Context, c *Client) (err error) {
+	vm.Blocks, err = c.RAMBlocks(ctx)
+	return err
+}
+
+// RAMBlocks lists the guest's memory, with host addresses where QEMU tells them.
+func (c *Client) RAMBlocks(ctx context.Context) ([]RAMBlock, error) {
+	text, err := c.human(ctx, "info ramblock")
+	if err != nil {
+		return nil, err
+	}
+	blocks, err := parseRAMBlocks(text)
+	if err != nil {
+		return nil, err
+	}
+	if c.version.QEMU.Major >= 8 {
+		return blocks, nil
+	}
+	return blocks, c.locateBlocks(ctx, blocks)
+}
+
+func (vm *VM) readMigration(ctx context.Context, c *Client) (err error) {
+	if vm.Caps, err = c.Capabilities(ctx); err != nil {
+		return err
+	}
+	info, err := c.QueryMigrate(ctx)
+	vm.Blockers = info.BlockedReasons
+	return err
+}
+
+func (vm *VM) readStatus(ctx context.Context, c *Client) error {
+	state, err := c.Status(ctx)
+	vm.Status = state.Status
+	return err
+}
+
+// String names the VM with its process, for logs.
+func (vm *VM) String() string { return vm.Name + " (process " + strconv.Itoa(vm.PID) + ")" }

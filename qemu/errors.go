@@ -1,0 +1,90 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrMonitorClosed is in the chain of every error that a Client returns after its connection ended, be it by
+	// Close or because QEMU went away.
+	ErrMonitorClosed = errors.New("monitor closed")
+	// ErrMonitorBusy says that something listens on the QMP socket but sent no greeting in time. QEMU serves one
+	// client per monitor, so most often another client holds it.
+	ErrMonitorBusy = errors.New("no greeting: another client may hold the monitor")
+	// ErrNoAddress says that QEMU did not tell where in its address space a RAM block lies.
+	ErrNoAddress = errors.New("host address unknown")
+	// ErrProcessGone says that the process whose memory was used has ended.
+	ErrProcessGone = errors.New("process ended")
+)
+
+// QMPError is QEMU's refusal of a command.
+type QMPError struct {
+	Command string // command that was refused
+	Class   string // QEMU's error class, such as GenericError or CommandNotFound
+	Desc    string // QEMU's text for humans
+}
+
+func (e *QMPError) Error() string {
+	return fmt.Sprintf("qmp %s: %s (%s)", e.Command, e.Desc, e.Class)
+}
+
+// ProtocolError is a message that no QEMU sends. The connection is closed with it.
+type ProtocolError struct {
+	Socket string
+	Err    error
+}
+
+func (e *ProtocolError) Error() string { return fmt.Sprintf("qmp socket %s: %v", e.Socket, e.Err) }
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+// AccessError says that the kernel does not let us at the memory of a process.
+type AccessError struct {
+	PID int
+	Op  string // what was tried
+	Err error
+}
+
+func (e *AccessError) Error() string {
+	return fmt.Sprintf("memory of process %d: %s: %v (needs CAP_SYS_PTRACE, or the same user with kernel.yama.ptrace_scope=0)",
+		e.PID, e.Op, e.Err)
+}
+
+func (e *AccessError) Unwrap() error { return e.Err }
+
+// NameError is a VM name that cannot be used in the names of files.
+type NameError struct{ Name string }
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("vm name %.80q: must be 1 to %d of A-Z a-z 0-9 . _ - and begin with a letter or a digit", e.Name, MaxName)
+}
+
+// PolicyError is an option of a command line that the launch policy refuses.
+type PolicyError struct {
+	Option string // such as -netdev, or "binary"
+	Value  string // the part of its value that was judged, shortened
+	Reason string
+}
+
+func (e *PolicyError) Error() string {
+	if e.Value == "" {
+		return fmt.Sprintf("launch policy: %s: %s", e.Option, e.Reason)
+	}
+	return fmt.Sprintf("launch policy: %s %q: %s", e.Option, e.Value, e.Reason)
+}
+
+// LaunchError is a QEMU, or an operator's launcher, that did not come up.
+type LaunchError struct {
+	Name string
+	Err  error
+	Tail string // last lines of what it wrote to stderr
+}
+
+func (e *LaunchError) Error() string {
+	if e.Tail == "" {
+		return fmt.Sprintf("vm %s: launch: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("vm %s: launch: %v; it said: %s", e.Name, e.Err, e.Tail)
+}
+
+func (e *LaunchError) Unwrap() error { return e.Err }

@@ -1,0 +1,237 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LaunchTimeout bounds Launch when its context has no deadline.
+const LaunchTimeout = 30 * time.Second
+
+// Process is a QEMU that Launch started. It goes on when this program ends.
+type Process struct {
+	Name   string
+	PID    int
+	Socket string  // QMP
+	Log    string  // file with what QEMU writes to stderr
+	Client *Client // open; the caller closes it
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended
+	err    error         // how it ended; set before exited is closed
+}
+
+// Launch starts the command line that LaunchPolicy.Command made for the same runDir and name, and returns when QEMU
+// answers on its monitor. QEMU gets a session of its own, a scope of its own under systemd, none of our files, a clean
+// environment, and "/" as its directory. Announcements at the end of the migration are switched off, for the VM must
+// not be announced before it runs (see AnnounceSelf); disks are locked late. Failure is a *LaunchError and leaves
+// nothing behind but the log.
+func Launch(ctx context.Context, argv []string, runDir, name string, log *slog.Logger) (*Process, error) {
+	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	defer cancel()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	f := newRunFiles(runDir, name)
+	if err := prepareRun(ctx, argv, runDir, name, f); err != nil {
+		return nil, &LaunchError{Name: name, Err: err}
+	}
+	p, err := start(argv, name, f)
+	if err != nil {
+		return nil, &LaunchError{Name: name, Err: err}
+	}
+	if err := p.ready(ctx); err != nil {
+		p.Kill()
+		return nil, &LaunchError{Name: name, Err: err, Tail: logTail(f.log)}
+	}
+	log.Info("qemu started", "vm", name, "pid", p.PID, "socket", p.Socket)
+	return p, nil
+}
+
+// prepareRun makes the run directory and sees to it that nobody else runs under this name there.
+func prepareRun(ctx context.Context, argv []string, runDir, name string, f runFiles) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if len(argv) == 0 || !filepath.IsAbs(runDir) || len(f.socket) > maxSocketPath {
+		return fmt.Errorf("run directory %q: must be absolute, and its socket at most %d bytes long", runDir, maxSocketPath)
+	}
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.socket)
+	switch {
+	case err == nil:
+		conn.Close()
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(f.socket) // left over from a QEMU that ended
+	}
+	return err
+}
+
+// start runs the command with its own session, its own log and nothing of ours.
+func start(argv []string, name string, f runFiles) (*Process, error) {
+	logFile, err := os.OpenFile(f.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer logFile.Close()
+	if err := keepFiles(); err != nil {
+		return nil, err
+	}
+	argv, env := inScope(argv, name, os.Getuid(), os.Getenv, exec.LookPath)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stderr = "/", env, logFile
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &Process{Name: name, PID: cmd.Process.Pid, Socket: f.socket, Log: f.log, cmd: cmd, exited: make(chan struct{})}
+	go func() { // ends with QEMU; Kill and Wait wait for it
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// keepFiles marks all our open files so that programs we start do not get them, also those that we got from whoever
+// started us.
+func keepFiles() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// inScope puts a command into a systemd scope of its own when we run under systemd: what stays in our service's
+// control group is killed with the service. systemd-run replaces itself by the command, so the pid stays the same.
+func inScope(argv []string, name string, uid int, getenv func(string) string, lookPath func(string) (string, error)) (cmd, env []string) {
+	env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	run, err := lookPath("systemd-run")
+	if getenv("INVOCATION_ID") == "" || err != nil {
+		return argv, env
+	}
+	cmd = []string{run, "--scope", "--quiet", "--collect", "--unit", "scatter-" + name + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)}
+	if uid != 0 {
+		cmd = append(cmd, "--user")
+		for _, v := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
+			env = append(env, v+"="+getenv(v))
+		}
+	}
+	return append(append(cmd, "--"), argv...), env
+}
+
+// ready waits for the monitor and prepares QEMU for the migration.
+func (p *Process) ready(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel(nil)
+	watch.Go(func() {
+		select {
+		case <-p.exited:
+			cancel(fmt.Errorf("qemu ended: %w", exitError(p.err)))
+		case <-ctx.Done():
+		}
+	})
+	c, err := dialWhenThere(ctx, p.Socket)
+	if err != nil {
+		return err
+	}
+	if c.PID() != p.PID {
+		c.Close()
+		return fmt.Errorf("socket %s belongs to process %d, not to %d", p.Socket, c.PID(), p.PID)
+	}
+	if err := c.PrepareIncoming(ctx); err != nil {
+		c.Close()
+		return err
+	}
+	p.Client = c
+	return nil
+}
+
+// dialWhenThere dials as soon as the socket is listened to.
+func dialWhenThere(ctx context.Context, socket string) (*Client, error) {
+	for {
+		c, err := Dial(ctx, socket)
+		if ctx.Err() != nil && err != nil {
+			return nil, context.Cause(ctx)
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// PrepareIncoming sets what every target needs before its migration: no announcements of its own, events, and disks that
+// stay the source's until the VM runs. Launch has done it; a target of LaunchExternal needs it.
+func (c *Client) PrepareIncoming(ctx context.Context) error {
+	if err := c.SetParameters(ctx, Parameters{AnnounceRounds: new(uint64(0))}); err != nil {
+		return err
+	}
+	return c.SetCapabilities(ctx, map[string]bool{"events": true, "late-block-activate": true})
+}
+
+func exitError(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// Exited is closed when QEMU has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Wait waits for QEMU's end; nil means that it ended well.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.exited:
+		return p.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Kill ends QEMU at once, waits for its end, closes the Client and removes the socket and the pid file.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	<-p.exited
+	if p.Client != nil {
+		p.Client.Close()
+	}
+	for _, ext := range []string{".qmp", ".pid"} {
+		_ = os.Remove(p.Log[:len(p.Log)-len(".log")] + ext)
+	}
+}
+
+// Tail is the end of what QEMU wrote to its log.
+func (p *Process) Tail() string { return logTail(p.Log) }

@@ -1,0 +1,243 @@
+package qemu
+
+import (
+	"slices"
+	"strings"
+)
+
+// This file says which back ends of a guest's devices may be started here: disks, networks, character devices, objects.
+
+// blockKeys are the keys of a block device, at any depth.
+var blockKeys = allow(plain, `driver node-name read-only auto-read-only force-share discard detect-zeroes cache.direct
+	cache.no-flush aio aio-max-batch locking drop-cache x-check-cache-dropped offset size pr-manager lazy-refcounts
+	pass-discard-request pass-discard-snapshot pass-discard-other discard-no-unref overlap-check l2-cache-size
+	l2-cache-entry-size refcount-cache-size cache-size cache-clean-interval encrypt.format encrypt.key-secret key-secret
+	latency-ns read-zeroes throttle-group prealloc-align prealloc-size bottom
+	server.type server.host server.port server.numeric server.to server.ipv4 server.ipv6 server.#.type server.#.host
+	server.#.port export tls-creds tls-hostname reconnect-delay open-timeout
+	pool namespace image snapshot user key-secret auth-client-required.* encrypt.*
+	transport portal target lun initiator-name header-digest timeout password-secret`).with(keys{
+	"driver": blockDriver, "filename": path, "server.path": path, "server.#.path": path, "conf": path, "path": path,
+	"server.str": never(noFiles), "file": plain, "backing": plain, "data-file": plain, "snapshot": plain,
+})
+
+// blockNodes are the names under which a block device contains others.
+var blockNodes = []string{"file.", "backing.", "data-file."}
+
+// blockDriver lets formats and local files through, and network disks if the network is allowed.
+func blockDriver(j *judge, value string) (string, error) {
+	local := strings.Fields(`file host_device host_cdrom raw qcow2 qed luks null-co null-aio throttle copy-on-read preallocate`)
+	remote := strings.Fields(`nbd rbd iscsi nfs`)
+	switch {
+	case slices.Contains(local, value):
+		return value, nil
+	case slices.Contains(remote, value):
+		return network(j, value)
+	}
+	return "", j.refuse(value, "block driver is not known to the launch policy")
+}
+
+var blockdevValue = value{implied: "driver", json: true, nested: blockNodes, keys: blockKeys}
+
+var driveValue = value{
+	nested: blockNodes,
+	keys: blockKeys.with(
+		allow(plain, `if id index bus unit media cache werror rerror readonly copy-on-read serial cyls heads secs trans group
+			bps bps_rd bps_wr iops iops_rd iops_wr bps_max bps_rd_max bps_wr_max iops_max iops_rd_max iops_wr_max iops_size
+			bps_max_length bps_rd_max_length bps_wr_max_length iops_max_length iops_rd_max_length iops_wr_max_length
+			throttling.* stats-intervals.* stats-account-invalid stats-account-failed`),
+		keys{
+			"file": disk, "format": oneOf("raw", "qcow2", "qed", "luks", "host_device"),
+			"snapshot": off("the changes on this disk are in a private file of the source"),
+		}),
+}
+
+var chardevValue = value{
+	implied: "backend", kind: "backend",
+	keys: allow(plain, "id mux logappend").with(keys{"logfile": path}),
+	kinds: map[string]keys{
+		"null": {}, "msmouse": {}, "wctablet": {}, "stdio": allow(plain, "signal"), "pty": {"path": path},
+		"ringbuf": allow(plain, "size"), "memory": allow(plain, "size"), "vc": allow(plain, "width height cols rows"),
+		"file": {"path": path, "input-path": path, "append": plain}, "pipe": {"path": pipe},
+		"serial": {"path": path}, "tty": {"path": path}, "parallel": {"path": path}, "parport": {"path": path},
+		"socket": socketKeys, "udp": udpKeys,
+		"spicevmc": allow(plain, "name debug"), "spiceport": allow(text, "name debug"),
+		"qemu-vdagent": allow(plain, "mouse clipboard"),
+	},
+	refused: map[string]string{"braille": "connects to the host's braille display"},
+}
+
+var (
+	socketKeys = allow(plain, `server wait telnet tn3270 websocket reconnect reconnect-ms nodelay delay to ipv4 ipv6 tls-creds
+		tls-authz tight`).with(allow(network, "host port"), keys{
+		"path": path, "fd": never(noFiles), "abstract": off("an abstract socket has no path to judge"),
+	})
+	udpKeys = allow(network, "host port localaddr localport").with(allow(plain, "ipv4 ipv6"))
+)
+
+// charDevice judges the short form that -serial and its like take. A monitor behind mon: is taken out.
+func charDevice(j *judge, s string) (string, error) {
+	s = strings.TrimPrefix(s, "mon:")
+	kind, rest, _ := strings.Cut(s, ":")
+	switch kind {
+	case "null", "none", "stdio", "msmouse", "pty":
+		return oneOf(kind)(j, s)
+	case "vc", "chardev":
+		return plain(j, s)
+	case "file":
+		return withPrefix(j, "file:", rest, path)
+	case "pipe":
+		return withPrefix(j, "pipe:", rest, pipe)
+	case "unix":
+		return withPrefix(j, "unix:", rest, value{implied: "path", keys: socketKeys}.rule)
+	case "tcp", "telnet", "websocket", "tn3270":
+		if _, err := network(j, rest); err != nil {
+			return "", err
+		}
+		_, keyval, more := strings.Cut(rest, ",")
+		if !more {
+			return s, nil
+		}
+		return withPrefix(j, strings.TrimSuffix(s, keyval), keyval, value{keys: socketKeys}.rule)
+	case "udp":
+		return network(j, s)
+	}
+	if strings.HasPrefix(s, "/dev/") {
+		return path(j, s)
+	}
+	return "", j.refuse(s, "not known to the launch policy")
+}
+
+func withPrefix(j *judge, prefix, rest string, r rule) (string, error) {
+	v, err := r(j, rest)
+	return prefix + v, err
+}
+
+var (
+	cidr       = matching(`[0-9A-Fa-f.:]+(/[0-9A-Fa-f.:]+)?`, "a network")
+	tapName    = matching(`[A-Za-z0-9_.-]{1,15}`, "the name of a network interface")
+	addressing = allow(plain, `addr.type addr.host addr.port addr.to addr.ipv4 addr.ipv6 addr.numeric addr.keep-alive
+		addr.mptcp server reconnect reconnect-ms local.type local.host local.port local.ipv4 local.ipv6 remote.type remote.host remote.port
+		remote.ipv4 remote.ipv6`).with(allow(path, "addr.path local.path remote.path"),
+		allow(off("an abstract socket has no path to judge"), "addr.abstract"),
+		allow(never(noFiles), "addr.str local.str remote.str"), allow(network, "type"))
+)
+
+// netdevKinds are the network back ends.
+var netdevKinds = map[string]keys{
+	"user": allow(plain, `ipv4 ipv6 host ipv6-host restrict hostname dhcpstart dns ipv6-dns dnssearch dnssearch.* domainname
+		tftp-server-name hostfwd hostfwd.*`).with(allow(cidr, "net ipv6-net"), keys{
+		"type": network, "tftp": path, "bootfile": plain, "ipv6-prefixlen": plain, "ipv6-prefix": plain,
+		"guestfwd": never("starts programs or opens files for the guest"), "guestfwd.*": never("starts programs or opens files for the guest"),
+		"smb": never("starts a file server for the guest"), "smbserver": never("starts a file server for the guest"),
+	}),
+	"tap": allow(plain, "sndbuf vnet_hdr vhost vhostforce queues poll-us").with(allow(tapName, "ifname br"),
+		allow(program, "script downscript helper"), allow(never(noFiles), "fd fds vhostfd vhostfds")),
+	"bridge":     {"br": tapName, "helper": program},
+	"hubport":    allow(plain, "hubid netdev"),
+	"vhost-user": allow(plain, "chardev vhostforce queues"),
+	"vhost-vdpa": {"vhostdev": path, "queues": plain, "x-svq": plain, "vhostfd": never(noFiles)},
+	"vde":        {"sock": path, "port": plain, "group": plain, "mode": plain},
+	"socket":     allow(network, "type listen connect mcast udp localaddr").with(keys{"fd": never(noFiles)}),
+	"stream":     addressing,
+	"dgram":      addressing,
+	"l2tpv3": allow(plain, `src dst srcport dstport ipv6 udp cookie64 counter pincounter txcookie rxcookie txsession rxsession
+		offset`).with(allow(network, "type")),
+}
+
+var netdevRefused = map[string]string{
+	"passt": "starts a program", "af-xdp": "takes over a card of the host", "netmap": "takes over a card of the host",
+}
+
+var netdevValue = value{
+	implied: "type", json: true, kind: "type",
+	keys: allow(plain, "id"), kinds: netdevKinds, refused: netdevRefused, check: netPrograms,
+}
+
+// nicValue is a card and its network in one.
+var nicValue = value{
+	implied: "type", kind: "type",
+	keys:  allow(plain, "id model mac macaddr addr vectors name"),
+	kinds: withKinds(netdevKinds, map[string]keys{"none": {}}), refused: netdevRefused, check: netPrograms,
+}
+
+// netValue is the oldest form.
+var netValue = value{
+	implied: "type", kind: "type",
+	keys: allow(plain, "id name"), refused: netdevRefused, check: netPrograms,
+	kinds: withKinds(netdevKinds, map[string]keys{"none": {}, "nic": allow(plain, "macaddr model addr vectors netdev")}),
+}
+
+func withKinds(a, b map[string]keys) map[string]keys {
+	all := map[string]keys{}
+	for _, m := range []map[string]keys{a, b} {
+		for k, v := range m {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// netPrograms judges the programs that QEMU starts when the command line names none.
+func netPrograms(j *judge, kind string, pairs []pair) error {
+	given := func(key string) bool {
+		return slices.ContainsFunc(pairs, func(p pair) bool { return p.key == key })
+	}
+	var implied []pair
+	switch {
+	case kind == "tap" && !given("helper"):
+		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
+	case kind == "bridge":
+		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}
+	}
+	for _, p := range implied {
+		if given(p.key) {
+			continue
+		}
+		if _, err := program(j, p.value); err != nil {
+			return j.refuse(p.key+"="+p.value, "implied; runs a program that is not allowed")
+		}
+	}
+	return nil
+}
+
+// objectValue: back ends of memory, randomness, secrets and threads.
+var objectValue = value{
+	implied: "qom-type", json: true, kind: "qom-type",
+	keys: allow(plain, "id"),
+	kinds: map[string]keys{
+		"memory-backend-ram":   memoryKeys,
+		"memory-backend-memfd": memoryKeys.with(allow(plain, "hugetlb hugetlbsize seal")),
+		"memory-backend-shm":   memoryKeys,
+		"memory-backend-file":  memoryKeys.with(allow(plain, "align discard-data offset pmem readonly rom"), keys{"mem-path": path}),
+		"iothread":             allow(plain, "aio-max-batch poll-grow poll-max-ns poll-shrink thread-pool-max thread-pool-min"),
+		"thread-context":       allow(plain, "cpu-affinity cpu-affinity.# node-affinity node-affinity.#"),
+		"throttle-group":       {"*": plain},
+		"rng-builtin":          {},
+		"rng-random":           {"filename": orElse(oneOf("/dev/urandom", "/dev/random", "/dev/hwrng"), path)},
+		"rng-egd":              allow(plain, "chardev"),
+		"secret":               allow(plain, "format keyid").with(keys{"data": text, "iv": text, "file": path}),
+		"tls-creds-x509":       tlsKeys.with(allow(plain, "passwordid sanity-check")),
+		"tls-creds-anon":       tlsKeys,
+		"tls-creds-psk":        tlsKeys.with(allow(plain, "username")),
+		"authz-simple":         allow(text, "identity"),
+		"authz-list":           allow(plain, "policy").with(allow(text, "rules.*")),
+		"authz-list-file":      {"filename": path, "refresh": plain},
+		"pr-manager-helper":    {"path": path},
+
+		"cryptodev-backend-builtin": allow(plain, "queues throttle-bps throttle-ops"),
+		"cryptodev-vhost-user":      allow(plain, "chardev queues throttle-bps throttle-ops"),
+	},
+	refused: map[string]string{
+		"dbus-vmstate": "connects to a bus of the host, or starts a program", "input-linux": "opens a device of the host",
+		"secret_keyring": "reads the host's key ring", "authz-pam": "asks the host's login service",
+		"can-host-socketcan": "takes a network of the host", "filter-dump": "writes a file", "iommufd": "opens a device of the host",
+		"qtest": "commands the machine", "x-remote-object": noFiles, "input-barrier": "connects to another host",
+	},
+}
+
+var (
+	memoryKeys = allow(plain, `size dump merge share policy prealloc prealloc-threads prealloc-context reserve host-nodes
+		host-nodes.# x-use-canonical-path-for-ramblock-id`)
+	tlsKeys = allow(plain, "endpoint verify-peer priority").with(keys{"dir": path})
+)

@@ -1,0 +1,206 @@
+package qemu
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// option is how the policy treats one option of QEMU's command line. With a rule it takes a value, without it is a
+// switch.
+type option struct {
+	rule   rule
+	drop   bool   // left out: scatter has its own, or it is of no use here
+	refuse string // why it is refused; "" = it is not
+}
+
+// options are all options that the policy knows; others are refused.
+var options = allOptions()
+
+func allOptions() map[string]option {
+	all := map[string]option{}
+	add := func(o option, names string) {
+		for _, name := range strings.Fields(names) {
+			all[name] = o
+		}
+	}
+	// scatter's own take their place: monitors, life cycle, logs, and windows on a screen that is not here.
+	add(option{drop: true, rule: text}, "name qmp qmp-pretty monitor mon pidfile incoming loadvm D d dfilter trace echr rotate")
+	add(option{drop: true}, "S daemonize full-screen portrait alt-grab ctrl-grab no-quit enable-sync-profile perfmap jitdump")
+
+	// Refused for what they do.
+	for names, reason := range map[string]string{
+		"gdb":                    "a debugger commands the monitor",
+		"readconfig writeconfig": "options in a file cannot be judged",
+		"set":                    "changes other options after they were judged",
+		"plugin":                 "loads code",
+		"add-fd":                 noFiles,
+		"fsdev virtfs":           "shares a directory of the host with the guest",
+		"chroot runas run-with":  "changes what the process may do; say it with the launch policy of this host",
+		"dump-vmstate":           "writes a file",
+		"iscsi":                  "holds secrets of the source",
+		"xen-domid":              "needs xen",
+		"semihosting-config":     "gives the guest the host's files",
+	} {
+		add(option{refuse: reason, rule: text}, names)
+	}
+	add(option{refuse: "a debugger commands the monitor"}, "s")
+	add(option{refuse: "waits for a monitor that does not come"}, "preconfig")
+	add(option{refuse: "gives the guest the host's files"}, "semihosting")
+	add(option{refuse: "the changes on its disks are in a private file of the source"}, "snapshot")
+	add(option{refuse: "starts no VM"}, "h help version")
+	add(option{refuse: "needs xen"}, "xen-attach xen-domid-restrict")
+
+	// Switches and values without a path.
+	add(option{}, "enable-kvm nodefaults no-user-config no-reboot no-shutdown no-fd-bootchk no-acpi no-hpet usb nographic "+
+		"only-migratable mem-prealloc async-teardown singlestep win2k-hack")
+	add(option{rule: plain}, "cpu m smp numa rtc uuid vga action watchdog-action msg compat overcommit sandbox seed tb-size")
+	add(option{rule: text}, "append")
+	add(option{rule: matching("[a-z]{2,3}(-[a-z]{2,4})?", "a keyboard layout")}, "k")
+	add(option{rule: oneOf("tablet", "mouse", "keyboard", "wacom-tablet")}, "usbdevice")
+
+	// Files.
+	add(option{rule: disk}, "hda hdb hdc hdd fda fdb cdrom sd pflash mtdblock")
+	add(option{rule: loaded}, "kernel initrd dtb shim")
+	add(option{rule: firmware}, "bios L option-rom")
+	add(option{rule: path}, "mem-path")
+
+	// Values with keys.
+	for name, v := range map[string]value{
+		"machine": machineValue, "M": machineValue, "accel": accelValue, "boot": bootValue, "icount": icountValue,
+		"smbios": smbiosValue, "acpitable": acpiValue, "fw_cfg": fwcfgValue, "device": deviceValue, "object": objectValue,
+		"drive": driveValue, "blockdev": blockdevValue, "chardev": chardevValue, "netdev": netdevValue, "nic": nicValue,
+		"net": netValue, "tpmdev": tpmValue, "audiodev": audioValue, "audio": audioValue, "spice": spiceValue,
+	} {
+		add(option{rule: v.rule}, name)
+	}
+	add(option{rule: global}, "global")
+	add(option{rule: display}, "display")
+	add(option{rule: vnc}, "vnc")
+	add(option{rule: charDevice}, "serial parallel debugcon")
+	return all
+}
+
+var machineValue = value{
+	implied: "type",
+	keys: allow(plain, `type accel acpi append aux-ram-share boot.* bus-lock-ratelimit confidential-guest-support cxl
+		default-bus-bypass-iommu dt-compatible dump-guest-core fd-bootchk gic-version graphics highmem hmat hpet i8042 its
+		kernel-irqchip kernel_irqchip kvm-shadow-mem max-fw-size max-ram-below-4g mem-merge memory.* memory-backend
+		memory-encryption mte nvdimm nvdimm-persistence pcspk-audiodev pflash0 pflash1 phandle-start pic pit ras sata secure
+		smbios-entry-point-type smbus smm smp.* smp-cache.* suppress-vmdesc usb virtualization vmport x-oem-id x-oem-table-id
+		x-south-bridge`).with(
+		allow(loaded, "kernel initrd dtb shim"),
+		keys{"firmware": firmware, "append": text, "dumpdtb": never("writes a file")}),
+}
+
+var accelValue = value{
+	implied: "accel",
+	keys: allow(plain, `accel kernel-irqchip kvm-shadow-mem dirty-ring-size eager-split-size notify-vmexit notify-window
+		one-insn-per-tb split-wx tb-size thread igd-passthru`).with(
+		keys{"device": oneOf("/dev/kvm"), "rapl": plain, "rapl-helper-socket": path}),
+}
+
+var bootValue = value{
+	implied: "order",
+	keys:    allow(plain, "order once menu splash-time reboot-timeout strict").with(keys{"splash": path}),
+}
+
+var icountValue = value{
+	implied: "shift",
+	keys:    allow(plain, "shift align sleep").with(allow(never("records to a file"), "rr rrfile rrsnapshot")),
+}
+
+// smbiosValue: texts for the guest's firmware tables.
+var smbiosValue = value{keys: keys{"*": text, "file": path, "path": path}}
+
+var acpiValue = value{
+	keys: allow(plain, "sig rev oem_id oem_table_id oem_rev asl_compiler_id asl_compiler_rev").with(allow(pathList, "data file")),
+}
+
+var fwcfgValue = value{implied: "name", keys: keys{"name": text, "string": text, "gen_id": plain, "file": path}}
+
+var tpmValue = value{
+	implied: "type", kind: "type",
+	keys:    allow(plain, "id"),
+	kinds:   map[string]keys{"emulator": allow(plain, "chardev")},
+	refused: map[string]string{"passthrough": "hands the host's TPM to the guest"},
+}
+
+var audioValue = value{
+	implied: "driver", json: true, kind: "driver",
+	keys: allow(plain, "id timer-period in.* out.* model"),
+	kinds: map[string]keys{
+		"none": {}, "spice": {}, "wav": {"path": path},
+	},
+	refused: map[string]string{
+		"pa": "connects to the host's sound server", "pipewire": "connects to the host's sound server",
+		"jack": "connects to the host's sound server", "dbus": "connects to a bus of the host",
+		"alsa": "opens the host's sound device", "oss": "opens the host's sound device", "sdl": "opens the host's sound device",
+	},
+}
+
+var spiceValue = value{
+	keys: allow(plain, `port tls-port ipv4 ipv6 unix tls-ciphers tls-channel plaintext-channel sasl disable-ticketing
+		password-secret image-compression jpeg-wan-compression zlib-glz-wan-compression streaming-video disable-copy-paste
+		disable-agent-file-xfer agent-mouse playback-compression seamless-migration gl`).with(
+		allow(path, "x509-dir x509-key-file x509-cert-file x509-cacert-file x509-dh-key-file rendernode"),
+		keys{"addr": spiceAddress, "password": text, "x509-key-password": text}),
+}
+
+// spiceAddress judges an address or a socket; any other name would be a file in the working directory.
+func spiceAddress(j *judge, s string) (string, error) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return s, nil
+	}
+	return path(j, s)
+}
+
+var (
+	vncKeys = allow(plain, `to password password-secret tls-creds tls-authz sasl sasl-authz lossy non-adaptive share audiodev display
+		head power-control key-delay-ms ipv4 ipv6 websocket`).with(keys{"reverse": network, "vnc": vncAddress})
+	vncPlace = regexp.MustCompile(`^(none|(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]*):[0-9]{1,5})$`)
+)
+
+func vnc(j *judge, s string) (string, error) { return value{implied: "vnc", keys: vncKeys}.rule(j, s) }
+
+func vncAddress(j *judge, s string) (string, error) {
+	if socket, ok := strings.CutPrefix(s, "unix:"); ok {
+		name, err := path(j, socket)
+		return "unix:" + name, err
+	}
+	if !vncPlace.MatchString(s) {
+		return "", j.refuse(s, "not a display address")
+	}
+	return s, nil
+}
+
+// display turns windows into nothing: the guest keeps its graphics card.
+func display(j *judge, s string) (string, error) {
+	if rest, ok := strings.CutPrefix(s, "vnc="); ok {
+		v, err := vnc(j, rest)
+		return "vnc=" + v, err
+	}
+	switch kind, _, _ := strings.Cut(s, ","); kind {
+	case "none", "gtk", "sdl", "curses", "cocoa", "default":
+		return "none", nil
+	case "egl-headless":
+		return value{implied: "type", keys: keys{"type": plain, "rendernode": path, "gl": plain}}.rule(j, s)
+	}
+	return "", j.refuse(s, "not known to the launch policy")
+}
+
+var globalForm = regexp.MustCompile(`^([A-Za-z0-9_+-]{1,63})\.([A-Za-z0-9_\[\]-]{1,63})=(.*)$`)
+
+// global judges a default for a device's property like the property itself.
+func global(j *judge, s string) (string, error) {
+	m := globalForm.FindStringSubmatch(s)
+	if m == nil {
+		return "", j.refuse(s, "not of the form driver.property=value")
+	}
+	driver, property := m[1], m[2]
+	if _, ok := objectValue.kinds[driver]; ok || driver == "migration" {
+		return "", j.refuse(s, "changes more than a device")
+	}
+	v, err := deviceKeys.judge(j, pair{property, m[3]})
+	return driver + "." + property + "=" + v, err
+}

@@ -1,0 +1,165 @@
+package qemu
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// path judges the name of a file that QEMU will open, and returns its name on this host.
+func path(j *judge, value string) (string, error) {
+	name, err := j.localPath(value)
+	if err != nil {
+		return "", err
+	}
+	return name, j.checkPath(name, value, j.AllowPaths)
+}
+
+// localPath applies the rewrites and refuses names that do not say where they lead.
+func (j *judge) localPath(value string) (string, error) {
+	name := j.rewrite(value)
+	if !filepath.IsAbs(name) {
+		return "", j.refuse(value, "not an absolute path")
+	}
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return "", j.refuse(value, "path with ..")
+	}
+	return filepath.Clean(name), nil
+}
+
+// checkPath follows symbolic links and refuses what is outside the allowed places, and the run directory always: there
+// lie the monitors of other VMs.
+func (j *judge) checkPath(name, value string, allowed []string) error {
+	real, err := resolve(name)
+	if err != nil {
+		return j.refuse(value, "path: "+err.Error())
+	}
+	if runDir, err := resolve(filepath.Clean(j.runDir)); err != nil || below(runDir, real) {
+		return j.refuse(value, "path in the run directory")
+	}
+	for _, dir := range allowed {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		if dir, err := resolve(filepath.Clean(dir)); err == nil && below(dir, real) {
+			return nil
+		}
+	}
+	return j.refuse(value, "path outside the allowed ones")
+}
+
+// rewrite replaces the longest known beginning.
+func (j *judge) rewrite(name string) string {
+	var best Rewrite
+	for _, r := range j.Rewrites {
+		if len(r.From) > len(best.From) && begins(r.From, name) {
+			best = r
+		}
+	}
+	return best.To + name[len(best.From):]
+}
+
+// begins tells whether name begins with prefix, up to the end of a path component.
+func begins(prefix, name string) bool {
+	rest, ok := strings.CutPrefix(name, prefix)
+	return ok && (rest == "" || strings.HasSuffix(prefix, "/") || strings.HasSuffix(prefix, ":") || rest[0] == '/')
+}
+
+// below tells whether name is dir or in it. Both are clean.
+func below(dir, name string) bool {
+	return dir == name || begins(strings.TrimSuffix(dir, "/")+"/", name)
+}
+
+// resolve follows the symbolic links of the part of a path that exists. The end of a path may be missing, for QEMU may
+// create it, but it may not be a link into nowhere.
+func resolve(name string) (string, error) {
+	real, err := filepath.EvalSymlinks(name)
+	if err == nil {
+		return real, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) || name == "/" {
+		return "", err
+	}
+	if _, err := os.Lstat(name); err == nil {
+		return "", errors.New("broken symbolic link")
+	}
+	dir, err := resolve(filepath.Dir(name))
+	return filepath.Join(dir, filepath.Base(name)), err
+}
+
+var schemeRest = regexp.MustCompile(`^[A-Za-z0-9_/@-]*(\.?[A-Za-z0-9_/@-]+)*$`)
+
+// disk judges what -drive file= takes: a path, or a name with a scheme that begins as allowed. No name is no disk.
+func disk(j *judge, value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	colon, slash := strings.IndexByte(value, ':'), strings.IndexByte(value, '/')
+	if colon < 0 || (slash >= 0 && slash < colon) {
+		return path(j, value)
+	}
+	name := j.rewrite(value)
+	for _, prefix := range j.AllowPaths {
+		if strings.Contains(prefix, ":") && !filepath.IsAbs(prefix) && begins(prefix, name) && schemeRest.MatchString(name[len(prefix):]) {
+			return name, nil
+		}
+	}
+	return "", j.refuse(value, "disk outside the allowed ones")
+}
+
+// loaded judges kernels and initial RAM disks. QEMU splits these names at commas and blanks when it loads several.
+func loaded(j *judge, value string) (string, error) {
+	if strings.ContainsAny(value, ", ") {
+		return "", j.refuse(value, "path with comma or blank")
+	}
+	return path(j, value)
+}
+
+// pathList judges names with colons between them.
+func pathList(j *judge, value string) (string, error) {
+	names := strings.Split(value, ":")
+	for i, name := range names {
+		var err error
+		if names[i], err = path(j, name); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(names, ":"), nil
+}
+
+// pipe judges a named pipe: QEMU opens the name with .in and .out, or the name itself.
+func pipe(j *judge, value string) (string, error) {
+	name, err := path(j, value)
+	for _, end := range []string{".in", ".out"} {
+		if err == nil {
+			err = j.checkPath(name+end, value+end, j.AllowPaths)
+		}
+	}
+	return name, err
+}
+
+// firmwareDirs hold what distributions package for QEMU to read.
+var firmwareDirs = []string{
+	"/usr/share/qemu", "/usr/share/seabios", "/usr/share/OVMF", "/usr/share/ovmf", "/usr/share/AAVMF", "/usr/share/edk2",
+	"/usr/share/ipxe", "/usr/share/ipxe.efi", "/usr/lib/ipxe", "/usr/share/vgabios", "/usr/share/sgabios", "/usr/share/qemu-efi-aarch64",
+}
+
+// firmwareName is a file that QEMU looks up in its data directories.
+var firmwareName = regexp.MustCompile(`^((bios|bios-256k|bios-microvm|kvmvapic|linuxboot|linuxboot_dma|multiboot|multiboot_dma|vgabios(-[a-z]+)*)\.bin` +
+	`|(efi|pxe)-[a-z0-9]+\.rom|(qboot|pvh|sgabios)\.(rom|bin)|u-boot[a-z0-9.-]*\.bin|opensbi-[a-z0-9_-]+\.bin|edk2-[a-z0-9_-]+\.fd)$`)
+
+// firmware judges a file that QEMU only reads, and shows to the guest: packaged ones are fine.
+func firmware(j *judge, value string) (string, error) {
+	if value == "" || firmwareName.MatchString(value) {
+		return value, nil
+	}
+	name, err := j.localPath(value)
+	if err != nil {
+		return "", err
+	}
+	return name, j.checkPath(name, value, slices.Concat(firmwareDirs, j.AllowPaths))
+}
