@@ -1,0 +1,12 @@
+// Package placement chooses a host for every VM so that pages which VMs share travel, and are kept, as seldom as possible.
+//
+// A class is a set of VMs and the bytes that exactly these VMs have in common. Every host that receives one of them
+// receives the bytes once, so the traffic of a placement is
+//
+//	sum over classes of bytes x number of hosts that hold one of the class's VMs
+//
+// which is the connectivity metric of hypergraph partitioning, with hosts of different size and operators' constraints.
+//
+// Solve does no I/O. Its result depends on the problem and the seed alone, not on the order of VMs, hosts, classes or
+// constraints: effort is counted in steps, and the clock is only a safety net (see Problem.Budget).
+package placement

@@ -1,0 +1,267 @@
+package placement
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// instance is a Problem in the form the search works on. Units, hosts and classes are numbered in an order that depends on
+// names alone, so that the order of the input cannot matter.
+type instance struct {
+	p      *Problem
+	hostID []int   // host -> index into Problem.Hosts
+	unitOf []int32 // VM -> unit
+	units  []unit
+
+	room      []room // of each host
+	bps       []int64
+	rack      []int32
+	shared    bool
+	words     int      // of a host set
+	allowed   []uint64 // host sets of the units
+	groups    []group
+	groupsOf  [][]int32 // unit -> groups
+	classes   hypergraph
+	constrain [][]int32 // unit -> constraints that restrict its hosts or made it a unit
+	empty     []int32   // units without an allowed host
+}
+
+// unit is one VM, or several that an affinity keeps together.
+type unit struct {
+	vms      []int // indices into Problem.VMs, by name
+	claim    int64 // memory it takes on any host: with Shared what no class covers, else all
+	own      int64 // bytes of classes that lie within the unit
+	vcpus    int64
+	priority int
+}
+
+// room is what a host offers.
+type room struct{ memory, vcpus, vms int64 }
+
+// group is an anti-affinity: at most limit of its units' members in one domain.
+type group struct {
+	constraint int32
+	limit      int64
+	domain     []int32         // of each host
+	start      []int64         // residents per domain
+	weight     map[int32]int64 // unit -> how many of its VMs belong
+}
+
+// hypergraph holds classes of at least two units, distinct, as lists in both directions.
+type hypergraph struct {
+	weight []int64
+	first  []int32 // class -> into pins
+	pins   []uint16
+	start  []int32 // unit -> into of
+	of     []int32
+}
+
+func (g *hypergraph) pinsOf(c int32) []uint16   { return g.pins[g.first[c]:g.first[c+1]] }
+func (g *hypergraph) classesOf(u int32) []int32 { return g.of[g.start[u]:g.start[u+1]] }
+
+func (in *instance) allows(u int32, h int) bool {
+	return in.allowed[int(u)*in.words+h>>6]>>(h&63)&1 != 0
+}
+
+// compile checks the problem and brings it into canonical form.
+func compile(p *Problem) (*instance, error) {
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	in := &instance{p: p, shared: p.Capacity == Shared}
+	in.orderHosts()
+	r, err := newRules(in)
+	if err != nil {
+		return nil, err
+	}
+	in.makeUnits(r)
+	in.restrict(r)
+	in.classes = in.hypergraph()
+	return in, nil
+}
+
+func (in *instance) orderHosts() {
+	hosts := in.p.Hosts
+	in.hostID = make([]int, len(hosts))
+	var fastest int64
+	for i := range hosts {
+		in.hostID[i] = i
+		fastest = max(fastest, hosts[i].LinkBPS)
+	}
+	if fastest == 0 {
+		fastest = 10e9
+	}
+	slices.SortFunc(in.hostID, func(a, b int) int { return cmp.Compare(hosts[a].Name, hosts[b].Name) })
+	racks := map[string]int32{}
+	for h, id := range in.hostID {
+		spec := &hosts[id]
+		in.room = append(in.room, room{spec.Memory, orUnlimited(spec.VCPUs), orUnlimited(spec.MaxVMs)})
+		in.bps = append(in.bps, cmp.Or(spec.LinkBPS, fastest))
+		rack := int32(len(in.hostID) + h)
+		if spec.Rack != "" {
+			if known, ok := racks[spec.Rack]; ok {
+				rack = known
+			} else {
+				rack = int32(len(racks))
+				racks[spec.Rack] = rack
+			}
+		}
+		in.rack = append(in.rack, rack)
+	}
+	in.words = (len(hosts) + 63) / 64
+}
+
+func orUnlimited(n int) int64 {
+	if n == 0 {
+		return unlimited
+	}
+	return int64(n)
+}
+
+// makeUnits unites the VMs that affinities keep together.
+func (in *instance) makeUnits(r *rules) {
+	vms := in.p.VMs
+	order := make([]int, len(vms))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(vms[a].Name, vms[b].Name) })
+	in.unitOf = make([]int32, len(vms))
+	byRoot := map[int]int32{}
+	for _, v := range order {
+		root := r.root(v)
+		u, ok := byRoot[root]
+		if !ok {
+			u = int32(len(in.units))
+			byRoot[root] = u
+			in.units = append(in.units, unit{priority: math.MinInt})
+		}
+		in.unitOf[v] = u
+		in.units[u].add(v, &vms[v])
+	}
+}
+
+func (u *unit) add(index int, v *VM) {
+	u.vms = append(u.vms, index)
+	u.vcpus += int64(v.VCPUs)
+	u.priority = max(u.priority, v.Priority)
+}
+
+// edge is a class on its way into the hypergraph.
+type edge struct {
+	hash       uint64
+	from, size int32 // its pins in a common slice
+	weight     int64
+}
+
+// hypergraph translates the classes to units, unites those of equal unit sets and sets aside those of one unit.
+func (in *instance) hypergraph() hypergraph {
+	covered := make([]int64, len(in.p.VMs))
+	var pins []uint16
+	var edges []edge
+	for i := range in.p.Classes {
+		c := &in.p.Classes[i]
+		from := len(pins)
+		pins = in.appendPins(pins, c, covered)
+		switch len(pins) - from {
+		case 0:
+		case 1:
+			in.units[pins[from]].own += c.Bytes
+			pins = pins[:from]
+		default:
+			edges = append(edges, edge{hashPins(pins[from:]), int32(from), int32(len(pins) - from), c.Bytes})
+		}
+	}
+	for v, b := range covered {
+		memory := in.p.VMs[v].Memory
+		if in.shared {
+			memory = max(0, memory-b)
+		}
+		in.units[in.unitOf[v]].claim += memory
+	}
+	return buildHypergraph(mergeEdges(edges, pins), pins, len(in.units))
+}
+
+// appendPins appends the units of a class, ascending, and counts its bytes as covered for each VM. A class without bytes
+// has no pins.
+func (in *instance) appendPins(pins []uint16, c *Class, covered []int64) []uint16 {
+	if c.Bytes == 0 {
+		return pins
+	}
+	from := len(pins)
+	vms := c.VMs
+	if !strictlyAscending(vms) {
+		vms = slices.Clone(vms)
+		slices.Sort(vms)
+		vms = slices.Compact(vms)
+	}
+	for _, v := range vms {
+		covered[v] += c.Bytes
+		pins = append(pins, uint16(in.unitOf[v]))
+	}
+	slices.Sort(pins[from:])
+	return pins[:from+len(slices.Compact(pins[from:]))]
+}
+
+func strictlyAscending(s []int) bool {
+	for i := 1; i < len(s); i++ {
+		if s[i] <= s[i-1] {
+			return false
+		}
+	}
+	return true
+}
+
+func hashPins(pins []uint16) uint64 {
+	h := uint64(len(pins))
+	for _, p := range pins {
+		h = (h ^ uint64(p)) * 0x9e3779b97f4a7c15
+		h ^= h >> 29
+	}
+	return h
+}
+
+// mergeEdges orders the edges by their pins' hash and unites those of equal pins.
+func mergeEdges(edges []edge, pins []uint16) []edge {
+	at := func(e *edge) []uint16 { return pins[e.from : e.from+e.size] }
+	slices.SortFunc(edges, func(a, b edge) int {
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return slices.Compare(at(&a), at(&b))
+	})
+	out := edges[:0]
+	for _, e := range edges {
+		if last := len(out) - 1; last >= 0 && out[last].hash == e.hash && slices.Equal(at(&out[last]), at(&e)) {
+			out[last].weight += e.weight
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func buildHypergraph(edges []edge, pins []uint16, units int) hypergraph {
+	g := hypergraph{first: make([]int32, 1, len(edges)+1), start: make([]int32, units+2)}
+	for _, e := range edges {
+		g.weight = append(g.weight, e.weight)
+		for _, u := range pins[e.from : e.from+e.size] {
+			g.pins = append(g.pins, u)
+			g.start[u+2]++
+		}
+		g.first = append(g.first, int32(len(g.pins)))
+	}
+	for i := 2; i < len(g.start); i++ {
+		g.start[i] += g.start[i-1]
+	}
+	g.of = make([]int32, len(g.pins))
+	for c := range g.weight {
+		for _, u := range g.pinsOf(int32(c)) {
+			g.of[g.start[u+1]] = int32(c)
+			g.start[u+1]++
+		}
+	}
+	g.start = g.start[:units+1]
+	return g
+}

@@ -1,0 +1,129 @@
+package placement
+
+import "time"
+
+// Limits of a Problem.
+const (
+	MaxVMs         = 65535
+	MaxHosts       = 4096
+	MaxClasses     = 1 << 22
+	MaxOwners      = 1 << 28 // of all classes together
+	MaxConstraints = 1 << 16
+	MaxBytes       = 1 << 60 // of all VMs' memory, of all classes' bytes times owners, of a host
+	maxCells       = 1 << 28 // (VMs + classes) x hosts
+)
+
+// Objectives.
+const (
+	Traffic  = "traffic"  // bytes delivered to all hosts; the default
+	Makespan = "makespan" // time until the slowest host has received its bytes, then traffic
+	Hosts    = "hosts"    // number of hosts used, then traffic
+)
+
+// Ways to count the memory that VMs take on a host.
+const (
+	Sum    = "sum"    // each VM takes its memory; the default
+	Shared = "shared" // a host keeps each class once, and of each VM the memory that no class covers
+)
+
+// Kinds of constraints.
+const (
+	Pin          = "pin"           // VMs run on one of Hosts
+	Exclude      = "exclude"       // VMs run on none of Hosts
+	Affinity     = "affinity"      // VMs run on one host, together; names of residents mean the resident's host
+	AntiAffinity = "anti-affinity" // at most Max of the VMs, residents counted, run on one host, or in one rack
+	Label        = "label"         // VMs run on hosts that carry all Labels
+)
+
+// Scopes of an anti-affinity.
+const (
+	ScopeHost = "host" // the default
+	ScopeRack = "rack" // a host without a rack is a rack of its own
+)
+
+// VM is a virtual machine to place.
+type VM struct {
+	Name     string            `json:"name"` // unique
+	Memory   int64             `json:"memory_bytes"`
+	VCPUs    int               `json:"vcpus,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Priority int               `json:"priority,omitempty"` // with Problem.Partial, higher goes first
+}
+
+// Host is a target. Memory, VCPUs and MaxVMs are what it offers beside its residents.
+type Host struct {
+	Name      string            `json:"name"` // unique
+	Memory    int64             `json:"memory_bytes"`
+	VCPUs     int               `json:"vcpus,omitempty"`    // 0 = unlimited
+	MaxVMs    int               `json:"max_vms,omitempty"`  // 0 = unlimited
+	LinkBPS   int64             `json:"link_bps,omitempty"` // bits per second; 0 = as fast as the fastest other, 10 Gbit/s if none
+	Rack      string            `json:"rack,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Residents []string          `json:"residents,omitempty"` // VMs that run there already
+}
+
+// Class is a set of VMs, by index into Problem.VMs, and the distinct bytes that exactly these VMs own.
+type Class struct {
+	VMs   []int `json:"vms"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Constraint restricts where VMs may run. It concerns the VMs it names and those that carry all labels of Select; all of
+// them if it has neither.
+type Constraint struct {
+	Name   string            `json:"name,omitempty"` // for messages
+	Kind   string            `json:"kind"`
+	VMs    []string          `json:"vms,omitempty"`
+	Select map[string]string `json:"select,omitempty"`
+	Hosts  []string          `json:"hosts,omitempty"`  // pin, exclude
+	Labels map[string]string `json:"labels,omitempty"` // label
+	Scope  string            `json:"scope,omitempty"`  // anti-affinity
+	Max    int               `json:"max,omitempty"`    // anti-affinity; 0 = 1
+}
+
+// Problem is what Solve solves.
+type Problem struct {
+	VMs         []VM         `json:"vms"`
+	Hosts       []Host       `json:"hosts"`
+	Classes     []Class      `json:"classes,omitempty"`
+	Constraints []Constraint `json:"constraints,omitempty"`
+	Objective   string       `json:"objective,omitempty"` // "" = traffic
+	Capacity    string       `json:"capacity,omitempty"`  // "" = sum
+	Partial     bool         `json:"partial,omitempty"`   // leave VMs out, the least important, rather than fail
+	Seed        uint64       `json:"seed,omitempty"`
+
+	// Budget is how long Solve may search, 0 = as long as pays for a problem of this size. It is turned into a number of
+	// steps, so that the result stays reproducible; a machine on which these take far longer is cut off by the clock.
+	Budget time.Duration `json:"budget_ns,omitempty"`
+}
+
+// Placement is a solution.
+type Placement struct {
+	Host       []int         `json:"host"`        // host of each VM, -1 = not placed
+	Cost       int64         `json:"cost"`        // by the objective: bytes, nanoseconds or hosts
+	LowerBound int64         `json:"lower_bound"` // no placement of the same VMs costs less
+	Optimal    bool          `json:"optimal"`     // proven
+	Traffic    int64         `json:"traffic_bytes"`
+	Makespan   time.Duration `json:"makespan_ns"`
+	Loads      []Load        `json:"loads"`         // of each host
+	Reasons    []Reason      `json:"reasons"`       // of each VM
+	Cut        bool          `json:"cut,omitempty"` // the clock ended the search: another run may differ
+}
+
+// Load is what a host receives.
+type Load struct {
+	VMs    int   `json:"vms"`
+	Memory int64 `json:"memory_bytes"` // as counted by the problem's capacity
+	VCPUs  int   `json:"vcpus"`
+	Bytes  int64 `json:"bytes"` // of the classes it needs
+}
+
+// Reason says why a VM is where it is.
+type Reason struct {
+	VM    int   `json:"vm"`
+	Host  int   `json:"host"`        // -1 = not placed
+	Saved int64 `json:"saved_bytes"` // traffic that the next best host would cost on top; negative if only room decided
+	Next  int   `json:"next"`        // that host, -1 = no other is allowed
+	Room  bool  `json:"room"`        // the next best host had room as well
+	With  []int `json:"with"`        // the VMs on the same host that share most with it, at most three
+}

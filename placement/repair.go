@@ -1,0 +1,200 @@
+package placement
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+)
+
+// repair finds room for units that found none, by ejection: a unit takes the place of others that have proved easier to
+// house, which then look for room themselves. This is the ejection pool of vehicle routing: a unit's weight is the number
+// of times it failed, and the search drifts by random exchanges in between.
+type repair struct {
+	*state
+	rng    *rand.Rand
+	weight []int64
+	pool   []int32
+	spent  int // pins touched
+}
+
+func newRepair(s *state, rng *rand.Rand) *repair {
+	r := &repair{state: s, rng: rng, weight: make([]int64, len(s.host))}
+	for u := range r.weight {
+		r.weight[u] = 1
+	}
+	return r
+}
+
+// run houses the units left, hardest last in, first out. It gives up after some effort and returns those still without
+// room; the state then is a valid placement of the others.
+func (r *repair) run(left []int32, effort int) []int32 {
+	r.pool = append(r.pool[:0], left...)
+	for len(r.pool) > 0 && r.spent < effort {
+		u := r.pool[len(r.pool)-1]
+		r.pool = r.pool[:len(r.pool)-1]
+		r.spent += r.n
+		if h := r.cheapest(u); h != nowhere {
+			r.move(u, h)
+			continue
+		}
+		r.weight[u]++
+		if !r.eject(u) {
+			r.pool = append(r.pool, u)
+		}
+		r.drift()
+	}
+	for i := len(r.pool) - 1; i >= 0; i-- {
+		if h := r.cheapest(r.pool[i]); h != nowhere {
+			r.move(r.pool[i], h)
+			r.pool = slices.Delete(r.pool, i, i+1)
+		}
+	}
+	return r.pool
+}
+
+// eject puts u where the least weight must go for it.
+func (r *repair) eject(u int32) bool {
+	members := r.members()
+	var best []int32
+	bestHost, bestWeight := nowhere, int64(0)
+	for _, h := range r.rng.Perm(r.n) {
+		if !r.in.allows(u, h) {
+			continue
+		}
+		r.spent += len(members[h])
+		out := r.victims(u, h, members[h])
+		if out == nil {
+			continue
+		}
+		if w := r.weigh(out); best == nil || w < bestWeight {
+			best, bestHost, bestWeight = out, h, w
+		}
+	}
+	for _, v := range best {
+		r.move(v, nowhere)
+	}
+	if best != nil {
+		r.move(u, bestHost)
+		r.pool = append(r.pool, best...)
+	}
+	return best != nil
+}
+
+func (r *repair) weigh(units []int32) (sum int64) {
+	for _, u := range units {
+		sum += r.weight[u]
+	}
+	return sum
+}
+
+// members lists the units of each host.
+func (s *state) members() [][]int32 {
+	out := make([][]int32, s.n)
+	for u, h := range s.host {
+		if h != nowhere {
+			out[h] = append(out[h], int32(u))
+		}
+	}
+	return out
+}
+
+// victims are light units on h without which u would fit; nil if nothing helps. The host is as before.
+func (r *repair) victims(u int32, h int, members []int32) []int32 {
+	slices.SortFunc(members, func(a, b int32) int { return cmp.Compare(r.weight[a], r.weight[b]) })
+	out := r.oneVictim(u, h, members)
+	if out == nil {
+		out = r.manyVictims(u, h, members)
+	}
+	return out
+}
+
+func (r *repair) oneVictim(u int32, h int, members []int32) []int32 {
+	for _, v := range members {
+		if r.lacks(u, h) <= r.frees(v) && r.fitsWithout(u, h, v) {
+			return []int32{v}
+		}
+	}
+	return nil
+}
+
+// lacks is the memory that u lacks on h.
+func (r *repair) lacks(u int32, h int) int64 { return r.used(h) + r.need(u, h) - r.in.room[h].memory }
+
+func (r *repair) fitsWithout(u int32, h int, v int32) bool {
+	r.move(v, nowhere)
+	ok := r.fits(u, h)
+	r.move(v, h)
+	r.spent += 2 * len(r.in.classes.classesOf(v))
+	return ok
+}
+
+// manyVictims removes units in random order of weight until u fits, then keeps those that still fit beside it.
+func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
+	key := make(map[int32]int64, len(members))
+	for _, v := range members {
+		key[v] = r.weight[v]*16 + r.rng.Int64N(16*r.weight[v])
+	}
+	slices.SortFunc(members, func(a, b int32) int { return cmp.Or(cmp.Compare(key[a], key[b]), cmp.Compare(a, b)) })
+	var out []int32
+	for _, v := range members {
+		if r.fits(u, h) {
+			break
+		}
+		r.move(v, nowhere)
+		out = append(out, v)
+	}
+	ok := r.fits(u, h)
+	if ok {
+		r.move(u, h)
+		out = slices.DeleteFunc(out, func(v int32) bool {
+			back := r.fits(v, h)
+			if back {
+				r.move(v, h)
+			}
+			return back
+		})
+		r.move(u, nowhere)
+	}
+	for _, v := range out {
+		r.move(v, h)
+	}
+	if !ok {
+		return nil
+	}
+	return out
+}
+
+// drift makes a few random moves and exchanges that stay feasible.
+func (r *repair) drift() {
+	for range 10 {
+		u, v := int32(r.rng.IntN(len(r.host))), int32(r.rng.IntN(len(r.host)))
+		switch {
+		case r.host[u] == nowhere || r.host[v] == nowhere || r.host[u] == r.host[v]:
+		case r.fits(u, int(r.host[v])):
+			r.move(u, int(r.host[v]))
+		default:
+			r.swap(u, v)
+		}
+	}
+}
+
+// swap lets u and v trade hosts if both then have room.
+func (s *state) swap(u, v int32) bool {
+	if !s.swappable(u, v) {
+		return false
+	}
+	a, b := int(s.host[u]), int(s.host[v])
+	s.move(u, nowhere)
+	s.move(v, nowhere)
+	if s.fits(u, b) {
+		s.move(u, b)
+		if s.fits(v, a) {
+			s.move(v, a)
+			return true
+		}
+		s.move(u, nowhere)
+	}
+	s.move(u, a)
+	s.move(v, b)
+	return false
+}

@@ -1,0 +1,136 @@
+package placement
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// report translates a state into the numbering of the problem.
+func (s *state) report() *Placement {
+	in := s.in
+	pl := &Placement{Host: make([]int, len(in.p.VMs)), Loads: make([]Load, s.n), Reasons: make([]Reason, len(in.p.VMs))}
+	pl.Traffic = s.traffic
+	for v, u := range in.unitOf {
+		pl.Host[v] = in.hostOf(s.host[u])
+	}
+	for u := range in.units {
+		if s.host[u] != nowhere {
+			pl.Traffic += in.units[u].own
+		}
+	}
+	for h := range s.n {
+		l := &s.load[h]
+		pl.Loads[in.hostID[h]] = Load{VMs: int(l.vms), Memory: s.used(h), VCPUs: int(l.vcpus), Bytes: l.bytes}
+		pl.Makespan = max(pl.Makespan, time.Duration(sendTime(l.bytes, in.bps[h])))
+	}
+	s.explain(pl.Reasons)
+	pl.Cost = s.cost(pl)
+	pl.LowerBound = s.lowerBound()
+	pl.Optimal = pl.LowerBound >= pl.Cost
+	return pl
+}
+
+func (s *state) cost(pl *Placement) int64 {
+	switch s.in.p.Objective {
+	case Makespan:
+		return int64(pl.Makespan)
+	case Hosts:
+		var n int64
+		for h := range s.n {
+			if s.load[h].units > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	return pl.Traffic
+}
+
+func (in *instance) hostOf(h int32) int {
+	if h == nowhere {
+		return -1
+	}
+	return in.hostID[h]
+}
+
+// sendTime is the nanoseconds, rounded up, that bytes take on a link of bps bits per second.
+func sendTime(bytes, bps int64) int64 {
+	hi, lo := bits.Mul64(uint64(bytes), 8e9)
+	if hi >= uint64(bps) {
+		return math.MaxInt64
+	}
+	q, rest := bits.Div64(hi, lo, uint64(bps))
+	if rest > 0 {
+		q++
+	}
+	return int64(min(q, math.MaxInt64))
+}
+
+// explain fills in the reason of each VM: what its unit saves where it is.
+func (s *state) explain(reasons []Reason) {
+	members := s.members()
+	for u := range s.host {
+		r := s.reason(int32(u))
+		var mates []int32
+		if h := s.host[u]; h != nowhere {
+			mates = members[h]
+		}
+		with := s.closest(int32(u), mates)
+		for _, v := range s.in.units[u].vms {
+			r.VM = v
+			r.With = with
+			reasons[v] = r
+		}
+	}
+}
+
+// reason compares u's host with the next best: the one with the least more traffic among those that have room, or if
+// none has, among those allowed.
+func (s *state) reason(u int32) Reason {
+	r := Reason{Host: s.in.hostOf(s.host[u]), Next: -1}
+	if r.Host == -1 {
+		return r
+	}
+	for h := range s.n {
+		if h == int(s.host[u]) || !s.in.allows(u, h) {
+			continue
+		}
+		saved, room := -s.gain(u, h), s.fits(u, h)
+		if r.Next == -1 || room && !r.Room || room == r.Room && saved < r.Saved {
+			r.Next, r.Saved, r.Room = s.in.hostID[h], saved, room
+		}
+	}
+	return r
+}
+
+// closest lists VMs of up to three other units that share most bytes with u.
+func (s *state) closest(u int32, mates []int32) []int {
+	if len(mates) < 2 {
+		return nil
+	}
+	common := map[int32]int64{}
+	g := &s.in.classes
+	for _, c := range g.classesOf(u) {
+		if s.seat[int(c)*s.n+int(s.host[u])]>>16 < 2 {
+			continue
+		}
+		for _, v := range g.pinsOf(c) {
+			if s.host[v] == s.host[u] && int32(v) != u {
+				common[int32(v)] += g.weight[c]
+			}
+		}
+	}
+	near := make([]int32, 0, len(common))
+	for v := range common {
+		near = append(near, v)
+	}
+	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(common[b], common[a]), cmp.Compare(a, b)) })
+	var out []int
+	for _, v := range near[:min(3, len(near))] {
+		out = append(out, s.in.units[v].vms[0])
+	}
+	return out
+}

@@ -1,0 +1,48 @@
+package placement
+
+import (
+	"context"
+	"math/rand/v2"
+)
+
+// Solve places the VMs. The error is an *InvalidError, an *InfeasibleError, or the cause of ctx.
+func Solve(ctx context.Context, p Problem) (*Placement, error) {
+	in, err := compile(&p)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if in.exactFits() && !p.Partial {
+		if s := in.solveExact(); s != nil {
+			pl := s.report()
+			pl.LowerBound, pl.Optimal = pl.Cost, true
+			return pl, nil
+		}
+		return nil, in.conflict(nil)
+	}
+	s, err := in.construct()
+	if err != nil {
+		return nil, err
+	}
+	s.descend()
+	return s.report(), nil
+}
+
+// construct finds a first placement.
+func (in *instance) construct() (*state, error) {
+	s := newState(in)
+	left := s.greedy(in.bySize())
+	r := newRepair(s, rand.New(rand.NewPCG(in.p.Seed, 1)))
+	left = r.run(left, repairEffort(in))
+	if len(left) > 0 && !in.p.Partial {
+		return nil, in.conflict(left)
+	}
+	return s, nil
+}
+
+// repairEffort bounds the search for room, in pins touched.
+func repairEffort(in *instance) int {
+	return 2000*len(in.units)*len(in.room) + 10*len(in.classes.pins)
+}

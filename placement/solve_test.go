@@ -1,0 +1,111 @@
+package placement
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestSolveEqualsBruteForce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		best, cost := brute(&p)
+		pl, err := Solve(context.Background(), p)
+		var inf *InfeasibleError
+		if best == nil {
+			if !errors.As(err, &inf) {
+				t.Fatalf("infeasible, got %+v, %v", pl, err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatalf("%v, but %v costs %d", err, best, cost)
+		}
+		broken, got, traffic := verdict(&p, pl.Host)
+		if broken != "" || got != pl.Cost || traffic != pl.Traffic {
+			t.Fatalf("%+v: %s; costs %d, traffic %d", pl, broken, got, traffic)
+		}
+		if pl.LowerBound > cost {
+			t.Fatalf("lower bound %d, but %v costs %d", pl.LowerBound, best, cost)
+		}
+		if pl.Cost < cost || pl.Optimal && pl.Cost != cost {
+			t.Fatalf("cost %d, but %v costs %d", pl.Cost, best, cost)
+		}
+	})
+}
+
+func TestOrderOfInputDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		q, vmAt, hostAt := shuffle(t, p)
+		a, errA := Solve(context.Background(), p)
+		b, errB := Solve(context.Background(), q)
+		if (errA == nil) != (errB == nil) {
+			t.Fatalf("%v, %v", errA, errB)
+		}
+		if errA != nil {
+			return
+		}
+		for v, h := range b.Host {
+			if a.Host[vmAt[v]] != hostAt[h] {
+				t.Fatalf("vm %d: host %d, shuffled %d", vmAt[v], a.Host[vmAt[v]], hostAt[h])
+			}
+		}
+	})
+}
+
+// shuffle reorders a problem; vmAt and hostAt map new indices to old ones.
+func shuffle(t *rapid.T, p Problem) (q Problem, vmAt, hostAt []int) {
+	q = p
+	for i := range p.VMs {
+		vmAt = append(vmAt, i)
+	}
+	for i := range p.Hosts {
+		hostAt = append(hostAt, i)
+	}
+	vmAt, hostAt = rapid.Permutation(vmAt).Draw(t, "vm order"), rapid.Permutation(hostAt).Draw(t, "host order")
+	q.VMs, q.Hosts, q.Classes = nil, nil, nil
+	for _, v := range vmAt {
+		q.VMs = append(q.VMs, p.VMs[v])
+	}
+	for _, h := range hostAt {
+		q.Hosts = append(q.Hosts, p.Hosts[h])
+	}
+	for _, c := range p.Classes {
+		var vms []int
+		for _, v := range c.VMs {
+			vms = append(vms, slices.Index(vmAt, v))
+		}
+		q.Classes = append(q.Classes, Class{rapid.Permutation(vms).Draw(t, "owners"), c.Bytes})
+	}
+	q.Classes = rapid.Permutation(q.Classes).Draw(t, "class order")
+	return q, vmAt, hostAt
+}
+
+// TestStateKeepsItsTables moves units at random and compares every table with one built anew.
+func TestStateKeepsItsTables(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		in, err := compile(&p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newState(in)
+		for range rapid.IntRange(0, 20).Draw(t, "moves") {
+			if len(in.units) > 0 {
+				u := rapid.IntRange(0, len(in.units)-1).Draw(t, "unit")
+				s.move(int32(u), rapid.IntRange(-1, s.n-1).Draw(t, "to"))
+			}
+		}
+		fresh := newState(in)
+		for u, h := range s.host {
+			fresh.move(int32(u), int(h))
+		}
+		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) || s.traffic != fresh.traffic {
+			t.Fatalf("\n%+v\n%+v", s, fresh)
+		}
+	})
+}

@@ -1,0 +1,237 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+
+	"pgregory.net/rapid"
+)
+
+// drawProblem draws a small problem of any kind, feasible or not.
+func drawProblem(t *rapid.T) Problem {
+	p := Problem{
+		Objective: rapid.SampledFrom([]string{"", Traffic, Makespan, Hosts}).Draw(t, "objective"),
+		Capacity:  rapid.SampledFrom([]string{"", Sum, Shared}).Draw(t, "capacity"),
+		Seed:      rapid.Uint64().Draw(t, "seed"),
+	}
+	n, hosts := rapid.IntRange(0, 6).Draw(t, "vms"), rapid.IntRange(1, 4).Draw(t, "hosts")
+	for i := range n {
+		p.VMs = append(p.VMs, VM{
+			Name: fmt.Sprintf("vm%d", i), Memory: rapid.Int64Range(0, 10).Draw(t, "memory"), VCPUs: rapid.IntRange(0, 3).Draw(t, "vcpus"),
+			Labels: map[string]string{"app": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "app")}, Priority: rapid.IntRange(0, 2).Draw(t, "priority"),
+		})
+	}
+	for i := range hosts {
+		p.Hosts = append(p.Hosts, Host{
+			Name: fmt.Sprintf("host%d", i), Memory: rapid.Int64Range(5, 30).Draw(t, "room"), VCPUs: rapid.IntRange(0, 8).Draw(t, "cpus"),
+			MaxVMs: rapid.IntRange(0, 4).Draw(t, "max"), LinkBPS: rapid.Int64Range(0, 3).Draw(t, "link") * 1e9,
+			Rack:   rapid.SampledFrom([]string{"", "r1", "r2"}).Draw(t, "rack"),
+			Labels: map[string]string{"zone": rapid.SampledFrom([]string{"x", "y"}).Draw(t, "zone")}, Residents: []string{fmt.Sprintf("old%d", i)},
+		})
+	}
+	if n == 0 {
+		return p
+	}
+	for range rapid.IntRange(0, 8).Draw(t, "classes") {
+		p.Classes = append(p.Classes, Class{
+			VMs: rapid.SliceOfN(rapid.IntRange(0, n-1), 0, 5).Draw(t, "owners"), Bytes: rapid.Int64Range(0, 6).Draw(t, "bytes"),
+		})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "constraints") {
+		p.Constraints = append(p.Constraints, drawConstraint(t, &p))
+	}
+	return p
+}
+
+func drawConstraint(t *rapid.T, p *Problem) Constraint {
+	vm := rapid.Custom(func(t *rapid.T) string { return p.VMs[rapid.IntRange(0, len(p.VMs)-1).Draw(t, "i")].Name })
+	host := rapid.Custom(func(t *rapid.T) string { return p.Hosts[rapid.IntRange(0, len(p.Hosts)-1).Draw(t, "i")].Name })
+	c := Constraint{
+		Kind: rapid.SampledFrom([]string{Pin, Exclude, Affinity, AntiAffinity, AntiAffinity, Label}).Draw(t, "kind"),
+		VMs:  rapid.SliceOfN(vm, 0, 3).Draw(t, "vms"),
+	}
+	switch c.Kind {
+	case Pin, Exclude:
+		c.Hosts = rapid.SliceOfN(host, 1, 2).Draw(t, "hosts")
+	case Label:
+		c.Labels = map[string]string{"zone": rapid.SampledFrom([]string{"x", "y"}).Draw(t, "want")}
+		c.Select = map[string]string{"app": "a"}
+	case AntiAffinity:
+		c.Scope = rapid.SampledFrom([]string{"", ScopeHost, ScopeRack}).Draw(t, "scope")
+		c.Max = rapid.IntRange(0, 2).Draw(t, "max")
+		fallthrough
+	case Affinity:
+		if rapid.Bool().Draw(t, "resident") && len(c.VMs) > 0 {
+			c.VMs = append(c.VMs, p.Hosts[0].Residents[0])
+		}
+	}
+	return c
+}
+
+// verdict is what the dumb twin finds about a placement: why it breaks the problem's rules, "" if it does not, and what
+// it costs.
+func verdict(p *Problem, host []int) (broken string, cost, traffic int64) {
+	bytes := make([]int64, len(p.Hosts))
+	covered := make([]int64, len(p.VMs))
+	for _, c := range p.Classes {
+		at := map[int]bool{}
+		owners := slices.Clone(c.VMs)
+		slices.Sort(owners)
+		for _, v := range slices.Compact(owners) {
+			covered[v] += c.Bytes
+			if host[v] >= 0 {
+				at[host[v]] = true
+			}
+		}
+		for h := range at {
+			bytes[h] += c.Bytes
+			traffic += c.Bytes
+		}
+	}
+	return brokenRule(p, host, bytes, covered), costOf(p, host, bytes, traffic), traffic
+}
+
+func costOf(p *Problem, host []int, bytes []int64, traffic int64) int64 {
+	var fastest, most int64
+	for _, h := range p.Hosts {
+		fastest = max(fastest, h.LinkBPS)
+	}
+	if fastest == 0 {
+		fastest = 10e9
+	}
+	used := map[int]bool{}
+	for _, h := range host {
+		if h >= 0 {
+			used[h] = true
+		}
+	}
+	for h, b := range bytes {
+		bps := p.Hosts[h].LinkBPS
+		if bps == 0 {
+			bps = fastest
+		}
+		most = max(most, (b*8e9+bps-1)/bps)
+	}
+	switch p.Objective {
+	case Makespan:
+		return most
+	case Hosts:
+		return int64(len(used))
+	}
+	return traffic
+}
+
+func brokenRule(p *Problem, host []int, bytes, covered []int64) string {
+	for h, spec := range p.Hosts {
+		var memory int64
+		vcpus, vms := 0, 0
+		for v, at := range host {
+			if at != h {
+				continue
+			}
+			vcpus, vms = vcpus+p.VMs[v].VCPUs, vms+1
+			if p.Capacity == Shared {
+				memory += max(0, p.VMs[v].Memory-covered[v])
+			} else {
+				memory += p.VMs[v].Memory
+			}
+		}
+		if p.Capacity == Shared {
+			memory += bytes[h]
+		}
+		if memory > spec.Memory || spec.VCPUs > 0 && vcpus > spec.VCPUs || spec.MaxVMs > 0 && vms > spec.MaxVMs {
+			return fmt.Sprintf("host %d is overfull", h)
+		}
+	}
+	for i := range p.Constraints {
+		if !obeyed(p, &p.Constraints[i], host) {
+			return fmt.Sprintf("constraint %d is broken", i)
+		}
+	}
+	return ""
+}
+
+// hostsOf lists the hosts of the VMs, and residents, that a constraint concerns.
+func hostsOf(p *Problem, c *Constraint, host []int) []int {
+	var out []int
+	for v, vm := range p.VMs {
+		if (slices.Contains(c.VMs, vm.Name) || len(c.VMs) == 0 && len(c.Select) == 0 || len(c.Select) > 0 && carries(vm.Labels, c.Select)) && host[v] >= 0 {
+			out = append(out, host[v])
+		}
+	}
+	for h, spec := range p.Hosts {
+		for _, r := range spec.Residents {
+			if slices.Contains(c.VMs, r) {
+				out = append(out, h)
+			}
+		}
+	}
+	return out
+}
+
+func obeyed(p *Problem, c *Constraint, host []int) bool {
+	at := hostsOf(p, c, host)
+	count := map[string]int{}
+	residents := map[string]int{}
+	domain := func(h int) string {
+		if c.Scope == ScopeRack && p.Hosts[h].Rack != "" {
+			return "rack " + p.Hosts[h].Rack
+		}
+		return fmt.Sprint(h)
+	}
+	for h, spec := range p.Hosts {
+		for _, r := range spec.Residents {
+			if slices.Contains(c.VMs, r) {
+				residents[domain(h)]++
+			}
+		}
+	}
+	for _, h := range at {
+		spec := &p.Hosts[h]
+		count[domain(h)]++
+		switch c.Kind {
+		case Pin:
+			if !slices.Contains(c.Hosts, spec.Name) {
+				return false
+			}
+		case Exclude:
+			if slices.Contains(c.Hosts, spec.Name) {
+				return false
+			}
+		case Label:
+			if !carries(spec.Labels, c.Labels) {
+				return false
+			}
+		case Affinity:
+			if h != at[0] {
+				return false
+			}
+		}
+	}
+	for d, n := range count {
+		if c.Kind == AntiAffinity && n > max(c.Max, 1) && n > residents[d] {
+			return false
+		}
+	}
+	return true
+}
+
+// brute tries every placement and returns the cheapest.
+func brute(p *Problem) (best []int, cost int64) {
+	host := make([]int, len(p.VMs))
+	for {
+		if broken, c, _ := verdict(p, host); broken == "" && (best == nil || c < cost) {
+			best, cost = append([]int{}, host...), c
+		}
+		i := 0
+		for ; i < len(host); i++ {
+			if host[i]++; host[i] < len(p.Hosts) {
+				break
+			}
+			host[i] = 0
+		}
+		if i == len(host) {
+			return best, cost
+		}
+	}
+}
