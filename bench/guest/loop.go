@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// catchUp bounds the work of one beat to that of so many: a guest that was held up does not then hold up its host.
+const catchUp = 4
+
+// maxReports bounds the CORRUPT lines; the count in the heartbeat goes on.
+const maxReports = 100
+
+// pace turns a rate per second into whole pieces of work per beat.
+type pace struct {
+	rate uint64
+	due  time.Duration // pieces due, times one second
+}
+
+// take returns how many pieces are due after another elapsed time.
+func (p *pace) take(elapsed time.Duration) int {
+	p.due += elapsed * time.Duration(p.rate)
+	n := p.due / time.Second
+	p.due -= n * time.Second
+	return int(n)
+}
+
+// loop is the guest's life after filling. It ends only when the serial port does.
+func loop(w Workload, m *Memory, serial io.Writer) error {
+	if _, err := fmt.Fprintf(serial, "guest: ready: %d pages filled at %v\n", m.Pages(), uptime()); err != nil {
+		return err
+	}
+	beat := time.Duration(w.Beat) * time.Millisecond
+	dirty, verify := pace{rate: w.Dirty}, pace{rate: w.Verify}
+	var n, verified, errors uint64
+	wrong := func(bad Mismatch) {
+		if errors++; errors <= maxReports {
+			fmt.Fprintf(serial, "CORRUPT %v page %d generation %d word %d: got %#x, want %#x\n",
+				bad.Name.Kind, bad.Name.Number, bad.Name.Generation, bad.Word, bad.Got, bad.Want)
+		}
+	}
+	line := make([]byte, 0, 64)
+	for last := time.Now(); ; n++ {
+		time.Sleep(beat)
+		now := time.Now()
+		elapsed := min(now.Sub(last), catchUp*beat)
+		last = now
+		m.Rewrite(dirty.take(elapsed))
+		pages := verify.take(elapsed)
+		m.Verify(pages, wrong)
+		verified += uint64(pages)
+		line = appendBeat(line[:0], n, verified, errors)
+		if _, err := serial.Write(line); err != nil {
+			return err
+		}
+	}
+}
+
+// uptime returns the time since the guest's kernel started.
+func uptime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano()).Round(time.Millisecond)
+}
+
+// appendBeat appends one heartbeat line to b.
+func appendBeat(b []byte, n, verified, errors uint64) []byte {
+	b = strconv.AppendUint(append(b, 'h'), n, 16)
+	b = strconv.AppendUint(append(b, ' '), verified, 16)
+	b = strconv.AppendUint(append(b, ' '), errors, 16)
+	return append(b, '\n')
+}

@@ -1,0 +1,64 @@
+// Command guest is the init of a lab guest: the only program that runs in it.
+//
+// It fills the guest's memory with pages of known content (package content), goes on rewriting some of them, and compares all
+// of them, for ever, with what they must hold. On the serial port it prints one line when it is ready, a short heartbeat every
+// few milliseconds, and a line for each page that is not what it must be:
+//
+//	guest: ready: 104448 pages filled in 1.2s
+//	h1a2b 3c4d 0          beat number, pages verified so far, wrong pages found so far; hexadecimal
+//	CORRUPT own page 17 word 5: got 0x..., want 0x...
+//
+// Parameters are on the kernel's command line, as scatter.NAME=NUMBER; see Workload.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"syscall"
+)
+
+func main() {
+	debug.SetGCPercent(-1)
+	if err := run(); err != nil {
+		fmt.Printf("guest: PANIC: %v\n", err)
+		select {}
+	}
+}
+
+// run does everything; it returns only when the guest cannot be what it is told to be.
+func run() error {
+	if err := mount(); err != nil {
+		return err
+	}
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	w, err := ParseWorkload(string(line))
+	if err != nil {
+		return err
+	}
+	serial, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	m, err := NewMemory(w)
+	if err != nil {
+		return err
+	}
+	return loop(w, m, serial)
+}
+
+// mount gives the guest the file systems that the workload and a curious reader of the console need.
+func mount() error {
+	for _, fs := range []struct{ kind, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
+		if err := os.MkdirAll(fs.dir, 0o755); err != nil {
+			return err
+		}
+		if err := syscall.Mount(fs.kind, fs.dir, fs.kind, 0, ""); err != nil && err != syscall.EBUSY {
+			return fmt.Errorf("mount %s: %w", fs.dir, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"github.com/scatter-vm/scatter/bench/guest/content"
+)
+
+// region is a run of pages of one kind.
+type region struct {
+	kind  content.Kind
+	pages []content.Page
+}
+
+// Memory is all memory whose content is known, and where rewriting and verifying have got to.
+type Memory struct {
+	guest      uint64
+	regions    []region
+	generation []uint32 // of each hot page: what the page must hold, kept apart from the page
+	nextHot    int
+	nextRegion int
+	nextPage   int
+	scratch    content.Page
+}
+
+// Mismatch is a page that does not hold what it must.
+type Mismatch struct {
+	Name      content.Name
+	Word      int
+	Got, Want uint64
+}
+
+// NewMemory allocates and fills the memory that w describes.
+func NewMemory(w Workload) (*Memory, error) {
+	m := &Memory{guest: w.ID}
+	sizes := []uint64{content.Common: w.Common, content.Duplicate: w.Duplicate, content.Own: w.Own, content.Zero: w.Zero, content.Hot: w.Hot}
+	for kind, mib := range sizes {
+		if mib == 0 {
+			continue
+		}
+		pages, err := allocate(int(mib) << 20)
+		if err != nil {
+			return nil, fmt.Errorf("%d MiB of %v pages: %w", mib, content.Kind(kind), err)
+		}
+		m.regions = append(m.regions, region{content.Kind(kind), pages})
+	}
+	m.generation = make([]uint32, len(m.hot().pages))
+	m.fill()
+	return m, nil
+}
+
+// allocate returns zeroed memory straight from the kernel, so that Go's collector never looks at it.
+func allocate(bytes int) ([]content.Page, error) {
+	b, err := syscall.Mmap(-1, 0, bytes, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*content.Page)(unsafe.Pointer(&b[0])), bytes/content.Bytes), nil
+}
+
+// hot returns the region that is rewritten; it is the last one.
+func (m *Memory) hot() *region { return &m.regions[len(m.regions)-1] }
+
+// Pages returns how many pages have known content.
+func (m *Memory) Pages() (n int) {
+	for _, r := range m.regions {
+		n += len(r.pages)
+	}
+	return n
+}
+
+func (m *Memory) fill() {
+	for _, r := range m.regions {
+		for i := range r.pages {
+			content.Fill(&r.pages[i], m.name(&r, i))
+		}
+	}
+}
+
+// name returns what page i of r must hold now.
+func (m *Memory) name(r *region, i int) content.Name {
+	n := content.Name{Kind: r.kind, Guest: m.guest, Number: uint64(i)}
+	if r.kind == content.Hot {
+		n.Generation = uint64(m.generation[i])
+	}
+	return n
+}
+
+// Rewrite gives the next n hot pages a new generation.
+func (m *Memory) Rewrite(n int) {
+	r := m.hot()
+	for range n {
+		i := m.nextHot
+		m.nextHot = (i + 1) % len(r.pages)
+		m.generation[i]++
+		content.Fill(&r.pages[i], m.name(r, i))
+	}
+}
+
+// Verify compares the next n pages with what they must hold and calls wrong for each that differs.
+func (m *Memory) Verify(n int, wrong func(Mismatch)) {
+	for range n {
+		r := &m.regions[m.nextRegion]
+		name := m.name(r, m.nextPage)
+		page := &r.pages[m.nextPage]
+		if at := content.Check(page, name, &m.scratch); at >= 0 {
+			content.Fill(&m.scratch, name)
+			wrong(Mismatch{name, at, page[at], m.scratch[at]})
+		}
+		m.advance()
+	}
+}
+
+// advance moves the cursor of Verify to the next page, and after the last to the first.
+func (m *Memory) advance() {
+	m.nextPage++
+	if m.nextPage == len(m.regions[m.nextRegion].pages) {
+		m.nextPage = 0
+		m.nextRegion = (m.nextRegion + 1) % len(m.regions)
+	}
+}

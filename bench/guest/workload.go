@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Workload is what the kernel's command line asks of the guest. Sizes are in MiB, rates in pages per second.
+type Workload struct {
+	ID        uint64 // scatter.id: makes this guest's own pages differ from those of the others
+	Common    uint64 // scatter.mib_common: pages that all guests hold
+	Duplicate uint64 // scatter.mib_dup: few different pages, repeated
+	Own       uint64 // scatter.mib_own: incompressible pages that only this guest holds
+	Zero      uint64 // scatter.mib_zero: pages that were touched and hold zeros
+	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
+	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
+	Verify    uint64 // scatter.verify: how many pages are verified per second
+	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
+}
+
+// ParseWorkload reads the parameters out of a kernel command line. What is not there keeps its default.
+func ParseWorkload(line string) (Workload, error) {
+	w := Workload{Common: 8, Duplicate: 4, Own: 4, Zero: 4, Hot: 2, Dirty: 50, Verify: 2000, Beat: 20}
+	fields := map[string]*uint64{
+		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
+		"mib_hot": &w.Hot, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat,
+	}
+	for _, word := range strings.Fields(line) {
+		name, ours := strings.CutPrefix(word, "scatter.")
+		if !ours {
+			continue
+		}
+		name, value, _ := strings.Cut(name, "=")
+		field := fields[name]
+		if field == nil {
+			return w, fmt.Errorf("unknown parameter %q", word)
+		}
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil {
+			return w, fmt.Errorf("parameter %q: %w", word, err)
+		}
+		*field = n
+	}
+	if w.Hot == 0 || w.Beat == 0 {
+		return w, fmt.Errorf("mib_hot %d and beat_ms %d: must be > 0", w.Hot, w.Beat)
+	}
+	return w, nil
+}

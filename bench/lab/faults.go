@@ -1,0 +1,111 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Loss is how much of what arrives at a host gets lost, packet by packet, at random.
+type Loss struct {
+	Fraction float64 // 0 to 1
+	UDPOnly  bool    // TCP passes
+}
+
+// rules is what a host drops from what arrives.
+type rules struct {
+	loss      Loss
+	blackhole bool
+	silent    bool
+}
+
+// SetLoss makes the host lose some of the packets that arrive. While it loses any, the switch cuts merged packets apart before it
+// hands them over, so that loss hits single datagrams.
+func (h *Host) SetLoss(ctx context.Context, loss Loss) error {
+	if loss.Fraction < 0 || loss.Fraction > 1 {
+		return fmt.Errorf("host %s: loss %v: must be 0 to 1", h.Name, loss.Fraction)
+	}
+	segments := 65535
+	if loss.Fraction > 0 {
+		segments = 1
+	}
+	err := script(ctx, fmt.Sprintf("ip -n %s link set %s gso_max_segs %d", h.lab.switchNamespace(), h.port, segments))
+	if err != nil {
+		return err
+	}
+	h.rules.loss = loss
+	return h.filter(ctx)
+}
+
+// BlackholeMulticast makes multicast vanish on its way to the host, while joining groups still seems to work.
+func (h *Host) BlackholeMulticast(ctx context.Context, on bool) error {
+	h.rules.blackhole = on
+	return h.filter(ctx)
+}
+
+// Silence drops all packets in both directions while the link stays up, as a broken switch elsewhere would.
+func (h *Host) Silence(ctx context.Context, on bool) error {
+	h.rules.silent = on
+	return h.filter(ctx)
+}
+
+// filter replaces the host's packet filter by what its rules say.
+func (h *Host) filter(ctx context.Context) error {
+	cmd := h.Command(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(h.rules.nft())
+	_, err := output(cmd)
+	return err
+}
+
+// nft returns the rules as a script that replaces the table. They sit where packets enter the device: later hooks come after IP,
+// which sees multicast only for groups that somebody joined.
+func (r rules) nft() string {
+	var in, out strings.Builder
+	if r.silent {
+		in.WriteString("\t\tdrop\n")
+		out.WriteString("\t\tdrop\n")
+	}
+	if r.blackhole {
+		in.WriteString("\t\tip daddr 224.0.1.0-239.255.255.255 drop\n")
+	}
+	if r.loss.Fraction > 0 {
+		match := ""
+		if r.loss.UDPOnly {
+			match = "meta l4proto udp "
+		}
+		fmt.Fprintf(&in, "\t\t%snumgen random mod 1000000 < %d drop\n", match, int(r.loss.Fraction*1e6))
+	}
+	return fmt.Sprintf(`table netdev lab
+delete table netdev lab
+table netdev lab {
+	chain in {
+		type filter hook ingress device %[1]s priority 0;
+%[2]s	}
+}
+table ip lab
+delete table ip lab
+table ip lab {
+	chain out {
+		type filter hook output priority 0;
+		oifname %[1]q %[3]s
+	}
+}
+`, linkName, in.String(), orAccept(out.String()))
+}
+
+func orAccept(s string) string {
+	if s = strings.TrimSpace(s); s != "" {
+		return s
+	}
+	return "accept"
+}
+
+// Cut takes the link down at the switch: the host loses its carrier, and the switch forgets the groups of the port.
+func (h *Host) Cut(ctx context.Context) error { return h.setPort(ctx, "down") }
+
+// Restore takes the link up again.
+func (h *Host) Restore(ctx context.Context) error { return h.setPort(ctx, "up") }
+
+func (h *Host) setPort(ctx context.Context, state string) error {
+	return script(ctx, fmt.Sprintf("ip -n %s link set %s %s", h.lab.switchNamespace(), h.port, state))
+}

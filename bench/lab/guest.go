@@ -1,0 +1,204 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// GuestConfig says what guest to start. Sizes are in MiB.
+type GuestConfig struct {
+	Name     string
+	Memory   int // RAM; the kernel and the workload's program take about 100 of it
+	Workload Workload
+	Extra    []string // further QEMU options
+}
+
+// Workload is what the guest's program does with its memory; package guest describes it.
+type Workload struct {
+	ID        int // makes the guest's own pages differ from those of other guests
+	Common    int
+	Duplicate int
+	Own       int
+	Zero      int
+	Hot       int           // at least 1
+	Dirty     int           // pages rewritten per second
+	Verify    int           // pages verified per second
+	Beat      time.Duration // between heartbeats
+}
+
+// DefaultBeat is the time between heartbeats of a guest that asks for none.
+const DefaultBeat = 20 * time.Millisecond
+
+// Pages returns how many pages the workload lays out and verifies.
+func (w Workload) Pages() int { return (w.Common + w.Duplicate + w.Own + w.Zero + w.Hot) * 256 }
+
+// parameters returns the workload as words on the kernel's command line.
+func (w Workload) parameters() string {
+	return fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
+		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
+		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+}
+
+// SmallWorkload fits a guest of 160 MiB and is quick to start; n is the guest's number.
+func SmallWorkload(n int) Workload {
+	return Workload{ID: n, Common: 24, Duplicate: 8, Own: 12, Zero: 4, Hot: 2, Dirty: 50, Verify: 4000}
+}
+
+// HostWorkload is that of a guest of 512 MiB as a host to be emptied has many: of its pages that are not zero, about half are
+// common to all guests, a fifth are duplicates within the guest, and the rest are its own.
+func HostWorkload(n int) Workload {
+	return Workload{ID: n, Common: 196, Duplicate: 82, Own: 104, Zero: 24, Hot: 4, Dirty: 200, Verify: 2000}
+}
+
+// Guest is a running QEMU on the source, and later wherever it was moved to.
+type Guest struct {
+	Name   string
+	QMP    string   // the monitor's socket on the source, for scatter
+	Argv   []string // QEMU's command line on the source
+	PID    int      // on the source
+	Config GuestConfig
+
+	lab     *Lab
+	monitor string // the lab's own monitor on the source
+	exited  chan struct{}
+	stderr  string
+	logs    []*serialLog // one for each host
+}
+
+// Guest file names inside a host's directory.
+func qmpPath(h *Host, name string) string     { return filepath.Join(h.Dir, name+".qmp") }
+func monitorPath(h *Host, name string) string { return filepath.Join(h.Dir, name+".monitor") }
+
+// SerialPath returns where the guest's serial line goes while it runs on h, given that paths in the source's directory are
+// rewritten to h's.
+func (h *Host) SerialPath(guest string) string { return filepath.Join(h.Dir, guest+".serial") }
+
+// kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The time base is the
+// emulator's.
+const kernelLine = "console=ttyS0 quiet panic=0 mitigations=off init_on_alloc=0 random.trust_cpu=on tsc=reliable " +
+	"no_timer_check nokaslr"
+
+// argv returns the QEMU command line of a guest on the source.
+func (l *Lab) argv(c GuestConfig) []string {
+	h := l.Source
+	args := []string{
+		l.config.QEMU, "-name", "guest=" + c.Name, "-M", "pc", "-accel", "tcg,thread=multi,tb-size=64",
+		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
+		"-kernel", l.config.Kernel, "-initrd", l.initrd, "-append", kernelLine + " " + c.Workload.parameters(),
+		"-chardev", "file,id=serial0,append=on,path=" + h.SerialPath(c.Name), "-serial", "chardev:serial0",
+		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0",
+		"-device", "virtio-rng-pci",
+		"-qmp", "unix:" + qmpPath(h, c.Name) + ",server=on,wait=off",
+		"-chardev", "socket,id=lab,server=on,wait=off,path=" + monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control",
+	}
+	return append(args, c.Extra...)
+}
+
+// Start starts a guest on the source and returns at once; Ready waits until its workload runs.
+func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
+	if c.Workload.Beat == 0 {
+		c.Workload.Beat = DefaultBeat
+	}
+	if err := l.makeInitrd(ctx); err != nil {
+		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
+	}
+	g := &Guest{Name: c.Name, Config: c, lab: l, exited: make(chan struct{}), Argv: l.argv(c)}
+	g.QMP, g.monitor = qmpPath(l.Source, c.Name), monitorPath(l.Source, c.Name)
+	g.stderr = filepath.Join(l.Source.Dir, c.Name+".stderr")
+	if err := g.launch(); err != nil {
+		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
+	}
+	for _, h := range l.Hosts() {
+		g.logs = append(g.logs, l.serial.watch(h, h.SerialPath(c.Name)))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests = append(l.guests, g)
+	return g, nil
+}
+
+// launch starts the QEMU in the source's namespace. It outlives any context: Lab.Close ends it.
+func (g *Guest) launch() error {
+	stderr, err := os.Create(g.stderr)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	cmd := g.lab.Source.Command(context.Background(), g.Argv[0], g.Argv[1:]...)
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	g.PID = cmd.Process.Pid
+	go func() {
+		defer close(g.exited)
+		_ = cmd.Wait() // a guest that was moved away is meant to end, one that died is found by Ready or by its silence
+	}()
+	return nil
+}
+
+// Ready waits until the guest's workload has filled its memory and beats.
+func (g *Guest) Ready(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(g.logs[0].Beats()) == 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("guest %s: not ready: %w: console: %s", g.Name, ctx.Err(), g.Console())
+		case <-g.exited:
+			b, _ := os.ReadFile(g.stderr)
+			return fmt.Errorf("guest %s: QEMU ended: %s", g.Name, strings.TrimSpace(string(b)))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Boot starts guests, all at once, and waits until they are ready.
+func (l *Lab) Boot(ctx context.Context, configs ...GuestConfig) ([]*Guest, error) {
+	var guests []*Guest
+	for _, c := range configs {
+		g, err := l.Start(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		guests = append(guests, g)
+	}
+	var errs []error
+	for _, g := range guests {
+		errs = append(errs, g.Ready(ctx))
+	}
+	return guests, errors.Join(errs...)
+}
+
+// Monitor connects to the lab's own monitor of the guest's QEMU on the source.
+func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) { return DialMonitor(ctx, g.monitor) }
+
+// makeInitrd builds the guests' program and packs it, once for each lab.
+func (l *Lab) makeInitrd(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.initrd != "" {
+		return nil
+	}
+	program := filepath.Join(l.Dir, "init")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guestPackage)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if _, err := output(cmd); err != nil {
+		return err
+	}
+	initrd := filepath.Join(l.Dir, "initrd")
+	if err := writeInitramfs(initrd, program); err != nil {
+		return err
+	}
+	l.initrd = initrd
+	return nil
+}
+
+const guestPackage = "github.com/scatter-vm/scatter/bench/guest"
