@@ -37,14 +37,23 @@ func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
-	defer cancel()
-	vm := &VM{Socket: socket, PID: c.PID(), Version: c.Version()}
-	if err := vm.discover(ctx, c); err != nil {
+	vm, err := c.Describe(ctx)
+	if err != nil {
 		c.Close()
-		return nil, nil, fmt.Errorf("qmp socket %s: %w", socket, err)
+		return nil, nil, err
 	}
 	return vm, c, nil
+}
+
+// Describe is Discover over an open connection: a monitor serves one client at a time.
+func (c *Client) Describe(ctx context.Context) (*VM, error) {
+	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
+	defer cancel()
+	vm := &VM{Socket: c.Socket(), PID: c.PID(), Version: c.Version()}
+	if err := vm.discover(ctx, c); err != nil {
+		return nil, fmt.Errorf("qmp socket %s: %w", c.Socket(), err)
+	}
+	return vm, nil
 }
 
 func (vm *VM) discover(ctx context.Context, c *Client) error {
