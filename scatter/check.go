@@ -57,7 +57,7 @@ type checkedHost struct {
 }
 
 func thisHost() checkedHost {
-	return checkedHost{root: os.DirFS("/"), iface: readInterface, run: qemuVersion}
+	return checkedHost{root: os.DirFS("/"), iface: readInterface, run: runVersion}
 }
 
 func (h checkedHost) check(ctx context.Context, cfg CheckConfig) []Finding {
@@ -257,8 +257,8 @@ func (h checkedHost) checkBinary(ctx context.Context, path string) Finding {
 	return foundOK(check, "%s is %d.%d", path, v[0], v[1])
 }
 
-// qemuVersion runs binary --version.
-func qemuVersion(ctx context.Context, binary string) (string, error) {
+// runVersion runs binary --version.
+func runVersion(ctx context.Context, binary string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, qemuTimeout)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, binary, "--version").Output()

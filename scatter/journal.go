@@ -169,3 +169,6 @@ func parseRecord(line []byte) (record, string) {
 	}
 	return r, ""
 }
+
+// remove deletes a journal that has nothing more to tell.
+func (j *journal) remove() error { return os.Remove(j.path) }

@@ -1,0 +1,248 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// holdDowntime is the down-time limit, in ms, at which QEMU stays in pre-copy. Zero would switch over at once.
+const holdDowntime = 1
+
+// converge runs QEMU's migration through the filter to the target, up to the last byte. It returns when the target
+// has got everything; the migration's connection stays open for the answer.
+func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	defer close(ended)
+	v.mu.Lock()
+	v.stop, v.ended = cancel, ended
+	v.mu.Unlock()
+
+	l := e.links[v.host]
+	conn, _, err := l.dial(ctx, control.Hello{Purpose: control.PurposeStream, VM: v.index})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := v.tune(ctx, e.rate()/int64(max(1, e.cfg.Parallel))); err != nil {
+		return err
+	}
+	events := v.client.Subscribe(256)
+	defer events.Close()
+	qc, err := v.startMigration(ctx)
+	if err != nil {
+		return err
+	}
+	closeAll := context.AfterFunc(ctx, func() { qc.Close(); conn.Close() })
+	v.mu.Lock()
+	v.migration = qc
+	v.mu.Unlock()
+
+	var watching sync.WaitGroup
+	watching.Go(func() { e.watch(ctx, v, events) })
+	err = e.pump(ctx, v, qc, conn)
+	if !closeAll() {
+		err = context.Cause(ctx)
+	}
+	cancel()
+	watching.Wait()
+	return err
+}
+
+// tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
+func (v *sourceVM) tune(ctx context.Context, bandwidth int64) error {
+	known, err := v.client.Parameters(ctx)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	p := qemu.Parameters{DowntimeLimit: new(uint64(holdDowntime)), MaxBandwidth: new(uint64(0))}
+	if known.AvailSwitchoverBandwidth != nil && bandwidth > 0 {
+		p.AvailSwitchoverBandwidth = new(uint64(bandwidth))
+	}
+	if err := v.client.SetParameters(ctx, p); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return nil
+}
+
+// pump filters the stream from QEMU into the connection to the target.
+func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *control.Conn) error {
+	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.pacer, count: &e.convergeBytes}
+	if !e.cfg.NoCompress {
+		var err error
+		if out.pack, err = newPacker(e.rate); err != nil {
+			return err
+		}
+	}
+	w := stream.NewWriter(out)
+	p := stream.NewParser(qc, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
+	if err := v.newFilter(e, w, qc).run(p); err != nil {
+		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
+	}
+	if _, err := p.Tail(out); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("vm %s: device state: %w", v.name(), err)
+	}
+	return out.end()
+}
+
+// newFilter makes the filter for a VM whose bulk is confirmed.
+func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filter {
+	f := &filter{held: e.held, seed: e.seed, zero: v.zero, blind: v.blind.Load(), header: v.header, w: w,
+		pong: func(n uint32) error {
+			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
+			return err
+		}}
+	for i := range v.blocks {
+		f.first = append(f.first, e.layout.First(v.regions+i))
+	}
+	v.mu.Lock()
+	v.filter = f
+	v.mu.Unlock()
+	return f
+}
+
+// watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
+func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev, ok := <-events.C:
+			if !ok {
+				return
+			}
+			switch ev.Event {
+			case "STOP":
+				e.vmStopped(v)
+			case "MIGRATION_PASS":
+				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
+					e.post(event{kind: evFailed, vm: v.index, err: err})
+				}
+			}
+		}
+	}
+}
+
+// pass is called when QEMU begins another pass over the dirty pages.
+func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {
+	info, err := v.client.QueryMigrate(ctx)
+	if err != nil || info.RAM == nil {
+		return err
+	}
+	v.mu.Lock()
+	f := v.filter
+	v.passes = int(info.RAM.DirtySyncCount)
+	v.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	switch s.step(time.Now(), info.RAM.Remaining, f.processed.Load(), f.sent.Load()) {
+	case steerRelease:
+		return v.release(ctx, s, info.RAM.Remaining)
+	case steerStalled:
+		e.post(event{kind: evStalled, vm: v.index, err: &StallError{v.name(), s.predicted, e.cfg.Downtime}})
+	}
+	return nil
+}
+
+// StallError says that a VM dirties its memory faster than the link can carry.
+type StallError struct {
+	VM        string
+	Predicted time.Duration
+	Limit     time.Duration
+}
+
+func (e *StallError) Error() string {
+	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, or --on-stall pause)",
+		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
+}
+
+// release lets QEMU switch over: what remains is declared to fit into the limit.
+func (v *sourceVM) release(ctx context.Context, s *steering, remaining int64) error {
+	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.limit.Milliseconds())))}
+	known, err := v.client.Parameters(ctx)
+	if err != nil {
+		return err
+	}
+	if known.AvailSwitchoverBandwidth != nil {
+		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
+		need := 4 * float64(remaining+PageSize) / max(0.002, s.limit.Seconds())
+		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.rate))))
+	}
+	err = v.client.SetParameters(ctx, p)
+	var q *qemu.QMPError
+	if errors.As(err, &q) {
+		return nil // the migration has just ended
+	}
+	return err
+}
+
+// frameWriter cuts a stream into frames, paces them before bulk and compresses what gains.
+type frameWriter struct {
+	ctx   context.Context
+	conn  *control.Conn
+	pacer *multicast.Pacer
+	pack  *packer
+	buf   []byte
+	count interface{ Add(int64) int64 }
+}
+
+// frameSize is the most that one frame carries.
+const frameSize = 128 << 10
+
+func (w *frameWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		k := min(len(b), frameSize-len(w.buf))
+		w.buf = append(w.buf, b[:k]...)
+		b = b[k:]
+		if len(w.buf) == frameSize {
+			if err := w.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (w *frameWriter) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	var m control.Message = control.Data{Body: w.buf}
+	size := len(w.buf)
+	if small, ok := w.pack.try(w.buf); ok {
+		m, size = control.Packed{Body: small}, len(small)
+	}
+	if err := w.pacer.Wait(w.ctx, size+frameOverhead(size), multicast.Urgent); err != nil {
+		return err
+	}
+	if err := w.conn.Send(m); err != nil {
+		return err
+	}
+	w.count.Add(int64(size + frameOverhead(size)))
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// frameOverhead estimates what TLS, TCP, IP and Ethernet add to n bytes.
+func frameOverhead(n int) int { return 32 + (n/1400+1)*(66+18) }
+
+func (w *frameWriter) end() error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return w.conn.Send(control.DataEnd{})
+}

@@ -1,0 +1,149 @@
+package scatter
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pki"
+)
+
+// How long either side waits for the other. A peer is lost when nothing has been heard of it for lostAfter; a
+// link that is cut for a few seconds is not a lost peer.
+const (
+	dialTimeout  = 5 * time.Second
+	helloTimeout = 10 * time.Second
+	pingEvery    = time.Second
+	lostAfter    = 10 * time.Second
+)
+
+// sendBuffer keeps the queue between QEMU and the target short: what lies in it at the
+// switch-over lengthens the VM's pause.
+const sendBuffer = 512 << 10
+
+// dialer opens connections to one target.
+type dialer struct {
+	target     TargetAddr
+	tlsDir     string
+	local      string // source address, "" = the system's choice
+	evacuation string
+	sent       *atomic.Int64 // bytes written to all connections, below TLS
+}
+
+// countingConn counts what is written.
+type countingConn struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c countingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// dial connects, shakes hands and exchanges Hello and Welcome.
+func (d *dialer) dial(ctx context.Context, hello control.Hello) (*control.Conn, control.Welcome, error) {
+	conn, err := d.connect(ctx)
+	if err != nil {
+		return nil, control.Welcome{}, fmt.Errorf("target %s: %w", d.target, err)
+	}
+	c := control.NewConn(conn, d.target.String(), lostAfter)
+	hello.Version, hello.Evacuation = ProtocolVersion, d.evacuation
+	w, err := greet(c, hello)
+	if err != nil {
+		c.Close()
+		return nil, w, fmt.Errorf("target %s: %w", d.target, pki.Explain(d.target.String(), err))
+	}
+	c.SetPeer(w.Name)
+	return c, w, nil
+}
+
+func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+	want := d.target.Name
+	if want == "" {
+		want = d.target.Addr.Addr().String()
+	}
+	conf, err := pki.LoadClient(d.tlsDir, want)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	nd := net.Dialer{Control: tuneSocket, KeepAlive: -1}
+	raw, err := nd.DialContext(ctx, "tcp", d.target.Addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("%w; is 'scatter recv' running there?", err)
+	}
+	t := tls.Client(countingConn{raw, d.sent}, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, pki.Explain(d.target.String(), err)
+	}
+	return t, nil
+}
+
+// tuneSocket bounds how long unacknowledged data may wait, and the queue in the kernel.
+func tuneSocket(_, _ string, c syscall.RawConn) error {
+	var err error
+	cerr := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(lostAfter.Milliseconds())),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer))
+	})
+	return errors.Join(cerr, err)
+}
+
+func greet(c *control.Conn, hello control.Hello) (control.Welcome, error) {
+	if err := c.Send(hello); err != nil {
+		return control.Welcome{}, err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return control.Welcome{}, err
+	}
+	m, err := c.Receive()
+	if err != nil {
+		return control.Welcome{}, err
+	}
+	w, ok := m.(control.Welcome)
+	switch {
+	case !ok:
+		return w, fmt.Errorf("answered %s to hello", m.Type())
+	case w.Error != "":
+		return w, fmt.Errorf("refused: %s", w.Error)
+	case w.Version != ProtocolVersion:
+		return w, &VersionError{Ours: ProtocolVersion, Theirs: w.Version}
+	}
+	return w, c.SetReadDeadline(time.Time{})
+}
+
+// VersionError says that the two sides speak different versions of the control protocol.
+type VersionError struct{ Ours, Theirs int }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("control protocol version %d there, %d here: install the same scatter on both hosts", e.Theirs, e.Ours)
+}
+
+// keepAlive pings c until ctx ends, so that the other side hears of us.
+func keepAlive(ctx context.Context, c *control.Conn) {
+	t := time.NewTicker(pingEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if c.Send(control.Ping{}) != nil {
+				return // the reader of c reports it
+			}
+		}
+	}
+}

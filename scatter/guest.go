@@ -1,0 +1,584 @@
+package scatter
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/block"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// guestState is where a target stands with a VM.
+//
+//	starting -> waiting -> streaming -> loaded -> running
+//	    \          \           \          \
+//	     ------------------------------------> aborted
+//
+// From loaded on only the source's word changes the state, whatever happens to the connection.
+type guestState uint8
+
+const (
+	guestStarting  guestState = iota // QEMU is being started
+	guestWaiting                     // takes bulk pages
+	guestStreaming                   // takes the filtered stream; bulk pages come too late
+	guestLoaded                      // complete and paused
+	guestRunning                     // Run was received: it lives here
+	guestAborted                     // nothing of it is left
+)
+
+// pingPrepared marks the end of the header in QEMU's own order of work.
+const pingPrepared = 0x5ca77e2d
+
+// startTimeout bounds the start of a QEMU until it waits for pages.
+const startTimeout = 60 * time.Second
+
+// guest is a VM on its target.
+type guest struct {
+	r    *receiver
+	key  guestKey
+	p    control.Prepare
+	log  *slog.Logger
+	conn *control.Conn // to the source, to tell what happens by itself
+
+	mu        sync.Mutex // guards the fields below; held while pages are placed
+	state     guestState
+	cause     error
+	proc      *process
+	client    *qemu.Client
+	mem       *qemu.Memory // nil: pages go through the socket
+	blocks    []ramBlock
+	in        net.Conn // QEMU's incoming socket
+	w         *stream.Writer
+	prepared  chan struct{}
+	closing   chan struct{}  // closed by release
+	forgotten bool           // guarded by r.mu
+	wg        sync.WaitGroup // the reader of the return path, the watcher of the process
+}
+
+func newGuest(r *receiver, key guestKey, p control.Prepare, conn *control.Conn) *guest {
+	return &guest{r: r, key: key, p: p, conn: conn, prepared: make(chan struct{}), closing: make(chan struct{}),
+		log: r.log.With("vm", p.Name, "source", key.source, "evacuation", key.evacuation)}
+}
+
+func (k sessionKey) id() (id [8]byte) {
+	hex.Decode(id[:], []byte(k.evacuation)) // checked when the connection was accepted
+	return id
+}
+
+// prepare starts the QEMU, hands it the head of the stream and tells the source that it waits for pages.
+func (g *guest) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := g.checkPrepare(); err != nil {
+		return err
+	}
+	if err := g.record(recPrepare); err != nil {
+		return err
+	}
+	if err := g.launch(ctx); err != nil {
+		return err
+	}
+	if err := g.openIncoming(ctx); err != nil {
+		return err
+	}
+	zero, err := g.zeroBlocks()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	ok := g.state == guestStarting
+	if ok {
+		g.state = guestWaiting
+	}
+	g.mu.Unlock()
+	if !ok {
+		return g.cause
+	}
+	g.log.Info("waits for pages", "direct", g.mem != nil)
+	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero})
+}
+
+func (g *guest) checkPrepare() error {
+	if err := qemu.CheckName(g.p.Name); err != nil {
+		return err
+	}
+	var sum uint64
+	for _, b := range g.p.Blocks {
+		if b.Length%PageSize != 0 || b.Length/PageSize >= maxGuestPages {
+			return fmt.Errorf("ram block %.64q: length %d", b.ID, b.Length)
+		}
+		sum += b.Length
+	}
+	const firmware = 1 << 30 // video memory, ROMs and the like
+	if sum > uint64(g.p.Memory)+firmware {
+		return fmt.Errorf("ram blocks of %d bytes, but memory of %d", sum, g.p.Memory)
+	}
+	return nil
+}
+
+// launch starts the QEMU, by ourselves or by the launcher that the operator named.
+func (g *guest) launch(ctx context.Context) error {
+	proc, client, err := g.r.start(ctx, g.p)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.proc, g.client = proc, client
+	given := g.state == guestAborted
+	if given {
+		g.end(g.cause)
+	}
+	g.mu.Unlock()
+	if given {
+		return g.cause
+	}
+	g.watchProcess()
+	vm, err := client.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := g.record(recPrepare); err != nil { // again, now with the process
+		return err
+	}
+	var listed []stream.RAMBlock
+	for _, b := range g.p.Blocks {
+		listed = append(listed, stream.RAMBlock{Name: b.ID, Length: b.Length})
+	}
+	if g.blocks, err = matchBlocks(listed, vm.Blocks); err != nil {
+		return err
+	}
+	for i, b := range g.blocks {
+		if have := vm.Blocks[b.index].MaxLength; b.length > have {
+			return fmt.Errorf("ram block %s: %d bytes, here at most %d", g.p.Blocks[i].ID, b.length, have)
+		}
+	}
+	if !g.r.cfg.NoDirect {
+		g.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks)
+		if err != nil {
+			g.log.Warn("guest memory cannot be written directly, pages go through QEMU's incoming socket", "err", err)
+			g.mem = nil
+		}
+	}
+	return nil
+}
+
+// openIncoming connects to QEMU's incoming socket, writes the head of the stream and waits until QEMU has taken it:
+// it has then accepted the machine type and the RAM blocks.
+func (g *guest) openIncoming(ctx context.Context) error {
+	path := filepath.Join(g.r.cfg.RunDir, g.p.Name+".in")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := g.client.MigrateIncoming(ctx, "unix:"+path); err != nil {
+		return err
+	}
+	var d net.Dialer
+	in, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("incoming socket: %w", err)
+	}
+	os.Remove(path) // one connection is all it takes
+	g.mu.Lock()
+	g.in, g.w = in, stream.NewWriter(in)
+	g.mu.Unlock()
+	g.wg.Go(g.readReturn)
+	if err := g.writeHeader(); err != nil {
+		return fmt.Errorf("QEMU did not take the head of the stream: %w", err)
+	}
+	select {
+	case <-g.prepared:
+		return nil
+	case <-g.client.Done():
+		return fmt.Errorf("QEMU ended: %s", g.proc.tail())
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// writeHeader hands over the source's head of the stream and a PING of our own.
+func (g *guest) writeHeader() error {
+	p := stream.NewParser(bytes.NewReader(g.p.Header), stream.Options{})
+	for {
+		it, err := p.Next()
+		if err != nil {
+			return fmt.Errorf("head of the stream: %w", noEOF(err))
+		}
+		if err := g.w.Item(p, it); err != nil {
+			return err
+		}
+		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
+			break
+		}
+	}
+	if err := g.w.Follow(p); err != nil {
+		return err
+	}
+	if err := g.w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
+		return err
+	}
+	return g.w.Flush()
+}
+
+// readReturn reads what QEMU says about the load, until it closes the socket.
+func (g *guest) readReturn() {
+	for {
+		m, err := stream.ReadReturn(g.in)
+		if err != nil {
+			g.fail(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			return
+		}
+		switch {
+		case m.Kind == stream.ReturnPong && m.Value == pingPrepared:
+			select {
+			case <-g.prepared:
+			default:
+				close(g.prepared)
+			}
+		case m.Kind == stream.ReturnShut && m.Value == 0:
+			g.loaded()
+			return
+		case m.Kind == stream.ReturnShut:
+			g.fail(fmt.Errorf("QEMU could not load the VM: %s", g.proc.tail()))
+			return
+		}
+	}
+}
+
+// loaded: from here on the VM waits for the source's word, so the journal must know of it first.
+func (g *guest) loaded() {
+	if err := g.record(recLoaded); err != nil {
+		g.fail(err)
+		return
+	}
+	g.mu.Lock()
+	ok := g.state == guestStreaming
+	if ok {
+		g.state = guestLoaded
+	}
+	g.mu.Unlock()
+	if !ok {
+		return
+	}
+	g.log.Info("loaded")
+	_ = g.conn.Send(control.Loaded{VM: g.key.vm}) // a lost source asks
+}
+
+// fail gives the guest up by itself and tells the source.
+func (g *guest) fail(err error) {
+	if g.giveUp(err, guestStreaming) {
+		g.log.Warn("failed", "err", err)
+		_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()})
+	}
+}
+
+// zeroBlocks tells which blocks are all zero: those of a fresh QEMU's main memory.
+func (g *guest) zeroBlocks() ([]bool, error) {
+	zero := make([]bool, len(g.blocks))
+	if g.mem == nil {
+		return zero, nil
+	}
+	for i, b := range g.blocks {
+		var err error
+		if zero[i], err = g.mem.IsZero(b.index); err != nil {
+			return nil, fmt.Errorf("ram block %s: %w", b.name, err)
+		}
+	}
+	return zero, nil
+}
+
+// place writes bulk pages into the guest. Once its stream has begun they come too late and are dropped.
+func (g *guest) place(p *placing, contents []block.Content) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state != guestWaiting {
+		return nil
+	}
+	for _, o := range p.owners {
+		if int(o.Block) >= len(g.blocks) || o.Page >= g.blocks[o.Block].pages() {
+			return fmt.Errorf("page %d of ram block %d: outside of the guest", o.Page, o.Block)
+		}
+	}
+	if g.mem == nil {
+		return g.placeBySocket(p, contents)
+	}
+	return g.placeDirectly(p, contents)
+}
+
+func (g *guest) placeDirectly(p *placing, contents []block.Content) error {
+	refs := make([]qemu.PageRef, len(p.owners))
+	for i, o := range p.owners {
+		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].index), Page: o.Page}
+	}
+	first := contents[0].Data // the contents of a block lie one behind the other
+	return g.mem.ScatterFrom(refs, p.from, first[:len(contents)*PageSize:len(contents)*PageSize])
+}
+
+func (g *guest) placeBySocket(p *placing, contents []block.Content) error {
+	if err := g.w.BeginPart(); err != nil {
+		return err
+	}
+	for i, o := range p.owners {
+		if err := g.w.Page(int(o.Block), uint64(o.Page)*PageSize, contents[p.from[i]].Data); err != nil {
+			return err
+		}
+	}
+	return errors.Join(g.w.EndPart(), g.w.Flush())
+}
+
+// feed copies the guest's stream from its connection to QEMU. It returns when the source ends it.
+func (g *guest) feed(ctx context.Context, c *control.Conn) error {
+	g.mu.Lock()
+	ok := g.state == guestWaiting
+	if ok {
+		g.state = guestStreaming
+	}
+	in := g.in
+	g.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	var buf []byte
+	for {
+		m, err := c.Receive()
+		if err != nil {
+			err = fmt.Errorf("vm %s: its stream broke off: %w", g.p.Name, noEOF(err))
+			g.fail(err)
+			return err
+		}
+		switch m := m.(type) {
+		case control.Data:
+			_, err = in.Write(m.Body)
+		case control.Packed:
+			if buf, err = z.DecodeAll(m.Body, buf[:0]); err == nil {
+				_, err = in.Write(buf)
+			}
+		case control.DataEnd:
+			return nil
+		default:
+			err = fmt.Errorf("unexpected %s", m.Type())
+		}
+		if err != nil {
+			err = fmt.Errorf("vm %s: stream: %w", g.p.Name, err)
+			g.fail(err)
+			return err
+		}
+	}
+}
+
+// sendDigest digests the loaded guest's RAM.
+func (g *guest) sendDigest(ctx context.Context, c *control.Conn) error {
+	g.mu.Lock() // keeps the memory open
+	defer g.mu.Unlock()
+	if g.state != guestLoaded || g.mem == nil {
+		return fmt.Errorf("vm %s: cannot be digested: it is %s, or its memory cannot be read", g.p.Name, g.state)
+	}
+	sums, err := digestRAM(ctx, g.mem, g.blocks)
+	if err != nil {
+		return err
+	}
+	return c.Send(control.Digested{VM: g.key.vm, Sums: sums})
+}
+
+// run lets the VM live here. Called again, it only says that it does. An error means that the VM has not run and never will.
+func (g *guest) run() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == guestRunning {
+		return nil
+	}
+	if g.state != guestLoaded {
+		return fmt.Errorf("vm %s: is %s, not loaded", g.p.Name, g.state)
+	}
+	if err := g.recordLocked(recRun); err != nil {
+		return g.refuse(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), qmpTimeout)
+	defer cancel()
+	if s, err := g.client.Status(ctx); err != nil || s.Status == "inmigrate" {
+		return g.refuse(fmt.Errorf("QEMU is %q: %w", s.Status, err))
+	}
+	g.state = guestRunning // whatever cont answers, it may have run
+	if err := g.letRun(ctx); err != nil {
+		g.log.Error("cont", "err", err)
+		return nil
+	}
+	g.log.Info("runs here")
+	if err := g.recordLocked(recDone); err != nil {
+		g.log.Error("journal", "err", err)
+	}
+	return nil
+}
+
+// letRun continues the VM, tells the network where it is now, and leaves its monitor to others.
+func (g *guest) letRun(ctx context.Context) error {
+	if !g.p.Paused {
+		if err := g.client.Cont(ctx); err != nil {
+			return err
+		}
+	}
+	if err := g.client.AnnounceSelf(ctx); err != nil {
+		g.log.Warn("announce-self", "err", err)
+	}
+	g.client.Close()
+	g.closeFiles()
+	return nil
+}
+
+func (g *guest) closeFiles() {
+	if g.in != nil {
+		g.in.Close()
+	}
+	if g.mem != nil {
+		g.mem.Close()
+		g.mem = nil
+	}
+}
+
+// watchEvery is how often a QEMU is looked after.
+const watchEvery = time.Second
+
+// watchProcess notices the end of the QEMU: a VM that was loaded has failed then, one that ran has given its room back.
+func (g *guest) watchProcess() {
+	g.wg.Go(func() {
+		for !g.proc.wait(watchEvery) {
+			select {
+			case <-g.closing:
+				return
+			default:
+			}
+		}
+		g.mu.Lock()
+		running := g.state == guestRunning
+		g.mu.Unlock()
+		if running {
+			g.log.Info("ended here")
+			g.proc.clean()
+			g.proc.close()
+			g.r.forget(g)
+			g.r.drop(g)
+			return
+		}
+		if err := fmt.Errorf("its QEMU ended: %s", g.proc.tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
+			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
+		}
+		g.proc.close()
+	})
+}
+
+// refuse makes sure that a VM that could not be run never will be.
+func (g *guest) refuse(err error) error {
+	g.end(err)
+	return fmt.Errorf("vm %s: %w", g.p.Name, err)
+}
+
+// abort is the source's word that the VM stays there. It does nothing once Run was received.
+func (g *guest) abort(err error) {
+	if g.giveUp(err, guestLoaded) {
+		g.log.Info("given up", "cause", err)
+	}
+}
+
+// orphan is called when the source is lost: a guest that is not loaded is given up, a loaded one waits.
+func (g *guest) orphan(err error) {
+	if g.giveUp(err, guestStreaming) {
+		g.log.Info("given up", "cause", err)
+	}
+}
+
+// giveUp ends the guest if its state is at most last, and says whether it did.
+func (g *guest) giveUp(err error, last guestState) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state > last {
+		return false
+	}
+	if jerr := g.recordLocked(recAbort); jerr != nil {
+		g.log.Error("journal", "err", jerr)
+	}
+	g.end(err)
+	return true
+}
+
+// end kills the QEMU and gives name and room back. g.mu is held.
+func (g *guest) end(err error) {
+	g.state, g.cause = guestAborted, err
+	g.closeFiles()
+	if g.client != nil {
+		g.client.Close()
+	}
+	if g.proc != nil {
+		g.proc.kill()
+	}
+	g.r.forget(g)
+}
+
+// release lets go of the guest when the receiver stops.
+func (g *guest) release() {
+	g.orphan(errors.New("the target stops"))
+	close(g.closing)
+	g.mu.Lock()
+	if g.state != guestAborted {
+		g.closeFiles()
+		if g.client != nil {
+			g.client.Close()
+		}
+	}
+	g.mu.Unlock()
+	g.wg.Wait()
+	if g.proc != nil {
+		g.proc.close()
+	}
+}
+
+// where translates the state for those who ask.
+func (g *guest) where() control.VMState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch g.state {
+	case guestLoaded:
+		return control.StateLoaded
+	case guestRunning:
+		return control.StateRunning
+	case guestAborted:
+		return control.StateAborted
+	}
+	return control.StateHeld
+}
+
+func (s guestState) String() string {
+	return [...]string{"starting", "waiting", "streaming", "loaded", "running", "aborted"}[s]
+}
+
+func (g *guest) record(k recordKind) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.recordLocked(k)
+}
+
+func (g *guest) recordLocked(k recordKind) error {
+	rec := record{Kind: k, Evacuation: g.key.evacuation, Peer: g.key.source, VM: g.key.vm, Name: g.p.Name, Paused: g.p.Paused,
+		Memory: g.p.Memory, VCPUs: g.p.VCPUs}
+	if g.proc != nil {
+		rec.Socket, rec.PID = g.proc.socket, g.proc.pid
+	}
+	return g.r.journal.Append(rec)
+}

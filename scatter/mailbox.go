@@ -1,0 +1,39 @@
+package scatter
+
+import "sync"
+
+// mailbox is an unbounded queue of events: drivers never wait for the core. What it can hold is bounded by the few
+// events that each VM and target can cause. The zero value is ready.
+type mailbox struct {
+	mu    sync.Mutex // guards list
+	list  []event
+	ready chan struct{}
+	once  sync.Once
+}
+
+func (m *mailbox) init() { m.once.Do(func() { m.ready = make(chan struct{}, 1) }) }
+
+func (m *mailbox) put(e event) {
+	m.init()
+	m.mu.Lock()
+	m.list = append(m.list, e)
+	m.mu.Unlock()
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+// wait is readable when there may be events.
+func (m *mailbox) wait() <-chan struct{} {
+	m.init()
+	return m.ready
+}
+
+func (m *mailbox) take() []event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := m.list
+	m.list = nil
+	return list
+}

@@ -1,0 +1,464 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// windowBytes bounds the blocks that are on their way and kept for repair, and with them the memory of both sides.
+const windowBytes = 24 << 20
+
+// move runs the core and its drivers until every VM has reached a final state. ctx ends the evacuation, not
+// the drivers: those bring each VM to a safe place first.
+func (e *evacuation) move(ctx context.Context) error {
+	if err := e.openJournal(); err != nil {
+		return err
+	}
+	if err := e.openDataPlane(ctx); err != nil {
+		e.endJournal()
+		return err
+	}
+	host, order := make([]int, len(e.vms)), make([]int, 0, len(e.vms))
+	for i, v := range e.vms {
+		host[i] = v.host
+	}
+	order = append(order, interleave(host)...)
+	e.core = newCore(host, len(e.links), order, e.cfg)
+	e.tell(Event{Type: "stage", Stage: "move"})
+
+	drivers, stop := context.WithCancel(context.Background())
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { e.progress(drivers) })
+	cancelled := ctx.Done()
+	e.act(drivers, &wg, e.core.start())
+	for !e.core.done() {
+		select {
+		case <-cancelled:
+			cancelled = nil
+			e.step(drivers, &wg, event{kind: evCancel, err: context.Cause(ctx)})
+		case <-e.inbox.wait():
+			for _, ev := range e.inbox.take() {
+				e.step(drivers, &wg, ev)
+			}
+		}
+	}
+	stop()
+	wg.Wait()
+	e.endJournal()
+	return nil
+}
+
+// step feeds the core and starts what it asks for.
+func (e *evacuation) step(ctx context.Context, wg *sync.WaitGroup, ev event) {
+	if e.unplaced(ev) {
+		return
+	}
+	actions, err := e.core.step(ev)
+	l := traceLine{Event: ev.kind.String(), VM: ev.vm, Host: ev.host}
+	if ev.kind != evCancel && ev.kind != evTargetLost {
+		l.State = e.core.vms[ev.vm].state.String()
+	}
+	e.trace.write(l, errors.Join(ev.err, err))
+	e.act(ctx, wg, actions)
+}
+
+// unplaced tells whether the event is of no VM or host of this run.
+func (e *evacuation) unplaced(ev event) bool {
+	return ev.vm < 0 || ev.vm >= len(e.vms) || ev.host < 0 || ev.host >= len(e.links)
+}
+
+// act starts a driver for each action. Only acFinal is done at once.
+func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []action) {
+	for _, a := range actions {
+		e.trace.write(traceLine{Action: a.kind.String(), Record: string(a.record), VM: a.vm}, a.err)
+		e.note(a)
+		if a.kind == acFinal {
+			continue
+		}
+		wg.Go(func() { e.drive(ctx, a) })
+	}
+}
+
+// drive does one action and posts what came of it.
+func (e *evacuation) drive(ctx context.Context, a action) {
+	v := e.vms[a.vm]
+	switch a.kind {
+	case acPrepare:
+		e.answer(a.vm, e.askPrepare(v), noEvent)
+	case acBulk:
+		e.runBulk(ctx)
+	case acConverge:
+		err := e.record(v, recConverge)
+		if err == nil {
+			err = e.converge(ctx, v)
+		}
+		e.answer(a.vm, err, noEvent)
+	case acPause:
+		err := e.record(v, recPause)
+		if err == nil {
+			err = v.client.Stop(ctx)
+		}
+		e.answer(a.vm, err, noEvent)
+	case acVerify:
+		e.answer(a.vm, e.verify(ctx, v), evVerified)
+	case acLog:
+		e.answer(a.vm, e.record(v, a.record), evLogged)
+	case acRelease:
+		e.answer(a.vm, v.giveShut(ctx), evCompleted)
+	case acRun:
+		// An error here is the link's; what became of Run is found out by asking.
+		_ = e.links[v.host].conn.Send(control.Run{VM: v.index})
+	case acResolve:
+		e.resolve(ctx, v)
+	case acAbort, acResume:
+		e.takeBack(ctx, v, a)
+	case acQuitSource:
+		e.quitSource(ctx, v)
+	}
+}
+
+// noEvent: success is told by somebody else.
+const noEvent eventKind = 255
+
+func (e *evacuation) answer(vm int, err error, ok eventKind) {
+	if err != nil {
+		e.post(event{kind: evFailed, vm: vm, err: err})
+	} else if ok != noEvent {
+		e.post(event{kind: ok, vm: vm})
+	}
+}
+
+// note keeps the times of a VM's stages and tells them.
+func (e *evacuation) note(a action) {
+	if a.kind == acBulk {
+		e.tell(Event{Type: "stage", Stage: "bulk"})
+		return
+	}
+	v := e.vms[a.vm]
+	stage := e.core.vms[a.vm].state
+	v.mu.Lock()
+	v.stages = append(v.stages, StageTime{stage.String(), time.Since(e.started).Seconds()})
+	v.state, v.cause = stage, e.core.vms[a.vm].cause
+	v.mu.Unlock()
+	ev := Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: stage.String()}
+	if a.err != nil {
+		ev.Message = a.err.Error()
+	}
+	if a.kind == acAbort {
+		v.gone.Store(true)
+	}
+	e.tell(ev)
+}
+
+func (e *evacuation) hostName(v *sourceVM) string {
+	if v.host < 0 {
+		return ""
+	}
+	return e.links[v.host].welcome.Name
+}
+
+func (e *evacuation) askPrepare(v *sourceVM) error {
+	if err := e.record(v, recPrepare); err != nil {
+		return err
+	}
+	return e.links[v.host].conn.Send(v.prepareMessage())
+}
+
+// openDataPlane hands out the key and learns where the targets take datagrams.
+func (e *evacuation) openDataPlane(ctx context.Context) error {
+	local, err := e.localAddr()
+	if err != nil {
+		return err
+	}
+	conf := multicast.SenderConfig{
+		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes, Log: e.log,
+		Control: e.multicastTo, Unreachable: e.unreachable,
+	}
+	fillRandom(conf.Key[:])
+	e.tracker = newTracker(len(e.vms), func(vm int) { e.post(event{kind: evBulkDone, vm: vm}) })
+	conf.Confirmed = e.tracker.confirmed
+	if e.sender, err = multicast.NewSender(conf); err != nil {
+		return err
+	}
+	e.tracker.sender = e.sender
+	for i, l := range e.links {
+		if err := begun(ctx, l, e.sender, control.Begin{Key: conf.Key[:], Source: local, Window: windowBytes}); err != nil {
+			e.linkLost(i, err)
+		}
+	}
+	return nil
+}
+
+// begun opens the data plane to one target.
+func begun(ctx context.Context, l *link, s *multicast.Sender, m control.Begin) error {
+	if err := l.conn.Send(m); err != nil {
+		return err
+	}
+	select {
+	case b := <-l.begun:
+		return s.AddTarget(l.welcome.Name, b.Datagram)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(helloTimeout):
+		return fmt.Errorf("target %s did not answer", l.welcome.Name)
+	}
+}
+
+func (e *evacuation) runBulk(ctx context.Context) {
+	b := &bulk{e: e, plan: e.plan, tracker: e.tracker}
+	err := b.run(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	// Bulk is an accelerator: what it could not send, converge will, for VMs that are not done yet.
+	e.tell(Event{Type: "warning", Message: err.Error()})
+	for _, v := range e.vms {
+		e.goBlind(v)
+	}
+}
+
+// goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
+func (e *evacuation) goBlind(v *sourceVM) {
+	v.blind.Store(true)
+	e.tracker.giveUp(v.index)
+}
+
+// unreachable is multicast's word that no datagram reaches a target.
+func (e *evacuation) unreachable(target string, err error) {
+	e.tell(Event{Type: "warning", Host: target, Message: fmt.Sprintf("datagrams do not reach target %s, its VMs go over the control path: %v", target, err)})
+	for _, v := range e.vms {
+		if e.hostName(v) == target {
+			e.goBlind(v)
+		}
+	}
+}
+
+func (e *evacuation) multicastTo(target string, msg []byte) error {
+	for _, l := range e.links {
+		if l.welcome.Name == target {
+			return l.conn.Send(control.Multicast{Body: msg})
+		}
+	}
+	return fmt.Errorf("target %s: unknown", target)
+}
+
+func (e *evacuation) multicastFrom(host int, body []byte) {
+	if e.sender == nil {
+		return
+	}
+	if err := e.sender.HandleControl(e.links[host].welcome.Name, body); err != nil {
+		e.log.Warn("report not understood", "host", e.links[host].welcome.Name, "err", err)
+	}
+}
+
+// linkLost is called once per link, when its target is lost.
+func (e *evacuation) linkLost(host int, err error) {
+	e.tell(Event{Type: "warning", Host: e.links[host].welcome.Name, Message: err.Error()})
+	if e.sender != nil {
+		e.sender.Eject(e.links[host].welcome.Name, err)
+	}
+	e.post(event{kind: evTargetLost, host: host, err: err})
+}
+
+// fromTarget turns a target's message into an event. Only a VM's own target is listened to.
+func (e *evacuation) fromTarget(host int, m control.Message) {
+	mine := func(vm int) *sourceVM {
+		if vm < 0 || vm >= len(e.vms) || e.vms[vm].host != host {
+			e.log.Warn("message about a VM of another target", "host", e.links[host].welcome.Name, "message", m.Type().String())
+			return nil
+		}
+		return e.vms[vm]
+	}
+	switch m := m.(type) {
+	case control.Prepared:
+		if v := mine(m.VM); v != nil {
+			v.zero = make([]bool, len(v.blocks))
+			copy(v.zero, m.Zero)
+			e.post(event{kind: evPrepared, vm: m.VM})
+		}
+	case control.Loaded:
+		if mine(m.VM) != nil {
+			e.post(event{kind: evLoaded, vm: m.VM})
+		}
+	case control.Running:
+		if v := mine(m.VM); v != nil {
+			e.vmRan(v)
+			e.post(event{kind: evRunning, vm: m.VM})
+		}
+	case control.Digested:
+		if mine(m.VM) != nil {
+			e.digested(m)
+		}
+	case control.Failed:
+		if mine(m.VM) != nil {
+			e.targetFailed(m)
+		}
+	default:
+		e.log.Warn("unexpected message", "host", e.links[host].welcome.Name, "message", m.Type().String())
+	}
+}
+
+// targetFailed: before Run it is a failure, after Run it is the target's word that it has not run the VM.
+func (e *evacuation) targetFailed(m control.Failed) {
+	err := fmt.Errorf("target: %s", m.Error)
+	e.post(event{kind: evFailed, vm: m.VM, err: err})
+	e.post(event{kind: evRefused, vm: m.VM, err: err})
+}
+
+func (e *evacuation) vmStopped(v *sourceVM) {
+	v.mu.Lock()
+	if v.stopped.IsZero() {
+		v.stopped = time.Now()
+	}
+	v.mu.Unlock()
+	e.post(event{kind: evStopped, vm: v.index})
+}
+
+func (e *evacuation) vmRan(v *sourceVM) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ran.IsZero() {
+		v.ran = time.Now()
+	}
+}
+
+// takeBack sees that the VM runs on the source, then tells the target to forget it.
+func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
+	err := v.takeBack(ctx)
+	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // a lost target forgets it by itself, or asks
+	if err != nil {
+		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
+		return
+	}
+	e.post(event{kind: evSourceRuns, vm: v.index})
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// resolveFor is how long a target that was lost after Run is asked again.
+const resolveFor = 30 * time.Second
+
+// resolve asks a lost target what it did with Run.
+func (e *evacuation) resolve(ctx context.Context, v *sourceVM) {
+	ctx, cancel := context.WithTimeout(ctx, resolveFor)
+	defer cancel()
+	for {
+		state, err := e.links[v.host].ask(ctx, v.index)
+		switch {
+		case err != nil:
+		case state == control.StateRunning:
+			e.vmRan(v)
+			e.post(event{kind: evRunning, vm: v.index})
+			return
+		case state == control.StateLoaded:
+			err = e.links[v.host].order(ctx, control.Run{VM: v.index})
+			if err == nil {
+				continue // ask again: only its word that it runs counts
+			}
+		default:
+			err = fmt.Errorf("target says that the VM is %s", state)
+		}
+		if pause(ctx, time.Second) != nil {
+			e.post(event{kind: evTargetSilent, vm: v.index, err: fmt.Errorf("vm %s: Run was sent to %s, which does not answer: "+
+				"see where it runs, then 'scatter recover --run-dir %s': %w", v.name(), e.hostName(v), e.cfg.RunDir, err)})
+			return
+		}
+	}
+}
+
+func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	defer cancel()
+	if err := v.client.Quit(ctx); err != nil {
+		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU did not quit: %v", v.name(), e.hostName(v), err)})
+	}
+}
+
+// verify compares digests of all RAM of the stopped VM on both sides.
+func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
+	answer := make(chan control.Digested, 1)
+	e.digestMu.Lock()
+	e.digestOf[v.index] = answer
+	e.digestMu.Unlock()
+	if err := e.links[v.host].conn.Send(control.Digest{VM: v.index}); err != nil {
+		return err
+	}
+	ours, err := digestRAM(ctx, v.mem, v.blocks)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("vm %s: target sent no digest", v.name())
+	case theirs := <-answer:
+		if err := compareDigests(v.name(), v.blocks, ours, theirs); err != nil {
+			return err
+		}
+		v.mu.Lock()
+		v.digest = true
+		v.mu.Unlock()
+		return nil
+	}
+}
+
+func (e *evacuation) digested(m control.Digested) {
+	e.digestMu.Lock()
+	defer e.digestMu.Unlock()
+	if c := e.digestOf[m.VM]; c != nil {
+		c <- m
+		delete(e.digestOf, m.VM)
+	}
+}
+
+func (e *evacuation) openJournal() error {
+	var err error
+	e.journal, _, err = openJournal(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
+	if err != nil {
+		return err
+	}
+	return e.journal.Append(record{Kind: recBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
+}
+
+func (e *evacuation) record(v *sourceVM, k recordKind) error {
+	return e.journal.Append(e.recordOf(v, k))
+}
+
+func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
+	return record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Paused: v.paused,
+		Host: e.hostName(v), Address: e.links[v.host].target.String()}
+}
+
+// endJournal writes the final records and, when nothing is in doubt, removes the journal.
+func (e *evacuation) endJournal() {
+	clear := true
+	if e.core != nil {
+		for i, v := range e.vms {
+			switch e.core.vms[i].state {
+			case evacuated:
+				_ = e.record(v, recDone)
+			case stays:
+				_ = e.record(v, recAbort)
+			default:
+				clear = false
+			}
+		}
+	}
+	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
+		_ = e.journal.remove()
+	}
+}

@@ -1,0 +1,259 @@
+package scatter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// process is a QEMU on this target, started by us, by a launcher, or by a receiver before us.
+type process struct {
+	pid    int
+	socket string
+	log    string // "" = somebody else keeps it
+
+	mu    sync.Mutex // guards pidfd
+	pidfd int        // -1 once it is known to have ended
+}
+
+// openProcess takes hold of a running process. Its pid cannot be taken by another one while its
+// monitor is connected, so the caller has just asked that for it.
+func openProcess(pid int, socket, log string) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return &process{pid: pid, pidfd: fd, socket: socket, log: log}, nil
+}
+
+// dup gives a descriptor of the process that the caller closes; -1 when it has ended.
+func (p *process) dup() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd < 0 {
+		return -1
+	}
+	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// alive tells whether the process has not ended.
+func (p *process) alive() bool { return !p.wait(0) }
+
+// wait waits for its end and tells whether it came.
+func (p *process) wait(d time.Duration) bool {
+	fd := p.dup()
+	if fd < 0 {
+		return true
+	}
+	defer unix.Close(fd)
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(d); ; {
+		n, err := unix.Poll(fds, int(max(0, time.Until(deadline)).Milliseconds()))
+		if err == nil || !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
+}
+
+// kill ends the process and removes what it leaves in the run directory.
+func (p *process) kill() {
+	if fd := p.dup(); fd >= 0 {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended already
+		unix.Close(fd)
+	}
+	p.wait(5 * time.Second)
+	p.clean()
+}
+
+// clean removes the sockets and pid file of an ended process. The log stays.
+func (p *process) clean() {
+	if p.log == "" {
+		return
+	}
+	base := strings.TrimSuffix(p.log, ".log")
+	for _, ext := range []string{".qmp", ".pid", ".in"} {
+		_ = os.Remove(base + ext)
+	}
+}
+
+// tail is the end of what QEMU wrote to its log.
+func (p *process) tail() string {
+	if p.log == "" {
+		return "see the log of its launcher"
+	}
+	f, err := os.Open(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	const keep = 2048
+	if st, err := f.Stat(); err == nil && st.Size() > keep {
+		_, _ = f.Seek(-keep, 2)
+	}
+	b := make([]byte, keep)
+	n, _ := f.Read(b)
+	return strings.TrimSpace(string(b[:n]))
+}
+
+func (p *process) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd >= 0 {
+		unix.Close(p.pidfd)
+		p.pidfd = -1
+	}
+}
+
+// start starts the QEMU for a VM and returns it with its open monitor.
+func (r *receiver) start(ctx context.Context, p control.Prepare) (*process, *qemu.Client, error) {
+	if r.cfg.Launcher != "" {
+		return r.startByLauncher(ctx, p)
+	}
+	argv, err := r.cfg.Policy.Command(p.Argv, p.Name, r.cfg.RunDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	q, err := qemu.Launch(ctx, argv, r.cfg.RunDir, p.Name, r.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	proc, err := openProcess(q.PID, q.Socket, q.Log)
+	if err != nil {
+		q.Kill()
+		return nil, nil, err
+	}
+	return proc, q.Client, nil
+}
+
+// launchRequest is what a launcher gets on its standard input.
+type launchRequest struct {
+	Name    string   `json:"name"`
+	Machine string   `json:"machine"`
+	Memory  int64    `json:"memory_bytes"`
+	VCPUs   int      `json:"vcpus"`
+	Argv    []string `json:"argv"` // of the source's QEMU, as it is there
+	RunDir  string   `json:"run_dir"`
+	Socket  string   `json:"qmp_socket"` // where the QMP socket is expected, unless the launcher prints another path
+}
+
+func (r *receiver) startByLauncher(ctx context.Context, p control.Prepare) (*process, *qemu.Client, error) {
+	want := filepath.Join(r.cfg.RunDir, p.Name+".qmp")
+	req, err := json.Marshal(launchRequest{p.Name, p.Machine, p.Memory, p.VCPUs, p.Argv, r.cfg.RunDir, want})
+	if err != nil {
+		return nil, nil, err
+	}
+	socket, err := qemu.LaunchExternal(ctx, r.cfg.Launcher, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := qemu.Dial(ctx, socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = client.PrepareIncoming(ctx)
+	var proc *process
+	if err == nil {
+		proc, err = openProcess(client.PID(), socket, "")
+	}
+	if err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	if socket != want {
+		if err := os.Symlink(socket, want); err != nil && !errors.Is(err, os.ErrExist) {
+			r.log.Warn("no link to the QMP socket", "vm", p.Name, "err", err)
+		}
+	}
+	return proc, client, nil
+}
+
+// qemuVersion asks the QEMU that would be started for its version; "" when there is none.
+func qemuVersion(ctx context.Context, binary string) string {
+	if binary == "" {
+		found, _ := filepath.Glob("/usr/bin/qemu-system-x86_64")
+		if len(found) == 0 {
+			return ""
+		}
+		binary = found[0]
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(line, "QEMU emulator version ")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// processGone tells whether no process of this pid lives.
+func processGone(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	// A zombie has ended; its state follows the name in parentheses.
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
+}
+
+// reopen takes hold of a QEMU that a journal names, if it still lives and is the one that was meant.
+func reopen(ctx context.Context, rec record, runDir string) (*process, *qemu.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	defer cancel()
+	client, err := qemu.Dial(ctx, rec.Socket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("vm %s: %w", rec.Name, err)
+	}
+	if client.PID() != rec.PID {
+		client.Close()
+		return nil, nil, fmt.Errorf("vm %s: process %d is not the one that was started (%d)", rec.Name, client.PID(), rec.PID)
+	}
+	log := filepath.Join(runDir, rec.Name+".log")
+	if !exists(log) {
+		log = ""
+	}
+	proc, err := openProcess(rec.PID, rec.Socket, log)
+	if err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	return proc, client, nil
+}
+
+// endLeftover ends a QEMU that waits for pages that never come.
+func endLeftover(ctx context.Context, j *journal, rec record) error {
+	proc, client, err := reopen(ctx, rec, filepath.Dir(j.path))
+	if err != nil {
+		return err
+	}
+	defer proc.close()
+	defer client.Close()
+	rec.Kind, rec.Cause = recAbort, "left over"
+	if err := j.Append(rec); err != nil {
+		return err
+	}
+	proc.kill()
+	return nil
+}

@@ -1,0 +1,76 @@
+package scatter
+
+import (
+	"context"
+	"time"
+)
+
+// report sums the evacuation up.
+func (e *evacuation) report() *Report {
+	r := &Report{TotalTimeS: time.Since(e.started).Seconds(), Pages: e.pages}
+	s := e.sender.Stats()
+	r.MulticastBytes, r.UnicastBytes, r.RepairBytes = int64(s.Multicast), int64(s.Unicast), int64(s.Repair)
+	r.ConvergeBytes = e.convergeBytes.Load()
+	r.ControlBytes = max(0, e.controlBytes.Load()-r.ConvergeBytes)
+	r.SourceBytes = r.MulticastBytes + r.UnicastBytes + r.RepairBytes + r.ConvergeBytes + r.ControlBytes + int64(s.Probe)
+	r.Group = GroupStats{Count: e.plan.groups(), Joins: int64(s.Joins), Leaves: int64(s.Leaves)}
+	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.public.PredictedBytes, e.public.PredictedTimeS
+	for _, v := range e.vms {
+		line := e.reportVM(v)
+		r.Pages.Resent += v.resent()
+		r.VMs = append(r.VMs, line)
+	}
+	e.warnings.mu.Lock()
+	r.Warnings = append(r.Warnings, e.warnings.list...)
+	e.warnings.mu.Unlock()
+	return r
+}
+
+func (p *plan) groups() int {
+	n := 0
+	for _, c := range p.channels {
+		n += flag(c.group.IsValid())
+	}
+	return n
+}
+
+func (e *evacuation) reportVM(v *sourceVM) VMReport {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	line := VMReport{Name: v.name(), Host: e.hostName(v), State: v.state.String(), Cause: text(v.cause), Stages: v.stages,
+		Passes: v.passes, Verified: v.digest}
+	if v.filter != nil {
+		line.Bytes = v.filter.sent.Load()
+	}
+	if !v.ran.IsZero() && !v.stopped.IsZero() {
+		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000
+	}
+	return line
+}
+
+func (v *sourceVM) resent() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.filter == nil {
+		return 0
+	}
+	return v.filter.resent.Load()
+}
+
+// progress tells once a second how far the evacuation is, until ctx ends.
+func (e *evacuation) progress(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	total, last := e.public.PredictedBytes, int64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s := e.sender.Stats()
+			sent := int64(s.Multicast+s.Unicast+s.Repair+s.Probe) + e.controlBytes.Load()
+			e.tell(Event{Type: "progress", Bytes: min(sent, total), Total: total, WireRate: sent - last, WireSent: sent})
+			last = sent
+		}
+	}
+}

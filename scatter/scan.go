@@ -1,0 +1,158 @@
+package scatter
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/dedup"
+)
+
+// scanReader shows the VMs' memory to package dedup, region by region.
+type scanReader struct{ e *evacuation }
+
+func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error {
+	g := r.e.regions[region]
+	v := r.e.vms[g.vm]
+	if err := v.mem.ReadPages(g.memory, first, n, dst); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return nil
+}
+
+func (r scanReader) Populated(region int, yield func(first, n uint32) error) error {
+	g := r.e.regions[region]
+	return r.e.vms[g.vm].mem.Populated(g.memory, yield)
+}
+
+// scan looks at all pages twice and builds the index. Pages that differ between the looks are hot: sending them
+// early would be in vain.
+func (e *evacuation) scan(ctx context.Context) error {
+	if err := e.layOut(); err != nil {
+		return err
+	}
+	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, lookGap-time.Since(e.started)); err != nil {
+		return err
+	}
+	second, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
+	if err != nil {
+		return err
+	}
+	e.countPages(first, second)
+	e.index, err = dedup.NewIndex(first, second, e.layout)
+	if err != nil {
+		return err
+	}
+	for _, c := range e.index.Classes() {
+		e.classes = append(e.classes, classInfo{c.VMs, c.Contents, c.Bytes})
+		if len(c.VMs) == 1 {
+			e.ownBytes[c.VMs[0]] += c.Bytes
+		}
+	}
+	s := e.index.Stats()
+	e.pages.Shared, e.pages.Unique = int64(s.Shared), int64(s.Unique+s.Duplicate)
+	e.held = e.index.Held()
+	e.log.Info("scanned", "pages", s.Pages, "zero", s.Zero, "hot", s.Hot, "shared", s.Shared, "duplicate", s.Duplicate, "unique", s.Unique, "contents", s.Contents)
+	return nil
+}
+
+// lookGap is how long after the start the second look comes at the earliest, so that a page must change
+// now and then to count as hot.
+const lookGap = 500 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// layOut numbers the RAM blocks of all VMs.
+func (e *evacuation) layOut() error {
+	var regions []dedup.Region
+	domains := make(map[string]uint32)
+	for _, v := range e.vms {
+		v.regions = len(regions)
+		name := e.cfg.Domains[v.name()]
+		if _, ok := domains[name]; !ok {
+			domains[name] = uint32(len(domains))
+		}
+		for i, b := range v.blocks {
+			regions = append(regions, dedup.Region{VM: v.index, Block: i, Pages: b.pages(), Domain: domains[name]})
+			e.regions = append(e.regions, region{v.index, i, b.index})
+		}
+	}
+	e.pagesOf, e.ownBytes, e.hot = make([]Pages, len(e.vms)), make([]int64, len(e.vms)), make([]int64, len(e.vms))
+	var err error
+	e.layout, err = dedup.NewLayout(regions)
+	return err
+}
+
+// countPages counts each VM's zero and hot pages.
+func (e *evacuation) countPages(first, second *dedup.Look) {
+	for r, g := range e.regions {
+		n := &e.pagesOf[g.vm]
+		start := e.layout.First(r)
+		for i := range dedup.Page(e.layout.Region(r).Pages) {
+			h := second.Hash(start + i)
+			switch {
+			case h != first.Hash(start+i):
+				n.Hot++
+			case h == 0:
+				n.Zero++
+			}
+			n.Total++
+		}
+	}
+	for vm, n := range e.pagesOf {
+		e.hot[vm] = n.Hot
+		e.pages.Total, e.pages.Zero, e.pages.Hot = e.pages.Total+n.Total, e.pages.Zero+n.Zero, e.pages.Hot+n.Hot
+	}
+}
+
+// makePlan places the VMs and turns the placement into channels and steps.
+func (e *evacuation) makePlan(ctx context.Context) error {
+	placed, err := e.place(ctx, e.classes)
+	if err != nil {
+		return err
+	}
+	for vm, h := range placed.Host {
+		e.vms[vm].host = h
+	}
+	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, none: e.cfg.Unicast}
+	e.plan, err = newPlan(namesOf(e.links, (*link).name), placed.Host, e.classes, interleave(placed.Host), lim)
+	if err != nil {
+		return err
+	}
+	e.public = e.describe(placed)
+	return nil
+}
+
+// wireOverhead is what datagram headers and their seal add to the contents, as a share.
+const wireOverhead = 0.045
+
+// predictedBytes is what will leave the source, without compression: contents, hot pages and device state.
+func (e *evacuation) predictedBytes() int64 {
+	n := float64(e.plan.bytes) * (1 + wireOverhead)
+	for vm := range e.vms {
+		n += float64(e.hot[vm])*PageSize*1.03 + deviceBytes
+	}
+	return int64(n)
+}
+
+// deviceBytes is a usual size of what a VM sends beside its pages.
+const deviceBytes = 200 << 10
+
+func (e *evacuation) predictedDowntime(vm int) time.Duration {
+	d := 2 * fixedPerStop
+	if r := e.rate(); r > 0 {
+		d += seconds(float64(e.hot[vm]*PageSize+deviceBytes) / float64(r))
+	}
+	return min(d, e.cfg.Downtime)
+}

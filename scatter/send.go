@@ -1,0 +1,335 @@
+package scatter
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// evacuation is one run of the source side.
+type evacuation struct {
+	cfg     SendConfig
+	log     *slog.Logger
+	id      [8]byte
+	seed    dedup.Seed
+	started time.Time
+	dir     string // for the sockets of this run
+
+	vms   []*sourceVM
+	links []*link
+
+	layout  *dedup.Layout
+	regions []region
+	index   *dedup.Index
+	held    *dedup.Held
+	classes []classInfo
+
+	pages    Pages
+	pagesOf  []Pages
+	ownBytes []int64
+	hot      []int64 // pages by VM
+
+	plan    *plan
+	public  *Plan
+	pacer   *multicast.Pacer
+	sender  *multicast.Sender
+	tracker *tracker
+	journal *journal
+	core    *core
+	trace   *tracer
+
+	inbox    mailbox
+	pageBuf  []byte
+	warnings warnings
+
+	controlBytes  atomic.Int64 // all connections, below TLS
+	convergeBytes atomic.Int64
+	digests       chan control.Digested
+	digestMu      sync.Mutex // guards digestOf
+	digestOf      map[int]chan control.Digested
+}
+
+// region is one RAM block of one VM in the numbering of package dedup.
+type region struct {
+	vm     int
+	block  int // in the VM's stream
+	memory int // in its qemu.Memory
+}
+
+// Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
+// *BlockedError lists the reasons. Once VMs move, failures are in the report.
+//
+// When ctx ends, VMs that are not yet switched over stay on the source, and Evacuate returns when
+// they are known to run there.
+func Evacuate(ctx context.Context, cfg SendConfig) (*Report, error) {
+	if cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, cfg.Timeout, fmt.Errorf("the time-out of %v is over", cfg.Timeout))
+		defer cancel()
+	}
+	e, err := newEvacuation(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.move(ctx); err != nil {
+		return nil, err
+	}
+	return e.report(), nil
+}
+
+// MakePlan does all that Evacuate does before anything moves, and returns the plan.
+func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) {
+	e, err := newEvacuation(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	err = e.prepare(ctx)
+	var blocked *BlockedError
+	if errors.As(err, &blocked) {
+		return &Plan{Blockers: blocked.Blockers}, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.public, nil
+}
+
+func (c *SendConfig) setDefaults() error {
+	if c.RunDir == "" {
+		c.RunDir = DefaultRunDir
+	}
+	if c.Downtime == 0 {
+		c.Downtime = 300 * time.Millisecond
+	}
+	if c.Parallel == 0 {
+		c.Parallel = 2
+	}
+	if c.OnStall == "" {
+		c.OnStall = StallKeep
+	}
+	if !c.GroupBase.IsValid() {
+		c.GroupBase = netip.MustParseAddr("239.77.0.0")
+	}
+	if c.MaxGroups == 0 {
+		c.MaxGroups = 64
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case len(c.VMs) == 0:
+		return errors.New("no VM to move: name at least one QMP socket")
+	case len(c.Targets) == 0:
+		return errors.New("no target: name at least one host")
+	case c.Rate < 0:
+		return fmt.Errorf("rate %d: must be > 0", c.Rate)
+	case c.Downtime < 0:
+		return fmt.Errorf("downtime %v: must be > 0", c.Downtime)
+	case c.OnStall != StallKeep && c.OnStall != StallPause:
+		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
+	case !c.GroupBase.IsMulticast():
+		return fmt.Errorf("group base %s: must be a multicast address", c.GroupBase)
+	}
+	return nil
+}
+
+func newEvacuation(cfg SendConfig) (*evacuation, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	e := &evacuation{cfg: cfg, log: cfg.Log, started: time.Now(), digestOf: make(map[int]chan control.Digested)}
+	var seed [8]byte
+	rand.Read(e.id[:])
+	rand.Read(seed[:])
+	e.seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
+	e.dir = filepath.Join(cfg.RunDir, "send-"+e.name())
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	rate := cfg.Rate
+	e.pacer = multicast.NewPacer(rate, 0)
+	var err error
+	if e.trace, err = openTrace(cfg.Trace, e.started); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// rate is the present ceiling in bytes/s.
+func (e *evacuation) rate() int64 {
+	r, _ := e.pacer.Rate()
+	return r
+}
+
+func (e *evacuation) name() string { return hex.EncodeToString(e.id[:]) }
+
+func (e *evacuation) close() {
+	if e.sender != nil {
+		e.sender.Close()
+	}
+	for _, l := range e.links {
+		l.close()
+	}
+	for _, v := range e.vms {
+		v.close()
+	}
+	if e.journal != nil {
+		e.journal.Close()
+	}
+	e.trace.Close()
+	os.RemoveAll(e.dir) // sockets only
+}
+
+// prepare runs the stages before anything moves: discover, preflight, scan and plan.
+func (e *evacuation) prepare(ctx context.Context) error {
+	stages := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"discover", e.discover}, {"preflight", e.preflight}, {"scan", e.scan}, {"plan", e.makePlan},
+	}
+	for _, s := range stages {
+		e.tell(Event{Type: "stage", Stage: s.name})
+		if err := s.run(ctx); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// discover opens the VMs and the targets.
+func (e *evacuation) discover(ctx context.Context) error {
+	var found problems
+	e.vms = make([]*sourceVM, len(e.cfg.VMs))
+	e.links = make([]*link, len(e.cfg.Targets))
+	var g sync.WaitGroup
+	for i, socket := range e.cfg.VMs {
+		g.Go(func() {
+			v, err := discoverVM(ctx, i, socket, e.dir)
+			e.vms[i] = v
+			found.add(err)
+		})
+	}
+	for i, t := range e.cfg.Targets {
+		g.Go(func() {
+			l, err := openLink(ctx, dialer{target: t, tlsDir: e.cfg.TLSDir, evacuation: e.name(), sent: &e.controlBytes})
+			e.links[i] = l
+			found.add(err)
+		})
+	}
+	g.Wait()
+	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool { return v == nil })
+	e.links = slices.DeleteFunc(e.links, func(l *link) bool { return l == nil })
+	for i, l := range e.links {
+		l.serve(i, e)
+	}
+	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
+	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
+	found.places(e.cfg.Place, e.vms, e.links)
+	return found.err()
+}
+
+// preflight tries each VM's migration and asks what the targets know already.
+func (e *evacuation) preflight(ctx context.Context) error {
+	var found problems
+	var g errgroup.Group
+	g.SetLimit(4)
+	for _, v := range e.vms {
+		g.Go(func() error {
+			found.add(v.preflight(ctx))
+			return nil
+		})
+	}
+	_ = g.Wait() // problems are collected
+	for _, l := range e.links {
+		for _, v := range e.vms {
+			if slices.Contains(l.welcome.VMs, v.name()) {
+				found.add(Blocker{VM: v.name(), Host: l.welcome.Name, Problem: "a VM of this name is there already",
+					Remedy: "see 'scatter recover' on that host"})
+			}
+		}
+	}
+	return found.err()
+}
+
+// localAddr is the source address of the datagrams: the interface's, in the family of the groups.
+func (e *evacuation) localAddr() (netip.Addr, error) { return interfaceAddr(e.cfg.Interface) }
+
+func interfaceAddr(name string) (netip.Addr, error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("interface %s: %w", name, err)
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("interface %s: %w", name, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("interface %s: has no IPv4 address", name)
+}
+
+// tell reports progress to the caller.
+func (e *evacuation) tell(ev Event) {
+	ev.Time = time.Now()
+	switch ev.Type {
+	case "stage":
+		e.log.Info("stage", "stage", ev.Stage)
+	case "vm":
+		e.log.Info("vm", "vm", ev.VM, "host", ev.Host, "stage", ev.Stage, "message", ev.Message)
+	case "warning":
+		e.log.Warn(ev.Message, "vm", ev.VM, "host", ev.Host)
+		e.warnings.add(ev.Message)
+	}
+	if e.cfg.Events != nil {
+		e.warnings.mu.Lock()
+		defer e.warnings.mu.Unlock()
+		e.cfg.Events(ev)
+	}
+}
+
+// post hands an event to the core.
+func (e *evacuation) post(ev event) { e.inbox.put(ev) }
+
+// warnings collects what the report repeats; mu also keeps the caller's Events from being called twice at once.
+type warnings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (w *warnings) add(s string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.list) < 100 {
+		w.list = append(w.list, s)
+	}
+}

@@ -1,0 +1,233 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/block"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// maxVMs bounds the VMs of one evacuation.
+const maxVMs = 4096
+
+// session is one evacuation as its target sees it.
+type session struct {
+	r    *receiver
+	key  sessionKey
+	conn *control.Conn
+	log  *slog.Logger
+
+	mcast *multicast.Receiver
+	wg    sync.WaitGroup // of prepares and runs
+
+	blocks sync.Mutex // guards decoder: one block at a time
+	dec    *block.Decoder
+}
+
+// serve handles the source's messages until it ends the evacuation or is lost. Then the guests that are not yet loaded are given up.
+func (s *session) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s.wg.Go(func() { keepAlive(ctx, s.conn) })
+	err := s.read(ctx)
+	cancel()
+	s.conn.Close()
+	s.wg.Wait()
+	if s.mcast != nil {
+		s.mcast.Close()
+	}
+	if s.dec != nil {
+		s.dec.Close()
+	}
+	s.abandon(err)
+	return err
+}
+
+func (s *session) read(ctx context.Context) error {
+	for {
+		if err := s.conn.SetReadDeadline(time.Now().Add(lostAfter)); err != nil {
+			return err
+		}
+		m, err := s.conn.Receive()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("source %s closed the connection", s.key.source)
+		}
+		if err != nil {
+			return err
+		}
+		if _, ok := m.(control.End); ok {
+			return nil
+		}
+		if err := s.handle(ctx, m); err != nil {
+			return fmt.Errorf("source %s: %w", s.key.source, err)
+		}
+	}
+}
+
+func (s *session) handle(ctx context.Context, m control.Message) error {
+	switch m := m.(type) {
+	case control.Ping:
+		return nil
+	case control.Begin:
+		return s.begin(m)
+	case control.Multicast:
+		if s.mcast == nil {
+			return errors.New("multicast before begin")
+		}
+		return s.mcast.HandleControl(m.Body)
+	case control.Prepare:
+		return s.prepare(ctx, m)
+	case control.Digest:
+		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn) })
+	case control.Run:
+		s.withGuest(m.VM, func(g *guest) error {
+			if err := g.run(); err != nil {
+				return err
+			}
+			return s.conn.Send(control.Running{VM: m.VM})
+		})
+	case control.Abort:
+		s.withGuest(m.VM, func(g *guest) error {
+			g.abort(errors.New(m.Reason))
+			return nil
+		})
+	default:
+		return fmt.Errorf("unexpected %s", m.Type())
+	}
+	return nil
+}
+
+// withGuest runs f in a goroutine of the session, and tells the source when it fails.
+func (s *session) withGuest(vm int, f func(*guest) error) {
+	g := s.r.guest(guestKey{s.key, vm})
+	if g == nil {
+		s.fail(vm, errors.New("no such VM was prepared"))
+		return
+	}
+	s.wg.Go(func() {
+		if err := f(g); err != nil {
+			s.fail(vm, err)
+		}
+	})
+}
+
+func (s *session) fail(vm int, err error) {
+	s.log.Warn("vm failed", "vm", vm, "err", err)
+	_ = s.conn.Send(control.Failed{VM: vm, Error: err.Error()}) // a lost source finds out by itself
+}
+
+// begin opens the data plane.
+func (s *session) begin(m control.Begin) error {
+	if s.mcast != nil {
+		return errors.New("begin came twice")
+	}
+	local, err := interfaceAddr(s.r.cfg.Interface)
+	if err != nil {
+		return err
+	}
+	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Local: local, Source: m.Source, Window: windowBytes,
+		Deliver: s.deliver, Log: s.log,
+		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
+	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
+		return errors.New("begin: key or source address is malformed")
+	}
+	copy(conf.Key[:], m.Key)
+	conf.Evacuation = s.key.id()
+	if s.dec, err = block.NewDecoder(); err != nil {
+		return err
+	}
+	if s.mcast, err = multicast.NewReceiver(conf); err != nil {
+		return err
+	}
+	return s.conn.Send(control.Begun{Datagram: s.mcast.UnicastAddr()})
+}
+
+func validSource(a netip.Addr) bool { return a.IsValid() && !a.IsMulticast() && !a.IsUnspecified() }
+
+func (s *session) prepare(ctx context.Context, m control.Prepare) error {
+	if m.VM < 0 || m.VM >= maxVMs {
+		return fmt.Errorf("vm number %d", m.VM)
+	}
+	g := newGuest(s.r, guestKey{s.key, m.VM}, m, s.conn)
+	if err := s.r.enter(g); err != nil {
+		s.fail(m.VM, err)
+		return nil
+	}
+	s.wg.Go(func() {
+		if err := g.prepare(ctx); err != nil {
+			g.abort(err)
+			s.fail(m.VM, fmt.Errorf("vm %s: %w", m.Name, err))
+		}
+	})
+	return nil
+}
+
+// deliver places a block's contents into the guests of this target. A guest that cannot take its pages fails;
+// the block counts as placed all the same, so that the others go on.
+func (s *session) deliver(_ multicast.ChannelID, _ uint64, payload []byte) error {
+	s.blocks.Lock()
+	defer s.blocks.Unlock()
+	contents, err := s.dec.Decode(payload)
+	if err != nil {
+		return err
+	}
+	pages := make(map[int]*placing)
+	for i, c := range contents {
+		for _, o := range c.Owners {
+			p := pages[int(o.VM)]
+			if p == nil {
+				p = &placing{}
+				pages[int(o.VM)] = p
+			}
+			p.owners = append(p.owners, o)
+			p.from = append(p.from, uint32(i))
+		}
+	}
+	for vm, p := range pages {
+		g := s.r.guest(guestKey{s.key, vm})
+		if g == nil {
+			continue // another target's
+		}
+		if err := g.place(p, contents); err != nil {
+			g.abort(err)
+			s.fail(vm, err)
+		}
+	}
+	return nil
+}
+
+// placing is the pages of one block that belong to one guest; page i has the bytes of content from[i].
+type placing struct {
+	owners []block.Owner
+	from   []uint32
+}
+
+// abandon gives up the guests of this evacuation that are not loaded. Loaded ones wait for the source's decision, which
+// comes over a new connection.
+func (s *session) abandon(err error) {
+	if err == nil {
+		err = errors.New("the source has ended the evacuation")
+	}
+	s.r.mu.Lock()
+	var guests []*guest
+	for k, g := range s.r.guests {
+		if k.sessionKey == s.key {
+			guests = append(guests, g)
+		}
+	}
+	s.r.mu.Unlock()
+	for _, g := range guests {
+		g.orphan(err)
+		if g.where() == control.StateAborted {
+			s.r.drop(g)
+			g.release()
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// sourceVM is a VM on the source: its QEMU, its memory and its migration.
+type sourceVM struct {
+	index  int
+	vm     *qemu.VM
+	client *qemu.Client
+	mem    *qemu.Memory
+	dir    string // for the migration's socket
+
+	blocks  []ramBlock
+	regions int    // its first region in package dedup's numbering
+	zero    []bool // by block: all zero on the target before bulk
+	header  []byte // of the migration stream, from preflight
+	caps    map[string]bool
+
+	paused bool // was not running when found
+	host   int  // index of its target; -1 before the plan
+
+	gone  atomic.Bool // given up: no more bulk for it
+	blind atomic.Bool // what the target holds is not known
+
+	mu        sync.Mutex         // guards the fields below
+	migration net.Conn           // from QEMU, while it migrates
+	stop      context.CancelFunc // ends the running converge
+	ended     chan struct{}      // closed when it has ended
+	filter    *filter
+
+	stages  []StageTime
+	stopped time.Time // source paused
+	ran     time.Time // target runs
+	passes  int
+	digest  bool
+	state   vmState
+	cause   error
+}
+
+func (v *sourceVM) name() string { return v.vm.Name }
+
+// socketPath is where QEMU connects to migrate. QEMU bounds it to 107 bytes.
+func (v *sourceVM) socketPath() string { return filepath.Join(v.dir, fmt.Sprintf("vm%d.mig", v.index)) }
+
+// startMigration makes QEMU migrate to us and returns the connection.
+func (v *sourceVM) startMigration(ctx context.Context) (net.Conn, error) {
+	path := v.socketPath()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	defer l.Close()
+	if err := v.client.Migrate(ctx, path); err != nil {
+		return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %w", v.name(), err)
+	}
+	if err := l.SetDeadline(time.Now().Add(qmpTimeout)); err != nil {
+		return nil, err
+	}
+	c, err := l.Accept()
+	if err != nil {
+		return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), err)
+	}
+	return c, nil
+}
+
+// qmpTimeout bounds one conversation with a monitor.
+const qmpTimeout = 20 * time.Second
+
+// giveShut tells the source QEMU that the target has it all, and waits until it has completed.
+func (v *sourceVM) giveShut(ctx context.Context) error {
+	v.mu.Lock()
+	c := v.migration
+	v.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("vm %s: its migration is gone", v.name())
+	}
+	if _, err := c.Write(stream.Return{Kind: stream.ReturnShut}.Append(nil)); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	defer cancel()
+	return v.await(ctx, func(i qemu.MigrationInfo) (bool, error) {
+		switch i.Status {
+		case qemu.MigrationCompleted:
+			return true, nil
+		case qemu.MigrationFailed, qemu.MigrationCancelled:
+			return false, fmt.Errorf("vm %s: QEMU reports %s: %s", v.name(), i.Status, i.ErrorDesc)
+		}
+		return false, nil
+	})
+}
+
+// await polls query-migrate until done says so.
+func (v *sourceVM) await(ctx context.Context, done func(qemu.MigrationInfo) (bool, error)) error {
+	for {
+		info, err := v.client.QueryMigrate(ctx)
+		if err != nil {
+			return fmt.Errorf("vm %s: %w", v.name(), err)
+		}
+		if ok, err := done(info); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("vm %s: migration is %s: %w", v.name(), info.Status, context.Cause(ctx))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// endMigration closes QEMU's migration socket, on which QEMU goes on by itself, and sees that the migration has ended.
+func (v *sourceVM) endMigration(ctx context.Context) error {
+	v.mu.Lock()
+	c, stop, ended := v.migration, v.stop, v.ended
+	v.migration = nil
+	v.mu.Unlock()
+	if c != nil {
+		c.Close() // first: a QEMU that waits for us in its device state has a deaf monitor
+	}
+	if stop != nil {
+		stop()
+		<-ended
+	}
+	info, err := v.client.QueryMigrate(ctx)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	if idle(info.Status) {
+		return nil
+	}
+	if err := v.client.CancelMigration(ctx); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return v.await(ctx, func(i qemu.MigrationInfo) (bool, error) { return idle(i.Status), nil })
+}
+
+func idle(s qemu.MigrationStatus) bool {
+	return s == "" || s == qemu.MigrationNone || s.Ended()
+}
+
+// takeBack ends the migration and sees that the VM is as it was found: running, or paused.
+func (v *sourceVM) takeBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	defer cancel()
+	if err := v.endMigration(ctx); err != nil {
+		return err
+	}
+	if v.paused {
+		return nil
+	}
+	status, err := v.client.Status(ctx)
+	if err == nil && !status.Running {
+		if err = v.client.Cont(ctx); err == nil {
+			status, err = v.client.Status(ctx)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	if !status.Running {
+		return fmt.Errorf("vm %s: QEMU is %s after the migration was given up", v.name(), status.Status)
+	}
+	return v.restoreCapabilities(ctx)
+}
+
+func (v *sourceVM) restoreCapabilities(ctx context.Context) error {
+	if v.caps == nil {
+		return nil
+	}
+	return v.client.SetCapabilities(ctx, v.caps)
+}
+
+// prepareMessage describes the VM to its target.
+func (v *sourceVM) prepareMessage() control.Prepare {
+	p := control.Prepare{VM: v.index, Name: v.name(), Argv: v.vm.Argv, Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs,
+		Machine: v.vm.Machine, Paused: v.paused, Header: v.header}
+	for _, b := range v.blocks {
+		p.Blocks = append(p.Blocks, control.Block{ID: b.name, Length: b.length})
+	}
+	return p
+}
+
+// close releases the VM's monitor and memory; it does not touch the VM.
+func (v *sourceVM) close() {
+	if v.client != nil {
+		v.client.Close()
+	}
+	if v.mem != nil {
+		v.mem.Close()
+	}
+}
