@@ -1,0 +1,167 @@
+package multicast
+
+import (
+	"fmt"
+
+	"github.com/scatter-vm/scatter/multicast/wire"
+)
+
+// maxGap bounds the doubling of the gaps between probes, and between marks.
+const maxGap = 8
+
+// begin announces a channel to its members and starts the probes.
+func (s *sendState) begin(now instant, ch *channel) {
+	grouped := ch.Group.IsValid()
+	for _, m := range ch.members {
+		s.announce(m)
+		if grouped {
+			m.probe.announce = now + s.timing.rejoin
+			s.stats.Joins++
+		} else {
+			s.ask(now, m)
+		}
+	}
+	ch.probe = s.probing(now)
+}
+
+func (s *sendState) probing(now instant) probing {
+	return probing{next: now, gap: s.timing.probeGap, until: now + s.timing.probe}
+}
+
+// announce tells a member of its channel. From the third time on the group is joined without naming the source, for
+// switches on the way that do not understand such a join.
+func (s *sendState) announce(m *member) {
+	ch := m.channel
+	s.control(m.target, wire.Announce{
+		Channel: ch.wire, ID: uint32(ch.ID), Round: m.round, AnySource: m.round >= 2, Start: ch.start, Group: ch.Group,
+	}.Append(nil))
+	m.round++
+}
+
+// ask begins to probe a member's unicast address.
+func (s *sendState) ask(now instant, m *member) {
+	s.detach(m)
+	m.phase = asking
+	m.probe = s.probing(now)
+}
+
+// barrier moves a channel's probes on.
+func (s *sendState) barrier(now instant, ch *channel) {
+	if ch.awaits() {
+		if now >= ch.probe.next {
+			s.signals.push(signal{channel: ch, kind: wire.Probe, to: ch.Group, block: ch.probe.step(now, s)})
+		}
+		for _, m := range ch.members {
+			s.rejoin(now, m)
+		}
+	}
+	for _, m := range ch.members {
+		switch {
+		case m.phase != asking:
+		case now >= m.probe.until:
+			s.lost(m.target, fmt.Errorf("channel %d: %w", ch.ID, ErrUnreachable))
+		case now >= m.probe.next:
+			s.signals.push(signal{channel: ch, kind: wire.Probe, to: m.addr, block: m.probe.step(now, s)})
+		}
+	}
+}
+
+// step moves to the next probe and gives the number of this one.
+func (p *probing) step(now instant, s *sendState) uint32 {
+	p.next = now + p.gap
+	p.gap = min(2*p.gap, maxGap*s.timing.probeGap)
+	p.round++
+	return p.round
+}
+
+// awaits tells whether a member is still to answer probes of the group.
+func (ch *channel) awaits() bool {
+	for _, m := range ch.members {
+		if m.phase == joining {
+			return true
+		}
+	}
+	return false
+}
+
+// rejoin repeats the announcement to a member that does not answer, and gives the group up for it in the end.
+func (s *sendState) rejoin(now instant, m *member) {
+	if m.phase != joining {
+		return
+	}
+	if now >= m.channel.probe.until {
+		s.ask(now, m)
+		return
+	}
+	if now >= m.probe.announce {
+		m.probe.announce = now + s.timing.rejoin
+		s.announce(m)
+		s.stats.Joins++
+	}
+}
+
+// answered notes that a probe came through to a member.
+func (s *sendState) answered(m *member, unicast bool) {
+	ch := m.channel
+	switch {
+	case m.phase == joining && !unicast:
+		if ch.group == nil {
+			ch.group = s.stream(ch, false)
+		}
+		s.attach(m, ch.group)
+	case m.phase == asking && unicast:
+		s.attach(m, s.stream(ch, true))
+		m.stream.to = m.addr
+		s.takeUp(m)
+		if ch.Group.IsValid() {
+			s.stats.Fallbacks++
+			s.emit(event{kind: fellBack, target: m.name, channel: ch.ID})
+		}
+	}
+	s.opened(ch)
+}
+
+func (s *sendState) stream(ch *channel, unicast bool) *stream {
+	return &stream{channel: ch, to: ch.Group, unicast: unicast, markGap: s.timing.mark}
+}
+
+func (s *sendState) attach(m *member, st *stream) {
+	m.phase, m.stream = served, st
+	m.heard, m.waiting, m.rejoins = 0, never, 0
+	st.members = append(st.members, m)
+}
+
+// takeUp puts the blocks that a member lacks on its new stream. What it has of them is not known: a mark asks.
+func (s *sendState) takeUp(m *member) {
+	ch := m.channel
+	for _, b := range ch.blocks {
+		if b.done || b.isPlaced(m) {
+			continue
+		}
+		t := s.transfer(b, m.stream, false)
+		for i := range t.stripes {
+			t.stripes[i].next = b.unused(i)
+		}
+	}
+	if ch.outstanding() {
+		s.mark(m.stream)
+	}
+}
+
+// unused is a symbol of stripe i behind those which other streams have sent.
+func (b *block) unused(i int) (next int) {
+	for _, t := range b.transfers {
+		next = max(next, t.stripes[i].next)
+	}
+	return next
+}
+
+// opened ends the opening of a channel when every member has a stream or is gone.
+func (s *sendState) opened(ch *channel) {
+	for _, m := range ch.members {
+		if m.phase == joining || m.phase == asking {
+			return
+		}
+	}
+	ch.opening = false
+}

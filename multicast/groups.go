@@ -1,0 +1,126 @@
+package multicast
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+
+	"github.com/scatter-vm/scatter/multicast/udp"
+)
+
+// groups keeps the sockets that have joined groups: as many as it takes, for the system limits how many groups one may
+// join.
+type groups struct {
+	options udp.Options
+	source  netip.Addr
+	started func(*udp.Receiver) // a new socket wants a reader
+
+	mu      sync.Mutex // guards what follows
+	sockets map[uint16][]*udp.Receiver
+	joined  map[netip.AddrPort]*membership
+	closed  bool
+}
+
+// membership is a group that has been joined, for one or more channels.
+type membership struct {
+	socket   *udp.Receiver
+	source   netip.Addr
+	channels map[*inbound]bool
+}
+
+// join joins the channel's group, unless another channel has.
+func (g *groups) join(c *inbound, anySource bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrClosed
+	}
+	if m := g.joined[c.group]; m != nil {
+		m.channels[c] = true
+		return nil
+	}
+	m := &membership{source: g.source, channels: map[*inbound]bool{c: true}}
+	if anySource {
+		m.source = netip.Addr{}
+	}
+	if err := g.enter(c.group, m); err != nil {
+		return err
+	}
+	g.joined[c.group] = m
+	return nil
+}
+
+// enter finds a socket with room for another group, and joins. If the source cannot be named, it is not.
+func (g *groups) enter(group netip.AddrPort, m *membership) error {
+	err := g.enterFrom(group, m)
+	if err != nil && m.source.IsValid() {
+		m.source = netip.Addr{}
+		err = g.enterFrom(group, m)
+	}
+	return err
+}
+
+func (g *groups) enterFrom(group netip.AddrPort, m *membership) error {
+	for _, m.socket = range g.sockets[group.Port()] {
+		if err := m.socket.Join(group.Addr(), m.source); !errors.Is(err, udp.ErrFull) {
+			return err
+		}
+	}
+	var err error
+	if m.socket, err = udp.NewGroupReceiver(g.options, group.Port()); err != nil {
+		return err
+	}
+	if err = m.socket.Join(group.Addr(), m.source); err != nil {
+		m.socket.Close()
+		return err
+	}
+	g.sockets[group.Port()] = append(g.sockets[group.Port()], m.socket)
+	g.started(m.socket)
+	return nil
+}
+
+// leave leaves the channel's group, unless another channel needs it. again: even then, because a join follows.
+func (g *groups) leave(c *inbound, again bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.joined[c.group]
+	if m == nil || g.closed {
+		return
+	}
+	delete(m.channels, c)
+	if len(m.channels) > 0 && !again {
+		return
+	}
+	_ = m.socket.Leave(c.group.Addr(), m.source) // the membership ends with the socket at the latest
+	if len(m.channels) == 0 {
+		delete(g.joined, c.group)
+		return
+	}
+	if err := m.socket.Join(c.group.Addr(), m.source); err != nil {
+		delete(g.joined, c.group)
+	}
+}
+
+// overflow is how many datagrams the kernel has dropped at all sockets.
+func (g *groups) overflow() (n uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, list := range g.sockets {
+		for _, s := range list {
+			n += s.Overflow()
+		}
+	}
+	return n
+}
+
+// close closes all sockets, which leaves the groups.
+func (g *groups) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for _, list := range g.sockets {
+		for _, s := range list {
+			s.Close()
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package multicast
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Priority orders what waits for the link.
+type Priority uint8
+
+const (
+	// Bulk waits its turn.
+	Bulk Priority = iota
+	// Urgent overtakes all waiting bulk.
+	Urgent
+	priorities
+)
+
+const (
+	// DefaultBurst is how many bytes may leave back to back: one full burst of segmentation offload.
+	DefaultBurst = 64 << 10
+	// StartRate is where a rate that finds itself begins, in bytes per second: 100 Mbit/s.
+	StartRate = 12_500_000
+	// catchUp is how late a timer may be without loss of throughput: credit of this time is kept beyond the burst.
+	catchUp = 500 * time.Microsecond
+)
+
+// Pacer is the one token bucket for everything that leaves a source: datagrams and TCP streams alike, counted in bytes
+// on the wire. Safe for concurrent use.
+type Pacer struct {
+	origin time.Time
+	sent   atomic.Uint64
+
+	mu      sync.Mutex // guards what follows
+	bucket  bucket
+	auto    bool
+	burst   int
+	waiting [priorities][]*turn
+	timer   *time.Timer
+}
+
+// turn is a place in the queue.
+type turn struct {
+	n     int
+	ready chan struct{}
+}
+
+// NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. burst is how many bytes
+// may leave back to back after a pause, 0 = DefaultBurst; keep it below the shallowest queue on the way.
+func NewPacer(rate int64, burst int) *Pacer {
+	if burst <= 0 {
+		burst = DefaultBurst
+	}
+	p := &Pacer{origin: time.Now(), burst: burst}
+	p.SetRate(rate)
+	p.bucket.tokens = p.bucket.depth
+	return p
+}
+
+// SetRate changes the rate from now on, in bytes per second; 0 = automatic.
+func (p *Pacer) SetRate(rate int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.auto = rate <= 0
+	if p.auto {
+		rate = StartRate
+	}
+	p.set(rate)
+}
+
+// adjust sets the rate if it is automatic.
+func (p *Pacer) adjust(rate int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.auto {
+		p.set(rate)
+	}
+}
+
+func (p *Pacer) set(rate int64) {
+	p.bucket.setRate(time.Since(p.origin), rate, float64(p.burst)+float64(rate)*catchUp.Seconds())
+	p.dispatch()
+}
+
+// Rate is the present rate in bytes per second, and whether it is found automatically.
+func (p *Pacer) Rate() (rate int64, auto bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int64(p.bucket.rate), p.auto
+}
+
+// Sent is the number of bytes that were let through.
+func (p *Pacer) Sent() uint64 { return p.sent.Load() }
+
+// Wait returns when n bytes may leave. Larger amounts than the burst are let through when the bucket is full, and paid
+// for afterwards. The error is the context's cause, and nothing is taken then.
+func (p *Pacer) Wait(ctx context.Context, n int, prio Priority) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	t := p.enter(n, prio)
+	if t == nil {
+		return nil
+	}
+	select {
+	case <-t.ready:
+		return nil
+	case <-ctx.Done():
+		return p.abandon(ctx, t, prio)
+	}
+}
+
+// enter takes the tokens at once, or takes a turn.
+func (p *Pacer) enter(n int, prio Priority) *turn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first(prio) && p.bucket.take(time.Since(p.origin), n) {
+		p.sent.Add(uint64(n))
+		return nil
+	}
+	t := &turn{n: n, ready: make(chan struct{})}
+	p.waiting[prio] = append(p.waiting[prio], t)
+	p.dispatch()
+	return t
+}
+
+// first tells whether nothing of this or higher priority waits.
+func (p *Pacer) first(prio Priority) bool {
+	for q := prio; q < priorities; q++ {
+		if len(p.waiting[q]) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// dispatch lets through what may leave now, and sets the timer for the next.
+func (p *Pacer) dispatch() {
+	now := time.Since(p.origin)
+	for prio := int(priorities) - 1; prio >= 0; prio-- {
+		for len(p.waiting[prio]) > 0 {
+			t := p.waiting[prio][0]
+			if !p.bucket.take(now, t.n) {
+				p.wake(p.bucket.until(now, t.n))
+				return
+			}
+			p.waiting[prio] = p.waiting[prio][1:]
+			p.sent.Add(uint64(t.n))
+			close(t.ready)
+		}
+	}
+}
+
+func (p *Pacer) wake(after time.Duration) {
+	if p.timer != nil {
+		p.timer.Reset(after)
+		return
+	}
+	p.timer = time.AfterFunc(after, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.dispatch()
+	})
+}
+
+// abandon leaves the queue. A turn that has come meanwhile is given back.
+func (p *Pacer) abandon(ctx context.Context, t *turn, prio Priority) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.waiting[prio] {
+		if other == t {
+			p.waiting[prio] = append(p.waiting[prio][:i:i], p.waiting[prio][i+1:]...)
+			p.dispatch()
+			return context.Cause(ctx)
+		}
+	}
+	p.bucket.tokens += float64(t.n)
+	p.sent.Add(^uint64(t.n - 1))
+	p.dispatch()
+	return context.Cause(ctx)
+}
+
+// bucket is the arithmetic of the pacer; time is passed in.
+type bucket struct {
+	rate   float64 // tokens per second
+	depth  float64
+	tokens float64 // may be negative: paid for afterwards
+	last   time.Duration
+}
+
+func (b *bucket) setRate(now time.Duration, rate int64, depth float64) {
+	b.fill(now)
+	b.rate, b.depth = float64(rate), depth
+	b.tokens = min(b.tokens, depth)
+}
+
+func (b *bucket) fill(now time.Duration) {
+	if now > b.last {
+		b.tokens = min(b.depth, b.tokens+b.rate*(now-b.last).Seconds())
+		b.last = now
+	}
+}
+
+// need is how many tokens must be there for n to leave.
+func (b *bucket) need(n int) float64 { return min(float64(n), b.depth) }
+
+// take takes n tokens if they are there.
+func (b *bucket) take(now time.Duration, n int) bool {
+	b.fill(now)
+	if b.tokens < b.need(n) {
+		return false
+	}
+	b.tokens -= float64(n)
+	return true
+}
+
+// until is the time until take(n) can succeed.
+func (b *bucket) until(now time.Duration, n int) time.Duration {
+	b.fill(now)
+	return time.Duration((b.need(n)-b.tokens)/b.rate*float64(time.Second)) + time.Nanosecond
+}

@@ -1,0 +1,201 @@
+package multicast
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+)
+
+var schedules = flag.Int("schedules", 100, "random schedules of the protocol test")
+
+const simWindow = 4 << 20
+
+func plain() link { return link{delay: time.Millisecond, control: time.Millisecond} }
+
+func names(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("t%d", i))
+	}
+	return all
+}
+
+// fleet makes a world of n equal targets and one channel to all of them.
+func fleet(t *testing.T, seed uint64, n int, l link, blocks, most int) *world {
+	w := newWorld(t, seed, simWindow)
+	for _, name := range names(n) {
+		w.addHost(name, l, simWindow)
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(n)}, w.payloads(blocks, most))
+	return w
+}
+
+func TestDeliversWithoutLoss(t *testing.T) {
+	w := fleet(t, 1, 4, plain(), 40, 100_000)
+	w.run(time.Minute, w.finished)
+	w.verify()
+	if w.sender.stats.Repair != 0 {
+		t.Errorf("repair without loss: %d bytes", w.sender.stats.Repair)
+	}
+}
+
+// TestRandomSchedules throws everything at the protocol at once. Each target gets every block, or is named.
+func TestRandomSchedules(t *testing.T) {
+	for seed := range *schedules {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := randomWorld(t, uint64(seed))
+			w.run(10*time.Minute, w.finished)
+			w.verify()
+		})
+	}
+}
+
+func randomWorld(t *testing.T, seed uint64) *world {
+	w := newWorld(t, seed, simWindow)
+	r := w.rng
+	w.rate = []float64{1e6, 20e6, 200e6}[r.IntN(3)]
+	n := 1 + r.IntN(8)
+	for _, name := range names(n) {
+		w.addHost(name, w.randomLink(), simWindow)
+	}
+	for id := range 1 + r.IntN(4) {
+		c := Channel{ID: ChannelID(id * 100), Group: group(id)}
+		for _, i := range r.Perm(n)[:1+r.IntN(n)] {
+			c.Members = append(c.Members, w.names[i])
+		}
+		most := []int{2000, 30_000, 300_000}[r.IntN(3)]
+		w.open(c, w.payloads(r.IntN(20), most))
+	}
+	if r.IntN(3) == 0 {
+		w.kill(w.names[r.IntN(n)], time.Duration(r.Int64N(int64(time.Second))), r.IntN(2) == 0)
+	}
+	return w
+}
+
+// randomLink is good, bad or terrible.
+func (w *world) randomLink() link {
+	r := w.rng
+	l := plain()
+	l.delay = time.Duration(r.Int64N(int64(10 * time.Millisecond)))
+	l.control = time.Duration(r.Int64N(int64(20 * time.Millisecond)))
+	l.deliver = time.Duration(r.Int64N(int64(5 * time.Millisecond)))
+	l.loss = []float64{0, 0, 0.01, 0.05, 0.3}[r.IntN(5)]
+	l.dup = []float64{0, 0, 0.1}[r.IntN(3)]
+	l.late = []float64{0, 0, 0.1, 1}[r.IntN(4)]
+	l.noGroup = r.IntN(8) == 0
+	l.noUnicast = r.IntN(10) == 0
+	if r.IntN(4) == 0 {
+		from := instant(r.Int64N(int64(time.Second)))
+		until := from + instant(r.Int64N(int64(5*time.Second)))
+		l.down = func(now instant) bool { return now > from && now < until }
+	}
+	return l
+}
+
+// kill makes a host die; its engine tells the sender, or the sender must find out.
+func (w *world) kill(name string, at time.Duration, told bool) {
+	w.after(at, func() { w.hosts[name].dead = true })
+	if told {
+		w.after(at+200*time.Millisecond, func() {
+			w.sender.eject(name)
+			w.act()
+		})
+	}
+}
+
+func TestDeadTargetDoesNotStallOthers(t *testing.T) {
+	w := fleet(t, 3, 3, plain(), 200, 100_000)
+	w.kill("t1", 100*time.Millisecond, true)
+	w.run(5*time.Second, w.finished)
+	w.verify()
+}
+
+func TestSilentlyDeadTargetIsNamed(t *testing.T) {
+	w := fleet(t, 3, 3, plain(), 200, 100_000)
+	w.kill("t1", 100*time.Millisecond, false)
+	w.run(20*time.Second, w.finished)
+	w.verify()
+	if !errors.Is(w.lost["t1"], ErrSilent) {
+		t.Errorf("t1: %v", w.lost["t1"])
+	}
+}
+
+func TestMemberWithoutMulticastGetsUnicast(t *testing.T) {
+	w := newWorld(t, 4, simWindow)
+	for i, name := range names(3) {
+		l := plain()
+		l.noGroup = i == 1
+		w.addHost(name, l, simWindow)
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, w.payloads(50, 100_000))
+	w.run(10*time.Second, w.finished)
+	w.verify()
+	if w.fell != 1 || len(w.lost) != 0 {
+		t.Errorf("%d fell back to unicast, lost %v", w.fell, w.lost)
+	}
+}
+
+// TestGroupGoesSilent loses a member's group in mid flight: it goes on by unicast.
+func TestGroupGoesSilent(t *testing.T) {
+	w := fleet(t, 5, 3, plain(), 300, 100_000)
+	w.after(200*time.Millisecond, func() { w.hosts["t2"].link.noGroup = true })
+	w.run(20*time.Second, w.finished)
+	w.verify()
+	if w.fell != 1 || len(w.lost) != 0 {
+		t.Errorf("%d fell back to unicast, lost %v", w.fell, w.lost)
+	}
+}
+
+func TestUnreachableMemberIsNamed(t *testing.T) {
+	l := plain()
+	l.noGroup, l.noUnicast = true, true
+	w := newWorld(t, 6, simWindow)
+	w.addHost("t0", plain(), simWindow)
+	w.addHost("t1", l, simWindow)
+	w.open(Channel{ID: 1, Group: group(1), Members: names(2)}, w.payloads(20, 100_000))
+	w.run(20*time.Second, w.finished)
+	w.verify()
+	if !errors.Is(w.lost["t1"], ErrUnreachable) {
+		t.Errorf("t1: %v", w.lost["t1"])
+	}
+}
+
+// TestNothingBeforeTheBarrier wants only probes on the group until every member has answered.
+func TestNothingBeforeTheBarrier(t *testing.T) {
+	w := newWorld(t, 7, simWindow)
+	late := plain()
+	late.control = 300 * time.Millisecond
+	w.addHost("t0", plain(), simWindow)
+	w.addHost("t1", late, simWindow)
+	w.open(Channel{ID: 1, Group: group(1), Members: names(2)}, w.payloads(5, 10_000))
+	w.run(time.Minute, func() bool { return w.sender.stats.Multicast > 0 })
+	if w.now < 2*late.control {
+		t.Errorf("sent after %v, before the last answer", w.now)
+	}
+	w.run(time.Minute, w.finished)
+	w.verify()
+}
+
+func TestTailLossIsRepairedQuickly(t *testing.T) {
+	w := fleet(t, 8, 3, plain(), 1, 100_000)
+	w.hosts["t0"].link.down = func(instant) bool {
+		return w.sender.stats.Multicast > 0 && w.sender.stats.Repair == 0 && w.now < 200*time.Millisecond
+	}
+	w.run(400*time.Millisecond, w.finished)
+	w.verify()
+}
+
+func TestSlowPlacementHoldsTheSource(t *testing.T) {
+	l := plain()
+	l.deliver = 20 * time.Millisecond
+	w := fleet(t, 9, 2, l, 300, 100_000)
+	w.rate = 200e6
+	w.run(time.Minute, w.finished)
+	w.verify()
+	for _, h := range w.hosts {
+		if h.state.stats.Overrun != 0 {
+			t.Errorf("%s: %d datagrams beyond its window", h.name, h.state.stats.Overrun)
+		}
+	}
+}

@@ -1,0 +1,378 @@
+package multicast
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast/seal"
+	"github.com/scatter-vm/scatter/multicast/udp"
+	"github.com/scatter-vm/scatter/multicast/wire"
+)
+
+var (
+	// ErrUnreachable says that a target hears neither multicast nor unicast.
+	ErrUnreachable = errors.New("target hears neither multicast nor unicast")
+	// ErrSilent says that a target has stopped reporting.
+	ErrSilent = errors.New("target has stopped reporting")
+	// ErrNoMembers says that a channel has no live members.
+	ErrNoMembers = errors.New("channel has no live members")
+	// ErrUnknown says that a target or channel is not known, or is closed.
+	ErrUnknown = errors.New("unknown target or channel")
+	// ErrPlacement says that a target could not place a block; the text is the target's.
+	ErrPlacement = errors.New("target could not place a block")
+)
+
+// timing of the protocol; a test may scale it.
+type timing struct {
+	probe     time.Duration // how long a path is probed
+	probeGap  time.Duration // first gap between probes, doubled up to eight times
+	rejoin    time.Duration // between announcements to a member that does not answer
+	mark      time.Duration // first gap between marks, doubled up to eight times
+	silence   time.Duration // until a path that is sent on and not heard counts as silent
+	dead      time.Duration // until a target without reports is ejected
+	heartbeat time.Duration // between reports of a receiver with nothing to say
+	report    time.Duration // between its reports otherwise
+	reorder   time.Duration // how late a datagram may be without being taken for lost
+}
+
+func defaultTiming() timing {
+	return timing{
+		probe: 3 * time.Second, probeGap: 10 * time.Millisecond, rejoin: 600 * time.Millisecond,
+		mark: 20 * time.Millisecond, silence: 700 * time.Millisecond, dead: 10 * time.Second,
+		heartbeat: 200 * time.Millisecond, report: 25 * time.Millisecond, reorder: 2 * time.Millisecond,
+	}
+}
+
+// sendState is the source's side of the protocol. Not for concurrent use.
+type sendState struct {
+	timing   timing
+	tag      uint8
+	epoch    *seal.Epoch
+	salt     [wire.SaltSize]byte
+	sequence uint64 // last used
+	window   int    // bytes of blocks that may wait for confirmation
+	used     int
+	packet   int // largest UDP payload
+	burst    int // bytes of a burst, at most udp.MaxBurst
+
+	targets  map[string]*target
+	channels map[ChannelID]*channel
+	wires    map[uint16]*channel
+	open     []*channel // in the order of opening: the order of everything periodic
+	nextWire uint16
+
+	signals queue[signal]
+	repairs queue[*transfer]
+	fresh   queue[*transfer]
+	parity  []byte
+	report  wire.Report
+	events  []event
+	stats   Stats
+}
+
+// signal is a mark or probe to send.
+type signal struct {
+	stream  *stream
+	channel *channel
+	kind    wire.Kind
+	to      netip.AddrPort
+	block   uint32
+}
+
+// eventKind is what the state wants done, or tells.
+type eventKind uint8
+
+const (
+	sendControl eventKind = iota // message to target
+	confirmed                    // block of channel
+	unreachable                  // target, for err
+	fellBack                     // target in channel goes on by unicast, for err
+)
+
+type event struct {
+	kind    eventKind
+	target  string
+	message []byte
+	channel ChannelID
+	block   uint64
+	err     error
+}
+
+func (s *sendState) emit(e event) { s.events = append(s.events, e) }
+
+// takeEvents hands the events over; the slice is the caller's.
+func (s *sendState) takeEvents() []event {
+	e := s.events
+	s.events = nil
+	return e
+}
+
+// symbol is the largest symbol in bytes.
+func (s *sendState) symbol() int { return s.packet - wire.Overhead }
+
+func (s *sendState) addTarget(name string, addr netip.AddrPort) error {
+	if t := s.targets[name]; t != nil && t.live {
+		return fmt.Errorf("target %s: added twice", name)
+	}
+	if !addr.IsValid() || addr.Addr().IsMulticast() {
+		return fmt.Errorf("target %s: %v is not a unicast address", name, addr)
+	}
+	t := &target{name: name, addr: addr, live: true}
+	s.targets[name] = t
+	s.control(t, wire.Key{Epoch: s.epoch.Number(), Salt: s.salt}.Append(nil))
+	return nil
+}
+
+func (s *sendState) control(t *target, message []byte) {
+	s.emit(event{kind: sendControl, target: t.name, message: message})
+}
+
+// openChannel announces a channel and begins to probe. The channel is open when its opening is false.
+func (s *sendState) openChannel(now instant, c Channel) (*channel, error) {
+	if s.channels[c.ID] != nil {
+		return nil, fmt.Errorf("channel %d: opened twice", c.ID)
+	}
+	if c.Group.IsValid() && (!c.Group.Addr().IsMulticast() || c.Group.Port() == 0) {
+		return nil, fmt.Errorf("channel %d: %v is not a group and port", c.ID, c.Group)
+	}
+	ch := &channel{Channel: c, opening: true, start: s.sequence}
+	for _, name := range c.Members {
+		t := s.targets[name]
+		if t == nil || !t.live {
+			return nil, fmt.Errorf("channel %d: target %q: %w", c.ID, name, ErrUnknown)
+		}
+		if slices.ContainsFunc(ch.members, func(m *member) bool { return m.target == t }) {
+			return nil, fmt.Errorf("channel %d: target %q is a member twice", c.ID, name)
+		}
+		ch.members = append(ch.members, &member{target: t, channel: ch, index: len(ch.members), waiting: never})
+	}
+	if len(ch.members) == 0 {
+		return nil, fmt.Errorf("channel %d: %w", c.ID, ErrNoMembers)
+	}
+	if len(s.open) >= wire.MaxReported {
+		return nil, fmt.Errorf("channel %d: more than %d channels are open", c.ID, wire.MaxReported)
+	}
+	s.number(ch)
+	s.begin(now, ch)
+	return ch, nil
+}
+
+// number gives the channel a number on the wire. Numbers go round, so that one that was closed is not used again soon.
+func (s *sendState) number(ch *channel) {
+	for s.nextWire++; s.wires[s.nextWire] != nil; s.nextWire++ {
+	}
+	ch.wire = s.nextWire
+	s.channels[ch.ID], s.wires[ch.wire] = ch, ch
+	s.open = append(s.open, ch)
+}
+
+// room tells whether a block of length bytes may be sent on the channel now.
+func (s *sendState) room(ch *channel, length int) bool {
+	limit := s.window
+	for _, t := range s.targets {
+		if t.live && t.window > 0 {
+			limit = min(limit, t.window)
+		}
+	}
+	return s.used+footprint(length) <= limit && ch.count-ch.first < wire.MaxOutstanding
+}
+
+// enqueue takes a block over. The caller has made sure of room and of live members.
+func (s *sendState) enqueue(ch *channel, payload []byte) uint64 {
+	b := &block{
+		number: ch.count, payload: payload, cut: wire.NewCut(len(payload), s.symbol()),
+		placed: make([]uint64, (len(ch.members)+63)/64), pending: ch.live(),
+	}
+	if b.cut.Bytes() > len(payload) {
+		b.tail = make([]byte, b.cut.Size)
+		copy(b.tail, payload[(b.cut.Symbols-1)*b.cut.Size:])
+	}
+	ch.count++
+	ch.blocks = append(ch.blocks, b)
+	s.used += footprint(len(payload))
+	s.stats.Payload += uint64(len(payload))
+	s.stats.Blocks++
+	for _, st := range ch.streams() {
+		s.push(&s.fresh, s.transfer(b, st, true))
+	}
+	return uint64(b.number)
+}
+
+// transfer begins a block on a stream. Without all, it waits for the members' reports to say what lacks.
+func (s *sendState) transfer(b *block, st *stream, all bool) *transfer {
+	t := &transfer{stream: st, block: b, stripes: make([]outgoing, b.cut.Stripes)}
+	b.transfers = append(b.transfers, t)
+	for i := range t.stripes {
+		if all {
+			t.stripes[i].want = b.cut.K(i)
+		}
+	}
+	return t
+}
+
+func (s *sendState) push(q *queue[*transfer], t *transfer) {
+	if t.queued {
+		return
+	}
+	t.queued = true
+	t.stream.queued++
+	t.stream.markGap = s.timing.mark
+	q.push(t)
+}
+
+// live is the number of members that have not been ejected.
+func (ch *channel) live() (n int) {
+	for _, m := range ch.members {
+		if m.phase != gone {
+			n++
+		}
+	}
+	return n
+}
+
+// streams are the channel's streams: the group first.
+func (ch *channel) streams() (all []*stream) {
+	if ch.group != nil {
+		all = append(all, ch.group)
+	}
+	for _, m := range ch.members {
+		if m.phase == served && m.stream.unicast {
+			all = append(all, m.stream)
+		}
+	}
+	return all
+}
+
+// outstanding tells whether a live member lacks a block.
+func (ch *channel) outstanding() bool { return len(ch.blocks) > 0 }
+
+// confirm notes that a member has placed a block.
+func (s *sendState) confirm(m *member, b *block) {
+	if b.done || b.isPlaced(m) {
+		return
+	}
+	b.placed[m.index/64] |= 1 << (m.index % 64)
+	s.lessPending(m.channel, b)
+}
+
+func (s *sendState) lessPending(ch *channel, b *block) {
+	b.pending--
+	if b.pending == 0 {
+		s.release(b)
+		s.emit(event{kind: confirmed, channel: ch.ID, block: uint64(b.number)})
+	}
+}
+
+// release forgets what a block holds; transfers still queued are skipped.
+func (s *sendState) release(b *block) {
+	if b.done {
+		return
+	}
+	s.used -= footprint(len(b.payload))
+	b.done, b.payload, b.tail = true, nil, nil
+}
+
+// advance drops blocks that nobody waits for from the front.
+func (ch *channel) advance() {
+	n := 0
+	for n < len(ch.blocks) && ch.blocks[n].done {
+		ch.blocks[n] = nil
+		n++
+	}
+	ch.blocks = ch.blocks[n:]
+	ch.first += uint32(n)
+}
+
+// closeChannel forgets a channel and tells its members to leave.
+func (s *sendState) closeChannel(ch *channel) {
+	for _, m := range ch.members {
+		if m.phase != gone {
+			s.control(m.target, wire.Close{Channel: ch.wire}.Append(nil))
+		}
+	}
+	for _, b := range ch.blocks {
+		s.release(b)
+	}
+	s.stats.Leaves += uint64(ch.live())
+	delete(s.channels, ch.ID)
+	delete(s.wires, ch.wire)
+	s.open = slices.DeleteFunc(s.open, func(c *channel) bool { return c == ch })
+}
+
+// eject takes a target out of everything. Blocks that waited only for it are confirmed.
+func (s *sendState) eject(name string) bool {
+	t := s.targets[name]
+	if t == nil || !t.live {
+		return false
+	}
+	t.live = false
+	t.stats.Ejected = true
+	for _, ch := range slices.Clone(s.open) {
+		for _, m := range ch.members {
+			if m.target == t {
+				s.drop(m)
+			}
+		}
+	}
+	return true
+}
+
+// drop ends a member.
+func (s *sendState) drop(m *member) {
+	s.detach(m)
+	m.phase = gone
+	for _, b := range m.channel.blocks {
+		if !b.done && !b.isPlaced(m) {
+			s.lessPending(m.channel, b)
+		}
+	}
+	m.channel.advance()
+	s.opened(m.channel)
+}
+
+// detach takes a member off its stream.
+func (s *sendState) detach(m *member) {
+	st := m.stream
+	if st == nil {
+		return
+	}
+	m.stream = nil
+	st.members = slices.DeleteFunc(st.members, func(o *member) bool { return o == m })
+	if len(st.members) == 0 && m.channel.group == st {
+		m.channel.group = nil
+	}
+}
+
+// lost ejects a target that the protocol cannot serve, and tells.
+func (s *sendState) lost(t *target, err error) {
+	if s.eject(t.name) {
+		s.emit(event{kind: unreachable, target: t.name, err: err})
+	}
+}
+
+// snapshot is the statistics so far.
+func (s *sendState) snapshot() Stats {
+	st := s.stats
+	st.Unconfirmed = s.used
+	st.Targets = make(map[string]TargetStats, len(s.targets))
+	for name, t := range s.targets {
+		st.Targets[name] = t.stats
+	}
+	return st
+}
+
+func sortedNames(m map[string]*target) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, cmp.Compare[string])
+	return names
+}
+
+// headers is what a datagram to addr costs on the wire beyond its payload.
+func headers(addr netip.AddrPort) int { return udp.Headers(addr.Addr()) }

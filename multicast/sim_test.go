@@ -1,0 +1,383 @@
+package multicast
+
+import (
+	"bytes"
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast/fec"
+	"github.com/scatter-vm/scatter/multicast/wire"
+)
+
+// world is a source, its targets and the network between them under virtual time. Everything that happens is an entry
+// of the agenda; the same seed gives the same run.
+type world struct {
+	t       *testing.T
+	rng     *rand.Rand
+	now     instant
+	agenda  agenda
+	order   int
+	sender  *sendState
+	rate    float64 // bytes per second of the source's link
+	busy    bool
+	burst   burst
+	hosts   map[string]*host
+	names   []string
+	lost    map[string]error
+	placed  map[ChannelID]map[uint64]bool // confirmed
+	blocks  map[ChannelID][][]byte
+	onWire  int
+	fell    int
+	pending []ChannelID // channels with blocks still to be sent
+	feed    map[ChannelID][][]byte
+	trace   func(string)
+}
+
+// host is a target and its link.
+type host struct {
+	name      string
+	addr      netip.AddrPort
+	state     *recvState
+	joined    map[netip.AddrPort]bool
+	decoder   fec.Decoder
+	delivered map[ChannelID]map[uint64][]byte
+	link      link
+	idle      instant // when it has placed what it has
+	dead      bool
+}
+
+// link is what happens to datagrams on the way to a host.
+type link struct {
+	loss, dup, late float64       // probabilities
+	delay           time.Duration // and as much again for what is late
+	noGroup         bool          // groups do not come through
+	noUnicast       bool
+	down            func(now instant) bool
+	deliver         time.Duration // time to place a block
+	control         time.Duration // one way
+}
+
+type entry struct {
+	at    instant
+	order int
+	do    func()
+}
+
+type agenda []entry
+
+func (a agenda) Len() int { return len(a) }
+func (a agenda) Less(i, j int) bool {
+	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].order < a[j].order
+}
+func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(v any)   { *a = append(*a, v.(entry)) }
+func (a *agenda) Pop() any {
+	old := *a
+	e := old[len(old)-1]
+	old[len(old)-1].do = nil
+	*a = old[:len(old)-1]
+	return e
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.agenda, entry{w.now + d, w.order, do})
+}
+
+const simPacket = wire.MinSymbol + wire.Overhead
+
+func newWorld(t *testing.T, seed uint64, window int) *world {
+	w := &world{
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), rate: 20e6, hosts: map[string]*host{}, lost: map[string]error{},
+		placed: map[ChannelID]map[uint64]bool{}, blocks: map[ChannelID][][]byte{}, feed: map[ChannelID][][]byte{},
+	}
+	var err error
+	w.sender, err = makeSendState(defaultTiming(), [32]byte{1}, [8]byte{2}, [wire.SaltSize]byte{byte(seed)}, window, simPacket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sender.burst = 8 * simPacket
+	w.ticking()
+	return w
+}
+
+func (w *world) ticking() {
+	w.sender.tick(w.now)
+	w.act()
+	w.after(5*time.Millisecond, w.ticking)
+}
+
+func (w *world) addHost(name string, l link, window int) *host {
+	h := &host{
+		name: name, link: l, joined: map[netip.AddrPort]bool{}, delivered: map[ChannelID]map[uint64][]byte{},
+		addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(len(w.hosts) + 1)}), 9),
+		state: newRecvState(defaultTiming(), [32]byte{1}, [8]byte{2}, window),
+	}
+	w.hosts[name] = h
+	w.names = append(w.names, name)
+	if err := w.sender.addTarget(name, h.addr); err != nil {
+		w.t.Fatal(err)
+	}
+	w.act()
+	w.reporting(h)
+	return h
+}
+
+// reporting lets a host report when it is due.
+func (w *world) reporting(h *host) {
+	if h.dead {
+		return
+	}
+	if due := h.state.due(); due != never && w.now >= due {
+		w.toSender(h, h.state.reportNow(w.now))
+	}
+	w.after(time.Millisecond, func() { w.reporting(h) })
+}
+
+func (w *world) toSender(h *host, message []byte) {
+	w.after(h.link.control, func() {
+		if err := w.sender.receive(w.now, h.name, message); err != nil {
+			w.t.Fatalf("%v: %v", w.now, err)
+		}
+		w.act()
+	})
+}
+
+// act does what the sender wants, and keeps its link busy.
+func (w *world) act() {
+	for _, e := range w.sender.takeEvents() {
+		w.event(e)
+	}
+	w.feedAll()
+	if !w.busy {
+		w.pump()
+	}
+}
+
+func (w *world) event(e event) {
+	if w.trace != nil {
+		w.trace(fmt.Sprintf("%v: event %d target %s channel %d block %d %v", w.now, e.kind, e.target, e.channel, e.block, e.err))
+	}
+	switch e.kind {
+	case sendControl:
+		h := w.hosts[e.target]
+		w.after(h.link.control, func() { w.toHost(h, e.message) })
+	case confirmed:
+		if w.placed[e.channel][e.block] {
+			w.t.Fatalf("channel %d: block %d confirmed twice", e.channel, e.block)
+		}
+		w.placed[e.channel][e.block] = true
+	case unreachable:
+		w.lost[e.target] = e.err
+	case fellBack:
+		w.fell++
+	}
+}
+
+func (w *world) toHost(h *host, message []byte) {
+	if h.dead {
+		return
+	}
+	if err := h.state.control(w.now, message); err != nil {
+		w.t.Fatalf("%s: %v", h.name, err)
+	}
+	w.hostEvents(h)
+}
+
+func (w *world) hostEvents(h *host) {
+	for _, e := range h.state.takeEvents() {
+		switch e.kind {
+		case reply:
+			w.toSender(h, e.message)
+		case join:
+			h.joined[e.channel.group] = true
+		case leave:
+			delete(h.joined, e.channel.group)
+		case deliver:
+			h.idle = max(h.idle, w.now) + h.link.deliver
+			w.after(h.idle-w.now, func() { w.place(h, e) })
+		}
+	}
+}
+
+// place checks a block and notes it as delivered.
+func (w *world) place(h *host, e recvEvent) {
+	if h.dead {
+		return
+	}
+	payload, err := e.block.restore(&h.decoder)
+	if err != nil {
+		w.t.Fatalf("%s: block %d: %v", h.name, e.number, err)
+	}
+	id := e.channel.id
+	if h.delivered[id] == nil {
+		h.delivered[id] = map[uint64][]byte{}
+	}
+	if h.delivered[id][uint64(e.number)] != nil {
+		w.t.Fatalf("%s: channel %d: block %d delivered twice", h.name, id, e.number)
+	}
+	if want := w.blocks[id][e.number]; !bytes.Equal(payload, want) {
+		w.t.Fatalf("%s: channel %d: block %d of %d bytes: not what was sent", h.name, id, e.number, len(want))
+	}
+	h.delivered[id][uint64(e.number)] = w.blocks[id][e.number]
+	h.state.placed(e.channel, e.block)
+	if got := h.state.pool.used; got > h.state.pool.limit {
+		w.t.Fatalf("%s: holds %d bytes", h.name, got)
+	}
+}
+
+// pump sends one burst and comes back when the link has taken it.
+func (w *world) pump() {
+	ok, err := w.sender.next(w.now, &w.burst)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.busy = ok
+	if !ok {
+		return
+	}
+	w.onWire += w.burst.onWire()
+	b := bytes.Clone(w.burst.bytes)
+	for len(b) > 0 {
+		n := min(w.burst.size, len(b))
+		w.spread(w.burst.to, b[:n])
+		b = b[n:]
+	}
+	w.after(time.Duration(float64(w.burst.onWire())/w.rate*1e9), func() {
+		w.busy = false
+		w.act()
+	})
+}
+
+// spread takes a datagram to the hosts it is for.
+func (w *world) spread(to netip.AddrPort, datagram []byte) {
+	for _, name := range w.names {
+		h := w.hosts[name]
+		unicast := to == h.addr
+		if h.dead || !unicast && !h.joined[to] || h.link.down != nil && h.link.down(w.now) {
+			continue
+		}
+		if unicast && h.link.noUnicast || !unicast && h.link.noGroup || w.rng.Float64() < h.link.loss {
+			continue
+		}
+		for n := 0; n == 0 || n < 3 && w.rng.Float64() < h.link.dup; n++ {
+			delay := h.link.delay
+			if w.rng.Float64() < h.link.late {
+				delay += time.Duration(w.rng.Int64N(int64(h.link.delay) + 1))
+			}
+			w.after(delay, func() {
+				if !h.dead {
+					h.state.receive(w.now, datagram, unicast)
+					w.hostEvents(h)
+				}
+			})
+		}
+	}
+}
+
+// open opens a channel and gives it blocks to send when it is open.
+func (w *world) open(c Channel, blocks [][]byte) *channel {
+	ch, err := w.sender.openChannel(w.now, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.blocks[c.ID], w.feed[c.ID] = blocks, blocks
+	w.placed[c.ID] = map[uint64]bool{}
+	w.pending = append(w.pending, c.ID)
+	w.act()
+	return ch
+}
+
+// feedAll sends blocks as far as there is room, channel by channel in turn.
+func (w *world) feedAll() {
+	for again := true; again; {
+		again = false
+		for _, id := range w.pending {
+			ch, left := w.sender.channels[id], w.feed[id]
+			if ch == nil || ch.opening || len(left) == 0 || ch.live() == 0 || !w.sender.room(ch, len(left[0])) {
+				continue
+			}
+			w.sender.enqueue(ch, left[0])
+			w.feed[id] = left[1:]
+			again = true
+		}
+	}
+}
+
+// run lets things happen until done, or the limit of virtual time.
+func (w *world) run(limit time.Duration, done func() bool) {
+	for !done() {
+		e := heap.Pop(&w.agenda).(entry)
+		w.now = e.at
+		if w.now > limit {
+			w.t.Fatalf("not done after %v: %s", limit, w.describe())
+		}
+		e.do()
+	}
+}
+
+// finished tells whether every block is confirmed, or nobody is left to confirm it.
+func (w *world) finished() bool {
+	for _, id := range w.pending {
+		ch := w.sender.channels[id]
+		if ch.live() > 0 && (len(w.feed[id]) > 0 || ch.opening || ch.outstanding()) {
+			return false
+		}
+	}
+	return true
+}
+
+// verify wants every live member of every channel to have every block.
+func (w *world) verify() {
+	for _, id := range w.pending {
+		for _, m := range w.sender.channels[id].members {
+			h := w.hosts[m.name]
+			if !m.live {
+				if w.lost[m.name] == nil && !h.dead {
+					w.t.Errorf("%s: ejected without a word", m.name)
+				}
+				continue
+			}
+			if got, want := len(h.delivered[id]), len(w.blocks[id]); got != want {
+				w.t.Errorf("%s: channel %d: %d of %d blocks", m.name, id, got, want)
+			}
+		}
+	}
+	if w.sender.used != 0 {
+		w.t.Errorf("%d bytes still count as unconfirmed", w.sender.used)
+	}
+}
+
+func (w *world) describe() string {
+	var b bytes.Buffer
+	for _, ch := range w.sender.open {
+		fmt.Fprintf(&b, "\nchannel %d opening %v blocks %d..%d, to send %d", ch.ID, ch.opening, ch.first, ch.count, len(w.feed[ch.ID]))
+		for _, m := range ch.members {
+			fmt.Fprintf(&b, "\n  %s phase %d heard %d waiting %v live %v", m.name, m.phase, m.heard, m.waiting, m.live)
+			if c := w.hosts[m.name].state.channels[ch.wire]; c != nil {
+				fmt.Fprintf(&b, " floor %d count %d", c.floor, c.count)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\nused %d lost %v", w.sender.used, w.lost)
+	return b.String()
+}
+
+func (w *world) payloads(n, most int) (all [][]byte) {
+	for range n {
+		b := make([]byte, 1+w.rng.IntN(most))
+		for i := 0; i < len(b); i += 64 {
+			b[i] = byte(w.rng.Uint32())
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+func group(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{232, 1, 1, byte(n)}), 5000)
+}

@@ -1,0 +1,43 @@
+package multicast
+
+// Stats is what a Sender has done so far. Bytes are as on the wire, with Ethernet, IP and UDP headers; Multicast,
+// Unicast, Repair and Probe together are all that was sent as datagrams.
+type Stats struct {
+	Blocks      uint64 // blocks taken over
+	Payload     uint64 // bytes of their payloads
+	Unconfirmed int    // bytes of blocks waiting for confirmation, as counted by Window
+
+	Multicast uint64 // bytes of first symbols to groups
+	Unicast   uint64 // bytes of first symbols to single targets
+	Repair    uint64 // bytes of further symbols, to either
+	Probe     uint64 // bytes of probes and marks
+	Datagrams uint64
+
+	Joins      uint64 // announcements that made a target join a group
+	Leaves     uint64 // members that were told to leave
+	Fallbacks  uint64 // members of a group that multicast did not reach
+	SendErrors uint64 // bursts that the kernel refused
+
+	Targets map[string]TargetStats
+}
+
+// TargetStats is what a Sender knows of a target.
+type TargetStats struct {
+	Loss     float64 // share of datagrams that do not arrive, recently
+	Overflow uint64  // datagrams that the target's kernel dropped for want of socket buffer
+	Ejected  bool
+}
+
+// ReceiverStats is what a Receiver has seen so far, in datagrams but for Blocks.
+type ReceiverStats struct {
+	Blocks    uint64 // delivered
+	Bytes     uint64 // of their payloads
+	Accepted  uint64 // authentic, first of their sequence
+	Duplicate uint64 // of them: symbols that were not needed
+	Forged    uint64 // not authentic, or malformed
+	Replayed  uint64 // sequence seen before
+	Stray     uint64 // of another evacuation, of an unknown key or channel
+	Overrun   uint64 // beyond the window
+	Overflow  uint64 // dropped by the kernel for want of socket buffer
+	Held      int    // bytes of blocks held now, as counted by Window
+}
