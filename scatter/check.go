@@ -148,7 +148,7 @@ func (h checkedHost) checkGroups() Finding {
 	case err != nil:
 		return foundWarning(name, "mount /proc, or ignore this", "net.ipv4.igmp_max_memberships: %v", err)
 	case n < 1:
-		return foundError(name, "sysctl -w net.ipv4.igmp_max_memberships=20, or send with --unicast", "net.ipv4.igmp_max_memberships is %d: no group can be joined", n)
+		return foundWarning(name, "sysctl -w net.ipv4.igmp_max_memberships=20", "net.ipv4.igmp_max_memberships is %d: no group can be joined, all goes by unicast", n)
 	}
 	return foundOK(name, "net.ipv4.igmp_max_memberships is %d", n)
 }
@@ -181,7 +181,7 @@ func (h checkedHost) checkInterface(name string) Finding {
 	case !hasIPv4(addrs):
 		return foundError(check, "give it the address at which the other hosts see this one", "%s has no IPv4 address", name)
 	case i.Flags&net.FlagMulticast == 0:
-		return foundError(check, "ip link set "+name+" multicast on, or send with --unicast", "%s does no multicast", name)
+		return foundWarning(check, "ip link set "+name+" multicast on", "%s does no multicast: all goes by unicast", name)
 	case i.MTU < wantMTU:
 		return foundError(check, fmt.Sprintf("ip link set %s mtu 1500", name), "%s has an MTU of %d, less than %d", name, i.MTU, wantMTU)
 	}

@@ -87,7 +87,7 @@ func TestCheckReceiveBuffer(t *testing.T) {
 }
 
 func TestCheckGroups(t *testing.T) {
-	for text, level := range map[string]string{"20": LevelOK, "0": LevelError, "": LevelWarning} {
+	for text, level := range map[string]string{"20": LevelOK, "0": LevelWarning, "": LevelWarning} {
 		h := fakeHost(map[string]string{"proc/sys/net/ipv4/igmp_max_memberships": text}, net.Interface{})
 		wantFinding(t, h.checkGroups(), level, "igmp_max_memberships")
 	}
@@ -105,7 +105,7 @@ func TestCheckInterface(t *testing.T) {
 		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "10.0.0.1", LevelOK, "MTU 1500"},
 		{"eth9", net.Interface{Name: "eth1"}, "10.0.0.1", LevelError, "no such"},
 		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: net.FlagMulticast}, "10.0.0.1", LevelError, "is down"},
-		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: net.FlagUp}, "10.0.0.1", LevelError, "no multicast"},
+		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: net.FlagUp}, "10.0.0.1", LevelWarning, "no multicast"},
 		{"eth1", net.Interface{Name: "eth1", MTU: 576, Flags: up}, "10.0.0.1", LevelError, "MTU of 576"},
 		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "fe80::1", LevelError, "no IPv4"},
 	} {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -24,9 +23,7 @@ type app struct {
 }
 
 func newApp(stdout, stderr io.Writer, getenv func(string) string) *app {
-	a := &app{stdout: stdout, stderr: stderr, getenv: getenv}
-	a.logLevel.Set(slog.LevelWarn)
-	return a
+	return &app{stdout: stdout, stderr: stderr, getenv: getenv}
 }
 
 // Main runs the command that args name and returns the exit status.
@@ -52,7 +49,8 @@ target hosts. Memory that guests share crosses the source's link once, by IP mul
 
 Run 'scatter recv' on each target, then 'scatter check', 'scatter plan' and 'scatter send'
 on the source. 'scatter recover' decides after a crash where each guest lives.
-` + configHelp + exitHelp("See 'scatter COMMAND --help'; docs/scripting.md has the whole table."),
+` + configHelp,
+		Annotations:       exitHelp("See 'scatter COMMAND --help'; docs/scripting.md has the whole table."),
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: a.prepare,
@@ -64,10 +62,17 @@ on the source. 'scatter recover' decides after a crash where each guest lives.
 	f := c.PersistentFlags()
 	f.StringVar(&a.config, "config", "", "TOML `file` with values for flags")
 	f.BoolVar(&a.json, "json", false, "print JSON lines on stdout; the last line on stderr is the exit object")
-	f.Var((*levelValue)(&a.logLevel), "log-level", "least `level` of messages on stderr: debug, info, warn or error")
+	f.Var((*levelValue)(&a.logLevel), "log-level", "least `level` of log lines on stderr: debug, info, warn or error")
+	c.SetHelpTemplate(helpTemplate)
 	c.AddCommand(newPKI(a), newRecv(a), newSend(a), newPlan(a), newCheck(a), newRecover(a), newVersion(a))
 	return c
 }
+
+// helpTemplate puts the exit statuses last.
+const helpTemplate = `{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}{{with .Annotations.exit}}
+{{.}}{{end}}`
 
 // needsCommand makes a command that only groups others fail instead of printing its help as if it had done something.
 func needsCommand(c *cobra.Command, _ []string) error {
@@ -82,10 +87,14 @@ func (a *app) prepare(c *cobra.Command, _ []string) error {
 	return nil
 }
 
-// running wraps a command's work, so that errors before it are known to be about usage.
-func (a *app) running(work func(ctx context.Context) error) func(*cobra.Command, []string) error {
+// running wraps a command's work, so that errors before it are known to be about usage. The
+// log starts at level, unless --log-level says otherwise.
+func (a *app) running(level slog.Level, work func(ctx context.Context) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
 		a.started = true
+		if !c.Flags().Changed("log-level") {
+			a.logLevel.Set(level)
+		}
 		return work(c.Context())
 	}
 }
@@ -102,7 +111,7 @@ func (a *app) logger(w io.Writer) *slog.Logger {
 // levelValue is a log level as a flag.
 type levelValue slog.LevelVar
 
-func (v *levelValue) String() string { return strings.ToLower((*slog.LevelVar)(v).Level().String()) }
+func (v *levelValue) String() string { return "" } // the default is each command's own
 func (v *levelValue) Type() string   { return "level" }
 
 func (v *levelValue) Set(s string) error {

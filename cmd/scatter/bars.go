@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/vbauerster/mpb/v8"
@@ -11,6 +10,9 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter"
 )
+
+// barWidth is the width of a bar itself, in columns; the rest of the line is for text.
+const barWidth = 30
 
 // bars draws a bar per VM and one for the total on a terminal; everything else is printed above them.
 type bars struct {
@@ -25,7 +27,7 @@ type bars struct {
 }
 
 func newBars(w io.Writer, b *board, opts ...mpb.ContainerOption) *bars {
-	return &bars{board: b, w: w, vms: map[string]*mpb.Bar{}, progress: mpb.New(append(opts, mpb.WithOutput(w), mpb.WithWidth(40))...)}
+	return &bars{board: b, w: w, vms: map[string]*mpb.Bar{}, progress: mpb.New(append(opts, mpb.WithOutput(w))...)}
 }
 
 func (b *bars) Event(e scatter.Event, changed bool) {
@@ -47,18 +49,26 @@ func (b *bars) Event(e scatter.Event, changed bool) {
 	}
 }
 
-// draw sets a bar; one that is full completes only at Close, since converge may still move its total.
+// draw sets a bar. It is never completed before Close, since converge may still move its total. A VM of which
+// only the stage is known has an empty bar until it is there.
 func draw(bar *mpb.Bar, l vmLine) {
+	if l.Total <= 0 {
+		l.Bytes, l.Total = 0, 1
+	}
+	if l.Stage == "evacuated" {
+		l.Bytes = l.Total
+	}
 	bar.SetTotal(l.Total, false)
 	bar.SetCurrent(l.Bytes)
 }
 
 func (b *bars) newVM(name string) *mpb.Bar {
-	return b.add(name, len(b.vms), func(decor.Statistics) string { return b.board.stageOf(name) })
+	return b.add(name, len(b.vms), func() vmLine { return b.board.read1(name) }, stageText)
 }
 
 func (b *bars) newTotal() *mpb.Bar {
-	return b.add("total", 1<<30, func(decor.Statistics) string {
+	total := func() vmLine { _, t := b.board.read(); return t }
+	return b.add("total", 1<<30, total, func(vmLine) string {
 		wire, eta := b.board.speed()
 		if eta <= 0 {
 			return formatRate(wire)
@@ -67,13 +77,28 @@ func (b *bars) newTotal() *mpb.Bar {
 	})
 }
 
-func (b *bars) add(name string, priority int, note func(decor.Statistics) string) *mpb.Bar {
-	return b.progress.AddBar(0, mpb.BarPriority(priority),
+// add makes the bar of a line, which read gives; what is known of its bytes and its note follow the bar.
+func (b *bars) add(name string, priority int, read func() vmLine, note func(vmLine) string) *mpb.Bar {
+	return b.progress.AddBar(0, mpb.BarPriority(priority), mpb.BarWidth(barWidth),
 		mpb.PrependDecorators(decor.Name(name, decor.WC{C: decor.DindentRight | decor.DSyncWidth})),
 		mpb.AppendDecorators(
-			decor.Any(func(s decor.Statistics) string { return fmt.Sprintf("%3d %%", percent(s.Current, s.Total)) }, decor.WC{W: 6}),
-			decor.Any(func(s decor.Statistics) string { return formatSize(s.Current) + " of " + formatSize(s.Total) }, decor.WC{C: decor.DSyncSpace}),
-			decor.Any(note, decor.WC{C: decor.DindentRight | decor.DSyncSpaceR})))
+			decor.Any(func(decor.Statistics) string { return bytesText(read()) }, decor.WC{C: decor.DSyncSpace}),
+			decor.Any(func(decor.Statistics) string { return "  " + note(read()) }, decor.WC{C: decor.DindentRight | decor.DSyncWidth})))
+}
+
+func bytesText(l vmLine) string {
+	if l.Total <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d %%  %s of %s", percent(l.Bytes, l.Total), formatSize(l.Bytes), formatSize(l.Total))
+}
+
+// stageText words where a VM is.
+func stageText(l vmLine) string {
+	if l.Host == "" || l.Stage == "on-source" || l.Stage == "in-doubt" {
+		return l.Stage
+	}
+	return "-> " + l.Host + "  " + l.Stage
 }
 
 // Write prints lines above the bars, or after them once they are closed.
@@ -98,15 +123,4 @@ func (b *bars) Close() {
 		b.total.Abort(false)
 	}
 	b.progress.Wait()
-}
-
-// stageOf words where a VM is.
-func (b *board) stageOf(vm string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l := b.line(vm)
-	if l.Host == "" || slices.Contains(final, l.Stage) && l.Stage != "evacuated" {
-		return l.Stage
-	}
-	return "-> " + l.Host + "  " + l.Stage
 }

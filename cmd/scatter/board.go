@@ -30,9 +30,6 @@ type vmLine struct {
 // between are the stages in which a VM is paused, on its way from one host to the other.
 var between = []string{"switch-over", "verify", "commit", "released", "starting", "run", "resolving", "undoing", "reverting"}
 
-// final are the stages in which nothing more happens to a VM.
-var final = []string{"evacuated", "on-source", "in-doubt"}
-
 func newBoard() *board { return &board{sum: true} }
 
 // apply takes an event into account and tells whether it changed a stage.
@@ -95,6 +92,13 @@ func (b *board) read() ([]vmLine, vmLine) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.vms), b.total
+}
+
+// read1 copies one VM's line.
+func (b *board) read1(vm string) vmLine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *b.line(vm)
 }
 
 // speed is what leaves the source in bytes/s, and the seconds left; < 0 means not known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,15 +26,15 @@ func newCheck(a *app) *cobra.Command {
 		Short: "Say whether this host, and the way to others, have what it takes",
 		Long: `check looks at this host: privileges, socket buffers, group limits, the interface, QEMU. With --to it dials
 targets where 'scatter recv' runs and finds out whether multicast reaches them. Each finding
-comes with its remedy. Nothing is changed.
-` + exitHelp(
+comes with its remedy. Nothing is changed.`,
+		Annotations: exitHelp(
 			"0    nothing hinders an evacuation; there may be warnings",
 			"1    an error was found that hinders one",
 			helpUsage,
 			helpCancelled),
 		Example: "  scatter check --interface eth1 --to beta=10.0.0.2:7400 --tls-dir /etc/scatter/tls",
 		Args:    cobra.NoArgs,
-		RunE:    a.running(func(ctx context.Context) error { return o.run(ctx, a) }),
+		RunE:    a.running(slog.LevelWarn, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `interface` that leads to the other hosts (required)")

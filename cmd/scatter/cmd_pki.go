@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -17,10 +18,10 @@ func newPKI(a *app) *cobra.Command {
 		Use:   "pki",
 		Short: "Make the certificates by which hosts know each other",
 		Long: `pki makes a small certificate authority and one directory of certificates per host, in the
-layout of QEMU and libvirt. Directories that you have in that layout already will do as well.
-` + exitHelp(exitPKI...),
-		Args: cobra.NoArgs,
-		RunE: needsCommand,
+layout of QEMU and libvirt. Directories that you have in that layout already will do as well.`,
+		Annotations: exitHelp(exitPKI...),
+		Args:        cobra.NoArgs,
+		RunE:        needsCommand,
 	}
 	c.AddCommand(newPKIInit(a), newPKIIssue(a))
 	return c
@@ -40,12 +41,13 @@ type pkiInitOptions struct {
 func newPKIInit(a *app) *cobra.Command {
 	o := &pkiInitOptions{}
 	c := &cobra.Command{
-		Use:     "init --dir CA",
-		Short:   "Make a certificate authority",
-		Long:    "init writes ca-cert.pem and ca-key.pem. Keep the directory off the hosts: who has the key can evacuate to them.\n" + exitHelp(exitPKI...),
-		Example: "  scatter pki init --dir ca",
-		Args:    cobra.NoArgs,
-		RunE:    a.running(func(context.Context) error { return o.run(a) }),
+		Use:         "init --dir CA",
+		Short:       "Make a certificate authority",
+		Long:        "init writes ca-cert.pem and ca-key.pem. Keep the directory off the hosts: who has the key can evacuate to them.",
+		Annotations: exitHelp(exitPKI...),
+		Example:     "  scatter pki init --dir ca",
+		Args:        cobra.NoArgs,
+		RunE:        a.running(slog.LevelWarn, func(context.Context) error { return o.run(a) }),
 	}
 	c.Flags().StringVar(&o.dir, "dir", "", "`directory` to write to (required)")
 	c.Flags().IntVar(&o.days, "days", days(pki.CALife), "how many `days` the authority is valid")
@@ -77,11 +79,11 @@ func newPKIIssue(a *app) *cobra.Command {
 		Use:   "issue --ca CA --name NAME --ip IP --dir DIR",
 		Short: "Make a host's certificates",
 		Long: `issue writes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem for
-one host, for 'scatter recv' and 'scatter send' alike. Keys have mode 0600.
-` + exitHelp(exitPKI...),
-		Example: "  scatter pki issue --ca ca --name alpha --ip 10.0.0.1 --dir alpha",
-		Args:    cobra.NoArgs,
-		RunE:    a.running(func(context.Context) error { return o.run(a) }),
+one host, for 'scatter recv' and 'scatter send' alike. Keys have mode 0600.`,
+		Annotations: exitHelp(exitPKI...),
+		Example:     "  scatter pki issue --ca ca --name alpha --ip 10.0.0.1 --dir alpha",
+		Args:        cobra.NoArgs,
+		RunE:        a.running(slog.LevelWarn, func(context.Context) error { return o.run(a) }),
 	}
 	f := c.Flags()
 	f.StringVar(&o.ca, "ca", "", "`directory` of the authority (required)")

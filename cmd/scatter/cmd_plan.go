@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -15,14 +17,14 @@ func newPlan(a *app) *cobra.Command {
 		Use:   "plan (--vm SOCKET... | --discover GLOB) --to [NAME=]IP:PORT... --interface IF --tls-dir DIR",
 		Short: "Say what send would do, and what hinders it",
 		Long: `plan runs an evacuation up to the plan, moves nothing, and prints it: which VM goes where and why,
-what crosses the network, how long it takes. Every blocker is listed. It reads all the VMs' memory.
-` + exitHelp(
+what crosses the network, how long it takes. Every blocker is listed. It reads all the VMs' memory.`,
+		Annotations: exitHelp(
 			"0    send would start",
 			helpUsage,
 			"4    blockers were found: send would move nothing",
 			helpCancelled),
 		Args: cobra.NoArgs,
-		RunE: a.running(func(ctx context.Context) error {
+		RunE: a.running(slog.LevelError, func(ctx context.Context) error {
 			cfg, err := p.config()
 			if err != nil {
 				return err
@@ -37,8 +39,12 @@ what crosses the network, how long it takes. Every blocker is listed. It reads a
 // plan makes a plan and prints it. With events, the way to it is printed too under --json.
 func (a *app) plan(ctx context.Context, cfg scatter.SendConfig, discover string, events bool) error {
 	p, err := makePlan(ctx, a, cfg, discover, events)
-	if err != nil {
+	blocked, isBlocked := errors.AsType[*scatter.BlockedError](err)
+	if err != nil && !isBlocked {
 		return nothingMoved(err)
+	}
+	if p == nil {
+		p = &scatter.Plan{Blockers: blocked.Blockers}
 	}
 	if err := a.printPlan(p); err != nil {
 		return err
@@ -54,7 +60,7 @@ func makePlan(ctx context.Context, a *app, cfg scatter.SendConfig, discover stri
 	defer v.Close()
 	ctx, stop := a.interruptible(ctx, v)
 	defer stop()
-	if err := findVMs(ctx, &cfg, discover, v.Log); err != nil {
+	if err := findVMs(ctx, &cfg, discover, v.Event); err != nil {
 		return nil, err
 	}
 	cfg.Log, cfg.Events = v.Log, v.Event

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -22,14 +23,14 @@ func newRecover(a *app) *cobra.Command {
 		Short: "After a crash, find out where each VM is and finish or undo its move",
 		Long: `recover reads the journal that send or recv left in its run directory, asks the other side, and for
 each VM finishes or undoes what can be decided. It never lets a VM run twice: what cannot be decided is left
-alone and named. It can be run again at any time.
-` + exitHelp(
+alone and named. It can be run again at any time.`,
+		Annotations: exitHelp(
 			"0    every VM runs in one known place",
 			helpUsage,
 			"5    a VM is in doubt, or the journal cannot be read: the table says what to do",
 			helpCancelled),
 		Args: cobra.NoArgs,
-		RunE: a.running(func(ctx context.Context) error { return o.run(ctx, a) }),
+		RunE: a.running(slog.LevelWarn, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
 	f.StringVar(&o.runDir, "run-dir", scatter.DefaultRunDir, "`directory` of the journal")

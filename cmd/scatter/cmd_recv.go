@@ -44,20 +44,15 @@ The source's QEMU command line is run again here, with monitor, QMP, pid file an
 replaced and paths rewritten by --rewrite, if the launch policy lets it: the binary must be --qemu
 or /usr/bin/qemu-system-*; options that run programs, open host files outside --allow-path, or make
 connections are refused by name. With --launcher another program starts the QEMU: it gets the VM's
-description as JSON on stdin and prints the QMP socket.
-` + exitHelp(
+description as JSON on stdin and prints the QMP socket.`,
+		Annotations: exitHelp(
 			"0    stopped by a signal",
 			helpFailed,
 			helpUsage),
 		Example: `  scatter recv --name beta --listen 10.0.0.2:7400 --interface eth1 --tls-dir /etc/scatter/tls \
       --memory 64GiB --allow-source alpha --rewrite /srv/old=/srv/images`,
 		Args: cobra.NoArgs,
-	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if !c.Flags().Changed("log-level") {
-			a.logLevel.Set(slog.LevelInfo) // the log is all that a daemon says
-		}
-		return a.running(func(ctx context.Context) error { return o.run(ctx, a) })(c, args)
+		RunE: a.running(slog.LevelInfo, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
 	o.netFlags.add(f)
@@ -145,9 +140,8 @@ func (o *recvOptions) run(ctx context.Context, a *app) error {
 	return err
 }
 
-// ready tells the log, scripts and systemd that sources may dial.
+// ready tells scripts and systemd that sources may dial.
 func (a *app) ready(log *slog.Logger, at netip.AddrPort) {
-	log.Info("listening", "addr", at)
 	if a.json {
 		json.NewEncoder(a.stdout).Encode(struct {
 			Type string         `json:"type"`

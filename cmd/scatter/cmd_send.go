@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,8 +101,8 @@ func newSend(a *app) *cobra.Command {
 		Long: `send live-migrates running VMs of this host to targets where 'scatter recv' runs. A VM runs on this
 host until its target has all of it; whatever fails before that leaves it running here.
 
-Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping at once would cost.
-` + exitHelp(
+Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping at once would cost.`,
+		Annotations: exitHelp(
 			"0    every VM runs on a target",
 			helpUsage,
 			"3    some VMs stay on this host, running",
@@ -112,12 +113,12 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 		Example: `  scatter send --discover '/run/vms/*.qmp' --to beta=10.0.0.2:7400 --to gamma=10.0.0.3:7400 \
       --interface eth1 --tls-dir /etc/scatter/tls`,
 		Args: cobra.NoArgs,
-		RunE: a.running(func(ctx context.Context) error { return o.run(ctx, a) }),
+		RunE: a.running(slog.LevelError, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
 	o.planFlags.add(f)
 	f.IntVar(&o.parallel, "parallel", 2, "VMs in converge at one time")
-	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep` it here, or pause and finish it")
+	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause`, that is leave it here, or stop it and finish")
 	f.BoolVar(&o.verify, "verify", false, "compare all RAM of both sides before each VM is handed over; lengthens the pause")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop at the plan and print it")
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
@@ -170,15 +171,18 @@ func evacuate(ctx context.Context, a *app, cfg scatter.SendConfig, discover stri
 	defer v.Close()
 	ctx, stop := a.interruptible(ctx, v)
 	defer stop()
-	if err := findVMs(ctx, &cfg, discover, v.Log); err != nil {
+	if err := findVMs(ctx, &cfg, discover, v.Event); err != nil {
 		return nil, err
 	}
 	cfg.Log, cfg.Events = v.Log, v.Event
 	report, err := scatter.Evacuate(ctx, cfg)
+	if err == nil && errors.Is(context.Cause(ctx), scatter.ErrCancelled) {
+		err = scatter.ErrCancelled
+	}
 	return report, causeOf(ctx, err)
 }
 
-// causeOf gives the operator's cancelling as the reason where the engine only says that its context ended.
+// causeOf gives the operator's cancelling as the reason where an error only says that the context ended.
 func causeOf(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), scatter.ErrCancelled) && !errors.Is(err, scatter.ErrCancelled) {
 		return fmt.Errorf("%w: %w", scatter.ErrCancelled, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 
@@ -17,11 +18,12 @@ var version string
 
 func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Long:  "version prints the program's version and that of its protocol. Source and targets must speak the same protocol version.\n" + exitHelp("0    always"),
-		Args:  cobra.NoArgs,
-		RunE:  a.running(func(context.Context) error { return a.printVersion() }),
+		Use:         "version",
+		Short:       "Print the version",
+		Long:        "version prints the program's version and that of its protocol. Source and targets must speak the same protocol version.",
+		Annotations: exitHelp("0    always"),
+		Args:        cobra.NoArgs,
+		RunE:        a.running(slog.LevelWarn, func(context.Context) error { return a.printVersion() }),
 	}
 }
 

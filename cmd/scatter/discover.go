@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 // findVMs puts the sockets that match glob into cfg; an empty glob changes nothing.
-func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, log *slog.Logger) error {
+func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell func(scatter.Event)) error {
 	if glob == "" {
 		return nil
 	}
@@ -26,7 +26,7 @@ func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, log *slo
 	for _, p := range paths {
 		switch alive, err := listens(ctx, p); {
 		case err != nil:
-			log.Warn("passed over", "path", p, "why", err)
+			tell(scatter.Event{Type: "warning", Time: time.Now(), Message: p + ": passed over: " + err.Error()})
 		case alive:
 			cfg.VMs = append(cfg.VMs, p)
 		}

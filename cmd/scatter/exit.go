@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/scatter-vm/scatter/scatter"
 )
@@ -21,13 +22,9 @@ const (
 	exitCancelled = 130 // cancelled; VMs not yet switched over stay on the source, running
 )
 
-// exitHelp ends the help text of a command.
-func exitHelp(lines ...string) string {
-	s := "\nEXIT STATUS\n"
-	for _, l := range lines {
-		s += "  " + l + "\n"
-	}
-	return s
+// exitHelp is the end of a command's help text, as the annotation where helpTemplate finds it.
+func exitHelp(lines ...string) map[string]string {
+	return map[string]string{"exit": "EXIT STATUS\n  " + strings.Join(lines, "\n  ") + "\n"}
 }
 
 const (

@@ -50,15 +50,17 @@ func (a *app) printPlan(p *scatter.Plan) error {
 
 func writePlan(w io.Writer, p *scatter.Plan) error {
 	s := &sections{w: w}
-	s.table(planVMs(p))
-	s.printf("\n")
-	s.table(planHosts(p))
-	s.printf("\n")
-	s.table(planGroups(p))
-	s.printf("\n%s\nsource sends %s%s; hosts join %d times and leave %d times\n",
-		pagesLine(p.Pages), formatSize(p.PredictedBytes), inTime(p.PredictedTimeS), p.Joins, p.Leaves)
+	if len(p.VMs) > 0 {
+		s.table(planVMs(p))
+		s.printf("\n")
+		s.table(planHosts(p))
+		s.printf("\n")
+		s.table(planGroups(p))
+		s.printf("\n%s\nsource sends %s%s; hosts join %d times and leave %d times\n",
+			pagesLine(p.Pages), formatSize(p.PredictedBytes), inTime(p.PredictedTimeS), p.Joins, p.Leaves)
+	}
 	if len(p.Blockers) > 0 {
-		s.printf("\nBLOCKERS\n")
+		s.printf("BLOCKERS\n")
 		for _, b := range p.Blockers {
 			s.printf("  %s\n", b)
 		}
@@ -126,7 +128,7 @@ func writeReport(w io.Writer, r *scatter.Report) error {
 	s.table(rows)
 	s.printf("\n%s, %s left the source", formatSeconds(r.TotalTimeS), formatSize(r.SourceBytes))
 	if r.Plan.PredictedBytes > 0 {
-		s.printf(" (predicted%s: %s)", inTime(r.Plan.PredictedTimeS), formatSize(r.Plan.PredictedBytes))
+		s.printf(" (predicted: %s%s)", formatSize(r.Plan.PredictedBytes), inTime(r.Plan.PredictedTimeS))
 	}
 	s.printf("\nmulticast %s, unicast %s, repair %s, converge %s, control %s\n", formatSize(r.MulticastBytes),
 		formatSize(r.UnicastBytes), formatSize(r.RepairBytes), formatSize(r.ConvergeBytes), formatSize(r.ControlBytes))

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+
+func TestBoardSumsVMs(t *testing.T) {
+	b := newBoard()
+	b.apply(scatter.Event{Type: "vm", VM: "a", Host: "beta", Stage: "bulk"})
+	b.apply(scatter.Event{Type: "progress", VM: "a", Bytes: 10, Total: 100, Time: at(0)})
+	b.apply(scatter.Event{Type: "progress", VM: "b", Bytes: 20, Total: 300, WireRate: 7, Time: at(1)})
+	vms, total := b.read()
+	want := []vmLine{{Name: "a", Host: "beta", Stage: "bulk", Bytes: 10, Total: 100}, {Name: "b", Bytes: 20, Total: 300}}
+	if diff := cmp.Diff(want, vms); diff != "" {
+		t.Error(diff)
+	}
+	if total.Bytes != 30 || total.Total != 400 {
+		t.Errorf("total %+v", total)
+	}
+	if wire, _ := b.speed(); wire != 7 {
+		t.Errorf("rate %d", wire)
+	}
+}
+
+func TestBoardPrefersTheEnginesTotal(t *testing.T) {
+	b := newBoard()
+	b.apply(scatter.Event{Type: "progress", Bytes: 5, Total: 50})
+	b.apply(scatter.Event{Type: "progress", VM: "a", Bytes: 10, Total: 100})
+	if _, total := b.read(); total.Bytes != 5 || total.Total != 50 {
+		t.Errorf("total %+v", total)
+	}
+}
+
+func TestBoardTellsStageChanges(t *testing.T) {
+	b := newBoard()
+	for i, c := range []struct {
+		e    scatter.Event
+		want bool
+	}{
+		{scatter.Event{Type: "stage", Stage: "scan"}, true},
+		{scatter.Event{Type: "stage", Stage: "scan"}, false},
+		{scatter.Event{Type: "vm", VM: "a", Stage: "scan"}, true},
+		{scatter.Event{Type: "warning", VM: "a", Message: "x"}, false},
+		{scatter.Event{Type: "vm", VM: "a", Stage: "bulk"}, true},
+	} {
+		if got := b.apply(c.e); got != c.want {
+			t.Errorf("event %d: %v, want %v", i, got, c.want)
+		}
+	}
+}
+
+func TestBoardKnowsVMsBetweenHosts(t *testing.T) {
+	b := newBoard()
+	for vm, stage := range map[string]string{"a": "converge", "b": "commit", "c": "run", "d": "evacuated", "e": "on-source"} {
+		b.apply(scatter.Event{Type: "vm", VM: vm, Stage: stage})
+	}
+	got := b.between()
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"b (commit)", "c (run)"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	if p.eta(100) != -1 || p.eta(0) != 0 {
+		t.Error("an ETA without a reading")
+	}
+	for i := range 100 {
+		p.add(at(float64(i)), int64(i*50))
+	}
+	if got := p.eta(1000); math.Abs(got-20) > 0.01 {
+		t.Errorf("steady 50/s: %v s for 1000, want 20", got)
+	}
+	for i := range 60 {
+		p.add(at(float64(100+i)), 99*50+int64(i+1)*500)
+	}
+	if got := p.eta(1000); math.Abs(got-2) > 0.1 {
+		t.Errorf("after a minute at 500/s: %v s, want 2", got)
+	}
+	p.add(at(159), 0) // same time: no division by zero
+	if math.IsNaN(p.rate) || math.IsInf(p.rate, 0) {
+		t.Error("rate", p.rate)
+	}
+	for i := range 60 {
+		p.add(at(float64(200+i)), 0)
+	}
+	if got := p.eta(1000); got >= 0 && got < 1000 {
+		t.Errorf("stalled, but %v s left", got)
+	}
+}

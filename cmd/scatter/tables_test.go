@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+func somePlan() *scatter.Plan {
+	pages := scatter.Pages{Total: 131072, Zero: 52428, Shared: 65536, Unique: 12000, Hot: 1108}
+	return &scatter.Plan{
+		VMs: []scatter.PlanVM{
+			{Name: "web1", Host: "beta", Reason: "most bytes in common with web2", MemoryBytes: 512 << 20, VCPUs: 2, Pages: pages, SentBytes: 47 << 20, DowntimeMS: 85},
+			{Name: "database", Host: "gamma", Reason: "pinned by the operator", MemoryBytes: 8 << 30, VCPUs: 4, Pages: pages, SentBytes: 3 << 30, DowntimeMS: 120},
+		},
+		Hosts: []scatter.PlanHost{
+			{Name: "beta", Address: "10.0.0.2:7400", MemoryBytes: 64 << 30, VMs: []string{"web1"}, DeliveredBytes: 300 << 20},
+			{Name: "gamma", Address: "10.0.0.3:7400", MemoryBytes: 32 << 30, VMs: []string{"database"}, DeliveredBytes: 3 << 30},
+		},
+		Groups: []scatter.PlanGroup{
+			{Hosts: []string{"beta", "gamma"}, Address: "239.77.0.0", Contents: 65536, Bytes: 256 << 20},
+			{Hosts: []string{"gamma"}, Address: "unicast", Contents: 786432, Bytes: 3 << 30},
+		},
+		Pages: pages, PredictedBytes: 3500 << 20, PredictedTimeS: 58.7, Joins: 2, Leaves: 2,
+	}
+}
+
+func TestPlanTable(t *testing.T) {
+	var w strings.Builder
+	if err := writePlan(&w, somePlan()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "plan.txt", w.String())
+}
+
+func TestPlanTableOfBlockers(t *testing.T) {
+	var w strings.Builder
+	p := &scatter.Plan{Blockers: []scatter.Blocker{
+		{VM: "web1", Problem: "device vfio-pci cannot be migrated", Remedy: "unplug it"},
+		{VM: "web1", Host: "beta", Problem: "no machine type pc-q35-10.0"},
+	}}
+	if err := writePlan(&w, p); err != nil {
+		t.Fatal(err)
+	}
+	want := "BLOCKERS\n  vm web1: device vfio-pci cannot be migrated (unplug it)\n  vm web1 on host beta: no machine type pc-q35-10.0\n"
+	if w.String() != want {
+		t.Errorf("got %q", w.String())
+	}
+}
+
+func someReport() *scatter.Report {
+	r := &scatter.Report{
+		TotalTimeS: 61.2, SourceBytes: 3600 << 20, MulticastBytes: 256 << 20, UnicastBytes: 3 << 30, RepairBytes: 20 << 20,
+		ConvergeBytes: 40 << 20, ControlBytes: 1 << 20, Group: scatter.GroupStats{Count: 1, Joins: 2, Leaves: 2},
+		Pages: somePlan().Pages, Warnings: []string{"gamma: multicast does not pass"},
+		VMs: []scatter.VMReport{
+			{Name: "web1", Host: "beta", State: "evacuated", DowntimeMS: 85.25, Bytes: 40 << 20, Passes: 3, Verified: true},
+			{Name: "database", Host: "gamma", State: "on-source", Cause: "dirties memory faster than the link carries", Passes: 4},
+		},
+	}
+	r.Pages.Resent = 1200
+	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = 3500<<20, 58.7
+	return r
+}
+
+func TestReportTable(t *testing.T) {
+	var w strings.Builder
+	if err := writeReport(&w, someReport()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "report.txt", w.String())
+}
+
+func TestTablesAsJSON(t *testing.T) {
+	for want, print := range map[string]func(*app) error{
+		`{"type":"plan","vms":[{"name":"web1",`:  func(a *app) error { return a.printPlan(somePlan()) },
+		`{"type":"report","total_time_s":61.2,`:  func(a *app) error { return a.printReport(someReport()) },
+		`{"type":"finding","check":"c","level":`: func(a *app) error { return a.printFindings([]scatter.Finding{{Check: "c", Level: "ok"}}) },
+		`{"type":"recovered","vm":"a","where":"source","action":"none"}`: func(a *app) error {
+			return a.printRecovered(&scatter.RecoverReport{VMs: []scatter.Recovered{{VM: "a", Where: scatter.OnSource, Action: "none"}}})
+		},
+	} {
+		var w strings.Builder
+		a := newApp(&w, &w, func(string) string { return "" })
+		a.json = true
+		if err := print(a); err != nil || !strings.HasPrefix(w.String(), want) || strings.Count(w.String(), "\n") != 1 {
+			t.Errorf("got %q, %v; want one line that starts %q", w.String(), err, want)
+		}
+	}
+}
+
+func TestFullStdoutIsAnError(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if writePlan(full, somePlan()) == nil || writeReport(full, someReport()) == nil || writeFindings(&sections{w: full}, []scatter.Finding{{}}) == nil {
+		t.Error("no error")
+	}
+}
+
+func TestReportFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "report.json")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := newReportFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "old" {
+		t.Errorf("the old report is gone before the new one is there: %q", b)
+	}
+	if err := f.write(someReport()); err != nil {
+		t.Fatal(err)
+	}
+	f.discard()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got scatter.Report
+	if err := json.Unmarshal(b, &got); err != nil || got.SourceBytes != 3600<<20 {
+		t.Errorf("%v %+v", err, got)
+	}
+	onlyFile(t, dir, "report.json")
+}
+
+func TestDiscardedReportLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	f, err := newReportFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.discard()
+	onlyFile(t, dir)
+	if f, err = newReportFile(""); err != nil || f.write(someReport()) != nil {
+		t.Error("a report that nobody wants is an error")
+	}
+}
+
+func onlyFile(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != len(want) || len(want) == 1 && entries[0].Name() != want[0] {
+		t.Errorf("files %v, %v; want %v", entries, err, want)
+	}
+}
