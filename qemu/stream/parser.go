@@ -121,6 +121,7 @@ func (p *Parser) Next() (*Item, error) {
 	}
 	p.in.begin()
 	if err := p.next(); err != nil {
+		p.in.pos = p.in.start
 		if err != ErrTailPending {
 			p.err = err
 		}
