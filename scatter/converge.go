@@ -226,19 +226,16 @@ func (w *frameWriter) flush() error {
 	if small, ok := w.pack.try(w.buf); ok {
 		m, size = control.Packed{Body: small}, len(small)
 	}
-	if err := w.pacer.Wait(w.ctx, size+frameOverhead(size), multicast.Urgent); err != nil {
+	if err := w.pacer.Wait(w.ctx, int(tcpBytes(int64(size))), multicast.Urgent); err != nil {
 		return err
 	}
 	if err := w.conn.Send(m); err != nil {
 		return err
 	}
-	w.count.Add(int64(size + frameOverhead(size)))
+	w.count.Add(int64(size))
 	w.buf = w.buf[:0]
 	return nil
 }
-
-// frameOverhead estimates what TLS, TCP, IP and Ethernet add to n bytes.
-func frameOverhead(n int) int { return 32 + (n/1400+1)*(66+18) }
 
 func (w *frameWriter) end() error {
 	if err := w.flush(); err != nil {

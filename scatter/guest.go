@@ -301,7 +301,7 @@ func (g *guest) zeroBlocks() ([]bool, error) {
 }
 
 // place writes bulk pages into the guest. Once its stream has begun they come too late and are dropped.
-func (g *guest) place(p *placing, contents []block.Content) error {
+func (g *guest) place(p *placing, b block.Block) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.state != guestWaiting {
@@ -313,26 +313,25 @@ func (g *guest) place(p *placing, contents []block.Content) error {
 		}
 	}
 	if g.mem == nil {
-		return g.placeBySocket(p, contents)
+		return g.placeBySocket(p, b)
 	}
-	return g.placeDirectly(p, contents)
+	return g.placeDirectly(p, b)
 }
 
-func (g *guest) placeDirectly(p *placing, contents []block.Content) error {
+func (g *guest) placeDirectly(p *placing, b block.Block) error {
 	refs := make([]qemu.PageRef, len(p.owners))
 	for i, o := range p.owners {
 		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].index), Page: o.Page}
 	}
-	first := contents[0].Data // the contents of a block lie one behind the other
-	return g.mem.ScatterFrom(refs, p.from, first[:len(contents)*PageSize:len(contents)*PageSize])
+	return g.mem.ScatterFrom(refs, p.from, b.Pages)
 }
 
-func (g *guest) placeBySocket(p *placing, contents []block.Content) error {
+func (g *guest) placeBySocket(p *placing, b block.Block) error {
 	if err := g.w.BeginPart(); err != nil {
 		return err
 	}
 	for i, o := range p.owners {
-		if err := g.w.Page(int(o.Block), uint64(o.Page)*PageSize, contents[p.from[i]].Data); err != nil {
+		if err := g.w.Page(int(o.Block), uint64(o.Page)*PageSize, b.Contents[p.from[i]].Data); err != nil {
 			return err
 		}
 	}

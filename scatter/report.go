@@ -10,8 +10,9 @@ func (e *evacuation) report() *Report {
 	r := &Report{TotalTimeS: time.Since(e.started).Seconds(), Pages: e.pages}
 	s := e.sender.Stats()
 	r.MulticastBytes, r.UnicastBytes, r.RepairBytes = int64(s.Multicast), int64(s.Unicast), int64(s.Repair)
-	r.ConvergeBytes = e.convergeBytes.Load()
-	r.ControlBytes = max(0, e.controlBytes.Load()-r.ConvergeBytes)
+	converge := e.convergeBytes.Load()
+	r.ConvergeBytes = tcpBytes(converge)
+	r.ControlBytes = tcpBytes(e.controlBytes.Load() - converge)
 	r.SourceBytes = r.MulticastBytes + r.UnicastBytes + r.RepairBytes + r.ConvergeBytes + r.ControlBytes + int64(s.Probe)
 	r.Group = GroupStats{Count: e.plan.groups(), Joins: int64(s.Joins), Leaves: int64(s.Leaves)}
 	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.public.PredictedBytes, e.public.PredictedTimeS
@@ -25,6 +26,12 @@ func (e *evacuation) report() *Report {
 	e.warnings.mu.Unlock()
 	return r
 }
+
+// tcpBytes adds to n bytes of a TLS connection what TCP, IP and Ethernet add in full segments.
+func tcpBytes(n int64) int64 { return n + n*tcpHeaders/1448 }
+
+// tcpHeaders is what a full TCP segment has beside its data: TCP with time stamps, IP, Ethernet.
+const tcpHeaders = 32 + 20 + 14
 
 func (p *plan) groups() int {
 	n := 0
@@ -68,7 +75,7 @@ func (e *evacuation) progress(ctx context.Context) {
 			return
 		case <-t.C:
 			s := e.sender.Stats()
-			sent := int64(s.Multicast+s.Unicast+s.Repair+s.Probe) + e.controlBytes.Load()
+			sent := int64(s.Multicast+s.Unicast+s.Repair+s.Probe) + tcpBytes(e.controlBytes.Load())
 			e.tell(Event{Type: "progress", Bytes: min(sent, total), Total: total, WireRate: sent - last, WireSent: sent})
 			last = sent
 		}

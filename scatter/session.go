@@ -174,12 +174,12 @@ func (s *session) prepare(ctx context.Context, m control.Prepare) error {
 func (s *session) deliver(_ multicast.ChannelID, _ uint64, payload []byte) error {
 	s.blocks.Lock()
 	defer s.blocks.Unlock()
-	contents, err := s.dec.Decode(payload)
+	b, err := s.dec.Decode(payload)
 	if err != nil {
 		return err
 	}
 	pages := make(map[int]*placing)
-	for i, c := range contents {
+	for i, c := range b.Contents {
 		for _, o := range c.Owners {
 			p := pages[int(o.VM)]
 			if p == nil {
@@ -195,7 +195,7 @@ func (s *session) deliver(_ multicast.ChannelID, _ uint64, payload []byte) error
 		if g == nil {
 			continue // another target's
 		}
-		if err := g.place(p, contents); err != nil {
+		if err := g.place(p, b); err != nil {
 			g.abort(err)
 			s.fail(vm, err)
 		}

@@ -52,6 +52,12 @@ type Content struct {
 	Data   []byte // PageSize bytes
 }
 
+// Block is a decoded block.
+type Block struct {
+	Contents []Content
+	Pages    []byte // the contents' bytes, one behind the other
+}
+
 // FormatError says why bytes are not a block.
 type FormatError struct{ Reason string }
 
@@ -139,11 +145,11 @@ func NewDecoder() (*Decoder, error) {
 // Close releases the decoder.
 func (d *Decoder) Close() { d.z.Close() }
 
-// Decode returns the contents of b, valid until the next call. Any error is a *FormatError.
-func (d *Decoder) Decode(b []byte) ([]Content, error) {
+// Decode returns what is in b, valid until the next call. Any error is a *FormatError.
+func (d *Decoder) Decode(b []byte) (Block, error) {
 	raw, err := d.unpack(b)
 	if err != nil {
-		return nil, err
+		return Block{}, err
 	}
 	p := parser{b: raw}
 	n := p.count("contents", MaxContents)
@@ -157,7 +163,7 @@ func (d *Decoder) Decode(b []byte) ([]Content, error) {
 			last = o.Page
 			d.owners = append(d.owners, o)
 			if p.reason != "" {
-				return nil, &FormatError{p.reason}
+				return Block{}, &FormatError{p.reason}
 			}
 		}
 		d.contents = append(d.contents, Content{Owners: d.owners[first:len(d.owners):len(d.owners)]})
@@ -166,12 +172,12 @@ func (d *Decoder) Decode(b []byte) ([]Content, error) {
 		p.reason = fmt.Sprintf("%d bytes for %d contents", len(p.b), n)
 	}
 	if p.reason != "" {
-		return nil, &FormatError{p.reason}
+		return Block{}, &FormatError{p.reason}
 	}
 	for i := range d.contents {
 		d.contents[i].Data = p.b[i*PageSize : (i+1)*PageSize : (i+1)*PageSize]
 	}
-	return d.contents, nil
+	return Block{d.contents, p.b}, nil
 }
 
 func (d *Decoder) unpack(b []byte) ([]byte, error) {

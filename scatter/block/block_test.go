@@ -47,8 +47,13 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(want) != len(got) || len(want) > 0 && !cmp.Equal(want, got) {
-			t.Fatal(cmp.Diff(want, got))
+		if len(want) != len(got.Contents) || len(want) > 0 && !cmp.Equal(want, got.Contents) {
+			t.Fatal(cmp.Diff(want, got.Contents))
+		}
+		for i, c := range want {
+			if !bytes.Equal(got.Pages[i*PageSize:(i+1)*PageSize], c.Data) {
+				t.Fatalf("page %d is not where it belongs", i)
+			}
 		}
 	})
 }
@@ -102,11 +107,11 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		contents, err := d.Decode(b)
+		got, err := d.Decode(b)
 		if err != nil {
 			return
 		}
-		again, err := e.Append(nil, contents, false)
+		again, err := e.Append(nil, got.Contents, false)
 		if err != nil {
 			t.Fatalf("decoded contents do not encode: %v", err)
 		}
