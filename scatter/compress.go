@@ -13,12 +13,14 @@ type gain struct {
 	speed   float64 // bytes/s of compression, smoothed; 0 = not measured
 	backoff int     // pieces to skip after the next one that gains nothing
 	skip    int     // pieces left to skip
+	slow    int     // pieces not tried because compression is slower than the link
 }
 
 const (
 	leastGain    = 0.04 // smaller by this share, or it was in vain
 	mostSkipped  = 15
-	spareFactor  = 1.3 // how much faster than the link compression must be
+	spareFactor  = 1.1 // how much faster than the link compression must be
+	retrySlow    = 16  // one piece of so many is tried all the same
 	speedSmooths = 0.2
 )
 
@@ -28,7 +30,11 @@ func (g *gain) worth(rate int64) bool {
 		g.skip--
 		return false
 	}
-	return g.speed == 0 || float64(rate)*spareFactor < g.speed
+	if g.speed == 0 || float64(rate)*spareFactor < g.speed {
+		return true
+	}
+	g.slow++
+	return g.slow%retrySlow == 0 // the machine may have become idle
 }
 
 // note takes what a try has cost and given, in bytes before and after.

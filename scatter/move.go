@@ -265,6 +265,7 @@ func (e *evacuation) linkLost(host int, err error) {
 	if e.sender != nil {
 		e.sender.Eject(e.links[host].welcome.Name, err)
 	}
+	e.refused.hostLost(host, len(e.vms), err)
 	e.post(event{kind: evTargetLost, host: host, err: err})
 }
 
@@ -284,6 +285,12 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			copy(v.zero, m.Zero)
 			e.post(event{kind: evPrepared, vm: m.VM})
 		}
+	case control.Examined:
+		var err error
+		if m.Error != "" {
+			err = fmt.Errorf("%s: %s", e.links[host].name(), m.Error)
+		}
+		e.refused.answer(host, m.VM, err)
 	case control.Loaded:
 		if mine(m.VM) != nil {
 			e.post(event{kind: evLoaded, vm: m.VM})

@@ -330,6 +330,13 @@ func (e *evacuation) place(ctx context.Context, classes []classInfo) (*placement
 	for _, vm := range sortedKeys(e.cfg.Place) {
 		p.Constraints = append(p.Constraints, placement.Constraint{Kind: placement.Pin, VMs: []string{vm}, Hosts: []string{e.cfg.Place[vm]}})
 	}
+	for h, l := range e.links {
+		for i, v := range e.vms {
+			if e.refused.of(h, i) != nil {
+				p.Constraints = append(p.Constraints, placement.Constraint{Kind: placement.Exclude, VMs: []string{v.name()}, Hosts: []string{l.name()}})
+			}
+		}
+	}
 	got, err := placement.Solve(ctx, p)
 	var infeasible *placement.InfeasibleError
 	if errors.As(err, &infeasible) {

@@ -4,11 +4,123 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
 )
+
+// preflight tries each VM's migration, and asks every target whether it would take each VM.
+func (e *evacuation) preflight(ctx context.Context) error {
+	var found problems
+	var g errgroup.Group
+	g.SetLimit(4)
+	for _, v := range e.vms {
+		g.Go(func() error {
+			found.add(v.preflight(ctx))
+			return nil
+		})
+	}
+	_ = g.Wait() // problems are collected
+	if err := found.err(); err != nil {
+		return err
+	}
+	if err := e.examine(ctx); err != nil {
+		return err
+	}
+	for i, v := range e.vms {
+		if why := e.refused.everywhere(i, len(e.links)); len(why) > 0 {
+			found.add(Blocker{VM: v.name(), Problem: "no target takes it: " + strings.Join(why, "; ")})
+		}
+	}
+	return found.err()
+}
+
+// examine asks each target about each VM and waits for all answers.
+func (e *evacuation) examine(ctx context.Context) error {
+	e.refused.open(len(e.vms) * len(e.links))
+	for host, l := range e.links {
+		for i, v := range e.vms {
+			if slices.Contains(l.welcome.VMs, v.name()) {
+				e.refused.answer(host, i, fmt.Errorf("%s: a VM of this name is there already", l.name()))
+			} else if err := l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.vm.Argv, Machine: v.vm.Machine}); err != nil {
+				e.refused.answer(host, i, err)
+			}
+		}
+	}
+	select {
+	case <-e.refused.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(examineTimeout):
+		return &BlockedError{[]Blocker{{Problem: "targets do not answer preflight's questions", Remedy: "see the logs of 'scatter recv'"}}}
+	}
+}
+
+// examineTimeout bounds preflight's wait for the targets.
+const examineTimeout = 30 * time.Second
+
+// refusals keeps which targets would not take which VMs.
+type refusals struct {
+	mu   sync.Mutex // guards the fields below
+	why  map[[2]int]error
+	left int
+	done chan struct{} // closed when every answer is there
+}
+
+func (r *refusals) open(answers int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why, r.left, r.done = make(map[[2]int]error), answers, make(chan struct{})
+}
+
+// answer notes what host says about vm; nil = it takes it. Only the first answer counts.
+func (r *refusals) answer(host, vm int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := [2]int{host, vm}
+	if _, ok := r.why[key]; ok || r.left == 0 {
+		return
+	}
+	r.why[key] = err
+	if r.left--; r.left == 0 {
+		close(r.done)
+	}
+}
+
+// hostLost refuses all VMs that it has not answered about.
+func (r *refusals) hostLost(host, vms int, err error) {
+	for vm := range vms {
+		r.answer(host, vm, err)
+	}
+}
+
+// of is why host refuses vm, or nil.
+func (r *refusals) of(host, vm int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.why[[2]int{host, vm}]
+}
+
+// everywhere is the reasons of all hosts if every one refuses vm, else nothing.
+func (r *refusals) everywhere(vm, hosts int) []string {
+	var all []string
+	for h := range hosts {
+		err := r.of(h, vm)
+		if err == nil {
+			return nil
+		}
+		all = append(all, err.Error())
+	}
+	return all
+}
 
 // refusedCapabilities are migration capabilities that change the stream into something that cannot be
 // filtered, or the protocol into one that scatter does not drive.

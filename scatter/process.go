@@ -141,6 +141,45 @@ func (r *receiver) start(ctx context.Context, p control.Prepare) (*process, *qem
 	return proc, q.Client, nil
 }
 
+// examine tells why a VM could not be started here, as far as that can be known without starting it.
+func (r *receiver) examine(m control.Examine) error {
+	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
+		return err
+	}
+	if _, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir); err != nil {
+		return err
+	}
+	if len(r.machines) > 0 && !r.machines[m.Machine] {
+		return fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, r.version)
+	}
+	return nil
+}
+
+// machineTypes lists what a QEMU can be; empty when it does not tell.
+func machineTypes(ctx context.Context, binary string) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, defaultQEMU(binary), "-machine", "help").Output()
+	if err != nil {
+		return nil
+	}
+	types := make(map[string]bool)
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 {
+			types[f[0]] = true
+		}
+	}
+	return types
+}
+
+// defaultQEMU is the binary that tells the version when none is configured.
+func defaultQEMU(binary string) string {
+	if binary != "" {
+		return binary
+	}
+	return "/usr/bin/qemu-system-x86_64"
+}
+
 // launchRequest is what a launcher gets on its standard input.
 type launchRequest struct {
 	Name    string   `json:"name"`
@@ -185,20 +224,11 @@ func (r *receiver) startByLauncher(ctx context.Context, p control.Prepare) (*pro
 
 // qemuVersion asks the QEMU that would be started for its version; "" when there is none.
 func qemuVersion(ctx context.Context, binary string) string {
-	if binary == "" {
-		found, _ := filepath.Glob("/usr/bin/qemu-system-x86_64")
-		if len(found) == 0 {
-			return ""
-		}
-		binary = found[0]
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "--version").Output()
+	out, err := runVersion(ctx, defaultQEMU(binary))
 	if err != nil {
 		return ""
 	}
-	line, _, _ := strings.Cut(string(out), "\n")
+	line, _, _ := strings.Cut(out, "\n")
 	return strings.TrimPrefix(line, "QEMU emulator version ")
 }
 

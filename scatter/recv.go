@@ -32,7 +32,9 @@ type receiver struct {
 	log     *slog.Logger
 	journal *journal
 	room    room
-	version string // of the QEMU that it starts
+
+	version  string          // of the QEMU that it starts
+	machines map[string]bool // machine types that it has; empty = not known
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[sessionKey]*session
@@ -95,7 +97,7 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	r := &receiver{cfg: cfg, log: cfg.Log, journal: j, sessions: make(map[sessionKey]*session),
 		guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
-	r.version = qemuVersion(ctx, cfg.Policy.QEMU)
+	r.version, r.machines = qemuVersion(ctx, cfg.Policy.QEMU), machineTypes(ctx, cfg.Policy.QEMU)
 	if err := r.adopt(ctx, records); err != nil {
 		j.Close()
 		return nil, err

@@ -17,8 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -56,13 +54,13 @@ type evacuation struct {
 	core    *core
 	trace   *tracer
 
+	refused  refusals
 	inbox    mailbox
 	pageBuf  []byte
 	warnings warnings
 
 	controlBytes  atomic.Int64 // all connections, below TLS
 	convergeBytes atomic.Int64
-	digests       chan control.Digested
 	digestMu      sync.Mutex // guards digestOf
 	digestOf      map[int]chan control.Digested
 }
@@ -252,29 +250,6 @@ func (e *evacuation) discover(ctx context.Context) error {
 	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
 	found.places(e.cfg.Place, e.vms, e.links)
-	return found.err()
-}
-
-// preflight tries each VM's migration and asks what the targets know already.
-func (e *evacuation) preflight(ctx context.Context) error {
-	var found problems
-	var g errgroup.Group
-	g.SetLimit(4)
-	for _, v := range e.vms {
-		g.Go(func() error {
-			found.add(v.preflight(ctx))
-			return nil
-		})
-	}
-	_ = g.Wait() // problems are collected
-	for _, l := range e.links {
-		for _, v := range e.vms {
-			if slices.Contains(l.welcome.VMs, v.name()) {
-				found.add(Blocker{VM: v.name(), Host: l.welcome.Name, Problem: "a VM of this name is there already",
-					Remedy: "see 'scatter recover' on that host"})
-			}
-		}
-	}
 	return found.err()
 }
 

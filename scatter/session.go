@@ -82,6 +82,12 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 			return errors.New("multicast before begin")
 		}
 		return s.mcast.HandleControl(m.Body)
+	case control.Examine:
+		answer := control.Examined{VM: m.VM}
+		if err := s.r.examine(m); err != nil {
+			answer.Error = err.Error()
+		}
+		return s.conn.Send(answer)
 	case control.Prepare:
 		return s.prepare(ctx, m)
 	case control.Digest:

@@ -20,6 +20,7 @@ const (
 	TypeQuery     Type = 6
 	TypeDigest    Type = 7
 	TypeEnd       Type = 8
+	TypeExamine   Type = 9
 	TypeWelcome   Type = 32
 	TypePrepared  Type = 33
 	TypeLoaded    Type = 34
@@ -27,6 +28,7 @@ const (
 	TypeState     Type = 36
 	TypeDigested  Type = 37
 	TypeBegun     Type = 38
+	TypeExamined  Type = 39
 	TypeMulticast Type = 64
 	TypePing      Type = 65
 	TypeFailed    Type = 66
@@ -99,6 +101,20 @@ type Prepare struct {
 	Paused  bool     `json:"paused"` // was not running on the source
 	Blocks  []Block  `json:"blocks"` // in the order of the stream
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
+}
+
+// Examine asks whether the target would take a VM. Nothing is started.
+type Examine struct {
+	VM      int      `json:"vm"`
+	Name    string   `json:"name"`
+	Argv    []string `json:"argv"`
+	Machine string   `json:"machine"`
+}
+
+// Examined answers Examine.
+type Examined struct {
+	VM    int    `json:"vm"`
+	Error string `json:"error,omitempty"` // why it would not
 }
 
 // Prepared answers Prepare: the QEMU waits for pages.
@@ -193,6 +209,8 @@ func (Abort) Type() Type     { return TypeAbort }
 func (Query) Type() Type     { return TypeQuery }
 func (Digest) Type() Type    { return TypeDigest }
 func (End) Type() Type       { return TypeEnd }
+func (Examine) Type() Type   { return TypeExamine }
+func (Examined) Type() Type  { return TypeExamined }
 func (Welcome) Type() Type   { return TypeWelcome }
 func (Begun) Type() Type     { return TypeBegun }
 func (Prepared) Type() Type  { return TypePrepared }
@@ -235,6 +253,10 @@ func parse(t Type, body []byte) (Message, error) {
 		return decode[Digest](body)
 	case TypeEnd:
 		return decode[End](body)
+	case TypeExamine:
+		return decode[Examine](body)
+	case TypeExamined:
+		return decode[Examined](body)
 	case TypeWelcome:
 		return decode[Welcome](body)
 	case TypeBegun:
@@ -272,7 +294,7 @@ var typeNames = map[Type]string{
 	TypeQuery: "query", TypeDigest: "digest", TypeEnd: "end", TypeWelcome: "welcome", TypeBegun: "begun",
 	TypePrepared: "prepared", TypeLoaded: "loaded", TypeRunning: "running", TypeState: "state",
 	TypeDigested: "digested", TypeMulticast: "multicast", TypePing: "ping", TypeFailed: "failed",
-	TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
+	TypeExamine: "examine", TypeExamined: "examined", TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
 }
 
 func (t Type) String() string {
