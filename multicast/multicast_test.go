@@ -24,6 +24,8 @@ type rig struct {
 	down, up  []chan []byte
 	wg        sync.WaitGroup
 
+	deliver func(target int, c ChannelID, b uint64, payload []byte) error // instead of keeping what comes
+
 	mu        sync.Mutex
 	delivered []map[string][]byte // per target: channel/block
 	confirmed map[string]bool
@@ -78,6 +80,9 @@ func index(target string) (i int) {
 func (r *rig) addReceiver(t testing.TB, i int, cfg ReceiverConfig) {
 	cfg.Control = func(message []byte) error { r.up[i] <- message; return nil }
 	cfg.Deliver = func(c ChannelID, b uint64, payload []byte) error {
+		if r.deliver != nil {
+			return r.deliver(i, c, b, payload)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.delivered[i][fmt.Sprint(c, "/", b)] = bytes.Clone(payload)

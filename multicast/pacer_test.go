@@ -1,0 +1,100 @@
+package multicast
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPacerKeepsTheRate lets many writers of both kinds share a link, and compares what left with what may.
+func TestPacerKeepsTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate, burst = 1_000_000, 10_000
+		p := NewPacer(rate, burst)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(i), 1))
+				for range 100 {
+					if err := p.Wait(t.Context(), 1+r.IntN(20_000), Priority(i%2)); err != nil {
+						t.Error(err)
+					}
+					if may := rate*time.Since(start).Seconds() + burst + rate*catchUp.Seconds() + 20_000; float64(p.Sent()) > may {
+						t.Errorf("%d bytes sent, %.0f may be", p.Sent(), may)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if took, want := time.Since(start).Seconds(), float64(p.Sent())/rate; took > want*1.01 {
+			t.Errorf("took %.3f s, should take %.3f", took, want)
+		}
+	})
+}
+
+func TestUrgentOvertakesBulk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(1000, 100)
+		var order []string
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		wait := func(name string, prio Priority) {
+			wg.Go(func() {
+				if err := p.Wait(t.Context(), 100, prio); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, name)
+			})
+			synctest.Wait()
+		}
+		wait("first", Bulk)
+		wait("bulk", Bulk)
+		wait("bulk", Bulk)
+		wait("urgent", Urgent)
+		wg.Wait()
+		if order[1] != "urgent" {
+			t.Errorf("order %v", order)
+		}
+	})
+}
+
+func TestPacerGivesUpWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(1000, 100)
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if err := p.Wait(ctx, 100_000, Bulk); err != nil && !errors.Is(err, cause) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel(cause)
+		wg.Wait()
+		if p.Sent() > 100_000 {
+			t.Errorf("%d bytes taken by one who went through", p.Sent())
+		}
+		p.SetRate(1_000_000_000)
+		if err := p.Wait(t.Context(), 100, Bulk); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func BenchmarkPacer(b *testing.B) {
+	p := NewPacer(1<<50, 1<<40)
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = p.Wait(b.Context(), 1500, Bulk)
+	}
+}
