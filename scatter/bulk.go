@@ -132,7 +132,7 @@ func (b *bulk) emit(ctx context.Context, channel int, contents []block.Content, 
 	}
 	try := !b.e.cfg.NoCompress && b.gain.worth(b.e.rate())
 	began := time.Now()
-	payload, err := b.enc.Append(make([]byte, 0, len(contents)*(PageSize+16)+64), contents, try)
+	payload, err := b.enc.Append(b.tracker.buffer(), contents, try)
 	if err != nil {
 		return err
 	}
@@ -210,11 +210,18 @@ type tracker struct {
 	done   func(vm int)
 
 	mu      sync.Mutex // guards the fields below
-	open    map[blockKey][]int
+	open    map[blockKey]sentBlock
+	spare   [][]byte          // payloads of confirmed blocks, to use again
 	early   map[blockKey]bool // confirmed before send knew the number
 	pending []int             // by VM: unconfirmed blocks
 	sent    []bool            // by VM: its last block was sent
 	told    []bool            // by VM: done was called
+}
+
+// sentBlock is a block on its way.
+type sentBlock struct {
+	vms     []int
+	payload []byte
 }
 
 type blockKey struct {
@@ -223,7 +230,7 @@ type blockKey struct {
 }
 
 func newTracker(vms int, done func(vm int)) *tracker {
-	return &tracker{done: done, open: make(map[blockKey][]int), early: make(map[blockKey]bool),
+	return &tracker{done: done, open: make(map[blockKey]sentBlock), early: make(map[blockKey]bool),
 		pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms)}
 }
 
@@ -239,7 +246,7 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 	}
 	key := blockKey{ch, n}
 	t.mu.Lock()
-	t.open[key] = vms.vms
+	t.open[key] = sentBlock{vms.vms, payload}
 	early := t.early[key]
 	t.mu.Unlock()
 	if early {
@@ -252,7 +259,7 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	key := blockKey{ch, n}
 	t.mu.Lock()
-	vms, ok := t.open[key]
+	b, ok := t.open[key]
 	if !ok {
 		t.early[key] = true
 		t.mu.Unlock()
@@ -260,11 +267,24 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	}
 	delete(t.open, key)
 	delete(t.early, key)
-	for _, vm := range vms {
+	t.spare = append(t.spare, b.payload)
+	for _, vm := range b.vms {
 		t.pending[vm]--
 	}
 	t.mu.Unlock()
-	t.tell(vms...)
+	t.tell(b.vms...)
+}
+
+// buffer is an empty payload buffer, from a confirmed block where there is one.
+func (t *tracker) buffer() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.spare); n > 0 {
+		b := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		return b[:0]
+	}
+	return nil
 }
 
 // allSent says that no more blocks of vm follow.

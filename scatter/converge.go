@@ -55,9 +55,24 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	if !closeAll() {
 		err = context.Cause(ctx)
 	}
+	if err == nil {
+		v.awaitStop(ctx) // its event may still be on its way to us
+	}
 	cancel()
 	watching.Wait()
 	return err
+}
+
+// stopEventTimeout bounds the wait for an event that QEMU has sent already.
+const stopEventTimeout = 2 * time.Second
+
+// awaitStop returns when the STOP event of the switch-over was seen.
+func (v *sourceVM) awaitStop(ctx context.Context) {
+	select {
+	case <-v.stopSeen:
+	case <-ctx.Done():
+	case <-time.After(stopEventTimeout):
+	}
 }
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.

@@ -143,17 +143,23 @@ func (e *evacuation) note(a action) {
 		return
 	}
 	v := e.vms[a.vm]
+	if a.kind == acAbort {
+		v.gone.Store(true)
+	}
 	stage := e.core.vms[a.vm].state
 	v.mu.Lock()
-	v.stages = append(v.stages, StageTime{stage.String(), time.Since(e.started).Seconds()})
+	news := len(v.stages) == 0 || v.state != stage
+	if news {
+		v.stages = append(v.stages, StageTime{stage.String(), time.Since(e.started).Seconds()})
+	}
 	v.state, v.cause = stage, e.core.vms[a.vm].cause
 	v.mu.Unlock()
+	if !news {
+		return
+	}
 	ev := Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: stage.String()}
 	if a.err != nil {
 		ev.Message = a.err.Error()
-	}
-	if a.kind == acAbort {
-		v.gone.Store(true)
 	}
 	e.tell(ev)
 }
@@ -324,6 +330,7 @@ func (e *evacuation) vmStopped(v *sourceVM) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
 		v.stopped = time.Now()
+		close(v.stopSeen)
 	}
 	v.mu.Unlock()
 	e.post(event{kind: evStopped, vm: v.index})

@@ -224,7 +224,7 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running"}
+	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running", stopSeen: make(chan struct{})}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

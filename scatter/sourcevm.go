@@ -33,6 +33,8 @@ type sourceVM struct {
 	paused bool // was not running when found
 	host   int  // index of its target; -1 before the plan
 
+	stopSeen chan struct{} // closed when stopped is known
+
 	gone  atomic.Bool // given up: no more bulk for it
 	blind atomic.Bool // what the target holds is not known
 
