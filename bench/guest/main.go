@@ -39,7 +39,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	serial, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	serial, err := openSerial()
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return loop(w, m, serial)
+	return loop(w, m, port(serial))
 }
 
 // mount gives the guest the file systems that the workload and a curious reader of the console need.

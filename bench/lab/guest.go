@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -61,13 +60,10 @@ type Guest struct {
 	Name   string
 	QMP    string   // the monitor's socket on the source, for scatter
 	Argv   []string // QEMU's command line on the source
-	PID    int      // on the source
 	Config GuestConfig
 
 	lab     *Lab
-	monitor string // the lab's own monitor on the source
-	exited  chan struct{}
-	stderr  string
+	process *process     // on the source
 	logs    []*serialLog // one for each host
 }
 
@@ -79,10 +75,10 @@ func monitorPath(h *Host, name string) string { return filepath.Join(h.Dir, name
 // rewritten to h's.
 func (h *Host) SerialPath(guest string) string { return filepath.Join(h.Dir, guest+".serial") }
 
-// kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The time base is the
-// emulator's.
+// kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The last word reaches the workload's
+// environment: without it Go would interrupt its long sleeps.
 const kernelLine = "console=ttyS0 quiet panic=0 mitigations=off init_on_alloc=0 random.trust_cpu=on tsc=reliable " +
-	"no_timer_check nokaslr"
+	"no_timer_check nokaslr GODEBUG=asyncpreemptoff=1"
 
 // argv returns the QEMU command line of a guest on the source.
 func (l *Lab) argv(c GuestConfig) []string {
@@ -108,10 +104,9 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 	if err := l.makeInitrd(ctx); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
-	g := &Guest{Name: c.Name, Config: c, lab: l, exited: make(chan struct{}), Argv: l.argv(c)}
-	g.QMP, g.monitor = qmpPath(l.Source, c.Name), monitorPath(l.Source, c.Name)
-	g.stderr = filepath.Join(l.Source.Dir, c.Name+".stderr")
-	if err := g.launch(); err != nil {
+	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c), QMP: qmpPath(l.Source, c.Name)}
+	var err error
+	if g.process, err = l.Source.launch(c.Name, g.Argv); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
 	for _, h := range l.Hosts() {
@@ -123,26 +118,6 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 	return g, nil
 }
 
-// launch starts the QEMU in the source's namespace. It outlives any context: Lab.Close ends it.
-func (g *Guest) launch() error {
-	stderr, err := os.Create(g.stderr)
-	if err != nil {
-		return err
-	}
-	defer stderr.Close()
-	cmd := g.lab.Source.Command(context.Background(), g.Argv[0], g.Argv[1:]...)
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	g.PID = cmd.Process.Pid
-	go func() {
-		defer close(g.exited)
-		_ = cmd.Wait() // a guest that was moved away is meant to end, one that died is found by Ready or by its silence
-	}()
-	return nil
-}
-
 // Ready waits until the guest's workload has filled its memory and beats.
 func (g *Guest) Ready(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -151,9 +126,8 @@ func (g *Guest) Ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("guest %s: not ready: %w: console: %s", g.Name, ctx.Err(), g.Console())
-		case <-g.exited:
-			b, _ := os.ReadFile(g.stderr)
-			return fmt.Errorf("guest %s: QEMU ended: %s", g.Name, strings.TrimSpace(string(b)))
+		case <-g.process.exited:
+			return fmt.Errorf("guest %s: %w", g.Name, g.process.err())
 		case <-tick.C:
 		}
 	}
@@ -178,7 +152,12 @@ func (l *Lab) Boot(ctx context.Context, configs ...GuestConfig) ([]*Guest, error
 }
 
 // Monitor connects to the lab's own monitor of the guest's QEMU on the source.
-func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) { return DialMonitor(ctx, g.monitor) }
+func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) {
+	return DialMonitor(ctx, monitorPath(g.lab.Source, g.Name))
+}
+
+// PID returns the process of the guest's QEMU on the source.
+func (g *Guest) PID() int { return g.process.pid }
 
 // makeInitrd builds the guests' program and packs it, once for each lab.
 func (l *Lab) makeInitrd(ctx context.Context) error {

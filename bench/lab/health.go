@@ -150,3 +150,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// AwaitBeat waits until the guest beats on h.
+func (g *Guest) AwaitBeat(ctx context.Context, h *Host) error {
+	for {
+		if last, ok := g.lastBeat(); ok && last.Host == h {
+			return nil
+		}
+		if err := sleep(ctx, pollInterval); err != nil {
+			return fmt.Errorf("guest %s: no heartbeat on %s: %w", g.Name, h.Name, err)
+		}
+	}
+}

@@ -30,14 +30,15 @@ var network = netip.MustParsePrefix("10.77.0.0/24")
 // linkName is what each host calls its link.
 const linkName = "eth0"
 
-// addSwitch makes the bridge. Its querier answers within a second: until then a bridge with a new querier floods. A port that
-// leaves a group stops getting it after 200 ms.
+// addSwitch makes the bridge. Until the first answers to its querier are due, after half a second, it floods; the querier
+// comes last because it takes that time from what is set before. A port that leaves a group stops getting it after 200 ms.
 func (l *Lab) addSwitch(ctx context.Context) error {
 	ns := l.switchNamespace()
 	return script(ctx,
 		"ip netns add "+ns,
-		"ip -n "+ns+" link add br0 type bridge mcast_query_response_interval 50 mcast_last_member_interval 10"+
-			" mcast_startup_query_interval 100 mcast_igmp_version 3 mcast_snooping 1 mcast_querier 1",
+		"ip -n "+ns+" link add br0 type bridge mcast_snooping 1 mcast_igmp_version 3 mcast_query_response_interval 50"+
+			" mcast_startup_query_interval 100 mcast_last_member_interval 10",
+		"ip -n "+ns+" link set br0 type bridge mcast_querier 1",
 		"ip -n "+ns+" link set br0 addrgenmode none up",
 	)
 }

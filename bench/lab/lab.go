@@ -83,6 +83,8 @@ type Lab struct {
 	name   string // prefix of all names that are visible outside the lab
 	serial *watcher
 
+	processes sync.WaitGroup // those that the lab has started
+
 	mu     sync.Mutex // guards what follows
 	hosts  []*Host
 	guests []*Guest
@@ -156,9 +158,7 @@ func (l *Lab) Close() error {
 	ctx := context.WithoutCancel(context.Background())
 	l.serial.stop()
 	err := removeNamespaces(ctx, l.name+"-")
-	for _, g := range l.Guests() {
-		<-g.exited
-	}
+	l.processes.Wait()
 	if l.config.Keep {
 		return err
 	}

@@ -76,24 +76,31 @@ func monitorSockets(argv []string) (sockets []string) {
 
 // runState asks the first monitor that answers.
 func runState(ctx context.Context, argv []string) string {
-	errs := []error{errors.New("no monitor")}
-	sockets := monitorSockets(argv)
-	for _, socket := range slices.Backward(sockets) { // the lab's own monitor comes last and is never busy
+	m, err := dialAny(ctx, monitorSockets(argv))
+	if err != nil {
+		return fmt.Sprintf("unknown: %v", err)
+	}
+	defer m.Close()
+	status, err := m.Status(ctx)
+	if err != nil {
+		return fmt.Sprintf("unknown: %v", err)
+	}
+	return status
+}
+
+// dialAny connects to the first monitor that answers. A monitor that serves somebody else does not.
+func dialAny(ctx context.Context, sockets []string) (*Monitor, error) {
+	errs := []error{errors.New("no monitor answers")}
+	for _, socket := range slices.Backward(sockets) { // the lab's own monitor, which is never busy, comes last
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
 		m, err := DialMonitor(ctx, socket)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		defer m.Close()
-		status, err := m.Status(ctx)
+		cancel()
 		if err == nil {
-			return status
+			return m, nil
 		}
 		errs = append(errs, err)
 	}
-	return fmt.Sprintf("unknown: %v", errs[len(errs)-1])
+	return nil, errors.Join(errs...)
 }
 
 // Where returns the host where the guest runs. It is an error if it runs nowhere, in two places, or if its heartbeats do not

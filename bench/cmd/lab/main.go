@@ -80,7 +80,7 @@ func describe(l *lab.Lab) {
 		fmt.Printf("%-8s %-12v %s  ip netns exec %s ...  files %s\n", h.Name, h.Addr, h.Interface, h.Namespace, h.Dir)
 	}
 	for _, g := range l.Guests() {
-		fmt.Printf("%-8s pid %-7d qmp %s  serial %s\n", g.Name, g.PID, g.QMP, l.Source.SerialPath(g.Name))
+		fmt.Printf("%-8s pid %-7d qmp %s  serial %s\n", g.Name, g.PID(), g.QMP, l.Source.SerialPath(g.Name))
 	}
 	fmt.Println("type a fault, traffic, guests, beats or quit; Ctrl-C ends and removes everything")
 }

@@ -1,0 +1,140 @@
+// Package stock evacuates a lab's source with nothing but QEMU's own TCP migration: the baseline that scatter is measured
+// against. All guests are migrated at once over the same links, with QEMU's defaults (300 ms of down-time), except that
+// the speed is limited by the link alone.
+package stock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/scatter-vm/scatter/bench/lab"
+)
+
+// firstPort is where the first guest's new QEMU listens; the others follow.
+const firstPort = 4900
+
+// Place says where guest number i goes.
+type Place func(i int) *lab.Host
+
+// RoundRobin deals the guests to the targets in turn.
+func RoundRobin(l *lab.Lab) Place {
+	return func(i int) *lab.Host { return l.Targets[i%len(l.Targets)] }
+}
+
+// Move is what happened to one guest.
+type Move struct {
+	Guest *lab.Guest
+	Host  *lab.Host
+	Time  time.Duration // from the order until QEMU on the source called it done
+	Pause lab.Pause     // as seen from outside
+	QEMU  lab.MigrationInfo
+}
+
+// Result is what an evacuation took.
+type Result struct {
+	Time        time.Duration // from the first order until the last guest ran on its target
+	SourceBytes int64         // on the source's port
+	Moves       []Move
+}
+
+// WorstPause returns the longest pause of any guest.
+func (r *Result) WorstPause() (worst time.Duration) {
+	for _, m := range r.Moves {
+		worst = max(worst, m.Pause.Length)
+	}
+	return worst
+}
+
+// Evacuate migrates all guests on the source. The QEMUs on the source are gone when it returns.
+func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place) (*Result, error) {
+	moves := make([]*move, len(guests))
+	for i, g := range guests {
+		h := place(i)
+		m, err := prepare(ctx, g, h, netip.AddrPortFrom(h.Addr, uint16(firstPort+i)))
+		if err != nil {
+			return nil, fmt.Errorf("stock: guest %s to %s: %w", g.Name, h.Name, err)
+		}
+		defer m.close()
+		moves[i] = m
+	}
+	before, err := l.Source.Traffic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := runAll(ctx, moves); err != nil {
+		return nil, fmt.Errorf("stock: %w", err)
+	}
+	end := time.Now()
+	after, err := l.Source.Traffic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return collect(ctx, moves, start, end, after.SentBytes-before.SentBytes)
+}
+
+func runAll(ctx context.Context, moves []*move) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, m := range moves {
+		group.Go(func() error { return m.run(ctx) })
+	}
+	return group.Wait()
+}
+
+// collect waits for the heartbeats that end the pauses, and ends the empty QEMUs on the source.
+func collect(ctx context.Context, moves []*move, start, end time.Time, bytes int64) (*Result, error) {
+	r := &Result{Time: end.Sub(start), SourceBytes: bytes}
+	for _, m := range moves {
+		if err := m.source.Quit(ctx, m.sourcePID); err != nil {
+			return nil, err
+		}
+		if err := m.Guest.AwaitBeat(ctx, m.Host); err != nil {
+			return nil, err
+		}
+		m.Pause = m.Guest.LongestPause(start, time.Now())
+		r.Moves = append(r.Moves, m.Move)
+	}
+	return r, nil
+}
+
+// move is a migration that has been prepared.
+type move struct {
+	Move
+	uri       string
+	source    *lab.Monitor
+	sourcePID int
+	target    *lab.Monitor
+}
+
+// prepare starts the QEMU on the target and connects to both monitors.
+func prepare(ctx context.Context, g *lab.Guest, h *lab.Host, at netip.AddrPort) (*move, error) {
+	m := &move{Move: Move{Guest: g, Host: h}, uri: "tcp:" + at.String(), sourcePID: g.PID()}
+	var err error
+	if m.target, err = g.Receive(ctx, h, m.uri); err != nil {
+		return nil, err
+	}
+	if m.source, err = g.Monitor(ctx); err != nil {
+		return nil, errors.Join(err, m.target.Close())
+	}
+	return m, m.source.Do(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": 0}, nil)
+}
+
+func (m *move) close() {
+	m.source.Close()
+	m.target.Close()
+}
+
+// run migrates the guest and waits until it runs on the target.
+func (m *move) run(ctx context.Context) (err error) {
+	start := time.Now()
+	if m.QEMU, err = m.source.Migrate(ctx, m.uri); err != nil {
+		return fmt.Errorf("guest %s: %w", m.Guest.Name, err)
+	}
+	m.Time = time.Since(start)
+	return m.target.AwaitStatus(ctx, "running")
+}
