@@ -364,7 +364,9 @@ func TestRefused(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	early := func(fields string) string { return hexRAM + hexEarly + "0000000100000000" + fields + "00000000 0000000000000000" }
+	early := func(fields string) string {
+		return hexRAM + hexEarly + "0000000100000000" + fields + "00000000 0000000000000000"
+	}
 	for _, c := range []struct{ name, wire, what string }{
 		{"magic", "5145564e 00000003", "magic"},
 		{"machine name", "5145564d 00000003 07 00000101", "machine name of 257"},
@@ -444,14 +446,12 @@ func TestBoundOnSections(t *testing.T) {
 
 func TestBoundOnBlocks(t *testing.T) {
 	list := func(n int) []byte {
-		wire := unhex(t, hexHeader+hexStart)
-		wire = binary.BigEndian.AppendUint64(wire, uint64(n)*PageSize|flagMemSize)
-		for i := range n {
+		blocks := make([]RAMBlock, n)
+		for i := range blocks {
 			name := strings.Repeat("x", 251) + string(binary.BigEndian.AppendUint32(nil, uint32(i)))
-			wire = append(append(wire, 255), name...)
-			wire = binary.BigEndian.AppendUint64(wire, PageSize)
+			blocks[i] = RAMBlock{name, PageSize, PageSize}
 		}
-		return wire
+		return appendBlockList(unhex(t, hexHeader+hexStart), blocks)
 	}
 	if items, err := parseAll(bytes.NewReader(list(MaxBlocks)), Options{}); err != io.ErrUnexpectedEOF || len(items) != 3 {
 		t.Errorf("%d blocks: %d items, %v", MaxBlocks, len(items), err)
@@ -497,4 +497,18 @@ func TestKindNames(t *testing.T) {
 			t.Errorf("kind %d has no name", k)
 		}
 	}
+}
+
+// appendBlockList appends the wire form of KindMemSize, of blocks without huge pages.
+func appendBlockList(b []byte, blocks []RAMBlock) []byte {
+	total := uint64(0)
+	for _, blk := range blocks {
+		total += blk.Length
+	}
+	b = binary.BigEndian.AppendUint64(b, total|flagMemSize)
+	for _, blk := range blocks {
+		b = append(append(b, byte(len(blk.Name))), blk.Name...)
+		b = binary.BigEndian.AppendUint64(b, blk.Length)
+	}
+	return b
 }
