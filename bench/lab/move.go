@@ -2,9 +2,7 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -118,7 +116,7 @@ func (g *Guest) moveHome(ctx context.Context, h *Host) error {
 	if err := home.Do(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return errors.Join(old.Quit(ctx, pid), os.Remove(socket))
+	return old.Quit(ctx, pid)
 }
 
 // AwaitStatus waits until QEMU is in a run state.

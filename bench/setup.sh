@@ -1,0 +1,126 @@
+#!/bin/bash
+# setup.sh installs what the tests and the lab need on Debian 12 or newer, and says what it does:
+#
+#   gcc             for the race detector
+#   iproute2, nftables
+#   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
+#   a guest kernel  Debian's cloud kernel, taken out of its package without installing it
+#
+# What is there already is left alone, so a second run takes no time and needs neither root nor the network.
+set -euo pipefail
+
+readonly min_qemu=9
+readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/scatter-lab
+readonly backports=/etc/apt/sources.list.d/scatter-backports.sources
+
+say() { echo "setup: $*"; }
+
+die() {
+	say "$*" >&2
+	exit 1
+}
+
+as_root() {
+	if [[ $(id -u) -eq 0 ]]; then
+		DEBIAN_FRONTEND=noninteractive "$@"
+	elif command -v sudo >/dev/null; then
+		sudo DEBIAN_FRONTEND=noninteractive "$@"
+	else
+		die "must be root to run: $*"
+	fi
+}
+
+# update refreshes apt's lists, once unless apt's sources change.
+updated=
+update() {
+	[[ -n $updated ]] && return
+	say "refreshing apt's lists"
+	as_root apt-get -qq update
+	updated=yes
+}
+
+install() {
+	update
+	say "installing $*"
+	as_root apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
+}
+
+# qemu_major prints the major version of the QEMU on this machine, 0 if there is none.
+qemu_major() {
+	local version=
+	version=$(qemu-system-x86_64 --version 2>/dev/null | sed -nE '1s/.*version ([0-9]+).*/\1/p') || true
+	echo "${version:-0}"
+}
+
+# qemu_package prints the newest version of the package that apt knows and that is new enough.
+qemu_package() {
+	apt-cache madison qemu-system-x86 | awk -F'|' -v min=$min_qemu '
+		{ gsub(/ /, "", $2); upstream = $2; sub(/^[0-9]+:/, "", upstream) }
+		int(upstream) >= min { print $2; exit }'
+}
+
+add_backports() {
+	local codename
+	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	[[ $codename == bookworm ]] || die "no package of QEMU >= $min_qemu for ${codename:-this system}: please install it"
+	say "adding $codename-backports to apt's sources: $backports"
+	as_root tee "$backports" >/dev/null <<-END
+		Types: deb
+		URIs: http://deb.debian.org/debian
+		Suites: $codename-backports
+		Components: main
+		Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+	END
+	updated=
+	update
+}
+
+setup_qemu() {
+	[[ $(qemu_major) -ge $min_qemu ]] && return
+	update
+	[[ -n $(qemu_package) ]] || add_backports
+	local version release
+	version=$(qemu_package)
+	[[ -n $version ]] || die "apt finds no QEMU >= $min_qemu"
+	# Its companions must come from where it comes from.
+	release=$(apt-cache policy qemu-system-x86 | awk -v v="$version" '
+		$1 == v || ($1 == "***" && $2 == v) { here = 1; next }
+		here && $2 ~ /^http/ { sub(/\/.*/, "", $3); print $3; exit }')
+	install ${release:+--target-release "$release"} qemu-system-x86
+	[[ $(qemu_major) -ge $min_qemu ]] || die "QEMU is still version $(qemu_major)"
+}
+
+setup_packages() {
+	local missing=()
+	command -v gcc >/dev/null && [[ -e /usr/include/stdlib.h ]] || missing+=(gcc libc6-dev)
+	PATH=$PATH:/usr/sbin:/sbin
+	command -v ip >/dev/null && command -v tc >/dev/null || missing+=(iproute2)
+	command -v nft >/dev/null || missing+=(nftables)
+	[[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
+}
+
+# kernel_package prints the package that holds the newest cloud kernel of this release.
+kernel_package() {
+	apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '$1 == "Depends:" { print $2; exit }'
+}
+
+setup_kernel() {
+	[[ -s $cache/vmlinuz ]] && return
+	[[ -n $(kernel_package) ]] || update
+	local package dir
+	package=$(kernel_package)
+	[[ -n $package ]] || die "apt knows no linux-image-cloud-amd64"
+	say "fetching the guests' kernel out of $package into $cache"
+	mkdir -p "$cache"
+	dir=$(mktemp -d "$cache/tmp.XXXXXX")
+	trap "rm -rf '$dir'" EXIT
+	(cd "$dir" && { apt-get -qq -o APT::Sandbox::User=root download "$package" ||
+		{ update && apt-get -qq -o APT::Sandbox::User=root download "$package"; }; })
+	dpkg-deb --fsys-tarfile "$dir"/*.deb | tar -xO --wildcards './boot/vmlinuz-*' >"$dir/vmlinuz"
+	[[ -s $dir/vmlinuz ]] || die "no kernel in $package"
+	mv "$dir/vmlinuz" "$cache/vmlinuz"
+}
+
+setup_packages
+setup_qemu
+setup_kernel
