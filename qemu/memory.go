@@ -169,6 +169,14 @@ func (m *Memory) Gather(refs []PageRef, dst []byte) error {
 	return m.scattered(unix.ProcessVMReadv, refs, nil, dst)
 }
 
+// GatherTo reads page refs[i] into page to[i] of dst, that is into dst[to[i]*PageSize:].
+func (m *Memory) GatherTo(refs []PageRef, to []uint32, dst []byte) error {
+	if err := m.checkPlaces(refs, to, dst); err != nil {
+		return err
+	}
+	return m.scattered(unix.ProcessVMReadv, refs, to, dst)
+}
+
 // Scatter writes src[i*PageSize:] to page refs[i].
 func (m *Memory) Scatter(refs []PageRef, src []byte) error {
 	if len(src) != len(refs)*PageSize {
@@ -179,19 +187,28 @@ func (m *Memory) Scatter(refs []PageRef, src []byte) error {
 
 // ScatterFrom writes page from[i] of src, that is src[from[i]*PageSize:], to page refs[i]: one content for many owners.
 func (m *Memory) ScatterFrom(refs []PageRef, from []uint32, src []byte) error {
-	if len(from) != len(refs) {
-		return fmt.Errorf("memory of process %d: %d pages from %d places", m.pid, len(refs), len(from))
-	}
-	for _, f := range from {
-		if int(f) >= len(src)/PageSize {
-			return fmt.Errorf("memory of process %d: source page %d of %d", m.pid, f, len(src)/PageSize)
-		}
+	if err := m.checkPlaces(refs, from, src); err != nil {
+		return err
 	}
 	return m.scattered(unix.ProcessVMWritev, refs, from, src)
 }
 
-// scattered moves pages in as few kernel calls as their order allows. With from == nil page i of buf belongs to refs[i].
-func (m *Memory) scattered(do transferFunc, refs []PageRef, from []uint32, buf []byte) error {
+// checkPlaces checks that every page has its place in buf.
+func (m *Memory) checkPlaces(refs []PageRef, places []uint32, buf []byte) error {
+	if len(places) != len(refs) {
+		return fmt.Errorf("memory of process %d: %d pages with %d places", m.pid, len(refs), len(places))
+	}
+	for _, p := range places {
+		if int(p) >= len(buf)/PageSize {
+			return fmt.Errorf("memory of process %d: place %d of %d", m.pid, p, len(buf)/PageSize)
+		}
+	}
+	return nil
+}
+
+// scattered moves pages in as few kernel calls as their order allows. Page places[i] of buf belongs to refs[i], page i with
+// places == nil.
+func (m *Memory) scattered(do transferFunc, refs []PageRef, places []uint32, buf []byte) error {
 	t := transfers.Get().(*transfer)
 	defer t.release()
 	for i, ref := range refs {
@@ -200,8 +217,8 @@ func (m *Memory) scattered(do transferFunc, refs []PageRef, from []uint32, buf [
 			return err
 		}
 		at := i
-		if from != nil {
-			at = int(from[i])
+		if places != nil {
+			at = int(places[i])
 		}
 		if !t.room() {
 			if err := m.flush(t, do); err != nil {

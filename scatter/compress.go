@@ -7,43 +7,28 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// gain decides whether compressing the next piece is worth its time. Compression must never slow an evacuation down: it is
-// tried only while it is faster than the link, and rarely while it gains nothing.
+// gain remembers whether compression pays, to try rarely what gains nothing.
 type gain struct {
-	speed   float64 // bytes/s of compression, smoothed; 0 = not measured
-	backoff int     // pieces to skip after the next one that gains nothing
-	skip    int     // pieces left to skip
-	slow    int     // pieces not tried because compression is slower than the link
+	backoff int // pieces to skip after the next one that gains nothing
+	skip    int // pieces left to skip
 }
 
 const (
-	leastGain    = 0.04 // smaller by this share, or it was in vain
-	mostSkipped  = 15
-	spareFactor  = 1.1 // how much faster than the link compression must be
-	retrySlow    = 16  // one piece of so many is tried all the same
-	speedSmooths = 0.2
+	leastGain   = 0.04 // smaller by this share, or it was in vain
+	mostSkipped = 15
 )
 
-// worth tells whether to try at this link rate in bytes/s; 0 = unknown.
-func (g *gain) worth(rate int64) bool {
+// worth tells whether to try the next piece.
+func (g *gain) worth() bool {
 	if g.skip > 0 {
 		g.skip--
 		return false
 	}
-	if g.speed == 0 || float64(rate)*spareFactor < g.speed {
-		return true
-	}
-	g.slow++
-	return g.slow%retrySlow == 0 // the machine may have become idle
+	return true
 }
 
-// note takes what a try has cost and given, in bytes before and after.
-func (g *gain) note(before, after int, took time.Duration) {
-	speed := float64(before) / max(took.Seconds(), 1e-6)
-	if g.speed == 0 {
-		g.speed = speed
-	}
-	g.speed += speedSmooths * (speed - g.speed)
+// note takes what a try has given, in bytes before and after.
+func (g *gain) note(before, after int) {
 	if float64(before-after) >= leastGain*float64(before) {
 		g.backoff, g.skip = 0, 0
 		return
@@ -57,8 +42,17 @@ type packer struct {
 	enc  *zstd.Encoder
 	buf  []byte
 	gain gain
-	rate func() int64
+	rate func() int64 // of the link, bytes/s
+
+	speed float64 // of compression, bytes/s, smoothed; 0 = not measured
+	slow  int     // frames not tried because compression was slower than the link
 }
+
+const (
+	spareFactor  = 1.1 // how much faster than the link compression must be: it must never slow an evacuation down
+	retrySlow    = 16  // one frame of so many is tried all the same, for the host may have become idle
+	speedSmooths = 0.2
+)
 
 func newPacker(rate func() int64) (*packer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
@@ -71,11 +65,29 @@ func newPacker(rate func() int64) (*packer, error) {
 
 // try returns b compressed, valid until the next call, when that gains.
 func (p *packer) try(b []byte) ([]byte, bool) {
-	if p == nil || !p.gain.worth(p.rate()) {
+	if p == nil || !p.fast() || !p.gain.worth() {
 		return nil, false
 	}
 	began := time.Now()
 	p.buf = p.enc.EncodeAll(b, p.buf[:0])
-	p.gain.note(len(b), len(p.buf), time.Since(began))
+	p.measure(len(b), time.Since(began))
+	p.gain.note(len(b), len(p.buf))
 	return p.buf, len(p.buf) < len(b)
+}
+
+// fast tells whether compression keeps up with the link.
+func (p *packer) fast() bool {
+	if p.speed == 0 || float64(p.rate())*spareFactor < p.speed {
+		return true
+	}
+	p.slow++
+	return p.slow%retrySlow == 0
+}
+
+func (p *packer) measure(n int, took time.Duration) {
+	speed := float64(n) / max(took.Seconds(), 1e-6)
+	if p.speed == 0 {
+		p.speed = speed
+	}
+	p.speed += speedSmooths * (speed - p.speed)
 }

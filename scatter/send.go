@@ -56,7 +56,6 @@ type evacuation struct {
 
 	refused  refusals
 	inbox    mailbox
-	pageBuf  []byte
 	warnings warnings
 
 	controlBytes  atomic.Int64 // all connections, below TLS

@@ -1,0 +1,145 @@
+package scatter
+
+import (
+	"context"
+	"sync"
+
+	"github.com/scatter-vm/scatter/multicast"
+)
+
+// vmSet is a small set of VM indices.
+type vmSet struct{ vms []int }
+
+func (s *vmSet) add(vm int) {
+	for i := len(s.vms) - 1; i >= 0; i-- {
+		if s.vms[i] == vm {
+			return
+		}
+	}
+	s.vms = append(s.vms, vm)
+}
+
+// tracker knows which blocks of each VM are still unconfirmed, and says when the last one is.
+type tracker struct {
+	sender *multicast.Sender
+	done   func(vm int)
+
+	mu      sync.Mutex // guards the fields below
+	open    map[blockKey]sentBlock
+	spare   [][]byte          // payloads of confirmed blocks, to use again
+	early   map[blockKey]bool // confirmed before send knew the number
+	onWay   int               // bytes of unconfirmed payloads
+	pending []int             // by VM: unconfirmed blocks
+	sent    []bool            // by VM: its last block was sent
+	told    []bool            // by VM: done was called
+}
+
+// sentBlock is a block on its way.
+type sentBlock struct {
+	vms     []int
+	payload []byte
+}
+
+type blockKey struct {
+	ch multicast.ChannelID
+	n  uint64
+}
+
+func newTracker(vms int, done func(vm int)) *tracker {
+	return &tracker{done: done, open: make(map[blockKey]sentBlock), early: make(map[blockKey]bool),
+		pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms)}
+}
+
+func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []byte, vms vmSet) error {
+	t.mu.Lock()
+	for _, vm := range vms.vms {
+		t.pending[vm]++
+	}
+	t.mu.Unlock()
+	n, err := t.sender.Send(ctx, ch, payload)
+	if err != nil {
+		return err
+	}
+	key := blockKey{ch, n}
+	t.mu.Lock()
+	t.open[key] = sentBlock{vms.vms, payload}
+	t.onWay += len(payload)
+	early := t.early[key]
+	t.mu.Unlock()
+	if early {
+		t.confirmed(ch, n)
+	}
+	return nil
+}
+
+// confirmed is multicast's word that every live member has placed the block.
+func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
+	key := blockKey{ch, n}
+	t.mu.Lock()
+	b, ok := t.open[key]
+	if !ok {
+		t.early[key] = true
+		t.mu.Unlock()
+		return
+	}
+	delete(t.open, key)
+	delete(t.early, key)
+	t.spare = append(t.spare, b.payload)
+	t.onWay -= len(b.payload)
+	for _, vm := range b.vms {
+		t.pending[vm]--
+	}
+	t.mu.Unlock()
+	t.tell(b.vms...)
+}
+
+// busy tells whether the link is what limits: much waits for it, so there is time to compress what follows.
+func (t *tracker) busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.onWay > windowBytes/2
+}
+
+// buffer is an empty payload buffer, from a confirmed block where there is one.
+func (t *tracker) buffer() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.spare); n > 0 {
+		b := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		return b[:0]
+	}
+	return nil
+}
+
+// allSent says that no more blocks of vm follow.
+func (t *tracker) allSent(vm int) {
+	t.mu.Lock()
+	t.sent[vm] = true
+	t.mu.Unlock()
+	t.tell(vm)
+}
+
+func (t *tracker) tell(vms ...int) {
+	for _, vm := range vms {
+		t.mu.Lock()
+		now := t.sent[vm] && t.pending[vm] == 0 && !t.told[vm]
+		t.told[vm] = t.told[vm] || now
+		t.mu.Unlock()
+		if now {
+			t.done(vm)
+		}
+	}
+}
+
+// giveUp says that nothing of vm needs to be confirmed any more.
+func (t *tracker) giveUp(vm int) {
+	t.mu.Lock()
+	t.sent[vm], t.pending[vm] = true, 0
+	now := !t.told[vm]
+	t.told[vm] = true
+	t.mu.Unlock()
+	if now {
+		t.done(vm)
+	}
+}
