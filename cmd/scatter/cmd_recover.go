@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +28,7 @@ each VM finishes or undoes what can be decided. It never lets a VM run twice: wh
 alone and named. It can be run again at any time.`,
 		Annotations: exitHelp(
 			"0    every VM runs in one known place",
+			"1    an evacuation is running and owns its journal: wait for it",
 			helpUsage,
 			"5    a VM is in doubt, or the journal cannot be read: the table says what to do",
 			helpCancelled),
@@ -42,6 +45,15 @@ alone and named. It can be run again at any time.`,
 func (o *recoverOptions) run(ctx context.Context, a *app) error {
 	if err := required("run-dir", o.runDir != ""); err != nil {
 		return err
+	}
+	// A mistyped directory must not pass for one without trouble.
+	if _, err := os.ReadDir(o.runDir); err != nil {
+		return usagef("--run-dir: %w", err)
+	}
+	if o.tlsDir != "" {
+		if err := absolute(&o.tlsDir); err != nil {
+			return err
+		}
 	}
 	v := a.newView(false)
 	defer v.Close()
@@ -69,6 +81,8 @@ func recoverStatus(r *scatter.RecoverReport, err error) error {
 	switch {
 	case len(inDoubt) > 0:
 		return &statusError{code: exitInDoubt, err: fmt.Errorf("in doubt: %s%s", names(inDoubt), because(err)), inDoubt: inDoubt}
+	case errors.Is(err, scatter.ErrJournalBusy):
+		return err
 	case err != nil && exitCode(err) == exitFailed:
 		return &statusError{code: exitInDoubt, err: fmt.Errorf("recover: %w", err)}
 	}
@@ -86,6 +100,10 @@ func (a *app) printRecovered(r *scatter.RecoverReport) error {
 			}
 		}
 		return nil
+	}
+	if len(r.VMs) == 0 {
+		_, err := fmt.Fprintln(a.stderr, "scatter: no VM on its way: there is nothing to recover")
+		return err
 	}
 	rows := [][]string{{"VM", "WHERE", "HOST", "ACTION"}}
 	for _, vm := range r.VMs {

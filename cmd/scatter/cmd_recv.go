@@ -95,7 +95,7 @@ func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	if err != nil {
 		return cfg, &usageError{err}
 	}
-	return cfg, nil
+	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
 }
 
 func parseListen(s string) (netip.AddrPort, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ func (p *planFlags) add(f *pflag.FlagSet) {
 // config checks the flags and gives the engine's configuration; sockets of --discover are not yet in it.
 func (p *planFlags) config() (scatter.SendConfig, error) {
 	cfg := scatter.SendConfig{
-		VMs: p.vms, Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir, Rate: int64(p.rate),
+		VMs: slices.Clone(p.vms), Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir, Rate: int64(p.rate),
 		MaxGroups: p.maxGroups, Unicast: p.unicast, Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
 	}
 	var errs [4]error
@@ -61,7 +62,15 @@ func (p *planFlags) config() (scatter.SendConfig, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return cfg, &usageError{err}
 	}
-	return cfg, p.check()
+	if err := p.check(); err != nil {
+		return cfg, err
+	}
+	for i := range cfg.VMs {
+		if err := absolute(&cfg.VMs[i]); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
 }
 
 func (p *planFlags) check() error {

@@ -19,7 +19,11 @@ func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell fun
 	if glob == "" {
 		return nil
 	}
-	paths, err := filepath.Glob(glob)
+	pattern := glob
+	if err := absolute(&pattern); err != nil {
+		return err
+	}
+	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		return usagef("--discover %q: %w", glob, err)
 	}

@@ -14,7 +14,7 @@ import (
 // Exit statuses. Scripts depend on them; docs/scripting.md tells what a script may conclude from each.
 const (
 	exitOK        = 0   // done; send: every VM runs on a target
-	exitFailed    = 1   // a command other than send, plan and recover could not do its work
+	exitFailed    = 1   // a command other than send and plan could not do its work
 	exitUsage     = 2   // flags, environment or configuration file are wrong; nothing was touched
 	exitSomeStay  = 3   // some VMs stay on the source, running
 	exitNothing   = 4   // nothing moved: preflight or plan found a blocker

@@ -69,6 +69,7 @@ func TestRecoverStatus(t *testing.T) {
 		{report("somewhere"), nil, exitInDoubt},
 		{nil, errors.New("journal damaged"), exitInDoubt},
 		{nil, scatter.ErrCancelled, exitCancelled},
+		{report(), fmt.Errorf("send-1.journal: %w", scatter.ErrJournalBusy), exitFailed},
 		{report(scatter.InDoubt), scatter.ErrCancelled, exitInDoubt},
 	} {
 		if got := exitCode(recoverStatus(c.report, c.err)); got != c.code {

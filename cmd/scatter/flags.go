@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -23,6 +24,18 @@ func required(pairs ...any) error {
 		return usagef("%s is required", missing[0])
 	}
 	return usagef("%s are required", strings.Join(missing, ", "))
+}
+
+// absolute makes paths independent of the working directory: the journal keeps them for a later recover.
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return &usageError{err}
+		}
+		*p = abs
+	}
+	return nil
 }
 
 // netFlags are the flags of every command that talks to other hosts.
