@@ -131,14 +131,6 @@ func (b *buffer) u8() (byte, error) {
 	return p[0], nil
 }
 
-func (b *buffer) u16() (uint16, error) {
-	p, err := b.bytes(2)
-	if err != nil {
-		return 0, err
-	}
-	return binary.BigEndian.Uint16(p), nil
-}
-
 func (b *buffer) u32() (uint32, error) {
 	p, err := b.bytes(4)
 	if err != nil {

@@ -19,8 +19,8 @@
 //	body of section "dirty-bitmap":  KindBlob, KindBlob...
 //	footer:                          7e u32 id (machine types before 2.4 have none: KindFooter is then empty)
 //
-// A [Parser] reads one connection of a source QEMU. It never reads ahead of a blocking Read more than its buffer holds,
-// which keeps the queue behind QEMU short. What it returns is borrowed until the next call.
+// A [Parser] reads one connection of a source QEMU. It reads ahead no further than its buffer, which keeps the queue
+// behind QEMU short. What it returns is borrowed until the next call.
 //
 // A [Writer] makes a stream for a target QEMU. QEMU abbreviates "same RAM block as the record before" with a flag; since
 // a writer may leave records out and put others in, it derives that flag anew and starts every section with a name. So

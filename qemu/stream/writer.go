@@ -69,7 +69,7 @@ func (w *Writer) Item(p *Parser, it *Item) error {
 	case KindMemSize:
 		w.list = p.Blocks()
 	case KindFooter:
-		w.leave(it, p)
+		w.leave(it)
 	default:
 	}
 	return w.Raw(it.Raw)
@@ -88,7 +88,7 @@ func (w *Writer) enter(it *Item) error {
 }
 
 // leave notes that a section is closed.
-func (w *Writer) leave(it *Item, p *Parser) {
+func (w *Writer) leave(it *Item) {
 	if w.open == bodyRAM {
 		w.foot, w.ram = len(it.Raw) > 0, len(w.list) > 0 || w.ram
 	}
