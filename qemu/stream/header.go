@@ -1,7 +1,5 @@
 package stream
 
-import "encoding/binary"
-
 const (
 	magic   = 0x5145564d // "QEVM"
 	version = 3
@@ -136,32 +134,4 @@ func (p *Parser) configUUID() error {
 	p.header.HasUUID = true
 	copy(p.header.UUID[:], b)
 	return nil
-}
-
-// command parses a command behind its type.
-func (p *Parser) command() error {
-	head, err := p.in.bytes(commandHeader - 1)
-	if err != nil {
-		return err
-	}
-	c, n := Command(binary.BigEndian.Uint16(head)), int(binary.BigEndian.Uint16(head[2:]))
-	if what := c.refusal(); what != "" {
-		return p.refused("%s", what)
-	}
-	if int(c) >= len(commandNames) || commandNames[c] == "" {
-		return p.refused("command %d", uint16(c))
-	}
-	if !c.legalLength(n) {
-		return p.malformed("command %v of %d bytes", c, n)
-	}
-	payload, err := p.in.bytes(n)
-	if err != nil {
-		return err
-	}
-	if err := p.execute(c, payload); err != nil {
-		return err
-	}
-	err = p.emit(KindCommand)
-	p.item.Command, p.item.Payload = c, payload
-	return err
 }

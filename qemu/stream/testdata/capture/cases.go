@@ -11,8 +11,8 @@ type step struct {
 	arguments object
 }
 
-// kase is one capture.
-type kase struct {
+// scenario is one capture.
+type scenario struct {
 	name        string
 	versions    []string // of QEMU that can do it; nil = all
 	args        []string
@@ -25,11 +25,11 @@ type kase struct {
 	postcopy    bool          // switch to post-copy while pages are still dirty
 }
 
-func (c *kase) fits(version string) bool {
+func (c *scenario) fits(version string) bool {
 	return c.versions == nil || slices.Contains(c.versions, version)
 }
 
-// machine returns the options of a guest of that type, with each further list put behind.
+// machine returns the options of a guest of that type, with the further lists behind it.
 func machine(name string, more ...[]string) []string {
 	return slices.Concat(append([][]string{{"-M", name, "-vga", "none"}}, more...)...)
 }
@@ -64,7 +64,7 @@ var bitmaps = []step{
 	qemuIO("write 0 4k"), qemuIO("write 1M 300k"), qemuIO("write 40M 64k"),
 }
 
-var cases = []kase{
+var cases = []scenario{
 	{name: "stopped", args: machine("pc-i440fx-7.2", stopped)},
 	{name: "return-path", args: machine("pc-i440fx-7.2"), caps: returnPath},
 	{name: "seabios", args: machine("pc-q35-7.2", disk, devices), caps: returnPath, seabios: true, warmup: time.Second},

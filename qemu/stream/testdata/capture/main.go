@@ -121,7 +121,7 @@ func dirtier() []byte {
 }
 
 // record runs the case and returns the bytes that the source sent on its main channel.
-func (c *kase) record(qemu, dir string, data dirs) ([]byte, error) {
+func (c *scenario) record(qemu, dir string, data dirs) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	args := []string{"-nodefaults", "-display", "none", "-m", "16", "-qmp", "unix:" + filepath.Join(dir, "qmp") + ",server=on,wait=off"}
@@ -148,7 +148,7 @@ func (c *kase) record(qemu, dir string, data dirs) ([]byte, error) {
 	return c.migrate(ctx, m, filepath.Join(dir, "mig"))
 }
 
-func (c *kase) migrate(ctx context.Context, m *monitor, path string) ([]byte, error) {
+func (c *scenario) migrate(ctx context.Context, m *monitor, path string) ([]byte, error) {
 	if c.warmup > 0 {
 		time.Sleep(c.warmup)
 	}
@@ -178,7 +178,7 @@ func (c *kase) migrate(ctx context.Context, m *monitor, path string) ([]byte, er
 }
 
 // start sets the capabilities and parameters and begins the migration.
-func (c *kase) start(m *monitor, path string) error {
+func (c *scenario) start(m *monitor, path string) error {
 	var caps []any
 	for _, name := range append([]string{"events"}, c.caps...) {
 		caps = append(caps, object{"capability": name, "state": true})
