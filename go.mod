@@ -1,6 +1,7 @@
 module github.com/scatter-vm/scatter
 
-go 1.26
+go 1.26.0
+
 require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/VividCortex/ewma v1.2.0
@@ -29,3 +30,5 @@ require (
 	golang.org/x/sys v0.49.0
 	pgregory.net/rapid v1.3.0
 )
+
+require golang.org/x/tools v0.42.0 // indirect

@@ -18,8 +18,8 @@ import (
 // holdDowntime is the down-time limit, in ms, at which QEMU stays in pre-copy. Zero would switch over at once.
 const holdDowntime = 1
 
-// converge runs QEMU's migration through the filter to the target, up to the last byte. It returns when the target
-// has got everything; the migration's connection stays open for the answer.
+// converge runs QEMU's migration through the filter to the target. It returns when the source QEMU has closed the
+// migration, which it does once it has given the VM away, or when the VM is taken back.
 func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -44,35 +44,25 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	if err != nil {
 		return err
 	}
-	closeAll := context.AfterFunc(ctx, func() { qc.Close(); conn.Close() })
+	defer context.AfterFunc(ctx, func() { qc.Close(); conn.Close() })()
 	v.mu.Lock()
 	v.migration = qc
 	v.mu.Unlock()
 
 	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
 	watching.Go(func() { e.watch(ctx, v, events) })
 	err = e.pump(ctx, v, qc, conn)
-	if !closeAll() {
-		err = context.Cause(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, io.EOF) && v.loaded.Load():
+		return conn.Send(control.DataEnd{})
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("vm %s: QEMU closed the migration before the target had loaded it", v.name())
 	}
-	if err == nil {
-		v.awaitStop(ctx) // its event may still be on its way to us
-	}
-	cancel()
-	watching.Wait()
 	return err
-}
-
-// stopEventTimeout bounds the wait for an event that QEMU has sent already.
-const stopEventTimeout = 2 * time.Second
-
-// awaitStop returns when the STOP event of the switch-over was seen.
-func (v *sourceVM) awaitStop(ctx context.Context) {
-	select {
-	case <-v.stopSeen:
-	case <-ctx.Done():
-	case <-time.After(stopEventTimeout):
-	}
 }
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
@@ -91,9 +81,9 @@ func (v *sourceVM) tune(ctx context.Context, bandwidth int64) error {
 	return nil
 }
 
-// pump filters the stream from QEMU into the connection to the target.
+// pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
 func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *control.Conn) error {
-	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.pacer, count: &e.convergeBytes}
+	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.pacer, count: func(n int64) { e.convergeBytes.Add(n); v.convergeSent.Add(n) }}
 	if !e.cfg.NoCompress {
 		var err error
 		if out.pack, err = newPacker(e.rate); err != nil {
@@ -105,10 +95,15 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 	if err := v.newFilter(e, w, qc).run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
-	if _, err := p.Tail(out); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("vm %s: device state: %w", v.name(), err)
+	for {
+		// What looks like the end may be a guest's imitation of it, so reading goes on until QEMU closes.
+		if _, err := p.Tail(out); err != nil {
+			return fmt.Errorf("vm %s: device state: %w", v.name(), err)
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
 	}
-	return out.end()
 }
 
 // newFilter makes the filter for a VM whose bulk is confirmed.
@@ -130,10 +125,20 @@ func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filt
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
 	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
+	guard := time.NewTicker(switchOverSilence)
+	defer guard.Stop()
+	var before int64
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-guard.C:
+			now := v.convergeSent.Load()
+			if v.isStopped() && !v.loaded.Load() && now == before {
+				e.post(event{kind: evFailed, vm: v.index, err: fmt.Errorf("vm %s: its switch-over hangs: nothing was sent for %v and the target has not loaded it",
+					v.name(), switchOverSilence)})
+			}
+			before = now
 		case ev, ok := <-events.C:
 			if !ok {
 				return
@@ -149,6 +154,9 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 		}
 	}
 }
+
+// switchOverSilence is how long a stopped VM may wait without a byte being sent before it is taken back.
+const switchOverSilence = 20 * time.Second
 
 // pass is called when QEMU begins another pass over the dirty pages.
 func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {
@@ -211,7 +219,7 @@ type frameWriter struct {
 	pacer *multicast.Pacer
 	pack  *packer
 	buf   []byte
-	count interface{ Add(int64) int64 }
+	count func(int64)
 }
 
 // frameSize is the most that one frame carries.
@@ -247,14 +255,7 @@ func (w *frameWriter) flush() error {
 	if err := w.conn.Send(m); err != nil {
 		return err
 	}
-	w.count.Add(int64(size))
+	w.count(int64(size))
 	w.buf = w.buf[:0]
 	return nil
-}
-
-func (w *frameWriter) end() error {
-	if err := w.flush(); err != nil {
-		return err
-	}
-	return w.conn.Send(control.DataEnd{})
 }

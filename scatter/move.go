@@ -100,7 +100,9 @@ func (e *evacuation) drive(ctx context.Context, a action) {
 		if err == nil {
 			err = e.converge(ctx, v)
 		}
-		e.answer(a.vm, err, noEvent)
+		if !v.loaded.Load() { // from there on the VM's fate does not hang on this stream
+			e.answer(a.vm, err, noEvent)
+		}
 	case acPause:
 		err := e.record(v, recPause)
 		if err == nil {
@@ -298,7 +300,8 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		}
 		e.refused.answer(host, m.VM, err)
 	case control.Loaded:
-		if mine(m.VM) != nil {
+		if v := mine(m.VM); v != nil {
+			v.loaded.Store(true)
 			e.post(event{kind: evLoaded, vm: m.VM})
 		}
 	case control.Running:
@@ -330,7 +333,6 @@ func (e *evacuation) vmStopped(v *sourceVM) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
 		v.stopped = time.Now()
-		close(v.stopSeen)
 	}
 	v.mu.Unlock()
 	e.post(event{kind: evStopped, vm: v.index})
@@ -351,6 +353,9 @@ func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
 	if err != nil {
 		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
 		return
+	}
+	if err := v.restoreSettings(ctx); err != nil {
+		e.log.Warn("migration settings not restored", "vm", v.name(), "err", err)
 	}
 	e.post(event{kind: evSourceRuns, vm: v.index})
 }

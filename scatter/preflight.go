@@ -173,6 +173,7 @@ func (v *sourceVM) checkMigration(ctx context.Context) error {
 	if p.TLSCreds != nil && *p.TLSCreds != "" {
 		return fmt.Errorf("vm %s: migration parameter tls-creds is set: clear it, scatter encrypts by itself", v.name())
 	}
+	v.params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
 	if p.Mode != nil && *p.Mode != "" && *p.Mode != "normal" {
 		return fmt.Errorf("vm %s: migration mode %s: set it to normal", v.name(), *p.Mode)
 	}
@@ -224,7 +225,7 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running", stopSeen: make(chan struct{})}
+	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running"}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

@@ -25,18 +25,20 @@ type sourceVM struct {
 	dir    string // for the migration's socket
 
 	blocks  []ramBlock
-	regions int    // its first region in package dedup's numbering
-	zero    []bool // by block: all zero on the target before bulk
-	header  []byte // of the migration stream, from preflight
-	caps    map[string]bool
+	regions int             // its first region in package dedup's numbering
+	zero    []bool          // by block: all zero on the target before bulk
+	header  []byte          // of the migration stream, from preflight
+	caps    map[string]bool // migration capabilities to restore
+	params  qemu.Parameters // likewise
 
 	paused bool // was not running when found
 	host   int  // index of its target; -1 before the plan
 
-	stopSeen chan struct{} // closed when stopped is known
-
 	gone  atomic.Bool // given up: no more bulk for it
 	blind atomic.Bool // what the target holds is not known
+
+	loaded       atomic.Bool  // the target has all of it
+	convergeSent atomic.Int64 // bytes
 
 	mu        sync.Mutex         // guards the fields below
 	migration net.Conn           // from QEMU, while it migrates
@@ -179,14 +181,22 @@ func (v *sourceVM) takeBack(ctx context.Context) error {
 	if !status.Running {
 		return fmt.Errorf("vm %s: QEMU is %s after the migration was given up", v.name(), status.Status)
 	}
-	return v.restoreCapabilities(ctx)
+	return nil
 }
 
-func (v *sourceVM) restoreCapabilities(ctx context.Context) error {
+// restoreSettings gives QEMU back the migration settings that it had. The VM's place does not hang on it.
+func (v *sourceVM) restoreSettings(ctx context.Context) error {
 	if v.caps == nil {
 		return nil
 	}
-	return v.client.SetCapabilities(ctx, v.caps)
+	return errors.Join(v.client.SetCapabilities(ctx, v.caps), v.client.SetParameters(ctx, v.params))
+}
+
+// isStopped tells whether the switch-over has begun.
+func (v *sourceVM) isStopped() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.stopped.IsZero()
 }
 
 // prepareMessage describes the VM to its target.

@@ -100,6 +100,9 @@ func (t *tracker) busy() bool {
 	return t.onWay > windowBytes/2
 }
 
+// ownerBytes is room for the owners of one content.
+const ownerBytes = 64
+
 // buffer is an empty payload buffer, from a confirmed block where there is one.
 func (t *tracker) buffer() []byte {
 	t.mu.Lock()
@@ -109,7 +112,7 @@ func (t *tracker) buffer() []byte {
 		t.spare = t.spare[:n-1]
 		return b[:0]
 	}
-	return nil
+	return make([]byte, 0, blockContents*(PageSize+ownerBytes))
 }
 
 // allSent says that no more blocks of vm follow.
