@@ -42,7 +42,7 @@ update() {
 install() {
 	update
 	say "installing $*"
-	as_root apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
+	as_root apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "$@" >/dev/null
 }
 
 # qemu_major prints the major version of the QEMU on this machine, 0 if there is none.

@@ -18,7 +18,7 @@ func (s *sendState) begin(now instant, ch *channel) {
 			m.probe.announce = now + s.timing.rejoin
 			s.stats.Joins++
 		} else {
-			s.ask(now, m)
+			s.ask(now, m, nil)
 		}
 	}
 	ch.probe = s.probing(now)
@@ -38,9 +38,10 @@ func (s *sendState) announce(m *member) {
 	m.round++
 }
 
-// ask begins to probe a member's unicast address.
-func (s *sendState) ask(now instant, m *member) {
+// ask begins to probe a member's unicast address, because the group does not serve it for the given reason.
+func (s *sendState) ask(now instant, m *member, reason error) {
 	s.detach(m)
+	m.reason = reason
 	m.phase = asking
 	m.probe = s.probing(now)
 }
@@ -90,7 +91,7 @@ func (s *sendState) rejoin(now instant, m *member) {
 		return
 	}
 	if now >= m.channel.probe.until {
-		s.ask(now, m)
+		s.ask(now, m, errDeaf)
 		return
 	}
 	if now >= m.probe.announce {
@@ -101,7 +102,7 @@ func (s *sendState) rejoin(now instant, m *member) {
 }
 
 // answered notes that a probe came through to a member.
-func (s *sendState) answered(m *member, unicast bool) {
+func (s *sendState) answered(now instant, m *member, unicast bool) {
 	ch := m.channel
 	switch {
 	case m.phase == joining && !unicast:
@@ -112,10 +113,12 @@ func (s *sendState) answered(m *member, unicast bool) {
 	case m.phase == asking && unicast:
 		s.attach(m, s.stream(ch, true))
 		m.stream.to = m.addr
+		m.stream.pace = newPace(s.rate * (1 - m.lossy))
+		m.stream.filled, m.stream.credit = now, float64(s.burst)
 		s.takeUp(m)
 		if ch.Group.IsValid() {
 			s.stats.Fallbacks++
-			s.emit(event{kind: fellBack, target: m.name, channel: ch.ID})
+			s.emit(event{kind: fellBack, target: m.name, channel: ch.ID, err: m.reason})
 		}
 	}
 	s.opened(ch)
@@ -128,6 +131,7 @@ func (s *sendState) stream(ch *channel, unicast bool) *stream {
 func (s *sendState) attach(m *member, st *stream) {
 	m.phase, m.stream = served, st
 	m.heard, m.waiting, m.rejoins = 0, never, 0
+	m.view = newView()
 	st.members = append(st.members, m)
 }
 

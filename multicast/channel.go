@@ -74,6 +74,9 @@ type member struct {
 	heard   uint64  // highest sequence of its stream that it has heard
 	waiting instant // since when a higher one is on its way; never = not waiting
 	rejoins int     // since the group was last heard
+	view    view    // of its stream
+	lossy   float64 // loss at which it left the group
+	reason  error   // why it left
 }
 
 const never = instant(-1)
@@ -95,6 +98,12 @@ type stream struct {
 	sentAt  instant // when
 	markGap instant
 	queued  int // transfers in the queues
+	trail   trail
+	pace    pace        // unicast only
+	credit  float64     // bytes that may be sent now; unicast only
+	filled  instant     // when credit was last given
+	held    []*transfer // wait for credit
+	bytes   uint64      // sent since the pace was last considered
 }
 
 // block is a payload on its way.
@@ -115,6 +124,7 @@ type transfer struct {
 	block   *block
 	stripes []outgoing
 	queued  bool
+	guarded bool // has got parity for the loss to be expected
 }
 
 // outgoing is what has been sent of a stripe on a stream, and what shall be.

@@ -20,7 +20,7 @@ func (s *sendState) receive(now instant, name string, message []byte) error {
 	case wire.TypeReport:
 		err = s.onReport(now, t, message)
 	case wire.TypeAnswer:
-		err = s.onAnswer(t, message)
+		err = s.onAnswer(now, t, message)
 	case wire.TypeRefusal:
 		err = s.onRefusal(now, t, message)
 	case wire.TypeKeyed:
@@ -48,7 +48,7 @@ func (s *sendState) member(t *target, number uint16) *member {
 	return nil
 }
 
-func (s *sendState) onAnswer(t *target, message []byte) error {
+func (s *sendState) onAnswer(now instant, t *target, message []byte) error {
 	a, err := wire.ParseAnswer(message)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *sendState) onAnswer(t *target, message []byte) error {
 	}
 	t.window = int(a.Window)
 	if m := s.member(t, a.Channel); m != nil {
-		s.answered(m, a.Unicast)
+		s.answered(now, m, a.Unicast)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (s *sendState) onRefusal(now instant, t *target, message []byte) error {
 		return nil
 	}
 	if m := s.member(t, r.Channel); m != nil && (m.phase == joining || m.phase == served && !m.stream.unicast) {
-		s.ask(now, m)
+		s.ask(now, m, fmt.Errorf("%w: %q", errRefused, r.Text))
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (s *sendState) onProgress(now instant, m *member, p *wire.Progress) error {
 	if p.Floor > ch.count || int(p.Floor)+len(p.Blocks) > int(ch.count) {
 		return fmt.Errorf("channel %d: report beyond block %d: %w", ch.ID, ch.count, wire.ErrFormat)
 	}
-	s.hear(m, p)
+	s.hear(now, m, p)
 	for _, b := range ch.blocks {
 		if b.done || b.isPlaced(m) {
 			continue
@@ -128,7 +128,7 @@ func (s *sendState) onProgress(now instant, m *member, p *wire.Progress) error {
 }
 
 // hear notes how far the member has heard its stream.
-func (s *sendState) hear(m *member, p *wire.Progress) {
+func (s *sendState) hear(now instant, m *member, p *wire.Progress) {
 	if m.phase != served {
 		return
 	}
@@ -139,6 +139,7 @@ func (s *sendState) hear(m *member, p *wire.Progress) {
 	if path.Highest > m.heard && path.Highest <= s.sequence {
 		m.heard = path.Highest
 		m.waiting, m.rejoins = never, 0
+		m.view.take(now, &m.stream.trail, path)
 	}
 }
 

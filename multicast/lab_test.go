@@ -101,13 +101,3 @@ func (l *lab) in(i int) func(func() error) error {
 		return open()
 	}
 }
-
-// sent is the number of bytes that have left the source's port.
-func (l *lab) sent() (n int64) {
-	out, err := exec.Command("ip", "netns", "exec", l.name(0), "cat", "/sys/class/net/eth/statistics/tx_bytes").Output()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	fmt.Sscan(string(out), &n)
-	return n
-}

@@ -19,8 +19,9 @@ const (
 )
 
 const (
-	// DefaultBurst is how many bytes may leave back to back: one full burst of segmentation offload.
-	DefaultBurst = 64 << 10
+	// DefaultBurst is how many bytes may leave back to back: two full bursts of segmentation offload, half of a shallow
+	// switch queue. A sender that is kept from its processor for longer than this takes at the rate loses throughput.
+	DefaultBurst = 128 << 10
 	// StartRate is where a rate that finds itself begins, in bytes per second: 100 Mbit/s.
 	StartRate = 12_500_000
 	// catchUp is how late a timer may be without loss of throughput: credit of this time is kept beyond the burst.
@@ -74,7 +75,7 @@ func (p *Pacer) SetRate(rate int64) {
 func (p *Pacer) adjust(rate int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.auto {
+	if p.auto && rate != int64(p.bucket.rate) {
 		p.set(rate)
 	}
 }

@@ -50,19 +50,26 @@ type inbound struct {
 	closed  bool
 }
 
-// arrivals is what has come by one path.
+// arrivals is what has come by one path. What is reported is the sight some time ago: what was sent before and is not
+// here by now is lost, not late.
 type arrivals struct {
-	highest   uint64
-	count     uint32
-	settled   uint64 // highest some time ago: what was sent before and is not here is lost, not late
-	candidate uint64 // to be settled next
-	since     instant
+	current   sight
+	candidate sight // to be settled next
+	settled   sight
+	since     instant // of the candidate
+}
+
+// sight is how much of a path has been heard.
+type sight struct {
+	highest uint64
+	count   uint32
+	at      instant
 }
 
 // settle moves the boundary between lost and late.
 func (a *arrivals) settle(now, reorder instant) {
 	if now-a.since >= reorder {
-		a.settled, a.candidate, a.since = a.candidate, a.highest, now
+		a.settled, a.candidate, a.since = a.candidate, a.current, now
 	}
 }
 
@@ -240,12 +247,14 @@ func (r *recvState) arrived(now instant, c *inbound, h wire.Header, unicast bool
 	if unicast {
 		p = &c.paths[1]
 	}
-	p.count++
-	p.highest = max(p.highest, h.Sequence)
+	p.current.count++
+	if h.Sequence > p.current.highest {
+		p.current.highest, p.current.at = h.Sequence, now
+	}
 	p.settle(now, r.timing.reorder)
 	c.changed, r.changed = true, true
 	if h.Kind == wire.Mark {
-		p.settled, p.candidate, p.since = p.highest, p.highest, now
+		p.settled, p.candidate, p.since = p.current, p.current, now
 		c.count = max(c.count, h.Block)
 		r.prompt = true
 	}
@@ -391,9 +400,9 @@ func (r *recvState) progress(now instant, c *inbound) wire.Progress {
 
 func (r *recvState) path(now instant, c *inbound, a *arrivals) wire.Path {
 	a.settle(now, r.timing.reorder)
-	c.changed = c.changed || a.settled < a.highest
-	age := uint32(max(0, min(now-a.since, instant(wire.MaxAge)*1000)) / 1000)
-	return wire.Path{Highest: a.settled, Count: a.count, Age: age}
+	c.changed = c.changed || a.settled.count != a.current.count
+	age := min((now - a.settled.at).Microseconds(), wire.MaxAge)
+	return wire.Path{Highest: a.settled.highest, Count: a.settled.count, Age: uint32(age)}
 }
 
 func (r *recvState) holding(a *assembly) wire.Holding {

@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"math"
 	"net/netip"
 
 	"github.com/scatter-vm/scatter/multicast/fec"
@@ -38,6 +39,9 @@ func (s *sendState) next(now instant, b *burst) (bool, error) {
 	return false, nil
 }
 
+// ready tells whether next may have something.
+func (s *sendState) ready() bool { return s.signals.len()+s.repairs.len()+s.fresh.len() > 0 }
+
 // sendSignal seals a mark or probe, unless it has become pointless.
 func (s *sendState) sendSignal(now instant, g signal, b *burst) (bool, error) {
 	if s.wires[g.channel.wire] != g.channel {
@@ -54,6 +58,7 @@ func (s *sendState) sendSignal(now instant, g signal, b *burst) (bool, error) {
 	sequence, err := s.seal(b, h, body)
 	if err == nil && g.stream != nil {
 		g.stream.last, g.stream.sentAt = sequence, now
+		g.stream.trail.add(now, sequence, sequence)
 	}
 	s.stats.Probe += uint64(b.onWire())
 	return err == nil, err
@@ -76,19 +81,27 @@ func (s *sendState) seal(b *burst, h wire.Header, body []byte) (sequence uint64,
 	return s.sequence, err
 }
 
-// sendTransfer fills the burst from the transfer at the front of q, which leaves the queue when it has no more to send.
+// sendTransfer fills the burst from the transfer at the front of q, which leaves the queue when it has no more to send,
+// or when its stream has no credit.
 func (s *sendState) sendTransfer(now instant, q *queue[*transfer], b *burst) (bool, error) {
 	t := q.front()
 	if len(t.stream.members) > 0 && t.wants() {
+		if t.stream.unicast && t.stream.credit <= 0 {
+			t.stream.held = append(t.stream.held, q.pop())
+			return false, nil
+		}
 		if err := s.fill(now, t, b); err != nil {
 			return false, err
 		}
+	}
+	if s.repairs.len()+s.fresh.len() == 1 {
+		s.guard(t)
 	}
 	if len(t.stream.members) == 0 || !t.wants() {
 		q.pop()
 		t.queued = false
 		t.stream.queued--
-		s.drained(now, t.stream)
+		s.drained(t.stream)
 	}
 	return b.count > 0, nil
 }
@@ -98,6 +111,7 @@ func (s *sendState) fill(now instant, t *transfer, b *burst) error {
 	b.to, b.priority = t.stream.to, Bulk
 	size := wire.Overhead + t.block.cut.Size
 	most := max(1, min(s.burst, udp.MaxBurst)/size)
+	first := s.sequence + 1
 	for i := range t.stripes {
 		for t.stripes[i].want > 0 && b.count < min(most, udp.MaxSegments) {
 			if err := s.sendSymbol(t, i, b); err != nil {
@@ -105,9 +119,39 @@ func (s *sendState) fill(now instant, t *transfer, b *burst) error {
 			}
 		}
 	}
-	t.stream.sentAt = now
+	t.stream.sent(now, first, s.sequence, b.onWire())
 	return nil
 }
+
+// sent notes a burst.
+func (st *stream) sent(now instant, first, last uint64, bytes int) {
+	st.last, st.sentAt = last, now
+	st.trail.add(now, first, last)
+	st.credit -= float64(bytes)
+	st.bytes += uint64(bytes)
+}
+
+// guard adds parity for the loss that is to be expected when a block is the last for now: the link would be idle until
+// the reports come, and most likely this spares another round. In a flow of blocks it would be waste.
+func (s *sendState) guard(t *transfer) {
+	if t.guarded || t.wants() || t.block.done {
+		return
+	}
+	t.guarded = true
+	loss := 0.0
+	for _, m := range t.stream.members {
+		loss = max(loss, m.view.recentLoss())
+	}
+	for i := range t.stripes {
+		if k := t.block.cut.K(i); t.stripes[i].sent == k {
+			mean := min(loss, maxGuard) * float64(k)
+			t.stripes[i].want = int(mean + 2*math.Sqrt(mean))
+		}
+	}
+}
+
+// maxGuard bounds the loss that parity is sent for before anyone asks for it.
+const maxGuard = 0.2
 
 // sendSymbol seals the next symbol of a stripe. When all have been sent, it begins again at the first.
 func (s *sendState) sendSymbol(t *transfer, stripe int, b *burst) error {
@@ -124,7 +168,6 @@ func (s *sendState) sendSymbol(t *transfer, stripe int, b *burst) error {
 	}
 	s.account(t.stream, o.sent >= k, b.size+headers(b.to))
 	o.note(sequence)
-	t.stream.last = sequence
 	return nil
 }
 
@@ -154,8 +197,8 @@ func (s *sendState) body(b *block, stripe, id int) []byte {
 	return s.parity
 }
 
-// drained asks for reports at once when a stream has nothing more to send, unless it has just asked.
-func (s *sendState) drained(now instant, st *stream) {
+// drained asks for reports at once when a stream has nothing more to send.
+func (s *sendState) drained(st *stream) {
 	if st.queued == 0 && len(st.members) > 0 && st.channel.outstanding() {
 		s.mark(st)
 	}
@@ -167,9 +210,11 @@ func (s *sendState) mark(st *stream) {
 
 // tick does what is due by time. Call it every few milliseconds while channels are open.
 func (s *sendState) tick(now instant) {
+	s.considerRates(now)
 	for _, ch := range append([]*channel(nil), s.open...) {
 		s.barrier(now, ch)
 		for _, st := range ch.streams() {
+			s.refill(now, st)
 			s.remind(now, st)
 			for _, m := range append([]*member(nil), st.members...) {
 				s.watch(now, m)
@@ -216,7 +261,7 @@ func (s *sendState) silent(now instant, m *member) {
 	m.rejoins++
 	switch {
 	case m.stream.unicast || m.rejoins > 1:
-		s.ask(now, m)
+		s.ask(now, m, errSilent)
 	default:
 		s.announce(m)
 		s.stats.Joins++

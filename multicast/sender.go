@@ -147,6 +147,7 @@ func makeSendState(t timing, key [32]byte, evacuation [8]byte, salt [wire.SaltSi
 	epoch, err := seal.NewEpoch(0, key, evacuation, salt)
 	return &sendState{
 		timing: t, tag: evacuation[0], epoch: epoch, salt: salt, window: window, packet: packet, burst: udp.MaxBurst,
+		rate: StartRate, auto: newPace(StartRate),
 		targets: map[string]*target{}, channels: map[ChannelID]*channel{}, wires: map[uint16]*channel{},
 	}, err
 }
@@ -345,6 +346,7 @@ func (s *Sender) fill(b *burst) bool {
 	rate, _ := s.cfg.Pacer.Rate()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.state.rate = float64(rate)
 	s.state.burst = min(udp.MaxBurst, max(minBurst*s.state.packet, int(float64(rate)*burstTime.Seconds())))
 	ok, err := s.state.next(s.now(), b)
 	if err != nil {
@@ -382,8 +384,10 @@ func (s *Sender) ticks() {
 func (s *Sender) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.state.link = s.cfg.Pacer.Sent()
 	s.state.tick(s.now())
-	if s.state.signals.len() > 0 {
+	s.cfg.Pacer.adjust(int64(s.state.auto.rate))
+	if s.state.ready() {
 		poke(s.wake)
 	}
 	if len(s.state.events) > 0 {
@@ -424,7 +428,7 @@ func (s *Sender) act(e event) {
 		s.cfg.Log.Warn("target lost", "target", e.target, "err", e.err)
 		s.cfg.Unreachable(e.target, e.err)
 	case fellBack:
-		s.cfg.Log.Warn("multicast does not reach a target, it is served by unicast",
-			"target", e.target, "channel", uint32(e.channel))
+		s.cfg.Log.Warn("target is served by unicast instead of multicast",
+			"target", e.target, "channel", uint32(e.channel), "reason", e.err)
 	}
 }

@@ -26,6 +26,14 @@ var (
 	ErrPlacement = errors.New("target could not place a block")
 )
 
+// Why a member of a group is served by unicast.
+var (
+	errDeaf    = errors.New("no probe came through the group")
+	errRefused = errors.New("the group could not be joined")
+	errSilent  = errors.New("the group has gone silent")
+	errSlow    = errors.New("most of the group's datagrams are lost")
+)
+
 // timing of the protocol; a test may scale it.
 type timing struct {
 	probe     time.Duration // how long a path is probed
@@ -56,8 +64,12 @@ type sendState struct {
 	sequence uint64 // last used
 	window   int    // bytes of blocks that may wait for confirmation
 	used     int
-	packet   int // largest UDP payload
-	burst    int // bytes of a burst, at most udp.MaxBurst
+	packet   int     // largest UDP payload
+	burst    int     // bytes of a burst, at most udp.MaxBurst
+	rate     float64 // of the link, bytes per second
+	link     uint64  // bytes that have left by the link, from whomever
+	auto     pace    // of the link, where the rate is to be found
+	paced    pacing
 
 	targets  map[string]*target
 	channels map[ChannelID]*channel

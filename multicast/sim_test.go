@@ -23,6 +23,8 @@ type world struct {
 	order   int
 	sender  *sendState
 	rate    float64 // bytes per second of the source's link
+	auto    bool    // the sender finds the rate
+	port    port    // of the switch, from the source
 	busy    bool
 	burst   burst
 	hosts   map[string]*host
@@ -46,8 +48,33 @@ type host struct {
 	decoder   fec.Decoder
 	delivered map[ChannelID]map[uint64][]byte
 	link      link
+	port      port    // of the switch, towards the host
 	idle      instant // when it has placed what it has
 	dead      bool
+}
+
+// port is a bottleneck with a queue.
+type port struct {
+	rate    float64 // bytes per second; 0 = no limit
+	queue   int     // bytes
+	free    instant // when it has sent what it has
+	dropped int
+	passed  int
+}
+
+// pass takes a datagram; ok is false when the queue is full.
+func (p *port) pass(now instant, size int) (delay time.Duration, ok bool) {
+	if p.rate == 0 {
+		return 0, true
+	}
+	p.free = max(p.free, now)
+	if (p.free-now).Seconds()*p.rate+float64(size) > float64(p.queue) {
+		p.dropped++
+		return 0, false
+	}
+	p.passed++
+	p.free += time.Duration(float64(size) / p.rate * 1e9)
+	return p.free - now, true
 }
 
 // link is what happens to datagrams on the way to a host.
@@ -106,7 +133,11 @@ func newWorld(t *testing.T, seed uint64, window int) *world {
 }
 
 func (w *world) ticking() {
+	w.sender.rate, w.sender.link = w.rate, uint64(w.onWire)
 	w.sender.tick(w.now)
+	if w.auto {
+		w.rate = w.sender.auto.rate
+	}
 	w.act()
 	w.after(5*time.Millisecond, w.ticking)
 }
@@ -255,6 +286,11 @@ func (w *world) pump() {
 
 // spread takes a datagram to the hosts it is for.
 func (w *world) spread(to netip.AddrPort, datagram []byte) {
+	size := len(datagram) + headers(to)
+	queued, ok := w.port.pass(w.now, size)
+	if !ok {
+		return
+	}
 	for _, name := range w.names {
 		h := w.hosts[name]
 		unicast := to == h.addr
@@ -265,7 +301,11 @@ func (w *world) spread(to netip.AddrPort, datagram []byte) {
 			continue
 		}
 		for n := 0; n == 0 || n < 3 && w.rng.Float64() < h.link.dup; n++ {
-			delay := h.link.delay
+			wait, ok := h.port.pass(w.now+queued, size)
+			if !ok {
+				continue
+			}
+			delay := h.link.delay + queued + wait
 			if w.rng.Float64() < h.link.late {
 				delay += time.Duration(w.rng.Int64N(int64(h.link.delay) + 1))
 			}

@@ -70,7 +70,7 @@ func (b *bound) hosts(units []int32) int64 {
 			memory += unit.own
 		}
 		vcpus += unit.vcpus
-		vms += int64(len(unit.vms))
+		vms += int64(unit.count)
 	}
 	return max(atLeast(b.memory, memory), atLeast(b.vcpus, vcpus), atLeast(b.vms, vms))
 }

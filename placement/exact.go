@@ -83,7 +83,7 @@ func newExact(in *instance) *exact {
 	e.bytes = e.classBytes()
 	e.claim = e.sums(func(u *unit) int64 { return u.claim })
 	e.vcpus = e.sums(func(u *unit) int64 { return u.vcpus })
-	e.vms = e.sums(func(u *unit) int64 { return int64(len(u.vms)) })
+	e.vms = e.sums(func(u *unit) int64 { return int64(u.count) })
 	e.best = make([]price, e.subsets)
 	for i := range e.best[1:] {
 		e.best[i+1].cost = never

@@ -11,7 +11,7 @@ func (s *state) used(h int) int64 {
 // need is the memory that u would take on a host in its present state.
 func (s *state) need(u int32, h int) int64 {
 	if s.in.shared {
-		return s.in.units[u].claim + s.in.units[u].own + s.enter[int(u)*s.n+h]
+		return s.in.units[u].claim + s.in.units[u].own + s.arrival(u, h)
 	}
 	return s.in.units[u].claim
 }
@@ -29,7 +29,7 @@ func (s *state) fits(u int32, h int) bool {
 	unit, l, room := &s.in.units[u], &s.load[h], &s.in.room[h]
 	return s.in.allows(u, h) &&
 		l.vcpus+unit.vcpus <= room.vcpus &&
-		l.vms+int64(len(unit.vms)) <= room.vms &&
+		l.vms+int64(unit.count) <= room.vms &&
 		s.used(h)+s.need(u, h) <= room.memory &&
 		(len(s.in.groupsOf[u]) == 0 || s.parted(u, h))
 }
@@ -58,7 +58,7 @@ func (s *state) swappable(u, v int32) bool {
 		return false
 	}
 	x, y := &s.in.units[u], &s.in.units[v]
-	cpu, vms, mem := y.vcpus-x.vcpus, int64(len(y.vms)-len(x.vms)), y.claim-x.claim
+	cpu, vms, mem := y.vcpus-x.vcpus, int64(y.count-x.count), y.claim-x.claim
 	return s.load[a].vcpus+cpu <= s.in.room[a].vcpus && s.load[b].vcpus-cpu <= s.in.room[b].vcpus &&
 		s.load[a].vms+vms <= s.in.room[a].vms && s.load[b].vms-vms <= s.in.room[b].vms &&
 		(s.in.shared || s.load[a].claim+mem <= s.in.room[a].memory && s.load[b].claim-mem <= s.in.room[b].memory)

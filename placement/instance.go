@@ -33,6 +33,7 @@ type unit struct {
 	claim    int64 // memory it takes on any host: with Shared what no class covers, else all
 	own      int64 // bytes of classes that lie within the unit
 	vcpus    int64
+	count    int // VMs
 	priority int
 }
 
@@ -55,7 +56,12 @@ type hypergraph struct {
 	pins   []uint16
 	start  []int32 // unit -> into of
 	of     []int32
+	row    []int32 // class -> its row of seats, -1 for small ones
+	rows   int
 }
+
+// smallClass is the most owners a class has that needs no seats.
+const smallClass = 16
 
 func (g *hypergraph) pinsOf(c int32) []uint16   { return g.pins[g.first[c]:g.first[c+1]] }
 func (g *hypergraph) classesOf(u int32) []int32 { return g.of[g.start[u]:g.start[u+1]] }
@@ -145,6 +151,7 @@ func (in *instance) makeUnits(r *rules) {
 func (u *unit) add(index int, v *VM) {
 	u.vms = append(u.vms, index)
 	u.vcpus += int64(v.VCPUs)
+	u.count++
 	u.priority = max(u.priority, v.Priority)
 }
 
@@ -251,6 +258,12 @@ func buildHypergraph(edges []edge, pins []uint16, units int) hypergraph {
 			g.start[u+2]++
 		}
 		g.first = append(g.first, int32(len(g.pins)))
+		row := int32(-1)
+		if e.size > smallClass {
+			row = int32(g.rows)
+			g.rows++
+		}
+		g.row = append(g.row, row)
 	}
 	for i := 2; i < len(g.start); i++ {
 		g.start[i] += g.start[i-1]

@@ -114,9 +114,6 @@ func (s *state) closest(u int32, mates []int32) []int {
 	common := map[int32]int64{}
 	g := &s.in.classes
 	for _, c := range g.classesOf(u) {
-		if s.seat[int(c)*s.n+int(s.host[u])]>>16 < 2 {
-			continue
-		}
 		for _, v := range g.pinsOf(c) {
 			if s.host[v] == s.host[u] && int32(v) != u {
 				common[int32(v)] += g.weight[c]

@@ -22,24 +22,20 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 		}
 		return nil, in.conflict(nil)
 	}
-	s, err := in.construct()
-	if err != nil {
-		return nil, err
+	s, left := in.construct(p.Seed)
+	if len(left) > 0 && !p.Partial {
+		return nil, in.conflict(left)
 	}
 	s.descend()
 	return s.report(), nil
 }
 
-// construct finds a first placement.
-func (in *instance) construct() (*state, error) {
-	s := newState(in)
-	left := s.greedy(in.bySize())
-	r := newRepair(s, rand.New(rand.NewPCG(in.p.Seed, 1)))
-	left = r.run(left, repairEffort(in))
-	if len(left) > 0 && !in.p.Partial {
-		return nil, in.conflict(left)
-	}
-	return s, nil
+// construct finds a first placement, and the units it has no room for.
+func (in *instance) construct(seed uint64) (s *state, left []int32) {
+	s = newState(in)
+	left = s.greedy(in.bySize())
+	r := newRepair(s, rand.New(rand.NewPCG(seed, 1)))
+	return s, r.run(left, repairEffort(in))
 }
 
 // repairEffort bounds the search for room, in pins touched.

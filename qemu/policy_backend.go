@@ -47,7 +47,7 @@ var driveValue = value{
 			bps_max_length bps_rd_max_length bps_wr_max_length iops_max_length iops_rd_max_length iops_wr_max_length
 			throttling.* stats-intervals.* stats-account-invalid stats-account-failed`),
 		keys{
-			"file": disk, "format": oneOf("raw", "qcow2", "qed", "luks", "host_device"),
+			"file": medium, "format": oneOf("raw", "qcow2", "qed", "luks", "host_device"),
 			"snapshot": off("the changes on this disk are in a private file of the source"),
 		}),
 }

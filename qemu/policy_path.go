@@ -93,11 +93,16 @@ func resolve(name string) (string, error) {
 
 var schemeRest = regexp.MustCompile(`^[A-Za-z0-9_/@-]*(\.?[A-Za-z0-9_/@-]+)*$`)
 
-// disk judges what -drive file= takes: a path, or a name with a scheme that begins as allowed. No name is no disk.
-func disk(j *judge, value string) (string, error) {
+// medium judges what -drive file= takes: a disk, or nothing.
+func medium(j *judge, value string) (string, error) {
 	if value == "" {
 		return "", nil
 	}
+	return disk(j, value)
+}
+
+// disk judges a path, or a name with a scheme that begins as allowed.
+func disk(j *judge, value string) (string, error) {
 	colon, slash := strings.IndexByte(value, ':'), strings.IndexByte(value, '/')
 	if colon < 0 || (slash >= 0 && slash < colon) {
 		return path(j, value)

@@ -67,6 +67,9 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
 func (v *sourceVM) tune(ctx context.Context, bandwidth int64) error {
+	if err := v.setCapabilities(ctx); err != nil {
+		return err
+	}
 	known, err := v.client.Parameters(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)

@@ -137,12 +137,20 @@ func (v *sourceVM) preflight(ctx context.Context) error {
 	if err := v.checkMigration(ctx); err != nil {
 		return err
 	}
-	if err := v.client.SetCapabilities(ctx, map[string]bool{"return-path": true, "events": true}); err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
+	if err := v.setCapabilities(ctx); err != nil {
+		return err
 	}
 	herr := v.captureHeader(ctx)
 	// Whatever was found, the VM must be left as it was.
-	return errors.Join(herr, v.endMigration(ctx))
+	return errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx))
+}
+
+// setCapabilities switches on what scatter needs: the way back for the commit, and events.
+func (v *sourceVM) setCapabilities(ctx context.Context) error {
+	if err := v.client.SetCapabilities(ctx, map[string]bool{"return-path": true, "events": true}); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return nil
 }
 
 func (v *sourceVM) checkMigration(ctx context.Context) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -97,6 +98,19 @@ func (a *app) running(level slog.Level, work func(ctx context.Context) error) fu
 		}
 		return work(c.Context())
 	}
+}
+
+// say tells people something on w, which is stderr or what stands for it: a line, under --json an object.
+func (a *app) say(w io.Writer, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	if !a.json {
+		fmt.Fprintln(w, "scatter:", message)
+		return
+	}
+	json.NewEncoder(w).Encode(struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	}{"notice", message})
 }
 
 // logger writes to w what is at least as urgent as --log-level.

@@ -111,11 +111,15 @@ func (b *bars) Write(p []byte) (int, error) {
 	return b.progress.Write(p)
 }
 
-// Close leaves the bars as they stand and ends their drawing.
+// Close leaves the bars as they stand and ends their drawing. When every VM is there the total is full, even if
+// less than predicted had to be sent.
 func (b *bars) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	if b.total != nil && b.board.allThere() {
+		draw(b.total, vmLine{Stage: "evacuated"})
+	}
 	for _, bar := range b.vms {
 		bar.Abort(false)
 	}

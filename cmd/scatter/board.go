@@ -108,6 +108,13 @@ func (b *board) speed() (wire int64, eta float64) {
 	return b.wire, b.pace.eta(b.total.Total - b.total.Bytes)
 }
 
+// allThere tells whether every VM is evacuated.
+func (b *board) allThere() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.vms) > 0 && !slices.ContainsFunc(b.vms, func(l vmLine) bool { return l.Stage != "evacuated" })
+}
+
 // between lists the VMs that are between two hosts, with their stages.
 func (b *board) between() []string {
 	b.mu.Lock()

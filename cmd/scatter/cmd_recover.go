@@ -90,6 +90,10 @@ func recoverStatus(r *scatter.RecoverReport, err error) error {
 }
 
 func (a *app) printRecovered(r *scatter.RecoverReport) error {
+	if len(r.VMs) == 0 {
+		a.say(a.stderr, "no VM on its way: there is nothing to recover")
+		return nil
+	}
 	if a.json {
 		for _, vm := range r.VMs {
 			if err := json.NewEncoder(a.stdout).Encode(struct {
@@ -100,10 +104,6 @@ func (a *app) printRecovered(r *scatter.RecoverReport) error {
 			}
 		}
 		return nil
-	}
-	if len(r.VMs) == 0 {
-		_, err := fmt.Fprintln(a.stderr, "scatter: no VM on its way: there is nothing to recover")
-		return err
 	}
 	rows := [][]string{{"VM", "WHERE", "HOST", "ACTION"}}
 	for _, vm := range r.VMs {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -168,10 +167,10 @@ func (o *sendOptions) run(ctx context.Context, a *app) error {
 	report, err := evacuate(ctx, a, cfg, o.discover)
 	if report != nil {
 		if e := errors.Join(a.printReport(report), file.write(report)); e != nil {
-			fmt.Fprintln(a.stderr, "scatter: report:", e) // what happened to the VMs decides the exit status
+			a.say(a.stderr, "report: %v", e) // what happened to the VMs decides the exit status
 		}
 	}
-	return sendStatus(a.stderr, report, err)
+	return a.sendStatus(report, err)
 }
 
 // evacuate runs the engine with the operator's view of it and Ctrl-C attached.
@@ -200,7 +199,7 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 // sendStatus decides the exit status of an evacuation. What happened to the VMs weighs more than how the run ended.
-func sendStatus(w io.Writer, report *scatter.Report, err error) error {
+func (a *app) sendStatus(report *scatter.Report, err error) error {
 	if report == nil || len(report.VMs) == 0 {
 		return nothingMoved(err)
 	}
@@ -216,7 +215,7 @@ func sendStatus(w io.Writer, report *scatter.Report, err error) error {
 	case len(stayed) > 0:
 		return status(exitSomeStay, "still on this host, running: %s%s", names(stayed), because(err))
 	case err != nil:
-		fmt.Fprintln(w, "scatter: every VM was evacuated, but:", err)
+		a.say(a.stderr, "every VM was evacuated, but: %v", err)
 	}
 	return nil
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -19,6 +19,9 @@ func reportOf(states ...string) *scatter.Report {
 	}
 	return r
 }
+
+// quiet is a run whose output nobody looks at.
+func quiet() *app { return newApp(io.Discard, io.Discard, func(string) string { return "" }) }
 
 func TestSendStatus(t *testing.T) {
 	blocked := &scatter.BlockedError{Blockers: []scatter.Blocker{{VM: "a", Problem: "has a vfio device"}}}
@@ -43,7 +46,7 @@ func TestSendStatus(t *testing.T) {
 		{"empty report", &scatter.Report{}, nil, exitNothing, "nothing to move"},
 		{"usage", nil, usagef("--rate"), exitUsage, "--rate"},
 	} {
-		err := sendStatus(&bytes.Buffer{}, c.report, c.err)
+		err := quiet().sendStatus(c.report, c.err)
 		if exitCode(err) != c.code || (err == nil) != (c.text == "") || err != nil && !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: status %d, %v; want %d, %q", c.name, exitCode(err), err, c.code, c.text)
 		}
@@ -105,7 +108,7 @@ func TestLastWords(t *testing.T) {
 		{two, false, "scatter: nothing moved:\n  - vm a: p (r)\n  - host h: q\n"},
 		{nothingMoved(two), true, `{"type":"exit","code":4,"message":"nothing moved: 2 blockers, first: vm a: p (r)",` +
 			`"blockers":[{"vm":"a","problem":"p","remedy":"r"},{"host":"h","problem":"q"}]}` + "\n"},
-		{sendStatus(nil, reportOf("in-doubt", "on-source"), nil), true, `{"type":"exit","code":5,` +
+		{quiet().sendStatus(reportOf("in-doubt", "on-source"), nil), true, `{"type":"exit","code":5,` +
 			`"message":"in doubt: a; run 'scatter recover' here and on the target before anything else","stayed":["b"],"in_doubt":["a"]}` + "\n"},
 	} {
 		var w strings.Builder

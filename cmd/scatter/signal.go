@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -24,14 +23,14 @@ func endings() []os.Signal {
 // interruptible returns a context that the first of them cancels with scatter.ErrCancelled. The second one says what
 // stopping at once would cost, the third stops at once through exit. between lists the VMs that
 // are between two hosts at the moment. stop ends the watch.
-func interruptible(ctx context.Context, w io.Writer, between func() []string, exit func(code int)) (_ context.Context, stop func()) {
+func interruptible(ctx context.Context, say func(format string, args ...any), between func() []string, exit func(code int)) (_ context.Context, stop func()) {
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, endings()...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		watchSignals(signals, done, w, cancel, between, exit)
+		watchSignals(signals, done, say, cancel, between, exit)
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
@@ -41,7 +40,7 @@ func interruptible(ctx context.Context, w io.Writer, between func() []string, ex
 	}
 }
 
-func watchSignals(signals <-chan os.Signal, done <-chan struct{}, w io.Writer, cancel context.CancelCauseFunc, between func() []string, exit func(int)) {
+func watchSignals(signals <-chan os.Signal, done <-chan struct{}, say func(format string, args ...any), cancel context.CancelCauseFunc, between func() []string, exit func(int)) {
 	for n := 1; ; n++ {
 		select {
 		case <-done:
@@ -50,10 +49,10 @@ func watchSignals(signals <-chan os.Signal, done <-chan struct{}, w io.Writer, c
 		}
 		switch n {
 		case 1:
-			fmt.Fprintln(w, "scatter: cancelling; VMs that are not yet switched over stay on the source")
+			say("cancelling; VMs that are not yet switched over stay on the source")
 			cancel(scatter.ErrCancelled)
 		case 2:
-			fmt.Fprintln(w, "scatter:", costOfStopping(between()))
+			say("%s", costOfStopping(between()))
 		default:
 			exit(codeOfStopping(between()))
 		}

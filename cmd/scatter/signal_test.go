@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -20,7 +22,7 @@ func press(t *testing.T, n int, between ...string) (said string, code int, ctx c
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		watchSignals(signals, done, &w, cancel, func() []string { return between }, func(c int) { code = c })
+		watchSignals(signals, done, saying(&w), cancel, func() []string { return between }, func(c int) { code = c })
 	}()
 	for range n {
 		signals <- os.Interrupt
@@ -28,6 +30,10 @@ func press(t *testing.T, n int, between ...string) (said string, code int, ctx c
 	close(done)
 	<-ended
 	return w.String(), code, ctx
+}
+
+func saying(w io.Writer) func(string, ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 }
 
 func TestFirstInterruptCancels(t *testing.T) {
@@ -57,8 +63,7 @@ func TestThirdInterruptStops(t *testing.T) {
 }
 
 func TestInterruptibleCatchesRealSignals(t *testing.T) {
-	var w strings.Builder
-	ctx, stop := interruptible(t.Context(), &w, func() []string { return nil }, func(int) {})
+	ctx, stop := interruptible(t.Context(), saying(io.Discard), func() []string { return nil }, func(int) {})
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

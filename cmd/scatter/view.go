@@ -51,16 +51,18 @@ func (v *view) Event(e scatter.Event) { v.renderer.Event(e, v.board.apply(e)) }
 
 // interruptible attaches Ctrl-C to ctx for as long as v is shown.
 func (a *app) interruptible(ctx context.Context, v *view) (context.Context, func()) {
-	return interruptible(ctx, v.renderer, v.between, os.Exit)
+	say := func(format string, args ...any) { a.say(v, format, args...) }
+	return interruptible(ctx, say, v.between, os.Exit)
 }
 
+// isTerminal tells whether w is one that bars can be drawn on: it must have a width.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return err == nil && size.Col > 0
 }
 
 // talk is the renderer that shows no events, only what else there is to say.
