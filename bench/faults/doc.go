@@ -1,0 +1,12 @@
+// Package faults breaks evacuations on purpose. Its tests, under the build tag lab, run the real program between real
+// hosts with real guests (package lab), do harm at a known stage, and then look from outside: every guest must run in
+// exactly one place with all its memory right, no QEMU may be left that nobody owns, and what scatter said must be true.
+//
+//	fleet   a lab with guests, shared by the tests; a test that leaves it in disorder costs the next one a new fleet
+//	scene   what one test does on the fleet: receivers, senders, faults; undone at its end
+//	tape    a sender's events, read so that the sender waits between them: a stage can be held while it is broken
+//
+// What holds a sender is its own output: it writes each event before the act that the event announces, and here that
+// write waits until the test has read the event before. So the test meets commit, switch-over and the like
+// every time, without a hook in the program and without a clock.
+package faults
