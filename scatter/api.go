@@ -149,7 +149,7 @@ type Event struct {
 	Stage    string    `json:"stage,omitempty"` // of the evacuation or of VM
 	VM       string    `json:"vm,omitempty"`
 	Host     string    `json:"host,omitempty"`
-	Bytes    int64     `json:"bytes,omitempty"`      // done so far: guest RAM that has reached its target (progress)
+	Bytes    int64     `json:"bytes,omitempty"`      // in place so far (progress): RAM of VM, or distinct contents of all
 	Total    int64     `json:"total,omitempty"`      // of Bytes
 	WireRate int64     `json:"wire_rate,omitempty"`  // bytes/s leaving the source, last second
 	WireSent int64     `json:"wire_bytes,omitempty"` // bytes that left the source so far

@@ -28,10 +28,10 @@ type batch struct {
 	done   chan error // tells once that blocks are made
 }
 
-// outBlock is an encoded block and the VMs that own something in it.
+// outBlock is an encoded block and what it carries.
 type outBlock struct {
 	payload []byte
-	vms     vmSet
+	cargo   cargo
 }
 
 func (t *batch) reset(step int) {
@@ -63,7 +63,7 @@ type batchEncoder struct {
 	pages    []vmPages // by VM
 	equal    []dedup.Equal
 	contents []block.Content
-	vms      vmSet
+	cargo    cargo
 }
 
 func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
@@ -78,7 +78,7 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 // now. What the targets are going to hold is noted.
 func (w *batchEncoder) encode(t *batch) error {
 	w.read(t)
-	w.contents, w.vms = w.contents[:0], vmSet{}
+	w.contents, w.cargo = w.contents[:0], cargo{}
 	start := 0
 	for _, end := range t.ends {
 		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], t.data[start*PageSize:end*PageSize])
@@ -91,7 +91,7 @@ func (w *batchEncoder) encode(t *batch) error {
 					return err
 				}
 			}
-			w.contents = append(w.contents, block.Content{Owners: w.e.owners(q.Owners, &w.vms), Data: q.Data})
+			w.contents = append(w.contents, block.Content{Owners: w.e.owners(q.Owners, &w.cargo), Data: q.Data})
 			for _, p := range q.Owners {
 				w.e.held.Set(p, q.Hash)
 			}
@@ -105,6 +105,7 @@ func (w *batchEncoder) emit(t *batch) error {
 	if len(w.contents) == 0 {
 		return nil
 	}
+	w.cargo.bytes = int64(len(w.contents) * PageSize)
 	try := !w.e.cfg.NoCompress && w.tracker.busy() && w.gain.worth()
 	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, try)
 	if err != nil {
@@ -113,8 +114,8 @@ func (w *batchEncoder) emit(t *batch) error {
 	if try {
 		w.gain.note(len(w.contents)*PageSize, len(payload))
 	}
-	t.blocks = append(t.blocks, outBlock{payload, w.vms})
-	w.contents, w.vms = w.contents[:0], vmSet{}
+	t.blocks = append(t.blocks, outBlock{payload, w.cargo})
+	w.contents, w.cargo = w.contents[:0], cargo{}
 	return nil
 }
 
@@ -166,13 +167,13 @@ func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
 }
 
 // owners translates page numbers for the wire and notes whose they are.
-func (e *evacuation) owners(pages []dedup.Page, vms *vmSet) []block.Owner {
+func (e *evacuation) owners(pages []dedup.Page, c *cargo) []block.Owner {
 	out := make([]block.Owner, len(pages))
 	for i, p := range pages {
 		region, index := e.layout.Locate(p)
 		r := e.regions[region]
 		out[i] = block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index}
-		vms.add(r.vm)
+		c.add(r.vm)
 	}
 	return out
 }

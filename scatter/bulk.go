@@ -149,7 +149,7 @@ func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) 
 		return context.Cause(ctx)
 	}
 	for _, p := range t.blocks {
-		if err := b.tracker.send(ctx, ch, p.payload, p.vms); err != nil {
+		if err := b.tracker.send(ctx, ch, p.payload, p.cargo); err != nil {
 			return err
 		}
 	}

@@ -68,7 +68,7 @@ func (v *sourceVM) resent() int64 {
 func (e *evacuation) progress(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	total, last := e.public.PredictedBytes, int64(0)
+	var last int64
 	for {
 		select {
 		case <-ctx.Done():
@@ -76,8 +76,25 @@ func (e *evacuation) progress(ctx context.Context) {
 		case <-t.C:
 			s := e.sender.Stats()
 			sent := int64(s.Multicast+s.Unicast+s.Repair+s.Probe) + tcpBytes(e.controlBytes.Load())
-			e.tell(Event{Type: "progress", Bytes: min(sent, total), Total: total, WireRate: sent - last, WireSent: sent})
+			e.tellProgress(sent, sent-last)
 			last = sent
 		}
 	}
+}
+
+// tellProgress tells each VM's pages that are in place, and the distinct bytes of all.
+func (e *evacuation) tellProgress(sent, rate int64) {
+	placed, pages := e.tracker.progress()
+	for i, v := range e.vms {
+		v.mu.Lock()
+		state := v.state
+		v.mu.Unlock()
+		n := e.pagesOf[i]
+		done := min(n.Zero+pages[i], n.Total)
+		if state == evacuated {
+			done = n.Total
+		}
+		e.tell(Event{Type: "progress", VM: v.name(), Host: e.hostName(v), Bytes: done * PageSize, Total: n.Total * PageSize})
+	}
+	e.tell(Event{Type: "progress", Bytes: placed, Total: e.plan.bytes, WireRate: rate, WireSent: sent})
 }

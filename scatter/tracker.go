@@ -2,21 +2,27 @@ package scatter
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/scatter-vm/scatter/multicast"
 )
 
-// vmSet is a small set of VM indices.
-type vmSet struct{ vms []int }
+// cargo is what a block carries: distinct bytes, and pages by VM.
+type cargo struct {
+	bytes int64
+	vms   []int
+	pages []int64 // of vms[i]
+}
 
-func (s *vmSet) add(vm int) {
-	for i := len(s.vms) - 1; i >= 0; i-- {
-		if s.vms[i] == vm {
+func (c *cargo) add(vm int) {
+	for i := len(c.vms) - 1; i >= 0; i-- {
+		if c.vms[i] == vm {
+			c.pages[i]++
 			return
 		}
 	}
-	s.vms = append(s.vms, vm)
+	c.vms, c.pages = append(c.vms, vm), append(c.pages, 1)
 }
 
 // tracker knows which blocks of each VM are still unconfirmed, and says when the last one is.
@@ -29,6 +35,8 @@ type tracker struct {
 	spare   [][]byte          // payloads of confirmed blocks, to use again
 	early   map[blockKey]bool // confirmed before send knew the number
 	onWay   int               // bytes of unconfirmed payloads
+	placed  int64             // distinct bytes confirmed
+	pages   []int64           // by VM: pages confirmed
 	pending []int             // by VM: unconfirmed blocks
 	sent    []bool            // by VM: its last block was sent
 	told    []bool            // by VM: done was called
@@ -36,7 +44,7 @@ type tracker struct {
 
 // sentBlock is a block on its way.
 type sentBlock struct {
-	vms     []int
+	cargo
 	payload []byte
 }
 
@@ -47,12 +55,12 @@ type blockKey struct {
 
 func newTracker(vms int, done func(vm int)) *tracker {
 	return &tracker{done: done, open: make(map[blockKey]sentBlock), early: make(map[blockKey]bool),
-		pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms)}
+		pages: make([]int64, vms), pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms)}
 }
 
-func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []byte, vms vmSet) error {
+func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []byte, c cargo) error {
 	t.mu.Lock()
-	for _, vm := range vms.vms {
+	for _, vm := range c.vms {
 		t.pending[vm]++
 	}
 	t.mu.Unlock()
@@ -62,7 +70,7 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 	}
 	key := blockKey{ch, n}
 	t.mu.Lock()
-	t.open[key] = sentBlock{vms.vms, payload}
+	t.open[key] = sentBlock{c, payload}
 	t.onWay += len(payload)
 	early := t.early[key]
 	t.mu.Unlock()
@@ -86,8 +94,10 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	delete(t.early, key)
 	t.spare = append(t.spare, b.payload)
 	t.onWay -= len(b.payload)
-	for _, vm := range b.vms {
+	t.placed += b.bytes
+	for i, vm := range b.vms {
 		t.pending[vm]--
+		t.pages[vm] += b.pages[i]
 	}
 	t.mu.Unlock()
 	t.tell(b.vms...)
@@ -102,6 +112,13 @@ func (t *tracker) busy() bool {
 
 // ownerBytes is room for the owners of one content.
 const ownerBytes = 64
+
+// progress tells the distinct bytes that have reached their targets, and each VM's pages.
+func (t *tracker) progress() (placed int64, pages []int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.placed, slices.Clone(t.pages)
+}
 
 // buffer is an empty payload buffer, from a confirmed block where there is one.
 func (t *tracker) buffer() []byte {
