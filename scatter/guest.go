@@ -61,7 +61,8 @@ type guest struct {
 	client    *qemu.Client
 	mem       *qemu.Memory // nil: pages go through the socket
 	blocks    []ramBlock
-	in        net.Conn // QEMU's incoming socket
+	in        net.Conn      // QEMU's incoming socket
+	stream    *control.Conn // from the source, once it streams
 	w         *stream.Writer
 	prepared  chan struct{}
 	closing   chan struct{}  // closed by release
@@ -346,6 +347,9 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 		g.state = guestStreaming
 	}
 	in := g.in
+	if ok {
+		g.stream = c
+	}
 	g.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
@@ -443,6 +447,9 @@ func (g *guest) letRun(ctx context.Context) error {
 }
 
 func (g *guest) closeFiles() {
+	if g.stream != nil {
+		g.stream.Close()
+	}
 	if g.in != nil {
 		g.in.Close()
 	}
