@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +23,8 @@ type program struct {
 	binary string
 }
 
-// scatter is set by TestMain.
-var scatterProgram *program
+// scatter is the program under test; TestMain sets it.
+var scatter *program
 
 // roleVariable makes the test binary play a part in a host instead of running tests.
 const roleVariable = "SCATTER_FAULTS_ROLE"
@@ -50,7 +49,7 @@ func run(m *testing.M) int {
 		log.Println(err)
 		return 1
 	}
-	scatterProgram = p
+	scatter = p
 	defer os.RemoveAll(p.dir)
 	defer dismiss()
 	return m.Run()
@@ -67,28 +66,20 @@ func newProgram(ctx context.Context) (*program, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("scatter: %w: %s", err, out), os.RemoveAll(dir))
 	}
-	return p, p.makeCertificates(ctx)
+	return p, p.pki(ctx, "init", "--dir", p.tls("ca"))
 }
 
-func (p *program) makeCertificates(ctx context.Context) error {
-	if err := p.pki(ctx, "init", "--dir", p.tls("ca")); err != nil {
-		return err
-	}
-	if err := p.issue(ctx, "ca", "source", "source", lab.SourceAddr()); err != nil {
-		return err
-	}
-	for i := range targets {
-		name := fmt.Sprintf("target%d", i+1)
-		if err := p.issue(ctx, "ca", name, name, lab.TargetAddr(i)); err != nil {
+// certify makes the certificates of hosts that have none yet.
+func (p *program) certify(ctx context.Context, hosts ...*lab.Host) error {
+	for _, h := range hosts {
+		if _, err := os.Stat(p.tls(h.Name)); err == nil {
+			continue
+		}
+		if err := p.pki(ctx, "issue", "--ca", p.tls("ca"), "--name", h.Name, "--ip", h.Addr.String(), "--dir", p.tls(h.Name)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// issue makes the certificates of a host in a directory of their own.
-func (p *program) issue(ctx context.Context, ca, dir, name string, addr netip.Addr) error {
-	return p.pki(ctx, "issue", "--ca", p.tls(ca), "--name", name, "--ip", addr.String(), "--dir", p.tls(dir))
 }
 
 func (p *program) pki(ctx context.Context, args ...string) error {
@@ -99,5 +90,5 @@ func (p *program) pki(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// tls is the directory of a host's certificates.
+// tls is the directory of a host's certificates, or of an authority.
 func (p *program) tls(host string) string { return filepath.Join(p.dir, host) }

@@ -1,0 +1,248 @@
+//go:build lab
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/scatter-vm/scatter/bench/lab"
+)
+
+// scene is what one test does on the fleet. Everything it starts ends with the test, and the guests are home again.
+type scene struct {
+	*fleet
+	t       *testing.T
+	dir     string // of this test's files
+	daemons []*daemon
+	senders []*sender
+	clean   bool // no fault of the network is left
+}
+
+// newScene gives a test the fleet, with every guest on the source.
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{fleet: borrow(t), t: t, dir: t.TempDir()}
+	t.Cleanup(s.end)
+	return s
+}
+
+// end stops what runs, brings the guests home and looks for what was left behind. A fleet in disorder is given up.
+func (s *scene) end() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), settleTime)
+	defer cancel()
+	for _, x := range s.senders {
+		x.abandon()
+	}
+	err := s.calm(ctx)
+	for _, d := range s.daemons {
+		err = errors.Join(err, d.stop())
+	}
+	if s.t.Failed() {
+		s.tell()
+	}
+	err = errors.Join(err, s.tidy(ctx))
+	if err != nil {
+		s.t.Error("afterwards:", err)
+	}
+	if s.t.Failed() {
+		if err := dismiss(); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+// tidy brings the guests home and removes the run directories.
+func (s *scene) tidy(ctx context.Context) error {
+	if err := s.home(ctx); err != nil {
+		return err
+	}
+	err := await(ctx, "no other process", func() error {
+		lines, err := s.strangers(ctx)
+		if err == nil && len(lines) > 0 {
+			err = errors.New(strings.Join(lines, "; "))
+		}
+		return err
+	})
+	for _, h := range s.Hosts() {
+		err = errors.Join(err, os.RemoveAll(runDir(h)))
+	}
+	for _, g := range s.guests {
+		err = errors.Join(err, g.Health().Err())
+	}
+	return err
+}
+
+// tell logs what the programs have said, for a test that has failed.
+func (s *scene) tell() {
+	for _, x := range s.senders {
+		s.t.Logf("send %s\nevents: %s\nstderr: %s\ntrace: %s", x.name, x.lines, x.stderr.String(), tail(x.trace, 60))
+	}
+	for _, d := range s.daemons {
+		s.t.Logf("%s\n%s", d.name, d.log())
+	}
+}
+
+func tail(path string, n int) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func runDir(h *lab.Host) string { return filepath.Join(h.Dir, "run") }
+
+// pollEvery is how often await looks at what gives no event of its own.
+const pollEvery = 20 * time.Millisecond
+
+// await calls look until it returns nil, and returns its last error when ctx ends first.
+func await(ctx context.Context, what string, look func() error) error {
+	for {
+		err := look()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, err)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// must ends the test on an error.
+func (s *scene) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// awaits ends the test when look keeps returning an error.
+func (s *scene) awaits(what string, look func() error) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), settleTime)
+	defer cancel()
+	s.must(await(ctx, what, look))
+}
+
+// run says where guests must be: running there, in no second QEMU anywhere, and with all their memory right.
+func (s *scene) run(where map[*lab.Guest]*lab.Host) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), settleTime)
+	defer cancel()
+	var g errgroup.Group
+	for guest, host := range where {
+		g.Go(func() error { return s.find(ctx, guest, host) })
+	}
+	s.must(g.Wait())
+}
+
+func (s *scene) find(ctx context.Context, g *lab.Guest, want *lab.Host) error {
+	err := await(ctx, "one QEMU of "+g.Name, func() error {
+		sightings, err := s.Sightings(ctx, g)
+		if err == nil && (len(sightings) != 1 || sightings[0].Status != "running") {
+			err = fmt.Errorf("QEMUs: %v", sightings)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h, err := s.Where(ctx, g)
+	if err != nil {
+		return err
+	}
+	if h != want {
+		return fmt.Errorf("guest %s runs on %s, not on %s", g.Name, h.Name, want.Name)
+	}
+	if h == s.Source {
+		return g.Health().Err()
+	}
+	return g.AwaitVerified(ctx)
+}
+
+// everybody says that all guests run on one host.
+func (s *scene) everybody(h *lab.Host) {
+	s.t.Helper()
+	where := make(map[*lab.Guest]*lab.Host)
+	for _, g := range s.guests {
+		where[g] = h
+	}
+	s.run(where)
+}
+
+// spread says that the first guest runs on the first host, and so on.
+func (s *scene) spread(hosts ...*lab.Host) {
+	s.t.Helper()
+	where := make(map[*lab.Guest]*lab.Host)
+	for i, h := range hosts {
+		where[s.guests[i]] = h
+	}
+	s.run(where)
+}
+
+// qemu returns the process of a guest on a host.
+func (s *scene) qemu(g *lab.Guest, h *lab.Host) int {
+	s.t.Helper()
+	sightings, err := s.Sightings(s.t.Context(), g)
+	s.must(err)
+	for _, one := range sightings {
+		if one.Host == h {
+			return one.PID
+		}
+	}
+	s.t.Fatalf("guest %s has no QEMU on %s: %v", g.Name, h.Name, sightings)
+	return 0
+}
+
+// signal sends a signal to a process.
+func (s *scene) signal(pid int, sig syscall.Signal) {
+	s.t.Helper()
+	s.must(syscall.Kill(pid, sig))
+}
+
+// gone waits until the guest has no QEMU on a host.
+func (s *scene) gone(g *lab.Guest, h *lab.Host) {
+	s.t.Helper()
+	s.awaits("the end of "+g.Name+" on "+h.Name, func() error {
+		sightings, err := s.Sightings(s.t.Context(), g)
+		for _, one := range sightings {
+			if one.Host == h {
+				err = fmt.Errorf("still there: %v", one)
+			}
+		}
+		return err
+	})
+}
+
+// buffer is a bytes.Buffer for two goroutines.
+type buffer struct {
+	mu sync.Mutex // guards b
+	b  []byte
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b = append(b.b, p...)
+	return len(p), nil
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.b)
+}
