@@ -148,7 +148,7 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 			}
 			switch ev.Event {
 			case "STOP":
-				e.vmStopped(v)
+				e.vmStopped(v, eventTime(ev))
 			case "MIGRATION_PASS":
 				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
 					e.post(event{kind: evFailed, vm: v.index, err: err})
@@ -160,6 +160,11 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 
 // switchOverSilence is how long a stopped VM may wait without a byte being sent before it is taken back.
 const switchOverSilence = 20 * time.Second
+
+// eventTime is when QEMU sent an event.
+func eventTime(ev qemu.Event) time.Time {
+	return time.Unix(ev.Timestamp.Seconds, ev.Timestamp.Microseconds*1000)
+}
 
 // pass is called when QEMU begins another pass over the dirty pages.
 func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {

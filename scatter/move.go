@@ -329,10 +329,10 @@ func (e *evacuation) targetFailed(m control.Failed) {
 	e.post(event{kind: evRefused, vm: m.VM, err: err})
 }
 
-func (e *evacuation) vmStopped(v *sourceVM) {
+func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
-		v.stopped = time.Now()
+		v.stopped = at
 	}
 	v.mu.Unlock()
 	e.post(event{kind: evStopped, vm: v.index})
