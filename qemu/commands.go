@@ -3,7 +3,6 @@ package qemu
 import (
 	"context"
 	"errors"
-	"strconv"
 )
 
 // RunState is what query-status tells: running, paused, inmigrate, finish-migrate, postmigrate, ...
@@ -47,13 +46,4 @@ func (c *Client) human(ctx context.Context, line string) (string, error) {
 	var text string
 	err := c.Do(ctx, "human-monitor-command", map[string]string{"command-line": line}, &text)
 	return text, err
-}
-
-// gpa2hva asks where a guest physical address lies in QEMU's address space, and in which memory region.
-func (c *Client) gpa2hva(ctx context.Context, addr uint64) (region string, host uint64, err error) {
-	text, err := c.human(ctx, "gpa2hva 0x"+strconv.FormatUint(addr, 16))
-	if err != nil {
-		return "", 0, err
-	}
-	return parseGPA2HVA(text)
 }

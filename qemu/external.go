@@ -63,14 +63,17 @@ func runLauncher(ctx context.Context, command string, description []byte, stderr
 	return stdout.b, err
 }
 
-// limited keeps the beginning of what is written to it.
+// limited takes no more than it has room for; a launcher that prints more is cut off.
 type limited struct {
 	b     []byte
 	limit int
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	l.b = append(l.b, p[:min(len(p), l.limit-len(l.b))]...)
+	if len(p) > l.limit-len(l.b) {
+		return 0, fmt.Errorf("printed more than %d bytes", l.limit)
+	}
+	l.b = append(l.b, p...)
 	return len(p), nil
 }
 

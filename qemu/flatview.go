@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -32,12 +33,13 @@ func (c *Client) locateBlocks(ctx context.Context, blocks []RAMBlock) error {
 		return err
 	}
 	for b, r := range largestRanges(ranges, blocks) {
-		region, host, err := c.gpa2hva(ctx, r.gpa)
-		switch {
-		case err != nil:
+		text, err := c.human(ctx, "gpa2hva 0x"+strconv.FormatUint(r.gpa, 16))
+		if err != nil {
 			return fmt.Errorf("ram block %s: %w", b.ID, err)
-		case region != r.region || host < r.offset:
-			return fmt.Errorf("ram block %s: guest address %#x is %#x in region %q", b.ID, r.gpa, host, region)
+		}
+		region, host, ok := parseGPA2HVA(text)
+		if !ok || region != r.region || host < r.offset {
+			continue // a running guest has changed its map in between
 		}
 		b.Host = host - r.offset
 		if err := b.check(); err != nil {
@@ -131,16 +133,14 @@ func parseFlatRange(line string) (flatRange, bool) {
 	return r, true
 }
 
-// parseGPA2HVA reads "Host virtual address for 0x100000 (pc.ram) is 0x7f31e6100000".
-func parseGPA2HVA(text string) (region string, host uint64, err error) {
+// parseGPA2HVA reads "Host virtual address for 0x100000 (pc.ram) is 0x7f31e6100000"; not ok means that there is no RAM.
+func parseGPA2HVA(text string) (region string, host uint64, ok bool) {
 	text = strings.TrimSpace(text)
-	_, rest, ok1 := strings.Cut(text, " (")
+	_, rest, ok := strings.Cut(text, " (")
 	i := strings.LastIndex(rest, ") is 0x")
-	if !ok1 || i < 0 || !strings.HasPrefix(text, "Host virtual address for ") {
-		return "", 0, fmt.Errorf("gpa2hva: %.80q", text)
+	if !ok || i < 0 || !strings.HasPrefix(text, "Host virtual address for ") {
+		return "", 0, false
 	}
-	if err := parseHex(rest[i+len(") is "):], &host); err != nil {
-		return "", 0, fmt.Errorf("gpa2hva: %.80q: %w", text, err)
-	}
-	return rest[:i], host, nil
+	err := parseHex(rest[i+len(") is "):], &host)
+	return rest[:i], host, err == nil
 }

@@ -54,6 +54,7 @@ func Launch(ctx context.Context, argv []string, runDir, name string, log *slog.L
 		return nil, &LaunchError{Name: name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
+		err = p.reason(ctx, err)
 		p.Kill()
 		return nil, &LaunchError{Name: name, Err: err, Tail: logTail(f.log)}
 	}
@@ -147,14 +148,14 @@ func inScope(argv []string, name string, uid int, getenv func(string) string, lo
 
 // ready waits for the monitor and prepares QEMU for the migration.
 func (p *Process) ready(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
-	defer cancel(nil)
+	defer cancel()
 	watch.Go(func() {
 		select {
 		case <-p.exited:
-			cancel(fmt.Errorf("qemu ended: %w", exitError(p.err)))
+			cancel()
 		case <-ctx.Done():
 		}
 	})
@@ -172,6 +173,21 @@ func (p *Process) ready(ctx context.Context) error {
 	}
 	p.Client = c
 	return nil
+}
+
+// reason tells why a launch failed. A connection that ended, or was given up, is most often a QEMU that is ending.
+func (p *Process) reason(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, refused := errors.AsType[*QMPError](err); refused {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return fmt.Errorf("qemu ended: %w", exitError(p.err))
+	case <-ctx.Done():
+		return err
+	}
 }
 
 // dialWhenThere dials as soon as the socket is listened to.

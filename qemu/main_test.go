@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(launcherDir); dir != "" {
+		if err := launchAndEnd(dir); err != nil {
+			log.Fatal(err)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const testQEMU = "/usr/bin/qemu-system-x86_64"
 

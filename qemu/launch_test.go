@@ -1,0 +1,226 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func TestQEMULaunchReportsTail(t *testing.T) {
+	dir := shortDir(t)
+	argv := []string{needQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
+	_, err := Launch(t.Context(), argv, dir, "vm1", nil)
+	e, ok := errors.AsType[*LaunchError](err)
+	if !ok || !strings.Contains(e.Tail, "unsupported machine type") || !strings.Contains(err.Error(), "exit status 1") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestLaunchRefuses(t *testing.T) {
+	dir := shortDir(t)
+	for name, err := range map[string]error{
+		"name":     second(Launch(t.Context(), []string{"/bin/true"}, dir, "../x", nil)),
+		"relative": second(Launch(t.Context(), []string{"/bin/true"}, "run", "x", nil)),
+		"long":     second(Launch(t.Context(), []string{"/bin/true"}, "/"+strings.Repeat("r", 120), "x", nil)),
+		"nothing":  second(Launch(t.Context(), nil, dir, "x", nil)),
+		"program":  second(Launch(t.Context(), []string{"/no/such/qemu"}, dir, "x", nil)),
+		"ends":     second(Launch(t.Context(), []string{"/bin/true"}, dir, "x", nil)),
+	} {
+		if _, ok := errors.AsType[*LaunchError](err); !ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// A program that never listens is killed when the context ends.
+func TestLaunchTimesOut(t *testing.T) {
+	dir := shortDir(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("evacuation given up")
+	go func() {
+		for {
+			if info, err := os.Stat(dir + "/vm1.log"); err == nil && info.Size() > 0 {
+				cancel(why)
+				return
+			}
+		}
+	}()
+	_, err := Launch(ctx, []string{"/bin/sh", "-c", "echo pid $$ >&2; exec sleep 1000"}, dir, "vm1", nil)
+	e, ok := errors.AsType[*LaunchError](err)
+	if !ok || !errors.Is(err, why) || !strings.HasPrefix(e.Tail, "pid ") {
+		t.Fatalf("error %v", err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimPrefix(e.Tail, "pid "))
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("process %d: %v", pid, err)
+	}
+}
+
+// A QEMU that was launched lives on when the program that launched it has ended, in a session of its own, without that
+// program's files and environment.
+func TestQEMUOutlivesLauncher(t *testing.T) {
+	needQEMU(t)
+	dir := shortDir(t)
+	secret, err := os.Create(filepath.Join(dir, "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), launcherDir+"="+dir)
+	cmd.ExtraFiles = []*os.File{secret} // descriptor 3 of the launcher, not marked to be closed
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c, err := Dial(t.Context(), dir+"/vm1.qmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	defer func() { c.Quit(background()); <-c.Done() }()
+	if sid, err := unix.Getsid(c.PID()); err != nil || sid != c.PID() {
+		t.Errorf("session %d of process %d, %v", sid, c.PID(), err)
+	}
+	fds, err := filepath.Glob("/proc/" + itoa(c.PID()) + "/fd/*")
+	if err != nil || len(fds) < 3 {
+		t.Fatalf("files %v, %v", fds, err)
+	}
+	for _, fd := range fds {
+		if to, _ := os.Readlink(fd); to == secret.Name() {
+			t.Errorf("it has %s as %s", to, fd)
+		}
+	}
+	env, err := readProc(c.PID(), "environ", maxProcFile)
+	if err != nil || strings.Contains(string(env), "SCATTER_TEST") {
+		t.Errorf("environment %q, %v", env, err)
+	}
+	if cwd, err := os.Readlink("/proc/" + itoa(c.PID()) + "/cwd"); err != nil || cwd != "/" {
+		t.Errorf("directory %s, %v", cwd, err)
+	}
+}
+
+// launcherDir makes the test program do nothing but launch a VM there and end.
+const launcherDir = "SCATTER_TEST_LAUNCH"
+
+func launchAndEnd(dir string) error {
+	argv, err := LaunchPolicy{}.Command([]string{testQEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
+	if err != nil {
+		return err
+	}
+	_, err = Launch(background(), argv, dir, "vm1", nil)
+	return err
+}
+
+func TestInScope(t *testing.T) {
+	argv := []string{"/usr/bin/qemu", "-S"}
+	found := func(string) (string, error) { return "/usr/bin/systemd-run", nil }
+	missing := func(string) (string, error) { return "", exec.ErrNotFound }
+	vars := map[string]string{"INVOCATION_ID": "x", "XDG_RUNTIME_DIR": "/run/user/7", "SECRET": "y"}
+	get := func(k string) string { return vars[k] }
+	none := func(string) string { return "" }
+	if cmd, _ := inScope(argv, "vm1", 0, none, found); !slices.Equal(cmd, argv) {
+		t.Errorf("not under systemd: %q", cmd)
+	}
+	if cmd, _ := inScope(argv, "vm1", 0, get, missing); !slices.Equal(cmd, argv) {
+		t.Errorf("without systemd-run: %q", cmd)
+	}
+	cmd, env := inScope(argv, "vm1", 7, get, found)
+	line := strings.Join(cmd, " ")
+	if !strings.HasPrefix(line, "/usr/bin/systemd-run --scope --quiet --collect --unit scatter-vm1-") || !strings.HasSuffix(line, " --user -- /usr/bin/qemu -S") {
+		t.Errorf("as a user: %q", line)
+	}
+	if !slices.Contains(env, "XDG_RUNTIME_DIR=/run/user/7") || strings.Contains(strings.Join(env, " "), "SECRET") {
+		t.Errorf("environment %q", env)
+	}
+	if cmd, _ := inScope(argv, "vm1", 0, get, found); slices.Contains(cmd, "--user") {
+		t.Errorf("as root: %q", cmd)
+	}
+}
+
+func TestLaunchExternal(t *testing.T) {
+	dir := shortDir(t)
+	socket := monitorAt(t, dir+"/ext.qmp")
+	got, err := LaunchExternal(t.Context(), "cat > "+dir+"/in; echo "+socket, []byte(`{"name":"vm1"}`))
+	if err != nil || got != socket {
+		t.Errorf("%q, %v", got, err)
+	}
+	if in, err := os.ReadFile(dir + "/in"); err != nil || string(in) != `{"name":"vm1"}` {
+		t.Errorf("description %q, %v", in, err)
+	}
+	if _, err := LaunchExternal(t.Context(), "echo "+socket, make([]byte, 1<<20)); err != nil {
+		t.Errorf("launcher that does not read: %v", err)
+	}
+	_, err = LaunchExternal(t.Context(), "echo no room >&2; exit 3", nil)
+	if e, ok := errors.AsType[*LaunchError](err); !ok || e.Tail != "no room" || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("error %v", err)
+	}
+	for name, command := range map[string]string{
+		"nothing": "true", "relative": "echo ext.qmp", "two lines": "echo " + socket + "; echo " + socket, "no socket": "echo /etc/passwd",
+		"missing": "echo " + dir + "/none", "endless": "yes /x", "long": "printf /%0200d 1", "binary": `printf '/\001'`,
+	} {
+		if got, err := LaunchExternal(t.Context(), command, nil); err == nil {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+}
+
+// What a launcher leaves in the background keeps it neither from returning nor alive when it is given up.
+func TestLaunchExternalBackground(t *testing.T) {
+	dir := shortDir(t)
+	socket := monitorAt(t, dir+"/ext.qmp")
+	if got, err := LaunchExternal(t.Context(), "sleep 1000 & echo $! > "+dir+"/pid; echo "+socket, nil); err != nil || got != socket {
+		t.Errorf("%q, %v", got, err)
+	}
+	pid := readPID(t, dir+"/pid")
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("background process %d: %v", pid, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for readPID(t, dir+"/pid2") == 0 {
+		}
+		cancel()
+	}()
+	if _, err := LaunchExternal(ctx, "sleep 1000 & echo $! > "+dir+"/pid2; wait", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	pid = readPID(t, dir+"/pid2")
+	for stat := []byte("x"); len(stat) > 0; { // gone, or waiting to be collected
+		stat, _ = readProc(pid, "stat", maxProcFile)
+		if strings.Contains(string(stat), ") Z") {
+			break
+		}
+	}
+}
+
+func readPID(t testing.TB, file string) int {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}
+
+// monitorAt listens on a socket without ever answering.
+func monitorAt(t testing.TB, path string) string {
+	t.Helper()
+	socket := monitor(t, func(p *peer) { p.hold() })
+	if err := os.Link(socket, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
