@@ -103,6 +103,7 @@ func (c *Conn) sendFrame(t Type, body []byte) error {
 	n, err := c.c.Write(c.w)
 	c.sent.Add(int64(n))
 	if err != nil {
+		c.c.Close() // nothing may follow half a frame, and our reader must know too
 		return fmt.Errorf("peer %s: send %s: %w", c.peer, t, err)
 	}
 	return nil
