@@ -16,7 +16,6 @@ type board struct {
 	stage string
 	vms   []vmLine // in order of appearance
 	total vmLine   // of the evacuation; its Name is empty
-	sum   bool     // total is the sum of the VMs', because no event tells it
 	wire  int64    // bytes/s that leave the source
 	pace  pace
 }
@@ -30,7 +29,7 @@ type vmLine struct {
 // between are the stages in which a VM is paused, on its way from one host to the other.
 var between = []string{"switch-over", "verify", "commit", "released", "starting", "run", "resolving", "undoing", "reverting"}
 
-func newBoard() *board { return &board{sum: true} }
+func newBoard() *board { return &board{} }
 
 // apply takes an event into account and tells whether it changed a stage.
 func (b *board) apply(e scatter.Event) (changed bool) {
@@ -45,8 +44,8 @@ func (b *board) apply(e scatter.Event) (changed bool) {
 	}
 	changed = e.Stage != "" && e.Stage != line.Stage
 	b.update(line, e)
-	if e.Type == "progress" {
-		b.progress(e)
+	if e.Type == "progress" && e.VM == "" {
+		b.pace.add(e.Time, e.Bytes)
 	}
 	return changed
 }
@@ -70,21 +69,6 @@ func (b *board) update(l *vmLine, e scatter.Event) {
 	if e.Type == "progress" {
 		l.Bytes, l.Total = e.Bytes, max(e.Total, l.Total)
 	}
-}
-
-// progress keeps the total: the engine's own where it gives one, else the sum over the VMs.
-func (b *board) progress(e scatter.Event) {
-	if e.VM == "" {
-		b.sum = false
-	}
-	if b.sum {
-		b.total.Bytes, b.total.Total = 0, 0
-		for _, l := range b.vms {
-			b.total.Bytes += l.Bytes
-			b.total.Total += l.Total
-		}
-	}
-	b.pace.add(e.Time, b.total.Bytes)
 }
 
 // read copies the VMs' lines and the total.

@@ -100,7 +100,7 @@ type plainLines struct {
 
 func (p *plainLines) Event(e scatter.Event, changed bool) {
 	if e.Type == "progress" && !changed {
-		if e.Time.Sub(p.last) < plainEvery {
+		if e.VM != "" || e.Time.Sub(p.last) < plainEvery {
 			return
 		}
 		p.last = e.Time
