@@ -38,9 +38,13 @@ func (s *sendState) announce(m *member) {
 	m.round++
 }
 
-// ask begins to probe a member's unicast address, because the group does not serve it for the given reason.
+// ask begins to probe a member's unicast address, because the group does not serve it for the given reason. The member
+// leaves the group, whose datagrams would only be in the way of its own.
 func (s *sendState) ask(now instant, m *member, reason error) {
 	s.detach(m)
+	if m.channel.Group.IsValid() {
+		s.control(m.target, wire.Leave{Channel: m.channel.wire}.Append(nil))
+	}
 	m.reason = reason
 	m.phase = asking
 	m.probe = s.probing(now)

@@ -80,7 +80,9 @@ func (s *sendState) onRefusal(now instant, t *target, message []byte) error {
 
 func (s *sendState) onKeyed(t *target, message []byte) error {
 	k, err := wire.ParseKeyed(message)
-	t.keyed = k.Epoch
+	if err == nil {
+		s.keyed(t, k.Epoch)
+	}
 	return err
 }
 

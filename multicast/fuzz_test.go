@@ -93,7 +93,7 @@ func FuzzSenderControl(f *testing.F) {
 	}}}).Append(nil))
 	f.Add(wire.Refusal{Channel: 1}.Append(nil), wire.Answer{Channel: 1, Unicast: true, Window: simWindow}.Append(nil))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		s, err := makeSendState(defaultTiming(), [32]byte{1}, [8]byte{2}, [wire.SaltSize]byte{}, simWindow, simPacket)
+		s, err := makeSendState(defaultTiming(), simKeys(), simWindow, simPacket)
 		if err != nil {
 			t.Fatal(err)
 		}

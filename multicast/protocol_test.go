@@ -111,6 +111,29 @@ func TestDeadTargetDoesNotStallOthers(t *testing.T) {
 	w.verify()
 }
 
+// TestEjectedTargetIsLockedOut lets an ejected target listen on: it cannot read what is sent under the next key, and
+// what it could seal itself is refused by the others.
+func TestEjectedTargetIsLockedOut(t *testing.T) {
+	w := fleet(t, 3, 3, plain(), 300, 100_000)
+	out, other := w.hosts["t1"].state, w.hosts["t2"].state
+	w.after(100*time.Millisecond, func() {
+		w.sender.eject("t1")
+		w.act()
+	})
+	var accepted uint64
+	w.after(200*time.Millisecond, func() { accepted = out.stats.Accepted })
+	w.lost["t1"] = errors.New("ejected")
+	w.run(20*time.Second, w.finished)
+	w.run(20*time.Second, func() bool { return w.now > 3*time.Second })
+	w.verify()
+	if w.sender.stats.Keys != 1 || accepted == 0 || out.stats.Accepted != accepted {
+		t.Errorf("%d changes of the key; t1 accepted %d datagrams, then %d", w.sender.stats.Keys, accepted, out.stats.Accepted)
+	}
+	if other.epochs[0] != nil || other.epochs[1] == nil {
+		t.Error("t2 still trusts the old key")
+	}
+}
+
 func TestSilentlyDeadTargetIsNamed(t *testing.T) {
 	w := fleet(t, 3, 3, plain(), 200, 100_000)
 	w.kill("t1", 100*time.Millisecond, false)

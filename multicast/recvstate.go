@@ -19,7 +19,8 @@ type recvState struct {
 	key        [32]byte
 	evacuation [8]byte
 	epochs     [wire.Epochs]*seal.Epoch
-	newest     uint8
+	current    uint8   // epoch of the last authentic datagram
+	retire     instant // when those before it are forgotten; never = they are
 	channels   map[uint16]*inbound
 	open       []*inbound
 	pool       pool
@@ -95,7 +96,7 @@ type recvEvent struct {
 
 func newRecvState(t timing, key [32]byte, evacuation [8]byte, window int) *recvState {
 	return &recvState{
-		timing: t, key: key, evacuation: evacuation, channels: map[uint16]*inbound{},
+		timing: t, key: key, evacuation: evacuation, retire: never, channels: map[uint16]*inbound{},
 		pool: pool{limit: window, free: map[int][][]byte{}},
 	}
 }
@@ -121,29 +122,42 @@ func (r *recvState) control(now instant, message []byte) error {
 		return r.onAnnounce(now, message)
 	case wire.TypeClose:
 		return r.onClose(message)
+	case wire.TypeLeave:
+		return r.onLeave(message)
 	default:
 		return fmt.Errorf("message of type %d: %w", message[0], wire.ErrFormat)
 	}
 }
 
-// onKey begins a key epoch. The one before it stays good for datagrams that are under way.
+// onKey learns the key of an epoch.
 func (r *recvState) onKey(message []byte) error {
 	k, err := wire.ParseKey(message)
 	if err != nil {
 		return err
 	}
-	epoch, err := seal.NewEpoch(k.Epoch, r.key, r.evacuation, k.Salt)
-	if err != nil {
+	if r.epochs[k.Epoch], err = seal.NewEpoch(k.Epoch, r.key, r.evacuation, k.Salt); err != nil {
 		return err
 	}
-	for i := range r.epochs {
-		if uint8(i) != r.newest {
-			r.epochs[i] = nil
-		}
-	}
-	r.newest, r.epochs[k.Epoch] = k.Epoch, epoch
 	r.emit(recvEvent{kind: reply, message: wire.Keyed{Epoch: k.Epoch}.Append(nil)})
 	return nil
+}
+
+// use notes that the source uses an epoch. Those before it stay good for a moment, for datagrams that are under way.
+func (r *recvState) use(now instant, epoch uint8) {
+	if ahead := (epoch - r.current) % wire.Epochs; ahead != 0 && ahead < wire.Epochs/2 {
+		r.current, r.retire = epoch, now+r.timing.keyRest
+	}
+}
+
+// forget drops the epochs before the current one when their time is over: a target that was ejected knows them.
+func (r *recvState) forget(now instant) {
+	if r.retire == never || now < r.retire {
+		return
+	}
+	r.retire = never
+	for back := uint8(1); back <= wire.Epochs/2; back++ {
+		r.epochs[(r.current+wire.Epochs-back)%wire.Epochs] = nil
+	}
 }
 
 func (r *recvState) onAnnounce(now instant, message []byte) error {
@@ -172,6 +186,14 @@ func (r *recvState) onAnnounce(now instant, message []byte) error {
 	}
 	r.emit(recvEvent{kind: join, channel: c, any: a.AnySource})
 	return nil
+}
+
+func (r *recvState) onLeave(message []byte) error {
+	m, err := wire.ParseLeave(message)
+	if c := r.channels[m.Channel]; err == nil && c != nil && c.group.IsValid() {
+		r.emit(recvEvent{kind: leave, channel: c})
+	}
+	return err
 }
 
 func (r *recvState) onClose(message []byte) error {
@@ -223,6 +245,7 @@ func (r *recvState) receive(now instant, datagram []byte, unicast bool) {
 	if !r.accepted(err) {
 		return
 	}
+	r.use(now, h.Epoch)
 	r.arrived(now, c, h, unicast)
 	r.fresh += len(datagram)
 }
@@ -374,6 +397,7 @@ func (r *recvState) due() instant {
 
 // reportNow makes a report. The message is the caller's.
 func (r *recvState) reportNow(now instant) []byte {
+	r.forget(now)
 	r.report.Channels, r.have = r.report.Channels[:0], r.have[:0]
 	r.reported, r.changed, r.prompt, r.fresh = now, false, false, 0
 	for _, c := range r.open {

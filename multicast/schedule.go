@@ -76,7 +76,7 @@ func (s *sendState) seal(b *burst, h wire.Header, body []byte) (sequence uint64,
 	h.Tag, h.Sequence = s.tag, s.sequence
 	b.size = wire.Overhead + len(body)
 	b.count++
-	b.bytes, err = s.epoch.Seal(b.bytes, h, body)
+	b.bytes, err = s.keys.current.Seal(b.bytes, h, body)
 	s.stats.Datagrams++
 	return s.sequence, err
 }

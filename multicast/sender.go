@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast/seal"
 	"github.com/scatter-vm/scatter/multicast/udp"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
@@ -136,20 +135,12 @@ func newSendState(cfg SenderConfig, conn *udp.Sender) (*sendState, error) {
 	if cfg.ProbeTimeout > 0 {
 		t.probe = cfg.ProbeTimeout
 	}
-	var salt [wire.SaltSize]byte
-	if _, err := rand.Read(salt[:]); err != nil {
-		return nil, err
-	}
-	return makeSendState(t, cfg.Key, cfg.Evacuation, salt, cfg.Window, packet)
+	return makeSendState(t, keys{secret: cfg.Key, evacuation: cfg.Evacuation, random: salt}, cfg.Window, packet)
 }
 
-func makeSendState(t timing, key [32]byte, evacuation [8]byte, salt [wire.SaltSize]byte, window, packet int) (*sendState, error) {
-	epoch, err := seal.NewEpoch(0, key, evacuation, salt)
-	return &sendState{
-		timing: t, tag: evacuation[0], epoch: epoch, salt: salt, window: window, packet: packet, burst: udp.MaxBurst,
-		rate: StartRate, auto: newPace(StartRate),
-		targets: map[string]*target{}, channels: map[ChannelID]*channel{}, wires: map[uint16]*channel{},
-	}, err
+func salt() (b [wire.SaltSize]byte) {
+	_, _ = rand.Read(b[:]) // never fails
+	return b
 }
 
 func (s *Sender) now() instant { return time.Since(s.origin) }

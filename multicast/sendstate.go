@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast/seal"
 	"github.com/scatter-vm/scatter/multicast/udp"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
@@ -45,6 +44,7 @@ type timing struct {
 	heartbeat time.Duration // between reports of a receiver with nothing to say
 	report    time.Duration // between its reports otherwise
 	reorder   time.Duration // how late a datagram may be without being taken for lost
+	keyRest   time.Duration // how long a key is good after another has been used
 }
 
 func defaultTiming() timing {
@@ -52,6 +52,7 @@ func defaultTiming() timing {
 		probe: 3 * time.Second, probeGap: 10 * time.Millisecond, rejoin: 600 * time.Millisecond,
 		mark: 20 * time.Millisecond, silence: 700 * time.Millisecond, dead: 10 * time.Second,
 		heartbeat: 200 * time.Millisecond, report: 25 * time.Millisecond, reorder: 2 * time.Millisecond,
+		keyRest: time.Second,
 	}
 }
 
@@ -59,8 +60,7 @@ func defaultTiming() timing {
 type sendState struct {
 	timing   timing
 	tag      uint8
-	epoch    *seal.Epoch
-	salt     [wire.SaltSize]byte
+	keys     keys
 	sequence uint64 // last used
 	window   int    // bytes of blocks that may wait for confirmation
 	used     int
@@ -84,6 +84,16 @@ type sendState struct {
 	report  wire.Report
 	events  []event
 	stats   Stats
+}
+
+func makeSendState(t timing, k keys, window, packet int) (*sendState, error) {
+	var err error
+	k.current, err = k.make(0)
+	return &sendState{
+		timing: t, tag: k.evacuation[0], keys: k, window: window, packet: packet, burst: udp.MaxBurst,
+		rate: StartRate, auto: newPace(StartRate),
+		targets: map[string]*target{}, channels: map[ChannelID]*channel{}, wires: map[uint16]*channel{},
+	}, err
 }
 
 // signal is a mark or probe to send.
@@ -135,7 +145,7 @@ func (s *sendState) addTarget(name string, addr netip.AddrPort) error {
 	}
 	t := &target{name: name, addr: addr, live: true}
 	s.targets[name] = t
-	s.control(t, wire.Key{Epoch: s.epoch.Number(), Salt: s.salt}.Append(nil))
+	s.tellKeys(t)
 	return nil
 }
 
@@ -330,6 +340,7 @@ func (s *sendState) eject(name string) bool {
 			}
 		}
 	}
+	s.changeKey()
 	return true
 }
 

@@ -117,13 +117,22 @@ func (w *world) after(d time.Duration, do func()) {
 
 const simPacket = wire.MinSymbol + wire.Overhead
 
+// simKeys makes salts that can be made again.
+func simKeys() keys {
+	n := byte(0)
+	return keys{secret: [32]byte{1}, evacuation: [8]byte{2}, random: func() [wire.SaltSize]byte {
+		n++
+		return [wire.SaltSize]byte{n}
+	}}
+}
+
 func newWorld(t *testing.T, seed uint64, window int) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), rate: 20e6, hosts: map[string]*host{}, lost: map[string]error{},
 		placed: map[ChannelID]map[uint64]bool{}, blocks: map[ChannelID][][]byte{}, feed: map[ChannelID][][]byte{},
 	}
 	var err error
-	w.sender, err = makeSendState(defaultTiming(), [32]byte{1}, [8]byte{2}, [wire.SaltSize]byte{byte(seed)}, window, simPacket)
+	w.sender, err = makeSendState(defaultTiming(), simKeys(), window, simPacket)
 	if err != nil {
 		t.Fatal(err)
 	}

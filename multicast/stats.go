@@ -13,6 +13,7 @@ type Stats struct {
 	Probe     uint64 // bytes of probes and marks
 	Datagrams uint64
 
+	Keys       uint64 // changes of the key, after targets were ejected
 	Joins      uint64 // announcements that made a target join a group
 	Leaves     uint64 // members that were told to leave
 	Fallbacks  uint64 // members of a group that multicast did not reach

@@ -17,6 +17,7 @@ const (
 	TypeRefusal                  // target: a channel cannot be served, or a key cannot be used
 	TypeReport                   // target: what has arrived, what lacks, what is placed
 	TypeKeyed                    // target: the key epoch is known
+	TypeLeave                    // source: the channel goes on by unicast, leave its group
 )
 
 // MaxText bounds the text of a Refusal, in bytes.
@@ -119,6 +120,22 @@ func ParseClose(b []byte) (m Close, err error) {
 		return m, fmt.Errorf("close message: %w", ErrFormat)
 	}
 	return Close{Channel: binary.BigEndian.Uint16(b[1:])}, nil
+}
+
+// Leave makes a target leave the group of a channel that goes on by unicast.
+type Leave struct{ Channel uint16 }
+
+// Append writes the message behind b.
+func (m Leave) Append(b []byte) []byte {
+	return binary.BigEndian.AppendUint16(append(b, byte(TypeLeave)), m.Channel)
+}
+
+// ParseLeave reads a Leave message.
+func ParseLeave(b []byte) (m Leave, err error) {
+	if len(b) != 3 || Type(b[0]) != TypeLeave {
+		return m, fmt.Errorf("leave message: %w", ErrFormat)
+	}
+	return Leave{Channel: binary.BigEndian.Uint16(b[1:])}, nil
 }
 
 // Answer says that a probe arrived.

@@ -46,6 +46,7 @@ func TestGolden(t *testing.T) {
 		{"close", Close{Channel: 7}.Append(nil), "03 0007"},
 		{"answer", Answer{Channel: 7, Unicast: true, Window: 1 << 20}.Append(nil), "04 0007 01 00100000"},
 		{"refusal", Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil), "05 0007 01 6e6f"},
+		{"leave", Leave{Channel: 7}.Append(nil), "08 0007"},
 		{"keyed", Keyed{Epoch: 3}.Append(nil), "07 03"},
 		{"report", report.Append(nil), "06 00000004 0002" +
 			"0007 0000000000000009 00000008 00000007 0000000000000006 00000005 00000004 00000003 0004 00 ff 01b7 03010203" +
@@ -79,6 +80,9 @@ func parse(which Type, b []byte) (v any, again []byte, err error) {
 	case TypeRefusal:
 		m, err := ParseRefusal(b)
 		return m, m.Append(nil), err
+	case TypeLeave:
+		m, err := ParseLeave(b)
+		return m, m.Append(nil), err
 	case TypeKeyed:
 		m, err := ParseKeyed(b)
 		return m, m.Append(nil), err
@@ -99,6 +103,7 @@ func samples() map[Type][]byte {
 		TypeAnswer:   Answer{Channel: 7, Unicast: true, Window: 1 << 20}.Append(nil),
 		TypeRefusal:  Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil),
 		TypeKeyed:    Keyed{Epoch: 3}.Append(nil),
+		TypeLeave:    Leave{Channel: 7}.Append(nil),
 		TypeReport:   report.Append(nil),
 	}
 }

@@ -1,0 +1,130 @@
+package multicast
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// busyPart of what a rate allows must have been sent for it to count as used.
+	busyPart = 0.8
+	// creditTime is how long a unicast stream may save its rate up.
+	creditTime = 20 * time.Millisecond
+	// headroom is how much a unicast stream's rate may exceed the link's: it is useless, but lets it follow growth.
+	headroom = 1.25
+	// slowShare of what the others of a group get is too little, when it lasts for slowTime.
+	slowShare = 0.5
+	slowTime  = 2 * time.Second
+)
+
+// pacing is the state of considering rates, of the link and of the unicast streams.
+type pacing struct {
+	next    instant
+	link    uint64   // bytes that had left by the link at the last time
+	samples []sample // of all members
+}
+
+// considerRates looks at what members have seen lately: adjusts the rate of each unicast stream and of the link, and
+// finds members which a group is too fast for.
+func (s *sendState) considerRates(now instant) {
+	if now < s.paced.next {
+		return
+	}
+	s.paced.next = now + paceInterval
+	s.paced.samples = s.paced.samples[:0]
+	for _, ch := range s.open {
+		for _, st := range ch.streams() {
+			if st.unicast {
+				s.considerStream(st)
+			} else {
+				s.considerGroup(now, st)
+			}
+		}
+	}
+	sent := s.link - s.paced.link
+	s.paced.link = s.link
+	if len(s.paced.samples) > 0 {
+		s.auto.rate = s.rate
+		s.auto.consider(median(s.paced.samples), float64(sent) > busyPart*s.rate*paceInterval.Seconds())
+	}
+}
+
+// considerStream adjusts the rate of a unicast stream.
+func (s *sendState) considerStream(st *stream) {
+	recent := s.sampleOf(st.members[0])
+	st.pace.ceiling = headroom * s.rate
+	st.pace.consider(recent, float64(st.bytes) > busyPart*st.pace.rate*paceInterval.Seconds())
+	st.bytes = 0
+}
+
+// sampleOf takes what a member has seen since the last time.
+func (s *sendState) sampleOf(m *member) sample {
+	recent := m.view.recent
+	m.view.recent = sample{queue: unknown}
+	m.stats.Loss = m.view.recentLoss()
+	if recent.sent >= paceSamples {
+		s.paced.samples = append(s.paced.samples, recent)
+	}
+	return recent
+}
+
+// considerGroup moves members that get less than half of what the others get to unicast, where they have a rate of
+// their own, and the others do not pay for their repair.
+func (s *sendState) considerGroup(now instant, st *stream) {
+	own := len(s.paced.samples)
+	recent := make([]sample, len(st.members))
+	for i, m := range st.members {
+		recent[i] = s.sampleOf(m)
+	}
+	if len(s.paced.samples)-own < 2 {
+		return
+	}
+	others := 1 - best(s.paced.samples[own:])
+	for i, m := range slices.Clone(st.members) {
+		switch {
+		case recent[i].sent < paceSamples:
+		case 1-recent[i].share() >= slowShare*others:
+			m.view.behind = never
+		case m.view.behind == never:
+			m.view.behind = now
+		case now-m.view.behind >= slowTime:
+			m.lossy = recent[i].share()
+			s.ask(now, m, errSlow)
+		}
+	}
+}
+
+// median of loss and of waiting; of two, the worse.
+func median(all []sample) sample {
+	middle := len(all) / 2
+	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.queue, b.queue) })
+	queue := all[middle].queue
+	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.share(), b.share()) })
+	m := all[middle]
+	m.queue = queue
+	return m
+}
+
+// best is the loss of the better half: of two, the better.
+func best(all []sample) float64 {
+	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.share(), b.share()) })
+	return all[(len(all)-1)/2].share()
+}
+
+// refill gives a unicast stream its credit, and what was held for want of it back to the queue.
+func (s *sendState) refill(now instant, st *stream) {
+	if !st.unicast {
+		return
+	}
+	most := st.pace.rate*creditTime.Seconds() + float64(s.burst)
+	st.credit = min(most, st.credit+st.pace.rate*(now-st.filled).Seconds())
+	st.filled = now
+	if st.credit <= 0 {
+		return
+	}
+	for _, t := range st.held {
+		s.repairs.push(t)
+	}
+	st.held = st.held[:0]
+}
