@@ -75,13 +75,20 @@ func (e *evacuation) unplaced(ev event) bool {
 	return ev.vm < 0 || ev.vm >= len(e.vms) || ev.host < 0 || ev.host >= len(e.links)
 }
 
-// act starts a driver for each action. Only acFinal is done at once.
+// act tells what has changed and starts a driver for each action. Only acFinal is done at once.
 func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []action) {
 	for _, a := range actions {
 		e.trace.write(traceLine{Action: a.kind.String(), Record: string(a.record), VM: a.vm}, a.err)
-		e.note(a)
-		if a.kind == acFinal {
+	}
+	e.note()
+	for _, a := range actions {
+		switch a.kind {
+		case acFinal:
 			continue
+		case acBulk:
+			e.tell(Event{Type: "stage", Stage: "bulk"})
+		case acAbort:
+			e.vms[a.vm].gone.Store(true)
 		}
 		wg.Go(func() { e.drive(ctx, a) })
 	}
@@ -106,7 +113,7 @@ func (e *evacuation) drive(ctx context.Context, a action) {
 	case acPause:
 		err := e.record(v, recPause)
 		if err == nil {
-			err = v.client.Stop(ctx)
+			err = v.pause(ctx)
 		}
 		e.answer(a.vm, err, noEvent)
 	case acVerify:
@@ -138,32 +145,21 @@ func (e *evacuation) answer(vm int, err error, ok eventKind) {
 	}
 }
 
-// note keeps the times of a VM's stages and tells them.
-func (e *evacuation) note(a action) {
-	if a.kind == acBulk {
-		e.tell(Event{Type: "stage", Stage: "bulk"})
-		return
+// note keeps the times of the VMs' stages and tells them, also of those that begin without an action.
+func (e *evacuation) note() {
+	for i, v := range e.vms {
+		state, cause := e.core.vms[i].state, e.core.vms[i].cause
+		v.mu.Lock()
+		news := len(v.stages) == 0 || v.state != state
+		if news {
+			v.stages = append(v.stages, StageTime{state.String(), time.Since(e.started).Seconds()})
+		}
+		v.state, v.cause = state, cause
+		v.mu.Unlock()
+		if news {
+			e.tell(Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: state.String(), Message: text(cause)})
+		}
 	}
-	v := e.vms[a.vm]
-	if a.kind == acAbort {
-		v.gone.Store(true)
-	}
-	stage := e.core.vms[a.vm].state
-	v.mu.Lock()
-	news := len(v.stages) == 0 || v.state != stage
-	if news {
-		v.stages = append(v.stages, StageTime{stage.String(), time.Since(e.started).Seconds()})
-	}
-	v.state, v.cause = stage, e.core.vms[a.vm].cause
-	v.mu.Unlock()
-	if !news {
-		return
-	}
-	ev := Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: stage.String()}
-	if a.err != nil {
-		ev.Message = a.err.Error()
-	}
-	e.tell(ev)
 }
 
 func (e *evacuation) hostName(v *sourceVM) string {
@@ -197,6 +193,7 @@ func (e *evacuation) openDataPlane(ctx context.Context) error {
 		return err
 	}
 	e.tracker.sender = e.sender
+	e.toTargets.Store(e.sender)
 	for i, l := range e.links {
 		if err := begun(ctx, l, e.sender, control.Begin{Key: conf.Key[:], Source: local, Window: windowBytes}); err != nil {
 			e.linkLost(i, err)
@@ -259,10 +256,11 @@ func (e *evacuation) multicastTo(target string, msg []byte) error {
 }
 
 func (e *evacuation) multicastFrom(host int, body []byte) {
-	if e.sender == nil {
+	s := e.toTargets.Load()
+	if s == nil {
 		return
 	}
-	if err := e.sender.HandleControl(e.links[host].welcome.Name, body); err != nil {
+	if err := s.HandleControl(e.links[host].welcome.Name, body); err != nil {
 		e.log.Warn("report not understood", "host", e.links[host].welcome.Name, "err", err)
 	}
 }
@@ -270,8 +268,8 @@ func (e *evacuation) multicastFrom(host int, body []byte) {
 // linkLost is called once per link, when its target is lost.
 func (e *evacuation) linkLost(host int, err error) {
 	e.tell(Event{Type: "warning", Host: e.links[host].welcome.Name, Message: err.Error()})
-	if e.sender != nil {
-		e.sender.Eject(e.links[host].welcome.Name, err)
+	if s := e.toTargets.Load(); s != nil {
+		s.Eject(e.links[host].welcome.Name, err)
 	}
 	e.refused.hostLost(host, len(e.vms), err)
 	e.post(event{kind: evTargetLost, host: host, err: err})
@@ -288,7 +286,7 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 	}
 	switch m := m.(type) {
 	case control.Prepared:
-		if v := mine(m.VM); v != nil {
+		if v := mine(m.VM); v != nil && v.zero == nil {
 			v.zero = make([]bool, len(v.blocks))
 			copy(v.zero, m.Zero)
 			e.post(event{kind: evPrepared, vm: m.VM})
@@ -298,7 +296,9 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		if m.Error != "" {
 			err = fmt.Errorf("%s: %s", e.links[host].name(), m.Error)
 		}
-		e.refused.answer(host, m.VM, err)
+		if m.VM >= 0 && m.VM < len(e.vms) {
+			e.refused.answer(host, m.VM, err)
+		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil {
 			v.loaded.Store(true)
@@ -387,6 +387,9 @@ func (e *evacuation) resolve(ctx context.Context, v *sourceVM) {
 			if err == nil {
 				continue // ask again: only its word that it runs counts
 			}
+		case state == control.StateAborted:
+			e.post(event{kind: evRefused, vm: v.index, err: fmt.Errorf("target %s has given the VM up", e.hostName(v))})
+			return
 		default:
 			err = fmt.Errorf("target says that the VM is %s", state)
 		}
@@ -401,6 +404,9 @@ func (e *evacuation) resolve(ctx context.Context, v *sourceVM) {
 func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
 	defer cancel()
+	if err := e.record(v, recDone); err != nil {
+		e.log.Warn("journal", "vm", v.name(), "err", err) // recovery would find out by asking
+	}
 	if err := v.client.Quit(ctx); err != nil {
 		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU did not quit: %v", v.name(), e.hostName(v), err)})
 	}
