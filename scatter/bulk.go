@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 )
 
@@ -66,7 +68,7 @@ func (b *bulk) collect(ctx context.Context) error {
 					return err
 				}
 			}
-			t.add(owners)
+			t.add(b.reached(s, owners))
 		}
 		t.last = true
 		if err := b.hand(ctx, t); err != nil {
@@ -74,6 +76,18 @@ func (b *bulk) collect(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reached leaves the owners whose host hears the step's channel. The others' pages go out in other steps, where they may
+// have other bytes: they must not be noted here as held.
+func (b *bulk) reached(s bulkStep, owners []dedup.Page) []dedup.Page {
+	if !s.part {
+		return owners
+	}
+	hosts := b.plan.channels[s.channel].hosts
+	return slices.DeleteFunc(owners, func(p dedup.Page) bool {
+		return !slices.Contains(hosts, b.e.vms[b.e.layout.VM(p)].host)
+	})
 }
 
 // next is an empty batch for a step.

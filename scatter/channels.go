@@ -2,6 +2,7 @@ package scatter
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -38,7 +39,28 @@ func (c *channels) open(ctx context.Context, channel int) {
 	}
 	result := make(chan error, 1)
 	c.opened[channel] = result
-	c.wg.Go(func() { result <- c.sender.Open(ctx, c.plan.channels[channel].multicast(c.plan)) })
+	c.wg.Go(func() { result <- c.openLive(ctx, c.plan.channels[channel].multicast(c.plan)) })
+}
+
+// openLive opens a channel for those of its members that have not been ejected.
+func (c *channels) openLive(ctx context.Context, m multicast.Channel) error {
+	live := c.live(m.Members)
+	for {
+		m.Members = live
+		err := c.sender.Open(ctx, m)
+		live = c.live(live)
+		if !errors.Is(err, multicast.ErrUnknown) || len(live) == len(m.Members) {
+			return err // else one was ejected between the look and the call
+		}
+	}
+}
+
+func (c *channels) live(names []string) []string {
+	targets := c.sender.Stats().Targets
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		t, ok := targets[n]
+		return !ok || t.Ejected
+	})
 }
 
 // await returns when the channel is open.

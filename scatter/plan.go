@@ -38,6 +38,7 @@ type channel struct {
 type bulkStep struct {
 	class   int
 	channel int
+	part    bool // the channel reaches only some of the class's hosts; other steps reach the rest
 }
 
 func (c channel) multicast(p *plan) multicast.Channel {
@@ -73,7 +74,7 @@ func newPlan(hosts []string, host []int, classes []classInfo, order []int, lim g
 		return nil, err
 	}
 	p.makeSteps(host, classes, order)
-	p.findEnds(len(host), classes)
+	p.findEnds(host, classes)
 	return p, nil
 }
 
@@ -229,8 +230,9 @@ func (p *plan) makeSteps(host []int, classes []classInfo, order []int) {
 		if len(hosts) == 0 {
 			continue
 		}
-		for _, ch := range p.carriers(hosts) {
-			p.steps = append(p.steps, bulkStep{ci, ch})
+		carriers := p.carriers(hosts)
+		for _, ch := range carriers {
+			p.steps = append(p.steps, bulkStep{ci, ch, len(carriers) > 1})
 			p.channels[ch].contents += c.contents
 			p.channels[ch].bytes += c.bytes
 			p.bytes += c.bytes
@@ -273,14 +275,16 @@ func ifElse(b bool, x, y int) int {
 }
 
 // findEnds notes after which step each VM has got all its contents.
-func (p *plan) findEnds(vms int, classes []classInfo) {
-	last := make([]int, vms)
+func (p *plan) findEnds(host []int, classes []classInfo) {
+	last := make([]int, len(host))
 	for i := range last {
 		last[i] = -1
 	}
 	for i, s := range p.steps {
 		for _, vm := range classes[s.class].vms {
-			last[vm] = i
+			if slices.Contains(p.channels[s.channel].hosts, host[vm]) {
+				last[vm] = i
+			}
 		}
 	}
 	for vm, i := range last {
