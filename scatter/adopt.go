@@ -62,6 +62,6 @@ func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 func (j *journal) clear() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, err := j.f.Seek(0, 0)
-	return errors.Join(err, j.f.Truncate(0), j.f.Sync())
+	j.end = 0
+	return errors.Join(j.f.Truncate(0), j.f.Sync())
 }

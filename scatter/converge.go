@@ -28,6 +28,9 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	v.mu.Lock()
 	v.stop, v.ended = cancel, ended
 	v.mu.Unlock()
+	if v.gone.Load() {
+		return fmt.Errorf("vm %s: was given up", v.name()) // before there was anything to stop
+	}
 
 	l := e.links[v.host]
 	conn, _, err := l.dial(ctx, control.Hello{Purpose: control.PurposeStream, VM: v.index})
@@ -111,7 +114,9 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 
 // newFilter makes the filter for a VM whose bulk is confirmed.
 func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filter {
-	f := &filter{held: e.held, seed: e.seed, zero: v.zero, blind: v.blind.Load(), header: v.header, w: w,
+	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
+	blind := v.blind.Load() || e.sender.Stats().Targets[e.hostName(v)].Ejected
+	f := &filter{held: e.held, seed: e.seed, zero: v.zero, blind: blind, header: v.header, w: w,
 		pong: func(n uint32) error {
 			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
 			return err

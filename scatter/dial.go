@@ -117,10 +117,10 @@ func greet(c *control.Conn, hello control.Hello) (control.Welcome, error) {
 	switch {
 	case !ok:
 		return w, fmt.Errorf("answered %s to hello", m.Type())
+	case w.Version != ProtocolVersion: // before its error, which would say the same from its side
+		return w, &VersionError{Ours: ProtocolVersion, Theirs: w.Version}
 	case w.Error != "":
 		return w, fmt.Errorf("refused: %s", w.Error)
-	case w.Version != ProtocolVersion:
-		return w, &VersionError{Ours: ProtocolVersion, Theirs: w.Version}
 	}
 	return w, c.SetReadDeadline(time.Time{})
 }

@@ -419,8 +419,13 @@ func (g *guest) run() error {
 	if s, err := g.client.Status(ctx); err != nil || s.Status == "inmigrate" {
 		return g.refuse(fmt.Errorf("QEMU is %q: %w", s.Status, err))
 	}
-	g.state = guestRunning // whatever cont answers, it may have run
-	if err := g.letRun(ctx); err != nil {
+	err := g.letRun(ctx)
+	var q *qemu.QMPError
+	if errors.As(err, &q) {
+		return g.refuse(err) // QEMU's own word that it did not continue, for a disk that it cannot lock perhaps
+	}
+	g.state = guestRunning // after any other error it may have run
+	if err != nil {
 		g.log.Error("cont", "err", err)
 		return nil
 	}

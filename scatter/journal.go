@@ -70,8 +70,9 @@ const maxRecord = 64 << 10
 // holds a lock on it, which the kernel drops with the process.
 type journal struct {
 	path string
-	mu   sync.Mutex // guards f: one record at a time
+	mu   sync.Mutex // guards the fields below: one record at a time
 	f    *os.File
+	end  int64 // bytes of whole records
 }
 
 // openJournal opens or creates the journal and returns the records that are in it. A last line that
@@ -90,9 +91,7 @@ func openJournal(path string) (*journal, []record, error) {
 	if err == nil {
 		err = f.Truncate(good)
 	}
-	if err == nil {
-		_, err = f.Seek(good, io.SeekStart)
-	}
+	j.end = good
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -124,12 +123,15 @@ func (j *journal) Append(r record) error {
 	line := fmt.Appendf(nil, "%016x %s\n", xxhash.Sum64(body), body)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, err := j.f.Write(line); err != nil {
-		return fmt.Errorf("journal: %w", err)
+	_, err = j.f.WriteAt(line, j.end)
+	if err == nil {
+		err = j.f.Sync()
 	}
-	if err := j.f.Sync(); err != nil {
-		return fmt.Errorf("journal: %w", err)
+	if err != nil {
+		// Half a record must not stay between those that follow.
+		return errors.Join(fmt.Errorf("journal: %w", err), j.f.Truncate(j.end))
 	}
+	j.end += int64(len(line))
 	return nil
 }
 

@@ -47,6 +47,7 @@ func (l *link) serve(host int, h linkHandler) {
 	l.wg.Go(func() {
 		err := l.read(host, h)
 		cancel()
+		l.conn.Close() // so that nobody waits for an answer to what is sent now
 		if !l.closing.Load() {
 			h.linkLost(host, err)
 		}

@@ -265,6 +265,8 @@ func decide(e evidence) verdict {
 		return verdict{OnSource, doAbort, "runs on the source, the target forgets it"}
 	case e.source == sourcePaused && e.paused:
 		return verdict{OnSource, doAbort, "is paused on the source, as it was found; the target forgets it"}
+	case e.source == sourcePaused && e.runLogged && !e.targetKnown:
+		return verdict{InDoubt, doNothing, "is paused on the source; the target does not answer and may run it: reach the target, then recover again"}
 	case e.source == sourcePaused && e.pausedByUs:
 		return verdict{OnSource, doCont, "runs on the source again, the target forgets it"}
 	case e.source == sourcePaused:

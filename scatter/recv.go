@@ -211,14 +211,10 @@ func (r *receiver) welcome() control.Welcome {
 // controlConn serves the control connection of one evacuation.
 func (r *receiver) controlConn(ctx context.Context, c *control.Conn, key sessionKey) error {
 	s := &session{r: r, key: key, conn: c, log: r.log.With("source", key.source, "evacuation", key.evacuation)}
-	r.mu.Lock()
-	if r.sessions[key] != nil || len(r.sessions) >= maxSessions {
-		r.mu.Unlock()
-		return errors.Join(fmt.Errorf("source %s: evacuation is already connected, or too many are", key.source),
-			c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Error: "too many evacuations"}))
+	if err := r.register(s); err != nil {
+		return errors.Join(fmt.Errorf("source %s: %w", key.source, err),
+			c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Error: err.Error()}))
 	}
-	r.sessions[key] = s
-	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
 		delete(r.sessions, key)
@@ -228,6 +224,20 @@ func (r *receiver) controlConn(ctx context.Context, c *control.Conn, key session
 		return err
 	}
 	return s.serve(ctx)
+}
+
+// register makes a session the one of its evacuation.
+func (r *receiver) register(s *session) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.sessions[s.key] != nil:
+		return fmt.Errorf("evacuation %s is already connected", s.key.evacuation)
+	case len(r.sessions) >= maxSessions:
+		return fmt.Errorf("%d evacuations are connected, which is the most", maxSessions)
+	}
+	r.sessions[s.key] = s
+	return nil
 }
 
 // streamConn feeds one guest's migration stream into its QEMU.

@@ -58,7 +58,8 @@ type evacuation struct {
 	inbox    mailbox
 	warnings warnings
 
-	controlBytes  atomic.Int64 // all connections, below TLS
+	toTargets     atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
+	controlBytes  atomic.Int64                     // all connections, below TLS
 	convergeBytes atomic.Int64
 	digestMu      sync.Mutex // guards digestOf
 	digestOf      map[int]chan control.Digested
@@ -145,6 +146,10 @@ func (c *SendConfig) setDefaults() error {
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
 	case c.Downtime < 0:
 		return fmt.Errorf("downtime %v: must be > 0", c.Downtime)
+	case c.Parallel < 0:
+		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
+	case c.MaxGroups < 0:
+		return fmt.Errorf("max-groups %d: must be > 0", c.MaxGroups)
 	case c.OnStall != StallKeep && c.OnStall != StallPause:
 		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
 	case !c.GroupBase.IsMulticast():

@@ -34,8 +34,9 @@ type sourceVM struct {
 	paused bool // was not running when found
 	host   int  // index of its target; -1 before the plan
 
-	gone  atomic.Bool // given up: no more bulk for it
-	blind atomic.Bool // what the target holds is not known
+	gone    atomic.Bool // given up: no more bulk for it
+	blind   atomic.Bool // what the target holds is not known
+	pausing sync.Mutex  // held while scatter stops it
 
 	loaded       atomic.Bool  // the target has all of it
 	convergeSent atomic.Int64 // bytes
@@ -159,6 +160,18 @@ func idle(s qemu.MigrationStatus) bool {
 	return s == "" || s == qemu.MigrationNone || s.Ended()
 }
 
+// pause stops a VM that would not converge otherwise, unless it is being taken back.
+func (v *sourceVM) pause(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	defer cancel()
+	v.pausing.Lock()
+	defer v.pausing.Unlock()
+	if v.gone.Load() {
+		return nil
+	}
+	return v.client.Stop(ctx)
+}
+
 // takeBack ends the migration and sees that the VM is as it was found: running, or paused.
 func (v *sourceVM) takeBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
@@ -169,6 +182,8 @@ func (v *sourceVM) takeBack(ctx context.Context) error {
 	if v.paused {
 		return nil
 	}
+	v.pausing.Lock() // from here on nobody stops it any more: gone is set
+	v.pausing.Unlock()
 	status, err := v.client.Status(ctx)
 	if err == nil && !status.Running {
 		if err = v.client.Cont(ctx); err == nil {
