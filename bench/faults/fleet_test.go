@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
@@ -30,8 +31,9 @@ const (
 	settleTime = 30 * time.Second // for processes to end and guests to be found
 )
 
-// fleet is a lab with guests on its source.
+// fleet is a lab whose hosts have certificates, with guests on its source.
 type fleet struct {
+	*deploy.Deployment
 	*lab.Lab
 	guests []*lab.Guest
 }
@@ -80,7 +82,7 @@ func newFleet(ctx context.Context) (*fleet, error) {
 	for i := range guests {
 		configs = append(configs, guestConfig(fmt.Sprintf("vm%d", i+1), lab.SmallWorkload(i+1)))
 	}
-	err = scatter.certify(ctx, l.Hosts()...)
+	f.Deployment, err = deploy.New(ctx, l, binary)
 	if err == nil {
 		f.guests, err = l.Boot(ctx, configs...)
 	}

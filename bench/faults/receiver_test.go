@@ -6,112 +6,79 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
-// port is where receivers listen.
-const port = 7700
-
-func address(h *lab.Host) string { return netip.AddrPortFrom(h.Addr, port).String() }
-
-// daemon is a receiver on a target.
-type daemon struct {
-	name   string
-	host   *lab.Host
-	cmd    *exec.Cmd
-	stderr buffer
-	exited chan struct{}
-	err    error // how it ended; set before exited is closed
-}
-
-// receiveFlags are what every receiver of the lab needs.
-func (s *scene) receiveFlags(h *lab.Host) []string {
-	flags := []string{"recv", "--name", h.Name, "--listen", address(h), "--interface", h.Interface, "--tls-dir", scatter.tls(h.Name),
-		"--run-dir", runDir(h), "--rewrite", s.Source.Dir + "=" + h.Dir, "--allow-network", "--log-level", "debug"}
-	for _, p := range s.AllowPaths() {
-		flags = append(flags, "--allow-path", p)
-	}
-	return flags
+// receiver is a `scatter recv` that the test knows to run or not to run.
+type receiver struct {
+	*deploy.Receiver
+	ended bool
 }
 
 // receive starts a receiver and waits until it listens. Flags that come again win, unless they may be repeated.
-func (s *scene) receive(h *lab.Host, flags ...string) *daemon {
+func (s *scene) receive(h *lab.Host, flags ...string) *receiver {
 	s.t.Helper()
-	d := &daemon{name: "recv on " + h.Name, host: h, exited: make(chan struct{})}
-	d.cmd = h.Command(context.Background(), scatter.binary, append(s.receiveFlags(h), flags...)...)
-	d.cmd.Stderr = &d.stderr
-	s.must(d.cmd.Start())
-	s.daemons = append(s.daemons, d)
-	go func() {
-		defer close(d.exited)
-		d.err = d.cmd.Wait()
-	}()
-	s.awaits(d.name, func() error {
-		if strings.Contains(d.log(), "msg=listening") {
-			return nil
-		}
-		return errors.New("does not listen: " + d.log())
-	})
-	return d
+	ctx, cancel := context.WithTimeout(s.t.Context(), settleTime)
+	defer cancel()
+	one, err := s.Receive(ctx, h, append([]string{"--log-level", "debug"}, flags...)...)
+	s.must(err)
+	r := &receiver{Receiver: one}
+	s.receivers = append(s.receivers, r)
+	return r
 }
 
 // receiveAll starts a receiver on every target.
-func (s *scene) receiveAll(flags ...string) []*daemon {
+func (s *scene) receiveAll(flags ...string) []*receiver {
 	s.t.Helper()
-	all := make([]*daemon, len(s.Targets))
+	all := make([]*receiver, len(s.Targets))
 	for i, h := range s.Targets {
 		all[i] = s.receive(h, flags...)
 	}
 	return all
 }
 
-func (d *daemon) log() string { return d.stderr.String() }
+// receiverOf returns the receiver where a guest is placed.
+func (s *scene) receiverOf(all []*receiver, g *lab.Guest) *receiver {
+	return all[slices.Index(s.guests, g)%len(all)]
+}
 
-// kill ends the receiver as a crash would.
-func (d *daemon) kill() {
-	_ = d.cmd.Process.Kill() // it may have ended
-	<-d.exited
+// kill ends a receiver as a crash would.
+func (s *scene) kill(r *receiver) {
+	s.t.Helper()
+	r.ended = true
+	s.must(r.Kill())
 }
 
 // stopTime is how long a receiver may take to stop in order.
 const stopTime = 20 * time.Second
 
-// stop ends the receiver in order.
-func (d *daemon) stop() error {
-	select {
-	case <-d.exited:
-		return nil // a test has ended it, and has said so
-	default:
+// stop ends the receiver in order, unless the test has ended it.
+func (r *receiver) stop() error {
+	if r.ended {
+		return nil
 	}
-	_ = d.cmd.Process.Signal(syscall.SIGCONT)
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
+	r.ended = true
+	hung := time.AfterFunc(stopTime, func() { _ = syscall.Kill(r.PID, syscall.SIGKILL) }) // Stop waits for it, so the number is still its own
+	err := r.Stop()
+	if !hung.Stop() {
+		return errors.Join(err, fmt.Errorf("recv on %s: did not stop in %v", r.Host.Name, stopTime))
 	}
-	select {
-	case <-d.exited:
-	case <-time.After(stopTime):
-		d.kill()
-		return fmt.Errorf("%s: did not stop", d.name)
-	}
-	if d.err != nil {
-		return fmt.Errorf("%s: %w", d.name, d.err)
-	}
-	return nil
+	return err
 }
 
-// says waits until the receiver's log has a text.
-func (s *scene) says(d *daemon, text string) {
+// says waits until the receiver has logged a text.
+func (s *scene) says(r *receiver, text string) {
 	s.t.Helper()
-	s.awaits(d.name+" to log "+text, func() error {
-		if strings.Contains(d.log(), text) {
+	s.awaits("a line in the log", func() error {
+		if strings.Contains(r.Log(), text) {
 			return nil
 		}
-		return errors.New("it does not")
+		return fmt.Errorf("recv on %s has not logged %q", r.Host.Name, text)
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,17 +16,17 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
 // scene is what one test does on the fleet. Everything it starts ends with the test, and the guests are home again.
 type scene struct {
 	*fleet
-	t       *testing.T
-	dir     string // of this test's files
-	daemons []*daemon
-	senders []*sender
-	clean   bool // no fault of the network is left
+	t         *testing.T
+	dir       string // of this test's files
+	receivers []*receiver
+	senders   []*sender
 }
 
 // newScene gives a test the fleet, with every guest on the source.
@@ -45,8 +45,8 @@ func (s *scene) end() {
 		x.abandon()
 	}
 	err := s.calm(ctx)
-	for _, d := range s.daemons {
-		err = errors.Join(err, d.stop())
+	for _, r := range s.receivers {
+		err = errors.Join(err, r.stop())
 	}
 	if s.t.Failed() {
 		s.tell()
@@ -75,7 +75,7 @@ func (s *scene) tidy(ctx context.Context) error {
 		return err
 	})
 	for _, h := range s.Hosts() {
-		err = errors.Join(err, os.RemoveAll(runDir(h)))
+		err = errors.Join(err, os.RemoveAll(deploy.RunDir(h)))
 	}
 	for _, g := range s.guests {
 		err = errors.Join(err, g.Health().Err())
@@ -88,8 +88,8 @@ func (s *scene) tell() {
 	for _, x := range s.senders {
 		s.t.Logf("send %s\nevents: %s\nstderr: %s\ntrace: %s", x.name, x.lines, x.stderr.String(), tail(x.trace, 60))
 	}
-	for _, d := range s.daemons {
-		s.t.Logf("%s\n%s", d.name, d.log())
+	for _, r := range s.receivers {
+		s.t.Logf("recv on %s\n%s", r.Host.Name, r.Log())
 	}
 }
 
@@ -101,8 +101,6 @@ func tail(path string, n int) string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
-
-func runDir(h *lab.Host) string { return filepath.Join(h.Dir, "run") }
 
 // pollEvery is how often await looks at what gives no event of its own.
 const pollEvery = 20 * time.Millisecond
@@ -172,6 +170,12 @@ func (s *scene) find(ctx context.Context, g *lab.Guest, want *lab.Host) error {
 		return g.Health().Err()
 	}
 	return g.AwaitVerified(ctx)
+}
+
+// stand says where one guest is.
+func (s *scene) stand(g *lab.Guest, h *lab.Host) {
+	s.t.Helper()
+	s.run(map[*lab.Guest]*lab.Host{g: h})
 }
 
 // everybody says that all guests run on one host.
@@ -245,4 +249,21 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return string(b.b)
+}
+
+// guest returns the guest of a name.
+func (s *scene) guest(name string) *lab.Guest {
+	s.t.Helper()
+	for _, g := range s.guests {
+		if g.Name == name {
+			return g
+		}
+	}
+	s.t.Fatalf("no guest %q", name)
+	return nil
+}
+
+// target is where a guest is placed, see sendFlags.
+func (s *scene) target(g *lab.Guest) *lab.Host {
+	return s.Targets[slices.Index(s.guests, g)%len(s.Targets)]
 }

@@ -3,21 +3,24 @@
 package faults
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	engine "github.com/scatter-vm/scatter/scatter"
+	"github.com/scatter-vm/scatter/bench/deploy"
+	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/scatter"
 )
 
 // sender is a `scatter send` whose events the test reads one by one; it waits for the test.
@@ -31,7 +34,7 @@ type sender struct {
 	file   string // of the report
 
 	held   bool              // the next event was looked at and is still on the tape
-	events []engine.Event    // taken off
+	events []scatter.Event   // taken off
 	lines  []string          // the same and all else, as printed
 	stage  map[string]string // of each VM, by the events taken off
 	ended  bool
@@ -49,8 +52,10 @@ func (s *scene) sendFlags() []string {
 	return flags
 }
 
+func address(h *lab.Host) string { return netip.AddrPortFrom(h.Addr, deploy.Port).String() }
+
 func (s *scene) pathFlags() []string {
-	return []string{"--interface", s.Source.Interface, "--tls-dir", scatter.tls("source"), "--run-dir", runDir(s.Source)}
+	return []string{"--interface", s.Source.Interface, "--tls-dir", deploy.TLSDir(s.Source), "--run-dir", deploy.RunDir(s.Source)}
 }
 
 // send starts an evacuation of all guests to all targets. With one converge slot their order is known.
@@ -69,7 +74,7 @@ func (s *scene) sendAs(flags ...string) *sender {
 	x.tape, err = newTape()
 	s.must(err)
 	args := append([]string{"send", "--json", "--trace", x.trace, "--report", x.file, "--log-level", "info"}, flags...)
-	x.cmd = s.Source.Command(context.Background(), scatter.binary, args...)
+	x.cmd = s.Source.Command(context.Background(), binary, args...)
 	x.cmd.Stdout, x.cmd.Stderr = x.tape.out, &x.stderr
 	s.must(x.cmd.Start())
 	x.tape.out.Close()
@@ -81,8 +86,8 @@ func (s *scene) sendAs(flags ...string) *sender {
 const eventTime = 60 * time.Second
 
 // next looks at the next event. io.EOF: there is none.
-func (x *sender) next() (engine.Event, error) {
-	var ev engine.Event
+func (x *sender) next() (scatter.Event, error) {
+	var ev scatter.Event
 	line, err := x.tape.peek(eventTime)
 	if err != nil {
 		return ev, err
@@ -93,7 +98,7 @@ func (x *sender) next() (engine.Event, error) {
 }
 
 // take takes the event that was looked at off the tape: the sender may go on to the one after the next.
-func (x *sender) take(ev engine.Event) {
+func (x *sender) take(ev scatter.Event) {
 	if ev.Type == "vm" {
 		x.stage[ev.VM] = ev.Stage
 	}
@@ -111,7 +116,7 @@ func (x *sender) resume() {
 
 // until lets the sender go on to the first event that fits, and holds it there: it does what the event announces, and
 // nothing that it would announce by another one.
-func (x *sender) until(what string, fits func(engine.Event) bool) engine.Event {
+func (x *sender) until(what string, fits func(scatter.Event) bool) scatter.Event {
 	x.s.t.Helper()
 	x.resume()
 	for {
@@ -130,21 +135,21 @@ func (x *sender) until(what string, fits func(engine.Event) bool) engine.Event {
 }
 
 // untilStage goes on to a stage of the evacuation.
-func (x *sender) untilStage(stage string) engine.Event {
+func (x *sender) untilStage(stage string) scatter.Event {
 	x.s.t.Helper()
-	return x.until("stage "+stage, func(ev engine.Event) bool { return ev.Type == "stage" && ev.Stage == stage })
+	return x.until("stage "+stage, func(ev scatter.Event) bool { return ev.Type == "stage" && ev.Stage == stage })
 }
 
 // untilVM goes on to the stage of any VM.
-func (x *sender) untilVM(stage string) engine.Event {
+func (x *sender) untilVM(stage string) scatter.Event {
 	x.s.t.Helper()
-	return x.until("a VM's "+stage, func(ev engine.Event) bool { return ev.Type == "vm" && ev.Stage == stage })
+	return x.until("a VM's "+stage, func(ev scatter.Event) bool { return ev.Type == "vm" && ev.Stage == stage })
 }
 
 // untilLast goes on to the stage of the VM that comes last: all others have arrived or stay.
-func (x *sender) untilLast(stage string) engine.Event {
+func (x *sender) untilLast(stage string) scatter.Event {
 	x.s.t.Helper()
-	return x.until("the last VM's "+stage, func(ev engine.Event) bool {
+	return x.until("the last VM's "+stage, func(ev scatter.Event) bool {
 		return ev.Type == "vm" && ev.Stage == stage && x.othersFinal(ev.VM)
 	})
 }
@@ -162,21 +167,25 @@ func (x *sender) othersFinal(vm string) bool {
 // untilSent goes on until so many bytes have left the source.
 func (x *sender) untilSent(bytes int64) {
 	x.s.t.Helper()
-	x.until("progress", func(ev engine.Event) bool { return ev.Type == "progress" && ev.WireSent >= bytes })
+	x.until("progress", func(ev scatter.Event) bool { return ev.Type == "progress" && ev.WireSent >= bytes })
 }
 
-// decided waits until a held sender has decided on an action, which it does not do before it is resumed.
-func (x *sender) decided(action, record string) {
+// decided waits until a held sender has decided on an action for a VM, which it does not do before it is resumed.
+func (x *sender) decided(vm, action, record string) {
 	x.s.t.Helper()
-	x.s.awaits("decision "+action+" "+record, func() error {
+	type decision struct {
+		Action, Record string
+		VM             int
+	}
+	want := decision{action, record, slices.Index(x.s.guests, x.s.guest(vm))}
+	x.s.awaits(fmt.Sprintf("decision %+v", want), func() error {
 		b, err := os.ReadFile(x.trace)
 		if err != nil {
 			return err
 		}
-		lines := bufio.NewScanner(bytes.NewReader(b))
-		for lines.Scan() {
-			var l struct{ Action, Record string }
-			if json.Unmarshal(lines.Bytes(), &l) == nil && l.Action == action && l.Record == record {
+		for line := range bytes.Lines(b) {
+			var got decision
+			if json.Unmarshal(line, &got) == nil && got == want {
 				return nil
 			}
 		}
@@ -219,11 +228,11 @@ func (x *sender) abandon() {
 type outcome struct {
 	Code     int
 	Message  string
-	Blockers []engine.Blocker
+	Blockers []scatter.Blocker
 	Stayed   []string
 	InDoubt  []string `json:"in_doubt"`
-	report   *engine.Report
-	events   []engine.Event
+	report   *scatter.Report
+	events   []scatter.Event
 }
 
 // finish lets the sender go on to its end.
@@ -263,7 +272,7 @@ func (x *sender) outcome() *outcome {
 		return o
 	}
 	x.s.must(err)
-	o.report = new(engine.Report)
+	o.report = new(scatter.Report)
 	x.s.must(json.Unmarshal(b, o.report))
 	return o
 }
@@ -291,7 +300,7 @@ func (o *outcome) reports(s *scene, states ...string) {
 	if o.report == nil {
 		s.t.Fatal("no report")
 	}
-	got := make(map[string]engine.VMReport)
+	got := make(map[string]scatter.VMReport)
 	for _, v := range o.report.VMs {
 		got[v.Name] = v
 	}
@@ -330,10 +339,3 @@ const (
 	onSource  = "on-source"
 	inDoubt   = "in-doubt"
 )
-
-// recovery is what `scatter recover` said.
-type recovery struct {
-	code int
-	vms  map[string]engine.Recovered
-	text string
-}
