@@ -300,8 +300,7 @@ func (c *Client) send(ctx context.Context, req request, files []*os.File) error 
 	}
 	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.fail(fmt.Errorf("%w: qmp socket %s: %w", ErrMonitorClosed, c.socket, err))
-		<-c.done
-		return c.err
+		return c.Err()
 	}
 	return context.Cause(ctx)
 }
@@ -377,18 +376,24 @@ func (c *Client) dispatch(m message) error {
 
 // fail ends the connection, the first reason wins.
 func (c *Client) fail(err error) {
+	if c.end(err) {
+		c.conn.Close()
+	}
+}
+
+func (c *Client) end(err error) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return
+		return false
 	}
 	c.err = err
-	c.conn.Close()
 	for s := range c.subs {
 		close(s.c)
 	}
 	clear(c.subs)
 	close(c.done)
+	return true
 }
 
 // Done is closed when the connection has ended; Err then tells why.

@@ -105,6 +105,18 @@ func TestClientProtocolErrors(t *testing.T) {
 	}
 }
 
+func TestClientSecondReply(t *testing.T) {
+	c := dial(t, monitor(t, func(p *peer) { p.greet(); cmd, _ := p.next(); p.reply(cmd, "1"); p.reply(cmd, "2"); p.hold() }))
+	var got int
+	if err := c.Do(t.Context(), "once", nil, &got); err != nil || got != 1 {
+		t.Errorf("got %d, %v", got, err)
+	}
+	<-c.Done()
+	if err := c.Err(); !strings.Contains(err.Error(), "not pending") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestDialRefusesOtherGreetings(t *testing.T) {
 	for _, line := range []string{"SSH-2.0-OpenSSH", `{"return": {}}`, `{"event": "STOP"}`} {
 		_, err := Dial(t.Context(), monitor(t, func(p *peer) { p.say("%s", line); p.hold() }))

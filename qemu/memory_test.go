@@ -247,7 +247,7 @@ func TestMemoryProcessGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	_, block := anonymous(t, "a", 8)
+	a, block := anonymous(t, "a", 8)
 	m.blocks = own(t, block).blocks
 	m.pid = os.Getpid() // as if our pid were the dead one's, used again
 	if err := m.Alive(); err != nil {
@@ -256,12 +256,15 @@ func TestMemoryProcessGone(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	for name, err := range map[string]error{
-		"alive": m.Alive(), "read": m.ReadPages(0, 0, 1, make([]byte, PageSize)), "write": m.WritePages(0, 0, 1, make([]byte, PageSize)),
+		"alive": m.Alive(), "read": m.ReadPages(0, 0, 1, make([]byte, PageSize)), "write": m.WritePages(0, 0, 1, bytes.Repeat([]byte{1}, PageSize)),
 		"populated": m.Populated(0, func(uint32, uint32) error { return nil }),
 	} {
 		if !errors.Is(err, ErrProcessGone) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if a[0] != 0 {
+		t.Error("another process was written to")
 	}
 }
 
@@ -289,7 +292,9 @@ func TestPopulatedAnonymous(t *testing.T) {
 	if runs := populated(t, m, 0); runs != nil || !isZero(t, m, 0) {
 		t.Errorf("fresh memory: %v", runs)
 	}
-	_ = a[5*PageSize] + a[6*PageSize] // reading maps the page of zeros
+	if err := m.ReadPages(0, 5, 2, make([]byte, 2*PageSize)); err != nil { // reading maps the page of zeros
+		t.Fatal(err)
+	}
 	for _, p := range []int{0, 7, 8, 9, 15000, 19999} {
 		a[p*PageSize+1] = 0
 	}

@@ -50,6 +50,7 @@ func TestPolicyAccepts(t *testing.T) {
 		{"/srv/vm/disk.img", ""},
 		{`-blockdev {"driver":"qcow2","node-name":"f","file":{"driver":"file","filename":"/var/lib/libvirt/images/a","aio":"native"},"read-only":false}`,
 			`-blockdev {"driver":"qcow2","file":{"aio":"native","driver":"file","filename":"/srv/vm/a"},"node-name":"f","read-only":false}`},
+		{`-blockdev {"driver":"qcow2","backing":null,"file":"storage0"}`, `-blockdev {"backing":null,"driver":"qcow2","file":"storage0"}`},
 		{`-blockdev driver=raw,node-name=n,file=storage0`, `-blockdev raw,node-name=n,file=storage0`},
 		{"-device virtio-blk-pci,drive=d0,bus=pci.0,addr=0x3.0x1,serial=a/b", ""},
 		{"-device e1000,romfile=", ""},
@@ -160,7 +161,8 @@ func TestPolicyRefuses(t *testing.T) {
 		"-device loader,file=/etc/shadow", "-device guest-loader,kernel=/x", "-device usb-tablet,pcap=/srv/vm/x", "-device vfio-pci,host=00:02.0",
 		"-device usb-host,hostbus=1", "-device usb-mtp,rootdir=/srv/vm", "-device virtio-input-host-pci,evdev=/dev/input/event0",
 		"-device scsi-generic,drive=d", "-device vhost-scsi-pci,wwpn=x", "-device nonesuch", "-device e1000,foo=/etc/x", "-device e1000,driver=loader",
-		"-device", "-device driver=e1000,driver=loader,file=/x", "-device ipmi-bmc-sim,sdrfile=/x", "-device virtio-net-pci,vhostfd=3",
+		"-device", "-device driver=e1000,driver=loader,file=/x", "-device e1000,id=a,id=b",
+		`-device {"driver":"e1000","bus":"a","bus":null,"romfile":null,"fd":1}`, "-device ipmi-bmc-sim,sdrfile=/x", "-device virtio-net-pci,vhostfd=3",
 		"-object memory-backend-file,id=m,size=1,mem-path=/etc/x", "-object secret,id=s,file=/etc/shadow", "-object secret_keyring,id=s,serial=1",
 		"-object rng-random,id=r,filename=/dev/sda", "-object filter-dump,id=f,netdev=n,file=/srv/vm/x", "-object input-linux,id=i,evdev=/x",
 		"-object tls-creds-x509,id=t,dir=/etc", "-object pr-manager-helper,id=p,path=/run/x", "-object nonesuch,id=x", "-mem-path /dev/shm",
@@ -306,6 +308,25 @@ func TestPolicyFollowsLinks(t *testing.T) {
 		_, err := p.Command([]string{"qemu-system-x86_64", "-nodefaults", option, value}, "vm", run)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", arg, err)
+		}
+	}
+}
+
+func TestDeviceLink(t *testing.T) {
+	for _, test := range []struct {
+		dir, name, real string
+		want            bool
+	}{
+		{"/dev/vg0", "/dev/vg0/disk", "/dev/dm-3", true},
+		{"/dev/disk/by-id", "/dev/disk/by-id/x", "/dev/sda", true},
+		{"/dev/vg0", "/dev/vg1/disk", "/dev/dm-3", false},
+		{"/dev/vg0", "/dev/vg0/disk", "/etc/shadow", false},
+		{"/srv", "/srv/disk", "/dev/sda", false},
+		{"/dev/shm", "/dev/shm/x", "/dev/sda", false},
+		{"/dev", "/dev/mqueue/x", "/dev/sda", false},
+	} {
+		if got := deviceLink(test.dir, test.name, test.real); got != test.want {
+			t.Errorf("%+v: %v", test, got)
 		}
 	}
 }

@@ -125,8 +125,8 @@ func leaves(tree map[string]any) ([]pair, error) {
 	return pairs, err
 }
 
-// mapLeaves replaces every string in a tree by what change makes of it. Numbers and truth values are shown to change,
-// and kept.
+// mapLeaves replaces every string in a tree by what change makes of it. All else is shown to change, and
+// kept.
 func mapLeaves(key string, node any, depth int, change func(pair) (string, error)) (any, error) {
 	if depth > maxDepth {
 		return nil, errors.New("nested too deep")
@@ -161,8 +161,11 @@ func mapLeaves(key string, node any, depth int, change func(pair) (string, error
 	case bool:
 		_, err := change(pair{key, map[bool]string{true: "on", false: "off"}[v]})
 		return v, err
+	case nil: // such as "backing": null
+		_, err := change(pair{key, ""})
+		return nil, err
 	}
-	return nil, fmt.Errorf("key %.40q is null", key)
+	return nil, fmt.Errorf("key %.40q", key)
 }
 
 func joinKey(prefix, key string) string {
