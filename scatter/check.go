@@ -227,6 +227,9 @@ func (h checkedHost) checkQEMU(ctx context.Context, binary string) []Finding {
 		found, _ := fs.Glob(h.root, "usr/bin/qemu-system-*")
 		binaries = binaries[:0]
 		for _, f := range found {
+			if to, err := fs.ReadLink(h.root, f); err == nil && !strings.Contains(to, "/") {
+				continue // another name of one in the same directory
+			}
 			binaries = append(binaries, "/"+f)
 		}
 	}

@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -120,6 +121,7 @@ func TestCheckQEMU(t *testing.T) {
 		"usr/bin/qemu-system-wrapper": "something else\n",
 	}
 	h := fakeHost(files, net.Interface{})
+	h.root.(fstest.MapFS)["usr/bin/qemu-system-amd64"] = &fstest.MapFile{Data: []byte("qemu-system-x86_64"), Mode: fs.ModeSymlink}
 	all := h.checkQEMU(t.Context(), "")
 	if len(all) != 3 {
 		t.Fatalf("%d findings: %v", len(all), all)

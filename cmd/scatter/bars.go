@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -20,14 +19,10 @@ type bars struct {
 	progress *mpb.Progress
 	total    *mpb.Bar
 	vms      map[string]*mpb.Bar
-
-	mu     sync.Mutex // guards closed: lines still have a place when the bars are gone
-	closed bool
-	w      io.Writer
 }
 
 func newBars(w io.Writer, b *board, opts ...mpb.ContainerOption) *bars {
-	return &bars{board: b, w: w, vms: map[string]*mpb.Bar{}, progress: mpb.New(append(opts, mpb.WithOutput(w))...)}
+	return &bars{board: b, vms: map[string]*mpb.Bar{}, progress: mpb.New(append(opts, mpb.WithOutput(w))...)}
 }
 
 func (b *bars) Event(e scatter.Event, changed bool) {
@@ -101,22 +96,12 @@ func stageText(l vmLine) string {
 	return "-> " + l.Host + "  " + l.Stage
 }
 
-// Write prints lines above the bars, or after them once they are closed.
-func (b *bars) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return b.w.Write(p)
-	}
-	return b.progress.Write(p)
-}
+// Write prints lines above the bars.
+func (b *bars) Write(p []byte) (int, error) { return b.progress.Write(p) }
 
 // Close leaves the bars as they stand and ends their drawing. When every VM is there the total is full, even if
 // less than predicted had to be sent.
 func (b *bars) Close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
 	if b.total != nil && b.board.allThere() {
 		draw(b.total, vmLine{Stage: "evacuated"})
 	}

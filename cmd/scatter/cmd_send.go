@@ -237,11 +237,12 @@ func nothingMoved(err error) error {
 	return &statusError{code: exitNothing, err: fmt.Errorf("nothing moved: %w", err)}
 }
 
+// whereabouts sorts the VMs that did not leave. A state that is not known counts as not having left.
 func whereabouts(r *scatter.Report) (stayed, inDoubt []string) {
 	for _, vm := range r.VMs {
-		switch one := (&scatter.Report{VMs: []scatter.VMReport{vm}}).Outcome(); one {
-		case scatter.AllEvacuated:
-		case scatter.SomeInDoubt:
+		switch vm.State {
+		case "evacuated":
+		case "in-doubt":
 			inDoubt = append(inDoubt, vm.Name)
 		default:
 			stayed = append(stayed, vm.Name)

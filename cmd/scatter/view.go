@@ -7,7 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,44 +16,98 @@ import (
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// renderer shows an evacuation while it runs. Event is called from one goroutine; Write, from any, puts whole
-// lines of other talk where they do not disturb.
+// renderer shows an evacuation while it runs. All methods are called from one goroutine. Write puts whole lines of
+// other talk where they do not disturb.
 type renderer interface {
 	io.Writer
 	Event(e scatter.Event, changed bool)
 	Close()
 }
 
-// view is an evacuation as the operator follows it: the board and one renderer of it.
+// maxWaiting bounds what waits to be shown, in events and lines.
+const maxWaiting = 4096
+
+// view is an evacuation as the operator follows it. Event and Write never wait for whoever reads our output: a VM may be
+// paused meanwhile. If the reader is too slow, what he does not get is counted.
 type view struct {
-	*board
-	renderer
 	Log *slog.Logger
+
+	now      *board // as it stands, for Ctrl-C
+	picture  *board // as it is shown, for the renderer
+	renderer renderer
+	waiting  chan func()
+	shown    chan struct{} // closed when all is shown
+	lost     atomic.Int64
 }
 
 // newView chooses the renderer: JSON lines on stdout under --json (where events are wanted), bars on a terminal, else plain lines.
 func (a *app) newView(events bool) *view {
-	v := &view{board: newBoard()}
-	switch {
-	case a.json && events:
-		v.renderer = &jsonLines{talk: talk{w: a.stderr}, out: json.NewEncoder(a.stdout)}
-	case a.json:
-		v.renderer = &talk{w: a.stderr}
-	case isTerminal(a.stderr):
-		v.renderer = newBars(a.stderr, v.board)
-	default:
-		v.renderer = &plainLines{talk: talk{w: a.stderr}, board: v.board}
-	}
-	v.Log = a.logger(v.renderer)
+	b := newBoard()
+	v := showOn(b, a.newRenderer(b, events))
+	v.Log = a.logger(v)
 	return v
 }
 
-func (v *view) Event(e scatter.Event) { v.renderer.Event(e, v.board.apply(e)) }
+func (a *app) newRenderer(b *board, events bool) renderer {
+	switch {
+	case a.json && events:
+		return &jsonLines{talk: talk{a.stderr}, out: json.NewEncoder(a.stdout)}
+	case a.json:
+		return talk{a.stderr}
+	case isTerminal(a.stderr):
+		return newBars(a.stderr, b)
+	default:
+		return &plainLines{talk: talk{a.stderr}, board: b}
+	}
+}
+
+// showOn shows by r, which draws from b.
+func showOn(b *board, r renderer) *view {
+	v := &view{now: newBoard(), picture: b, renderer: r, waiting: make(chan func(), maxWaiting), shown: make(chan struct{})}
+	go func() {
+		defer close(v.shown)
+		for show := range v.waiting {
+			show()
+		}
+	}()
+	return v
+}
+
+// Event takes an event into account and has it shown.
+func (v *view) Event(e scatter.Event) {
+	v.now.apply(e)
+	v.enqueue(func() { v.renderer.Event(e, v.picture.apply(e)) })
+}
+
+// Write has a line shown.
+func (v *view) Write(line []byte) (int, error) {
+	line = slices.Clone(line)
+	v.enqueue(func() { v.renderer.Write(line) })
+	return len(line), nil
+}
+
+func (v *view) enqueue(show func()) {
+	select {
+	case v.waiting <- show:
+	default:
+		v.lost.Add(1)
+	}
+}
+
+// Close shows what waits and ends the view. Nothing may be shown after it.
+func (v *view) Close() {
+	close(v.waiting)
+	<-v.shown
+	if n := v.lost.Load(); n > 0 {
+		fmt.Fprintf(v.renderer, "scatter: output was not read in time: %d lines are missing\n", n)
+	}
+	v.renderer.Close()
+}
 
 // interruptible attaches Ctrl-C to ctx for as long as v is shown.
 func (a *app) interruptible(ctx context.Context, v *view) (context.Context, func()) {
 	say := func(format string, args ...any) { a.say(v, format, args...) }
-	return interruptible(ctx, say, v.between, os.Exit)
+	return interruptible(ctx, say, v.now.between, os.Exit)
 }
 
 // isTerminal tells whether w is one that bars can be drawn on: it must have a width.
@@ -66,19 +121,10 @@ func isTerminal(w io.Writer) bool {
 }
 
 // talk is the renderer that shows no events, only what else there is to say.
-type talk struct {
-	mu sync.Mutex // one line at a time
-	w  io.Writer
-}
+type talk struct{ io.Writer }
 
-func (t *talk) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.w.Write(b)
-}
-
-func (t *talk) Event(scatter.Event, bool) {}
-func (t *talk) Close()                    {}
+func (talk) Event(scatter.Event, bool) {}
+func (talk) Close()                    {}
 
 // jsonLines prints every event as a line.
 type jsonLines struct {
