@@ -1,0 +1,87 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/scatter-vm/scatter/bench/guest/content"
+)
+
+func TestParseWorkload(t *testing.T) {
+	w, err := ParseWorkload("console=ttyS0 quiet scatter.id=7 scatter.mib_hot=3 scatter.dirty=0 GODEBUG=x=1\n")
+	if err != nil || w.ID != 7 || w.Hot != 3 || w.Dirty != 0 || w.Beat != 20 {
+		t.Errorf("%+v, %v", w, err)
+	}
+	for _, line := range []string{"scatter.what=1", "scatter.id", "scatter.id=-1", "scatter.dirty=x", "scatter.mib_hot=0", "scatter.beat_ms=0"} {
+		if w, err := ParseWorkload(line); err == nil {
+			t.Errorf("%q is taken for %+v", line, w)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	p := pace{rate: 130}
+	total := 0
+	for range 1000 {
+		total += p.take(7 * time.Millisecond)
+	}
+	if total != 910 {
+		t.Errorf("%d pieces in 7 s at 130 per second", total)
+	}
+}
+
+// Every kind of page is verified, at any time, and a single changed bit in any of them is found.
+func TestMemory(t *testing.T) {
+	m, err := NewMemory(Workload{ID: 3, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Hot: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Rewrite(300) // more than once around
+	m.Verify(m.Pages(), func(bad Mismatch) { t.Fatalf("without harm: %+v", bad) })
+	for i := range m.regions {
+		r := &m.regions[i]
+		r.pages[17][500] ^= 1 << 40
+		var found []Mismatch
+		m.Verify(m.Pages(), func(bad Mismatch) { found = append(found, bad) })
+		if len(found) != 1 || found[0].Name.Kind != r.kind || found[0].Name.Number != 17 || found[0].Word != 500 {
+			t.Errorf("changed page 17 of %v: found %+v", r.kind, found)
+		}
+		r.pages[17][500] ^= 1 << 40
+	}
+	// A page that was right a moment ago is wrong now.
+	hot := m.hot()
+	old := hot.pages[m.nextHot]
+	at := m.nextHot
+	m.Rewrite(1)
+	hot.pages[at] = old
+	stale := 0
+	m.Verify(m.Pages(), func(Mismatch) { stale++ })
+	if stale != 1 {
+		t.Errorf("%d stale pages found instead of 1", stale)
+	}
+}
+
+func TestBeatLine(t *testing.T) {
+	if got := string(appendBeat(nil, 0x1a2b, 0x3c, 2)); got != "h1a2b 3c 2\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestContentIsShared(t *testing.T) {
+	fill := func(n content.Name) (p content.Page) { content.Fill(&p, n); return p }
+	for _, c := range []struct {
+		a, b content.Name
+		same bool
+	}{
+		{content.Name{Kind: content.Common, Guest: 1, Number: 5}, content.Name{Kind: content.Common, Guest: 2, Number: 5}, true},
+		{content.Name{Kind: content.Common, Number: 5}, content.Name{Kind: content.Common, Number: 6}, false},
+		{content.Name{Kind: content.Own, Guest: 1}, content.Name{Kind: content.Own, Guest: 2}, false},
+		{content.Name{Kind: content.Duplicate, Guest: 1, Number: 1}, content.Name{Kind: content.Duplicate, Guest: 1, Number: 1 + content.Distinct}, true},
+		{content.Name{Kind: content.Duplicate, Guest: 1}, content.Name{Kind: content.Duplicate, Guest: 2}, false},
+		{content.Name{Kind: content.Hot, Guest: 1, Generation: 1}, content.Name{Kind: content.Hot, Guest: 1, Generation: 2}, false},
+	} {
+		if got := fill(c.a) == fill(c.b); got != c.same {
+			t.Errorf("%+v and %+v: same is %v", c.a, c.b, got)
+		}
+	}
+}

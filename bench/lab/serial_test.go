@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestSerialLog(t *testing.T) {
+	s := &serialLog{host: &Host{Name: "target1"}}
+	now := time.Now()
+	// The line starts in the middle, because the guest moved while it wrote it, and ends in a later read.
+	for _, piece := range []string{"34 5 0\r\n", "h10 2", "f 0\n", "CORRUPT own page 1\n\nh11 31 1\nh12 3"} {
+		s.take([]byte(piece), now)
+	}
+	want := []Beat{{now, s.host, 0x10, 0x2f, 0}, {now, s.host, 0x11, 0x31, 1}}
+	if got := s.Beats(); !slices.Equal(got, want) {
+		t.Errorf("beats %+v, want %+v", got, want)
+	}
+	if got := s.Lines(); !slices.Equal(got, []string{"34 5 0", "CORRUPT own page 1"}) {
+		t.Errorf("other lines %q", got)
+	}
+}
+
+func TestParseBeatRefuses(t *testing.T) {
+	for _, line := range []string{"", "h", "h1", "h1 2", "h1 2 ", "h1  2", "x1 2 3", "h1 2 3 4", "h1 2 g", "h-1 2 3", "h1234567890abcdef 2 3"} {
+		if b, ok := parseBeat([]byte(line)); ok {
+			t.Errorf("%q is taken for %+v", line, b)
+		}
+	}
+}
+
+func FuzzParseBeat(f *testing.F) {
+	f.Add([]byte("h1a2b 3c4d 0"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if b, ok := parseBeat(line); ok && (len(line) < 6 || b.N >= 1<<60) {
+			t.Errorf("%q is taken for %+v", line, b)
+		}
+	})
+}
+
+// beats returns a guest that has beaten on two hosts, at times in milliseconds.
+func beats(source, target *Host, at map[*Host][][2]int) *Guest {
+	start := time.Now()
+	g := &Guest{Config: GuestConfig{Workload: Workload{Beat: 20 * time.Millisecond}}}
+	for _, h := range []*Host{source, target} {
+		s := &serialLog{host: h}
+		for _, b := range at[h] {
+			s.beats = append(s.beats, Beat{At: start.Add(time.Duration(b[1]) * time.Millisecond), Host: h, N: uint64(b[0])})
+		}
+		g.logs = append(g.logs, s)
+	}
+	return g
+}
+
+func TestLongestPause(t *testing.T) {
+	source, target := &Host{Name: "source"}, &Host{Name: "target1"}
+	g := beats(source, target, map[*Host][][2]int{
+		source: {{0, 0}, {1, 500}, {2, 520}},
+		target: {{3, 820}, {4, 840}},
+	})
+	all := g.Beats()
+	p := g.LongestPause(all[1].At, all[4].At)
+	if p.Length != 280*time.Millisecond || p.From.Host != source || p.To.Host != target {
+		t.Errorf("pause %v from %v to %v", p.Length, p.From, p.To)
+	}
+	if p := g.LongestPause(all[0].At, all[4].At); p.Length != 480*time.Millisecond {
+		t.Errorf("with the time before, pause %v", p.Length)
+	}
+	if err := g.Health().Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHealthSeesTwoPlaces(t *testing.T) {
+	source, target := &Host{Name: "source"}, &Host{Name: "target1"}
+	for name, at := range map[string]map[*Host][][2]int{
+		"both go on":      {source: {{0, 0}, {1, 20}, {2, 41}}, target: {{1, 40}, {2, 60}}},
+		"one starts late": {source: {{0, 0}, {1, 20}}, target: {{1, 40}}},
+	} {
+		if err := beats(source, target, at).Health().Err(); err == nil {
+			t.Errorf("%s: not seen", name)
+		}
+	}
+}
