@@ -43,9 +43,9 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 		var order []string
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		wait := func(name string, prio Priority) {
+		wait := func(name string, n int, prio Priority) {
 			wg.Go(func() {
-				if err := p.Wait(t.Context(), 100, prio); err != nil {
+				if err := p.Wait(t.Context(), n, prio); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -54,12 +54,14 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		wait("first", Bulk)
-		wait("bulk", Bulk)
-		wait("bulk", Bulk)
-		wait("urgent", Urgent)
+		wait("first", 100, Bulk)
+		wait("bulk", 100, Bulk)
+		wait("bulk", 100, Bulk)
+		wait("urgent", 100, Urgent)
+		time.Sleep(10 * time.Millisecond)
+		wait("small", 1, Bulk) // there are tokens for it, but others were first
 		wg.Wait()
-		if order[1] != "urgent" {
+		if order[1] != "urgent" || order[4] != "small" {
 			t.Errorf("order %v", order)
 		}
 	})

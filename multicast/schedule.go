@@ -213,6 +213,9 @@ func (s *sendState) tick(now instant) {
 	s.considerRates(now)
 	for _, ch := range append([]*channel(nil), s.open...) {
 		s.barrier(now, ch)
+		if !ch.outstanding() {
+			continue
+		}
 		for _, st := range ch.streams() {
 			s.refill(now, st)
 			s.remind(now, st)
@@ -226,7 +229,7 @@ func (s *sendState) tick(now instant) {
 // remind sends a mark when a stream is quiet and blocks are not confirmed: the last datagrams may have been lost, or
 // the reports about them are due.
 func (s *sendState) remind(now instant, st *stream) {
-	if st.queued > 0 || !st.channel.outstanding() || now-st.sentAt < st.markGap {
+	if st.queued > 0 || now-st.sentAt < st.markGap {
 		return
 	}
 	st.sentAt = now
@@ -236,10 +239,6 @@ func (s *sendState) remind(now instant, st *stream) {
 
 // watch finds out when a member has stopped hearing its stream, or reporting.
 func (s *sendState) watch(now instant, m *member) {
-	if !m.channel.outstanding() {
-		m.waiting = never
-		return
-	}
 	if m.waiting == never {
 		if m.stream.last > m.heard {
 			m.waiting = now

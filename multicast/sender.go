@@ -210,8 +210,19 @@ func (s *Sender) channel(id ChannelID) (*channel, error) {
 
 // AddTarget makes a target known, with the address that its Receiver gives as UnicastAddr.
 func (s *Sender) AddTarget(name string, unicast netip.AddrPort) (err error) {
+	if err := s.family(unicast); err != nil {
+		return fmt.Errorf("target %s: %w", name, err)
+	}
 	s.update(func(instant) { err = s.state.addTarget(name, unicast) })
 	return err
+}
+
+// family wants an address of the family that the socket is of.
+func (s *Sender) family(a netip.AddrPort) error {
+	if a.Addr().Is4() != s.conn.Local().Is4() {
+		return fmt.Errorf("%v cannot be reached from %v", a, s.conn.Local())
+	}
+	return nil
 }
 
 // HandleControl takes in a message that the target's Receiver passed to its Control. An error tells that the target
@@ -224,6 +235,9 @@ func (s *Sender) HandleControl(target string, message []byte) (err error) {
 // Open announces a channel, and returns when every member has answered a probe by the group or by unicast, or has been
 // ejected. ErrNoMembers: none is left.
 func (s *Sender) Open(ctx context.Context, c Channel) error {
+	if err := s.family(c.Group); c.Group.IsValid() && err != nil {
+		return fmt.Errorf("channel %d: %w", c.ID, err)
+	}
 	var ch *channel
 	var err error
 	s.update(func(now instant) { ch, err = s.state.openChannel(now, c) })

@@ -307,6 +307,11 @@ func (ch *channel) advance() {
 	}
 	ch.blocks = ch.blocks[n:]
 	ch.first += uint32(n)
+	if !ch.outstanding() {
+		for _, m := range ch.members {
+			m.waiting = never // nothing is to be heard
+		}
+	}
 }
 
 // closeChannel forgets a channel and tells its members to leave.
