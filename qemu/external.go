@@ -81,7 +81,8 @@ func (l *limited) Write(p []byte) (int, error) {
 func socketOf(out []byte) (string, error) {
 	line, rest, _ := strings.Cut(string(out), "\n")
 	line = strings.TrimSuffix(line, "\r")
-	if rest != "" || !filepath.IsAbs(line) || len(line) > maxSocketPath || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+	control := strings.ContainsFunc(line, func(r rune) bool { return r < ' ' })
+	if rest != "" || !filepath.IsAbs(line) || len(line) > maxSocketPath || control {
 		return "", fmt.Errorf("printed %.120q: must be one line with the absolute path of a socket", out)
 	}
 	info, err := os.Stat(line)

@@ -130,13 +130,16 @@ func keepFiles() error {
 
 // inScope puts a command into a systemd scope of its own when we run under systemd: what stays in our service's
 // control group is killed with the service. systemd-run replaces itself by the command, so the pid stays the same.
-func inScope(argv []string, name string, uid int, getenv func(string) string, lookPath func(string) (string, error)) (cmd, env []string) {
+func inScope(
+	argv []string, name string, uid int, getenv func(string) string, lookPath func(string) (string, error),
+) (cmd, env []string) {
 	env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
 	run, err := lookPath("systemd-run")
 	if getenv("INVOCATION_ID") == "" || err != nil {
 		return argv, env
 	}
-	cmd = []string{run, "--scope", "--quiet", "--collect", "--unit", "scatter-" + name + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)}
+	unit := "scatter-" + name + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	cmd = []string{run, "--scope", "--quiet", "--collect", "--unit", unit}
 	if uid != 0 {
 		cmd = append(cmd, "--user")
 		for _, v := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {

@@ -89,6 +89,20 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 		}
 	}
 
+	to := make([]uint32, len(refs))
+	for i, p := range rnd.Perm(len(refs)) {
+		to[i] = uint32(p)
+	}
+	clear(got)
+	if err := m.GatherTo(refs, to, got); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range refs {
+		if !bytes.Equal(got[int(to[i])*PageSize:][:PageSize], page(r)) {
+			t.Fatalf("page %+v is not in place %d", r, to[i])
+		}
+	}
+
 	from := make([]uint32, len(refs))
 	for i := range from {
 		from[i] = uint32(rnd.IntN(7))
@@ -135,6 +149,7 @@ func TestMemoryBounds(t *testing.T) {
 		"gather":       m.Gather([]PageRef{{0, 0}}, buf),
 		"scatter":      m.Scatter([]PageRef{{0, 0}, {0, 8}}, buf),
 		"from":         m.ScatterFrom([]PageRef{{0, 0}}, []uint32{2}, buf),
+		"to":           m.GatherTo([]PageRef{{0, 0}}, []uint32{2}, buf),
 		"from count":   m.ScatterFrom([]PageRef{{0, 0}}, nil, buf),
 		"populated":    m.Populated(5, nil),
 	} {

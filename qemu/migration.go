@@ -16,20 +16,20 @@ type MigrationStatus string
 
 // The states that query-migrate reports.
 const (
-	MigrationNone             MigrationStatus = "none"
-	MigrationSetup            MigrationStatus = "setup"
-	MigrationActive           MigrationStatus = "active"
-	MigrationPreSwitchover    MigrationStatus = "pre-switchover"
-	MigrationDevice           MigrationStatus = "device"
-	MigrationPostcopyDevice   MigrationStatus = "postcopy-device"
-	MigrationPostcopyActive   MigrationStatus = "postcopy-active"
-	MigrationPostcopyPaused   MigrationStatus = "postcopy-paused"
-	MigrationPostcopyRecover  MigrationStatus = "postcopy-recover"
-	MigrationPostcopyRecovers MigrationStatus = "postcopy-recover-setup"
-	MigrationCancelling       MigrationStatus = "cancelling"
-	MigrationCancelled        MigrationStatus = "cancelled"
-	MigrationCompleted        MigrationStatus = "completed"
-	MigrationFailed           MigrationStatus = "failed"
+	MigrationNone                 MigrationStatus = "none"
+	MigrationSetup                MigrationStatus = "setup"
+	MigrationActive               MigrationStatus = "active"
+	MigrationPreSwitchover        MigrationStatus = "pre-switchover"
+	MigrationDevice               MigrationStatus = "device"
+	MigrationPostcopyDevice       MigrationStatus = "postcopy-device"
+	MigrationPostcopyActive       MigrationStatus = "postcopy-active"
+	MigrationPostcopyPaused       MigrationStatus = "postcopy-paused"
+	MigrationPostcopyRecover      MigrationStatus = "postcopy-recover"
+	MigrationPostcopyRecoverSetup MigrationStatus = "postcopy-recover-setup"
+	MigrationCancelling           MigrationStatus = "cancelling"
+	MigrationCancelled            MigrationStatus = "cancelled"
+	MigrationCompleted            MigrationStatus = "completed"
+	MigrationFailed               MigrationStatus = "failed"
 )
 
 // Ended tells whether nothing more will happen in this migration.

@@ -14,7 +14,8 @@ import (
 
 // Populated yields the runs of pages of a block that may hold something else than zeros, in order. All other pages read
 // as zero. Private anonymous memory is told by its page table; files that are mapped shared, such as a memfd, by their
-// holes; of anything else every page is reported. The error of yield ends the walk and is returned.
+// holes, which takes CAP_CHECKPOINT_RESTORE; of anything else every page is reported. The error of yield ends the walk
+// and is returned.
 //
 // It is worth the call: reading a page that was never touched is slower than this, and allocates it if it is shared.
 func (m *Memory) Populated(block int, yield func(first, n uint32) error) error {

@@ -157,7 +157,7 @@ func pipe(j *judge, value string) (string, error) {
 // firmwareDirs hold what distributions package for QEMU to read.
 var firmwareDirs = []string{
 	"/usr/share/qemu", "/usr/share/seabios", "/usr/share/OVMF", "/usr/share/ovmf", "/usr/share/AAVMF", "/usr/share/edk2",
-	"/usr/share/ipxe", "/usr/share/ipxe.efi", "/usr/lib/ipxe", "/usr/share/vgabios", "/usr/share/sgabios", "/usr/share/qemu-efi-aarch64",
+	"/usr/share/ipxe", "/usr/lib/ipxe", "/usr/share/vgabios", "/usr/share/sgabios", "/usr/share/qemu-efi-aarch64",
 }
 
 // firmwareName is a file that QEMU looks up in its data directories.

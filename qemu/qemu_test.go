@@ -353,7 +353,6 @@ func TestQEMUDeviceProperties(t *testing.T) {
 	if known < 100 {
 		t.Errorf("only %d devices found", known)
 	}
-	t.Logf("%d devices", known)
 }
 
 // A command line with much in it: what the policy writes anew must be what QEMU understands.
@@ -397,6 +396,14 @@ func TestQEMULaunchRichCommand(t *testing.T) {
 		t.Fatalf("%v\n%q", err, argv)
 	}
 	t.Cleanup(p.Kill)
+	var chardevs []struct{ Label string }
+	if err := p.Client.Do(t.Context(), "query-chardev", nil, &chardevs); err != nil {
+		t.Error(err)
+	}
+	monitors := slices.DeleteFunc(chardevs, func(c struct{ Label string }) bool { return !strings.Contains(c.Label, "mon") })
+	if len(monitors) != 1 {
+		t.Errorf("monitors %v, want scatter's only", monitors)
+	}
 	vm := discoveredAgain(t, p)
 	again, err := policy.Command(vm.Argv, vm.Name, run)
 	if err != nil || vm.Name != "vm1" || vm.MemoryBytes != 192<<20 || !slices.Equal(again, vm.Argv) {
