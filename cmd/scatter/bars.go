@@ -48,10 +48,10 @@ func (b *bars) Event(e scatter.Event, changed bool) {
 // only the stage is known has an empty bar until it is there.
 func draw(bar *mpb.Bar, l vmLine) {
 	if l.Total <= 0 {
-		l.Bytes, l.Total = 0, 1
-	}
-	if l.Stage == "evacuated" {
-		l.Bytes = l.Total
+		l.Total = 1
+		if l.Stage == "evacuated" {
+			l.Bytes = 1
+		}
 	}
 	bar.SetTotal(l.Total, false)
 	bar.SetCurrent(l.Bytes)
@@ -99,12 +99,8 @@ func stageText(l vmLine) string {
 // Write prints lines above the bars.
 func (b *bars) Write(p []byte) (int, error) { return b.progress.Write(p) }
 
-// Close leaves the bars as they stand and ends their drawing. When every VM is there the total is full, even if
-// less than predicted had to be sent.
+// Close leaves the bars as they stand and ends their drawing.
 func (b *bars) Close() {
-	if b.total != nil && b.board.allThere() {
-		draw(b.total, vmLine{Stage: "evacuated"})
-	}
 	for _, bar := range b.vms {
 		bar.Abort(false)
 	}

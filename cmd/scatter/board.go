@@ -47,6 +47,9 @@ func (b *board) apply(e scatter.Event) (changed bool) {
 	if e.Type == "progress" && e.VM == "" {
 		b.pace.add(e.Time, e.Bytes)
 	}
+	if b.allThere() { // even if less than predicted had to be sent
+		b.total.Bytes = b.total.Total
+	}
 	return changed
 }
 
@@ -68,6 +71,9 @@ func (b *board) update(l *vmLine, e scatter.Event) {
 	}
 	if e.Type == "progress" {
 		l.Bytes, l.Total = e.Bytes, max(e.Total, l.Total)
+	}
+	if l.Stage == "evacuated" {
+		l.Bytes = l.Total
 	}
 }
 
@@ -92,10 +98,8 @@ func (b *board) speed() (wire int64, eta float64) {
 	return b.wire, b.pace.eta(b.total.Total - b.total.Bytes)
 }
 
-// allThere tells whether every VM is evacuated.
+// allThere tells whether every VM is evacuated; mu is held.
 func (b *board) allThere() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	return len(b.vms) > 0 && !slices.ContainsFunc(b.vms, func(l vmLine) bool { return l.Stage != "evacuated" })
 }
 

@@ -35,6 +35,23 @@ func TestBoardKeepsVMsAndTotalApart(t *testing.T) {
 	}
 }
 
+func TestBoardIsFullWhenEveryVMIsThere(t *testing.T) {
+	b := newBoard()
+	b.apply(scatter.Event{Type: "vm", VM: "b", Stage: "bulk"})
+	for _, vm := range []string{"a", "b"} {
+		b.apply(scatter.Event{Type: "progress", VM: vm, Bytes: 90, Total: 100})
+		b.apply(scatter.Event{Type: "progress", Bytes: 5, Total: 50})
+		if _, total := b.read(); total.Bytes != 5 {
+			t.Errorf("total %+v too early", total)
+		}
+		b.apply(scatter.Event{Type: "vm", VM: vm, Stage: "evacuated"})
+	}
+	vms, total := b.read()
+	if vms[0].Bytes != 100 || vms[1].Bytes != 100 || total.Bytes != 50 {
+		t.Errorf("%+v, total %+v", vms, total)
+	}
+}
+
 func TestBoardTellsStageChanges(t *testing.T) {
 	b := newBoard()
 	for i, c := range []struct {

@@ -107,7 +107,7 @@ func TestBars(t *testing.T) {
 	got := w.String()
 	for _, want := range []string{
 		"warning: host gamma: multicast does not pass", "bulk", "1 of 2 evacuated", "-> beta  evacuated", "on-source",
-		"total", "75 %  384 MiB of 512 MiB", "500 Mbit/s", "a line\n",
+		"total", "100 %  512 MiB of 512 MiB", "500 Mbit/s", "a line\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
