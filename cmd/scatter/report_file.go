@@ -30,12 +30,11 @@ func newReportFile(path string) (*reportFile, error) {
 	return &reportFile{path: path, tmp: tmp}, nil
 }
 
-// write puts the report in place.
+// write puts the report in place. What it leaves behind, discard takes away.
 func (f *reportFile) write(r *scatter.Report) error {
 	if f.tmp == nil {
 		return nil
 	}
-	defer f.discard()
 	e := json.NewEncoder(f.tmp)
 	e.SetIndent("", "  ")
 	if err := errors.Join(e.Encode(r), f.tmp.Chmod(0o644), f.tmp.Sync()); err != nil {

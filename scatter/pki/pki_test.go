@@ -142,6 +142,20 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+// TestNewFileIsNew is for a file that appears between the look and the writing.
+func TestNewFileIsNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ClientKey)
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := newFile(path, []byte("other"), 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Fatalf("error %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
+		t.Fatalf("now %q (%v)", b, err)
+	}
+}
+
 func TestIssueRefuses(t *testing.T) {
 	ca := newCA(t)
 	for _, c := range []struct {

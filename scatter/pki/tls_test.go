@@ -301,6 +301,29 @@ func TestNameWithoutSAN(t *testing.T) {
 	}
 }
 
+// TestNothingIsResumed: a peer that is no longer allowed must not come back on an old ticket.
+func TestNothingIsResumed(t *testing.T) {
+	ca := newCA(t)
+	c, s := client(t, newHost(t, ca, "source"), "target"), server(t, newHost(t, ca, "target"))
+	c.SessionTicketsDisabled = false
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	resumed := false
+	c.VerifyConnection = func(s tls.ConnectionState) error {
+		resumed = resumed || s.DidResume
+		return nil
+	}
+	// Without GetConfigForClient, which makes new ticket keys for each connection.
+	s.GetConfigForClient = nil
+	for range 2 {
+		if r := connect(t, c, s); r.client != nil || r.server != nil {
+			t.Fatalf("%v / %v", r.client, r.server)
+		}
+	}
+	if resumed {
+		t.Error("the second connection resumed the first")
+	}
+}
+
 func TestRenewedFilesNeedNoRestart(t *testing.T) {
 	ca := newCA(t)
 	source, target := newHost(t, ca, "source"), newHost(t, ca, "target")
