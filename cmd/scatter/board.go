@@ -13,9 +13,9 @@ import (
 // handler of Ctrl-C read it while events arrive.
 type board struct {
 	mu    sync.Mutex // guards all below
-	vms   []vmLine // in order of appearance
-	total vmLine   // of the evacuation; its Name is empty
-	wire  int64    // bytes/s that leave the source
+	vms   []vmLine   // in order of appearance
+	total vmLine     // of the evacuation; its Name is empty
+	wire  int64      // bytes/s that leave the source
 	pace  pace
 }
 
