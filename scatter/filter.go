@@ -27,7 +27,8 @@ type filter struct {
 
 	header []byte // the stream's first bytes, which the target already has
 	w      *stream.Writer
-	open   bool               // a section of ours is open in w
+	open   bool               // a section that takes pages is open in w
+	last   bool               // that is ram's END section, which passes as it is
 	pong   func(uint32) error // answers a PING that is not passed on
 
 	sent      atomic.Int64 // bytes of pages passed on
@@ -43,7 +44,7 @@ func (e *HeaderError) Error() string {
 }
 
 // run copies p to the writer until the opaque tail begins. The caller copies the tail. A ram section of which nothing
-// passes leaves no trace.
+// passes leaves no trace, but for the last.
 func (f *filter) run(p *stream.Parser) error {
 	if err := f.skipHeader(p); err != nil {
 		return err
@@ -66,19 +67,24 @@ func (f *filter) run(p *stream.Parser) error {
 }
 
 func (f *filter) item(p *stream.Parser, it *stream.Item) error {
-	if it.Section.Name != "ram" {
-		return f.w.Item(p, it)
-	}
 	switch it.Kind {
 	case stream.KindPage, stream.KindZero:
 		return f.page(it)
+	case stream.KindSectionEnd:
+		f.last = f.last || it.Section.Name == "ram"
+		f.open = f.last
+	}
+	if f.last || it.Section.Name != "ram" {
+		return f.w.Item(p, it)
+	}
+	switch it.Kind {
 	case stream.KindEOS:
 		if f.open {
 			f.open = false
 			return f.w.EndPart()
 		}
 		return nil
-	case stream.KindSectionPart, stream.KindSectionEnd, stream.KindFooter:
+	case stream.KindSectionPart, stream.KindFooter:
 		return nil // opened by the first page that passes, closed with its EOS
 	}
 	return fmt.Errorf("%s in section ram after its start", it.Kind)

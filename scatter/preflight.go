@@ -202,27 +202,32 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return err
 	}
 	p := stream.NewParser(c, stream.Options{})
-	var header []byte
-	for ram := false; ; {
-		it, err := p.Next()
-		if err != nil {
-			return fmt.Errorf("vm %s: migration stream: %w", v.name(), noEOF(err))
-		}
-		if it.Kind == stream.KindPage || it.Kind == stream.KindZero || it.Kind == stream.KindTail || len(header) > maxHeader {
-			return fmt.Errorf("vm %s: migration stream: no list of ram blocks before %s", v.name(), it.Kind)
-		}
-		header = append(header, it.Raw...)
-		ram = ram || it.Kind == stream.KindMemSize
-		if ram && it.Kind == stream.KindFooter {
-			break
-		}
+	if v.header, err = readHeader(p); err != nil {
+		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
-	v.header = header
 	v.blocks, err = matchBlocks(p.Blocks(), v.vm.Blocks)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	return nil
+}
+
+// readHeader returns the bytes of a stream up to the end of the ram START section, which lists the RAM blocks.
+func readHeader(p *stream.Parser) ([]byte, error) {
+	var header []byte
+	for {
+		it, err := p.Next()
+		if err != nil {
+			return nil, noEOF(err)
+		}
+		if it.Kind == stream.KindPage || it.Kind == stream.KindZero || it.Kind == stream.KindTail || len(header) > maxHeader {
+			return nil, fmt.Errorf("no list of ram blocks before %s", it.Kind)
+		}
+		header = append(header, it.Raw...)
+		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
+			return header, nil
+		}
+	}
 }
 
 // discoverVM opens a VM by its QMP socket.
