@@ -294,6 +294,9 @@ func (g *guest) zeroBlocks() ([]bool, error) {
 	}
 	for i, b := range g.blocks {
 		var err error
+		if b.hidden {
+			continue
+		}
 		if zero[i], err = g.mem.IsZero(b.index); err != nil {
 			return nil, fmt.Errorf("ram block %s: %w", b.name, err)
 		}
@@ -313,13 +316,30 @@ func (g *guest) place(p *placing, b block.Block) error {
 			return fmt.Errorf("page %d of ram block %d: outside of the guest", o.Page, o.Block)
 		}
 	}
+	direct, bySocket := g.split(p)
+	return errors.Join(g.placeDirectly(direct, b), g.placeBySocket(bySocket, b))
+}
+
+// split sorts the pages by the way they take: straight into memory, or through QEMU's incoming socket where that is not possible.
+func (g *guest) split(p *placing) (direct, bySocket *placing) {
 	if g.mem == nil {
-		return g.placeBySocket(p, b)
+		return &placing{}, p
 	}
-	return g.placeDirectly(p, b)
+	direct, bySocket = &placing{}, &placing{}
+	for i, o := range p.owners {
+		way := direct
+		if g.blocks[o.Block].hidden {
+			way = bySocket
+		}
+		way.owners, way.from = append(way.owners, o), append(way.from, p.from[i])
+	}
+	return direct, bySocket
 }
 
 func (g *guest) placeDirectly(p *placing, b block.Block) error {
+	if len(p.owners) == 0 {
+		return nil
+	}
 	refs := make([]qemu.PageRef, len(p.owners))
 	for i, o := range p.owners {
 		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].index), Page: o.Page}
@@ -328,6 +348,9 @@ func (g *guest) placeDirectly(p *placing, b block.Block) error {
 }
 
 func (g *guest) placeBySocket(p *placing, b block.Block) error {
+	if len(p.owners) == 0 {
+		return nil
+	}
 	if err := g.w.BeginPart(); err != nil {
 		return err
 	}

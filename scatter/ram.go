@@ -15,6 +15,7 @@ type ramBlock struct {
 	name   string
 	length uint64 // bytes
 	index  int    // of the block in qemu.Memory
+	hidden bool   // QEMU does not tell its address: 7.2 and some small blocks
 }
 
 func (b ramBlock) pages() uint32 { return uint32(b.length / PageSize) }
@@ -34,7 +35,7 @@ func matchBlocks(listed []stream.RAMBlock, found []qemu.RAMBlock) ([]ramBlock, e
 		case l.Length%PageSize != 0 || l.Length/PageSize >= maxGuestPages:
 			return nil, fmt.Errorf("ram block %s: length %d", l.Name, l.Length)
 		}
-		blocks = append(blocks, ramBlock{name: l.Name, length: l.Length, index: i})
+		blocks = append(blocks, ramBlock{name: l.Name, length: l.Length, index: i, hidden: found[i].Host == 0})
 	}
 	return blocks, nil
 }

@@ -22,7 +22,11 @@ func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error
 
 func (r scanReader) Populated(region int, yield func(first, n uint32) error) error {
 	g := r.e.regions[region]
-	return r.e.vms[g.vm].mem.Populated(g.memory, yield)
+	v := r.e.vms[g.vm]
+	if v.blocks[g.block].hidden {
+		return nil // converge sends all of it
+	}
+	return v.mem.Populated(g.memory, yield)
 }
 
 // scan looks at all pages twice and builds the index. Pages that differ between the looks are hot: sending them
