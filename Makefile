@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 GO ?= go
-FUZZTIME ?= 4s
+FUZZTIME ?= 3s
 
 .PHONY: build setup check fuzz lab test demo bench-evacuate clean
 

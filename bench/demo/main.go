@@ -97,11 +97,23 @@ type outcome struct {
 	pause time.Duration
 }
 
+// receive starts recv on the targets. The first has room for two guests, the others for one, so all are needed.
+func receive(ctx context.Context, d *deploy.Deployment) (all []*deploy.Receiver, err error) {
+	room := guestMiB * 5 / 2
+	for _, h := range d.Lab.Targets {
+		r, err := d.Receive(ctx, h, "--memory", fmt.Sprintf("%dMiB", room))
+		if err != nil {
+			return nil, err
+		}
+		all, room = append(all, r), guestMiB*3/2
+	}
+	return all, nil
+}
+
 // evacuate shows scatter at work, checks the guests and brings them home.
 func evacuate(ctx context.Context, d *deploy.Deployment, all []*lab.Guest) (*outcome, error) {
 	say("$ scatter send --discover '*.qmp' --to target1=10.77.0.11:%d --to target2=... --to target3=...", deploy.Port)
-	// Room for two guests each, so that no target can take all of them.
-	receivers, err := d.ReceiveAll(ctx, d.Lab.Targets, "--memory", fmt.Sprintf("%dMiB", 2*guestMiB+guestMiB/2))
+	receivers, err := receive(ctx, d)
 	if err != nil {
 		return nil, err
 	}
