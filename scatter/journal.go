@@ -120,7 +120,7 @@ func (j *journal) Append(r record) error {
 	if len(body) > maxRecord {
 		return fmt.Errorf("journal %s: record of %d bytes", j.path, len(body))
 	}
-	line := fmt.Appendf(nil, "%016x %s\n", xxhash.Sum64(body), body)
+	line := journalLine(body)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	_, err = j.f.WriteAt(line, j.end)
@@ -134,6 +134,9 @@ func (j *journal) Append(r record) error {
 	j.end += int64(len(line))
 	return nil
 }
+
+// journalLine puts the checksum before a record.
+func journalLine(body []byte) []byte { return fmt.Appendf(nil, "%016x %s\n", xxhash.Sum64(body), body) }
 
 // Close releases the journal.
 func (j *journal) Close() error { return j.f.Close() }

@@ -1,0 +1,298 @@
+package scatter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fullRecord has every field set.
+var fullRecord = record{Kind: recCommit, Evacuation: "00112233445566ff", Peer: "source", VM: 3, Name: "web", Socket: "/run/web.qmp", PID: 4711,
+	Host: "target", Address: "target=10.0.0.2:7000", TLSDir: "/etc/pki", Paused: true, Memory: 1 << 29, VCPUs: 2, Cause: "no room"}
+
+var someRecords = []record{{Kind: recBegin, TLSDir: "/etc/pki"}, {Kind: recPrepare, VM: 0, Name: "web\nline", PID: 12}, fullRecord, {Kind: recRun, VM: 1}, {Kind: recEnd}}
+
+func newJournal(t testing.TB, path string) (*journal, []record) {
+	t.Helper()
+	j, records, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j, records
+}
+
+// writtenJournal is the bytes of a journal of someRecords.
+func writtenJournal(t testing.TB) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "written")
+	j, _ := newJournal(t, path)
+	for _, r := range someRecords {
+		if err := j.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return readFile(t, path)
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJournalRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	writeFile(t, path, writtenJournal(t))
+	j, got := newJournal(t, path)
+	if d := cmp.Diff(someRecords, got); d != "" {
+		t.Errorf("records changed:\n%s", d)
+	}
+	if err := j.Append(fullRecord); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if _, got := newJournal(t, path); len(got) != len(someRecords)+1 || got[len(got)-1] != fullRecord {
+		t.Errorf("after another record: %+v", got)
+	}
+}
+
+// TestJournalLine keeps the format: a later scatter must read what an earlier one left behind in a crash.
+func TestJournalLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	if err := j.Append(record{Kind: recRun, VM: 2, Name: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `3c48110bcda3c591 {"kind":"run","vm":2,"name":"web"}` + "\n"
+	if got := string(readFile(t, path)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestJournalPrefixes cuts a journal everywhere, as a crash in a write may: what was promised is there, what was cut is
+// dropped, and the next record goes where the cut one was.
+func TestJournalPrefixes(t *testing.T) {
+	whole := writtenJournal(t)
+	path := filepath.Join(t.TempDir(), "j")
+	for n := range whole {
+		writeFile(t, path, whole[:n])
+		j, got, err := openJournal(path)
+		if err != nil {
+			t.Fatalf("cut to %d bytes: %v", n, err)
+		}
+		want := bytes.Count(whole[:n], []byte("\n"))
+		if len(got) != want || want > 0 && !cmp.Equal(got, someRecords[:want]) {
+			t.Fatalf("cut to %d bytes: %d records, want %d", n, len(got), want)
+		}
+		if err := j.Append(fullRecord); err != nil {
+			t.Fatal(err)
+		}
+		j.Close()
+		again, _, err := readRecords(path, bytes.NewReader(readFile(t, path)))
+		if err != nil || len(again) != want+1 || again[want] != fullRecord {
+			t.Fatalf("cut to %d bytes and continued: %d records, %v", n, len(again), err)
+		}
+	}
+}
+
+// TestJournalDamage: nothing is decided from a journal that was changed, and nothing in it is overwritten.
+func TestJournalDamage(t *testing.T) {
+	whole := writtenJournal(t)
+	second := bytes.IndexByte(whole, '\n') + 1
+	cases := map[string][]byte{
+		"a bit in the body":     flip(whole, second+40),
+		"a bit in the checksum": flip(whole, second+3),
+		"a line missing half":   append(bytes.Clone(whole[:second+10]), whole[bytes.IndexByte(whole[second:], '\n')+second:]...),
+		"an empty line":         append([]byte("\n"), whole...),
+		"not JSON":              append(checked("not json"), whole...),
+		"a longer line":         append(checked(strings.Repeat("x", maxRecord+100)), whole...),
+		"another file":          []byte("#!/bin/sh\nexit 0\n"),
+	}
+	for name, b := range cases {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "j")
+			writeFile(t, path, b)
+			_, _, err := openJournal(path)
+			bad, ok := errors.AsType[*JournalError](err)
+			if !ok || bad.Path != path || bad.Line < 1 || bad.Line > 2 || bad.Reason == "" {
+				t.Errorf("got %v, want a *JournalError", err)
+			}
+			if !bytes.Equal(readFile(t, path), b) {
+				t.Error("the damaged journal was changed")
+			}
+		})
+	}
+}
+
+func flip(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+// checked is a line whose checksum fits.
+func checked(body string) []byte {
+	sum, _, _ := strings.Cut(string(journalLine([]byte(body))), " ")
+	return fmt.Appendf(nil, "%s %s\n", sum, body)
+}
+
+func TestJournalBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	if _, _, err := openJournal(path); !errors.Is(err, ErrJournalBusy) || !strings.Contains(err.Error(), path) {
+		t.Errorf("second owner: %v", err)
+	}
+	j.Close()
+	newJournal(t, path) // its owner has ended
+}
+
+func TestJournalCannotBeOpened(t *testing.T) {
+	if _, _, err := openJournal(filepath.Join(t.TempDir(), "missing", "j")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestJournalRecordIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	if err := j.Append(record{Name: strings.Repeat("x", maxRecord)}); err == nil {
+		t.Error("a record was written that cannot be read")
+	}
+	if err := j.Append(record{Cause: strings.Repeat("x", maxRecord-100)}); err != nil {
+		t.Error(err)
+	}
+	j.Close()
+	if _, got := newJournal(t, path); len(got) != 1 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// TestJournalWriteFails: a full disk takes half a record. The error is told, and the half does not damage what follows.
+func TestJournalWriteFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	if err := j.Append(fullRecord); err != nil {
+		t.Fatal(err)
+	}
+	size := uint64(len(readFile(t, path)))
+	limitFiles(t, size+30, func() {
+		if err := j.Append(fullRecord); !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("got %v", err)
+		}
+	})
+	if n := len(readFile(t, path)); n != int(size) {
+		t.Errorf("%d bytes are left of the failed record", n-int(size))
+	}
+	if err := j.Append(record{Kind: recAbort}); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if _, got := newJournal(t, path); len(got) != 2 || got[1].Kind != recAbort {
+		t.Errorf("records %+v", got)
+	}
+}
+
+// limitFiles bounds the size of files while f runs.
+func limitFiles(t *testing.T, bytes uint64, f func()) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+func TestJournalClear(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	writeFile(t, path, writtenJournal(t))
+	j, _ := newJournal(t, path)
+	if err := j.clear(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(record{Kind: recBegin}); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	if _, got := newJournal(t, path); len(got) != 1 || got[0].Kind != recBegin {
+		t.Errorf("after clear and a record: %+v", got)
+	}
+}
+
+func TestJournalConcurrentAppends(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	var wg sync.WaitGroup
+	for vm := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if err := j.Append(record{Kind: recConverge, VM: vm, Name: strings.Repeat("x", 100*vm)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	j.Close()
+	if _, got := newJournal(t, path); len(got) != 80 {
+		t.Errorf("%d records of 80", len(got))
+	}
+}
+
+func TestJournalRemove(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	j, _ := newJournal(t, path)
+	if err := j.remove(); err != nil || exists(path) {
+		t.Errorf("removed: %v, still there: %v", err, exists(path))
+	}
+}
+
+// FuzzReadRecords: any bytes give records that were written whole, or a *JournalError; never both.
+func FuzzReadRecords(f *testing.F) {
+	whole := writtenJournal(f)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-7])
+	f.Add(flip(whole, 30))
+	f.Add(checked(`{"kind":"run","vm":-1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		records, good, err := readRecords("j", bytes.NewReader(b))
+		if err != nil {
+			if _, ok := errors.AsType[*JournalError](err); !ok || records != nil || good != 0 {
+				t.Fatalf("%d records, %d bytes, %v", len(records), good, err)
+			}
+			return
+		}
+		if good > int64(len(b)) || bytes.Count(b[:good], []byte("\n")) != len(records) || bytes.Contains(b[good:], []byte("\n")) {
+			t.Fatalf("%d records in the first %d of %d bytes", len(records), good, len(b))
+		}
+	})
+}
