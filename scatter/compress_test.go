@@ -1,0 +1,127 @@
+package scatter
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// TestGainBacksOff: what gains nothing is tried after 1, 3, 7 and then every 15 pieces; one success and all are tried again.
+func TestGainBacksOff(t *testing.T) {
+	var g gain
+	var tried []int
+	for i := range 60 {
+		if g.worth() {
+			tried = append(tried, i)
+			g.note(1000, 1000)
+		}
+	}
+	if want := []int{0, 2, 6, 14, 30, 46}; !slices.Equal(tried, want) {
+		t.Errorf("tried %v, want %v", tried, want)
+	}
+	for !g.worth() {
+	}
+	g.note(1000, 500)
+	for range 5 {
+		if !g.worth() {
+			t.Fatal("not tried again after a success")
+		}
+		g.note(1000, 500)
+	}
+}
+
+func TestLeastGain(t *testing.T) {
+	for _, c := range []struct {
+		after int
+		again bool
+	}{{500, true}, {960, true}, {961, false}, {1000, false}, {1010, false}} {
+		var g gain
+		g.note(1000, c.after)
+		if g.worth() != c.again {
+			t.Errorf("1000 bytes became %d: tried again at once: %v", c.after, !c.again)
+		}
+	}
+}
+
+// tries counts how many of n frames a packer would try.
+func tries(p *packer, n int) (tried int) {
+	for range n {
+		if p.fast() {
+			tried++
+		}
+	}
+	return tried
+}
+
+// TestPackerLeavesAFastLinkAlone: compression that is slower than the link would slow the evacuation down. One frame of
+// sixteen is tried all the same.
+func TestPackerLeavesAFastLinkAlone(t *testing.T) {
+	rate := int64(1000)
+	p := &packer{rate: func() int64 { return rate }}
+	if tries(p, 10) != 10 {
+		t.Error("not tried before its speed is known")
+	}
+	p.measure(1000, time.Second)
+	if n := tries(p, 160); n != 160/retrySlow {
+		t.Errorf("%d of 160 frames tried at the link's own speed", n)
+	}
+	rate = 900
+	if n := tries(p, 160); n != 160 {
+		t.Errorf("%d of 160 frames tried on a slower link", n)
+	}
+}
+
+// TestPackerRetries: a host that was busy becomes idle, and compression is used again.
+func TestPackerRetries(t *testing.T) {
+	p := &packer{rate: func() int64 { return 1000 }}
+	p.measure(100, time.Second)
+	for range 20 {
+		p.measure(5000, time.Second)
+	}
+	if tries(p, 100) != 100 {
+		t.Errorf("still too slow at %.0f bytes/s", p.speed)
+	}
+}
+
+func noise(n int) []byte {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rnd.Uint32())
+	}
+	return b
+}
+
+func TestPackerTries(t *testing.T) {
+	p, err := newPacker(func() int64 { return 1 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	text := bytes.Repeat([]byte("the quick brown fox "), frameSize/20)
+	small, ok := p.try(text)
+	if !ok || len(small) > len(text)/10 {
+		t.Fatalf("text of %d bytes became %d, %v", len(text), len(small), ok)
+	}
+	if got, err := z.DecodeAll(small, nil); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("text came back as %d bytes, %v", len(got), err)
+	}
+	if b, ok := p.try(noise(frameSize)); ok {
+		t.Errorf("noise of %d bytes is sent as %d", frameSize, len(b))
+	}
+	if _, ok := p.try(text); ok {
+		t.Error("the frame after noise was tried")
+	}
+	var none *packer
+	if _, ok := none.try(text); ok {
+		t.Error("a packer that is off has compressed")
+	}
+}

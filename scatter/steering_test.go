@@ -1,0 +1,83 @@
+package scatter
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// pass is what steering is told at the begin of a pass, since the pass before.
+type pass struct {
+	dirty int64 // pages now
+	seen  int64 // pages that the filter saw
+	sent  int64 // of them, passed on
+}
+
+// steered is what follows from each pass, and the last prediction.
+func steered(s *steering, passes []pass) (out []steer) {
+	var seen, sent int64
+	for i, p := range passes {
+		seen, sent = seen+p.seen, sent+p.sent
+		out = append(out, s.step(time.Unix(int64(i), 0), p.dirty*PageSize, seen, sent*PageSize))
+	}
+	return out
+}
+
+func TestSteering(t *testing.T) {
+	const (
+		hold    = steerHold
+		release = steerRelease
+		stalled = steerStalled
+	)
+	// At 1000 pages/s and a limit of 120 ms, 100 pages fit after the fixed 20 ms, less what QEMU itself takes.
+	cases := []struct {
+		name   string
+		passes []pass
+		want   []steer
+	}{
+		{"the first pass predicts nothing", []pass{{0, 0, 0}}, []steer{hold}},
+		{"even if all that it saw was dropped", []pass{{10, 5000, 0}}, []steer{hold}},
+		{"few dirty pages", []pass{{5000, 0, 0}, {90, 5000, 5000}}, []steer{hold, release}},
+		{"too many", []pass{{5000, 0, 0}, {110, 5000, 5000}}, []steer{hold, hold}},
+		{"many dirty, but few of them changed", []pass{{5000, 0, 0}, {900, 5000, 500}}, []steer{hold, release}},
+		{"nothing was seen in a pass", []pass{{5000, 0, 0}, {10, 0, 0}, {10, 10, 10}}, []steer{hold, hold, release}},
+		{"three passes that are no better", []pass{{5000, 0, 0}, {900, 5000, 5000}, {900, 900, 900}, {900, 900, 900}, {900, 900, 900}, {900, 900, 900}},
+			[]steer{hold, hold, hold, hold, stalled, stalled}},
+		{"worse each time", []pass{{5000, 0, 0}, {900, 5000, 5000}, {1000, 900, 900}, {1100, 1000, 1000}, {1200, 1100, 1100}},
+			[]steer{hold, hold, hold, hold, stalled}},
+		{"better by less than a tenth is no better", []pass{{5000, 0, 0}, {1000, 9, 9}, {960, 9, 9}, {950, 9, 9}, {940, 9, 9}},
+			[]steer{hold, hold, hold, hold, stalled}},
+		{"an improvement begins the count again", []pass{{5000, 0, 0}, {1000, 9, 9}, {1000, 9, 9}, {1000, 9, 9}, {700, 9, 9}, {700, 9, 9}, {700, 9, 9}, {700, 9, 9}},
+			[]steer{hold, hold, hold, hold, hold, hold, hold, stalled}},
+		{"steady progress is never a stall", []pass{{5000, 0, 0}, {4000, 9, 9}, {3000, 9, 9}, {2200, 9, 9}, {1500, 9, 9}, {1000, 9, 9}, {600, 9, 9}, {90, 9, 9}},
+			[]steer{hold, hold, hold, hold, hold, hold, hold, release}},
+		{"what fits at last is released, after however many passes", []pass{{5000, 0, 0}, {900, 9, 9}, {900, 9, 9}, {900, 9, 9}, {80, 9, 9}},
+			[]steer{hold, hold, hold, hold, release}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := &steering{rate: 1000 * PageSize, limit: 120 * time.Millisecond}
+			if got := steered(s, c.passes); !slices.Equal(got, c.want) {
+				t.Errorf("got %v, want %v (last prediction %v)", got, c.want, s.predicted)
+			}
+		})
+	}
+}
+
+// TestSteeringPredicts: the share of the last pass counts, not that of the whole migration.
+func TestSteeringPredicts(t *testing.T) {
+	s := &steering{rate: 1000 * PageSize, limit: time.Millisecond}
+	steered(s, []pass{{5000, 0, 0}, {1000, 10000, 10000}, {1000, 1000, 250}})
+	want := fixedPerStop + 250*time.Millisecond
+	if d := s.predicted - want; d < 0 || d > 10*time.Millisecond { // QEMU's own time for 1000 pages
+		t.Errorf("predicted %v, want little more than %v", s.predicted, want)
+	}
+}
+
+func TestStallErrorNamesTheRemedies(t *testing.T) {
+	err := &StallError{VM: "web", Predicted: 1234567 * time.Microsecond, Limit: 300 * time.Millisecond}
+	const want = "vm web dirties memory faster than the link can carry: its pause would last about 1.235s, 300ms is allowed (--downtime, or --on-stall pause)"
+	if err.Error() != want {
+		t.Errorf("got %q", err)
+	}
+}
