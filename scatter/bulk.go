@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,17 +41,51 @@ func (b *bulk) run(ctx context.Context) error {
 	for _, vm := range b.plan.endsAt[-1] {
 		b.tracker.allSent(vm)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var guard sync.WaitGroup
+	defer guard.Wait()
+	defer cancel(nil)
+	guard.Go(func() { b.watch(ctx, cancel) })
+	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(b.work)
 		defer close(b.order)
-		return b.collect(ctx)
+		return b.collect(gctx)
 	})
 	for range workers {
-		g.Go(func() error { return b.encode(ctx) })
+		g.Go(func() error { return b.encode(gctx) })
 	}
-	g.Go(func() error { return b.send(ctx) })
-	return g.Wait()
+	g.Go(func() error { return b.send(gctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // all was sent, but perhaps not confirmed
+}
+
+// confirmSilence is how long blocks may be on their way without one being confirmed, before bulk is given up. Targets that are
+// lost are ejected long before; this is for what nobody thought of.
+const confirmSilence = 30 * time.Second
+
+var errNoConfirmation = fmt.Errorf("bulk: no block was confirmed for %v; the rest goes over the control path", confirmSilence)
+
+// watch ends bulk when nothing is confirmed any more.
+func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	t := time.NewTicker(confirmSilence)
+	defer t.Stop()
+	count := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			stuck, now := b.tracker.stuck(count)
+			if stuck {
+				cancel(errNoConfirmation)
+				return
+			}
+			count = now
+		}
+	}
 }
 
 // collect cuts the classes of all steps into batches.

@@ -54,14 +54,14 @@ func (c countingConn) Write(b []byte) (int, error) {
 func (d *dialer) dial(ctx context.Context, hello control.Hello) (*control.Conn, control.Welcome, error) {
 	conn, err := d.connect(ctx)
 	if err != nil {
-		return nil, control.Welcome{}, fmt.Errorf("target %s: %w", d.target, err)
+		return nil, control.Welcome{}, d.explain(err)
 	}
 	c := control.NewConn(conn, d.target.String(), lostAfter)
 	hello.Version, hello.Evacuation = ProtocolVersion, d.evacuation
 	w, err := greet(c, hello)
 	if err != nil {
 		c.Close()
-		return nil, w, fmt.Errorf("target %s: %w", d.target, pki.Explain(d.target.String(), err))
+		return nil, w, d.explain(err)
 	}
 	c.SetPeer(w.Name)
 	return c, w, nil
@@ -86,9 +86,19 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	t := tls.Client(countingConn{raw, d.sent}, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, pki.Explain(d.target.String(), err)
+		return nil, err
 	}
 	return t, nil
+}
+
+// explain names the target in an error, and what to do about its certificate if that is the matter.
+func (d *dialer) explain(err error) error {
+	who := "target " + d.target.String()
+	err = pki.Explain(who, err)
+	if _, ok := errors.AsType[*pki.Error](err); ok {
+		return err
+	}
+	return fmt.Errorf("%s: %w", who, err)
 }
 
 // tuneSocket bounds how long unacknowledged data may wait, and the queue in the kernel.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -183,7 +184,8 @@ func (e *evacuation) openDataPlane(ctx context.Context) error {
 		return err
 	}
 	conf := multicast.SenderConfig{
-		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes, Log: e.log,
+		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes,
+		Log:     slog.New(warnHandler{slog.DiscardHandler, e.tell}),
 		Control: e.multicastTo, Unreachable: e.unreachable,
 	}
 	fillRandom(conf.Key[:])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
 // prober opens the data plane to targets without moving anything, to see what reaches them.
@@ -55,7 +57,11 @@ func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
 func (p *prober) probe(ctx context.Context, i int, t TargetAddr, begin control.Begin, group netip.Addr) {
 	l, err := openLink(ctx, dialer{target: t, tlsDir: p.cfg.TLSDir, evacuation: hex.EncodeToString(p.id[:]), sent: new(atomic.Int64)})
 	if err != nil {
-		p.add(t.String(), foundError("control connection", "start 'scatter recv' there, and see its log", "%v", err))
+		remedy := "start 'scatter recv' there, and see its log"
+		if _, ok := errors.AsType[*pki.Error](err); ok {
+			remedy = "" // the error has its own
+		}
+		p.add(t.String(), foundError("control connection", remedy, "%v", err))
 		return
 	}
 	p.links = append(p.links, l)

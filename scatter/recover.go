@@ -284,6 +284,9 @@ func decide(e evidence) verdict {
 	case e.targetKnown && e.target == control.StateLoaded:
 		return verdict{InDoubt, doNothing, "the source QEMU is gone, the target holds the VM complete and paused: 'cont' on its QMP socket runs it"}
 	}
+	if !e.targetKnown {
+		return verdict{InDoubt, doNothing, "the source QEMU is gone and the target does not answer: reach the target, then recover again"}
+	}
 	return verdict{InDoubt, doNothing, "the source QEMU is gone and the target does not have the VM"}
 }
 

@@ -25,15 +25,21 @@ func (c *cargo) add(vm int) {
 	c.vms, c.pages = append(c.vms, vm), append(c.pages, 1)
 }
 
+// blockSender takes blocks; *multicast.Sender is one. It may confirm a block before Send has returned its number.
+type blockSender interface {
+	Send(ctx context.Context, ch multicast.ChannelID, payload []byte) (uint64, error)
+}
+
 // tracker knows which blocks of each VM are still unconfirmed, and says when the last one is.
 type tracker struct {
-	sender *multicast.Sender
+	sender blockSender
 	done   func(vm int)
 
 	mu      sync.Mutex // guards the fields below
 	open    map[blockKey]sentBlock
 	spare   [][]byte          // payloads of confirmed blocks, to use again
 	early   map[blockKey]bool // confirmed before send knew the number
+	count   int               // blocks confirmed
 	onWay   int               // bytes of unconfirmed payloads
 	placed  int64             // distinct bytes confirmed
 	pages   []int64           // by VM: pages confirmed
@@ -94,6 +100,7 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	delete(t.early, key)
 	t.spare = append(t.spare, b.payload)
 	t.onWay -= len(b.payload)
+	t.count++
 	t.placed += b.bytes
 	for i, vm := range b.vms {
 		t.pending[vm]--
@@ -112,6 +119,13 @@ func (t *tracker) busy() bool {
 
 // ownerBytes is room for the owners of one content.
 const ownerBytes = 64
+
+// stuck tells whether blocks are on their way and none was confirmed since the count was before; it returns the count now.
+func (t *tracker) stuck(before int) (bool, int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open) > 0 && t.count == before, t.count
+}
 
 // progress tells the distinct bytes that have reached their targets, and each VM's pages.
 func (t *tracker) progress() (placed int64, pages []int64) {
