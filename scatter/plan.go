@@ -352,7 +352,7 @@ func (e *evacuation) place(ctx context.Context, classes []classInfo) (*placement
 // describe renders the plan for people and scripts.
 func (e *evacuation) describe(placed *placement.Placement) *Plan {
 	out := &Plan{PredictedBytes: e.predictedBytes(), Joins: e.plan.changes(), Leaves: e.plan.changes(), Pages: e.pages, Blockers: []Blocker{}}
-	if r := e.rate(); r > 0 {
+	if r := e.cfg.Rate; r > 0 {
 		out.PredictedTimeS = float64(out.PredictedBytes) / float64(r)
 	}
 	for i, l := range e.links {

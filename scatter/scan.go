@@ -155,7 +155,7 @@ const deviceBytes = 200 << 10
 
 func (e *evacuation) predictedDowntime(vm int) time.Duration {
 	d := 2 * fixedPerStop
-	if r := e.rate(); r > 0 {
+	if r := e.cfg.Rate; r > 0 {
 		d += seconds(float64(e.hot[vm]*PageSize+deviceBytes) / float64(r))
 	}
 	return min(d, e.cfg.Downtime)
