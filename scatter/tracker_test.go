@@ -1,0 +1,254 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/multicast"
+)
+
+// postman numbers blocks per channel. inSend is called between taking a block and telling its number.
+type postman struct {
+	next   map[multicast.ChannelID]uint64
+	inSend func(ch multicast.ChannelID, n uint64)
+	err    error
+}
+
+func (p *postman) Send(_ context.Context, ch multicast.ChannelID, _ []byte) (uint64, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	if p.next == nil {
+		p.next = make(map[multicast.ChannelID]uint64)
+	}
+	n := p.next[ch]
+	p.next[ch]++
+	if p.inSend != nil {
+		p.inSend(ch, n)
+	}
+	return n, nil
+}
+
+// done collects the VMs that a tracker says are done.
+type done struct {
+	mu  sync.Mutex
+	vms []int
+}
+
+func (d *done) add(vm int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.vms = append(d.vms, vm)
+}
+
+func newTestTracker(vms int) (*tracker, *postman, *done) {
+	d, p := &done{}, &postman{}
+	t := newTracker(vms, d.add)
+	t.sender = p
+	return t, p, d
+}
+
+// of is the cargo of a block with a page for each VM.
+func of(vms ...int) cargo {
+	c := cargo{bytes: PageSize}
+	for _, vm := range vms {
+		c.add(vm)
+	}
+	return c
+}
+
+func wantDone(t *testing.T, d *done, want ...int) {
+	t.Helper()
+	if !slices.Equal(d.vms, want) {
+		t.Errorf("done: %v, want %v", d.vms, want)
+	}
+}
+
+func TestTrackerWaitsForTheLastBlock(t *testing.T) {
+	tr, _, d := newTestTracker(3)
+	for _, c := range []cargo{of(0), of(0, 1), of(1)} {
+		if err := tr.send(t.Context(), 7, make([]byte, 100), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.confirmed(7, 0)
+	tr.confirmed(7, 1)
+	wantDone(t, d) // more may follow
+	tr.allSent(0)
+	tr.allSent(1)
+	wantDone(t, d, 0)
+	tr.confirmed(7, 2)
+	wantDone(t, d, 0, 1)
+	tr.allSent(2) // nothing was ever sent for it
+	tr.allSent(2)
+	wantDone(t, d, 0, 1, 2)
+	if placed, pages := tr.progress(); placed != 3*PageSize || !slices.Equal(pages, []int64{2, 2, 0}) {
+		t.Errorf("placed %d bytes, pages %v", placed, pages)
+	}
+	if tr.onWay != 0 || len(tr.open) != 0 || len(tr.early) != 0 {
+		t.Errorf("left behind: %d bytes, %d blocks, %d early", tr.onWay, len(tr.open), len(tr.early))
+	}
+}
+
+// TestTrackerConfirmedBeforeSendReturns: the confirmation of a block may overtake its number.
+func TestTrackerConfirmedBeforeSendReturns(t *testing.T) {
+	tr, p, d := newTestTracker(1)
+	p.inSend = tr.confirmed
+	for range 3 {
+		if err := tr.send(t.Context(), 1, make([]byte, 10), of(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.allSent(0)
+	wantDone(t, d, 0)
+	if tr.onWay != 0 || len(tr.open) != 0 || len(tr.early) != 0 {
+		t.Errorf("left behind: %d bytes, %d blocks, %d early", tr.onWay, len(tr.open), len(tr.early))
+	}
+}
+
+// TestTrackerGiveUp: a VM that nobody waits for any more is done at once, and only once.
+func TestTrackerGiveUp(t *testing.T) {
+	tr, _, d := newTestTracker(2)
+	if err := tr.send(t.Context(), 1, nil, of(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	tr.giveUp(0)
+	tr.giveUp(0)
+	wantDone(t, d, 0)
+	tr.allSent(0)
+	if err := tr.send(t.Context(), 1, nil, of(0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	tr.confirmed(1, 0)
+	tr.allSent(1)
+	wantDone(t, d, 0)
+	tr.confirmed(1, 1)
+	wantDone(t, d, 0, 1)
+}
+
+// TestTrackerKeepsUnsentPending: a VM some of whose bytes could not be sent is never done by itself: what its target
+// holds must not be taken for known.
+func TestTrackerKeepsUnsentPending(t *testing.T) {
+	tr, p, d := newTestTracker(1)
+	p.err = multicast.ErrNoMembers
+	if err := tr.send(t.Context(), 1, nil, of(0)); !errors.Is(err, multicast.ErrNoMembers) {
+		t.Fatal(err)
+	}
+	tr.allSent(0)
+	wantDone(t, d)
+	tr.giveUp(0)
+	wantDone(t, d, 0)
+}
+
+// TestTrackerOfTwoChannels: numbers count in each channel from 0.
+func TestTrackerOfTwoChannels(t *testing.T) {
+	tr, _, d := newTestTracker(2)
+	for vm, ch := range []multicast.ChannelID{1, 2} {
+		if err := tr.send(t.Context(), ch, nil, of(vm)); err != nil {
+			t.Fatal(err)
+		}
+		tr.allSent(vm)
+	}
+	tr.confirmed(2, 0)
+	wantDone(t, d, 1)
+	tr.confirmed(1, 0)
+	wantDone(t, d, 1, 0)
+}
+
+// TestTrackerInAnyOrder: each VM is done exactly once, not before its last block was sent and confirmed.
+func TestTrackerInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const vms = 4
+		blocks := rapid.SliceOfN(rapid.SliceOfNDistinct(rapid.IntRange(0, vms-1), 1, vms, rapid.ID), 0, 12).Draw(t, "blocks")
+		tr, p, d := newTestTracker(vms)
+		left := make([]int, vms) // unconfirmed blocks
+		var onWay []uint64
+		early := rapid.Bool().Draw(t, "early")
+		p.inSend = func(ch multicast.ChannelID, n uint64) {
+			if early {
+				tr.confirmed(ch, n)
+			} else {
+				onWay = append(onWay, n)
+			}
+		}
+		confirm := func() {
+			i := rapid.IntRange(0, len(onWay)-1).Draw(t, "confirmed")
+			n := onWay[i]
+			onWay = slices.Delete(onWay, i, i+1)
+			for _, vm := range blocks[n] {
+				left[vm]--
+			}
+			tr.confirmed(1, n)
+		}
+		for _, owners := range blocks {
+			if !early {
+				for _, vm := range owners {
+					left[vm]++
+				}
+			}
+			if err := tr.send(context.Background(), 1, nil, of(owners...)); err != nil {
+				t.Fatal(err)
+			}
+			if len(onWay) > 0 && rapid.Bool().Draw(t, "confirm now") {
+				confirm()
+			}
+		}
+		for vm := range vms {
+			tr.allSent(vm)
+		}
+		for {
+			for vm := range vms {
+				if slices.Contains(d.vms, vm) != (left[vm] == 0) {
+					t.Fatalf("vm %d with %d unconfirmed blocks, done %v", vm, left[vm], d.vms)
+				}
+			}
+			if len(onWay) == 0 {
+				break
+			}
+			confirm()
+		}
+		if len(d.vms) != vms {
+			t.Fatalf("done %v", d.vms)
+		}
+	})
+}
+
+// TestTrackerBuffers: payloads of confirmed blocks are used again, never those of blocks on their way.
+func TestTrackerBuffers(t *testing.T) {
+	tr, _, _ := newTestTracker(1)
+	first := append(tr.buffer(), 1)
+	if err := tr.send(t.Context(), 1, first, of(0)); err != nil {
+		t.Fatal(err)
+	}
+	if second := append(tr.buffer(), 2); &second[0] == &first[0] {
+		t.Error("the buffer of a block on its way was given out")
+	}
+	tr.confirmed(1, 0)
+	if third := append(tr.buffer(), 3); &third[0] != &first[0] {
+		t.Error("the buffer of a confirmed block was not used again")
+	}
+}
+
+func TestTrackerBusy(t *testing.T) {
+	tr, _, _ := newTestTracker(1)
+	for range 2 {
+		if tr.busy() {
+			t.Fatal("busy with less than half a window on its way")
+		}
+		if err := tr.send(t.Context(), 1, make([]byte, windowBytes/4+1), of(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !tr.busy() {
+		t.Error("not busy with more than half a window on its way")
+	}
+	tr.confirmed(1, 1)
+	if tr.busy() {
+		t.Error("busy after a confirmation")
+	}
+}
