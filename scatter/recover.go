@@ -265,15 +265,15 @@ func decide(e evidence) verdict {
 		return verdict{OnSource, doAbort, "runs on the source, the target forgets it"}
 	case e.source == sourcePaused && e.paused:
 		return verdict{OnSource, doAbort, "is paused on the source, as it was found; the target forgets it"}
-	case e.source == sourcePaused && e.runLogged && !e.targetKnown:
-		return verdict{InDoubt, doNothing, "is paused on the source; the target does not answer and may run it: reach the target, then recover again"}
+	case e.source == sourcePaused && e.runLogged && (!e.targetKnown || e.target == control.StateUnknown):
+		return verdict{InDoubt, doNothing, "is paused on the source, and the target may run it: see there, then 'cont' on the source's QMP socket if it does not"}
 	case e.source == sourcePaused && e.pausedByUs:
 		return verdict{OnSource, doCont, "runs on the source again, the target forgets it"}
 	case e.source == sourcePaused:
 		return verdict{OnSource, doAbort, "is paused on the source, not by scatter; the target forgets it"}
 	case e.source == sourceCompleted && e.targetKnown && e.target == control.StateLoaded:
 		return verdict{OnTarget, doRun, "was complete on the target, which runs it now"}
-	case e.source == sourceCompleted && e.targetKnown && !e.runLogged:
+	case e.source == sourceCompleted && e.targetKnown && (!e.runLogged || e.target == control.StateAborted):
 		return verdict{OnSource, doCont, "the target has lost it and never ran it; runs on the source again"}
 	case e.source == sourceCompleted && e.targetKnown:
 		return verdict{InDoubt, doNothing, "the target may have run it and has it no more: 'cont' on the source's QMP socket brings back its state at the switch-over"}
