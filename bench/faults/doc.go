@@ -4,9 +4,9 @@
 //
 //	fleet   a lab with guests, shared by the tests; a test that leaves it in disorder costs the next one a new fleet
 //	scene   what one test does on the fleet: receivers, senders, faults; undone at its end
-//	tape    a sender's events, read so that the sender waits between them: a stage can be held while it is broken
+//	tape    a sender's trace, read so that the sender waits between its lines: any step can be held and broken
 //
-// What holds a sender is its own output: it writes each event before the act that the event announces, and here that
-// write waits until the test has read the event before. So the test meets commit, switch-over and the like
-// every time, without a hook in the program and without a clock.
+// What holds a sender is its own trace: it writes down each event before it acts on it and each action before it begins it,
+// and here that write waits until the test has read the line before. So the tests meet commit, switch-over and the
+// like every time, without a hook in the program and without a clock.
 package faults

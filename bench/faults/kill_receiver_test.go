@@ -6,85 +6,85 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/scatter-vm/scatter/scatter"
+	"github.com/scatter-vm/scatter/bench/lab"
 )
 
-// lose kills the receiver of the guest that the sender is busy with, lets the sender go on to its end, and checks that only that
-// guest stayed. It returns the guest.
-func lose(s *scene, receivers []*receiver, x *sender, ev scatter.Event) {
+// bereft kills the receiver of the guest that the sender is busy with, lets the sender go on to its end, and checks that only
+// that guest stayed.
+func bereft(s *scene, x *sender, g *lab.Guest) {
 	s.t.Helper()
-	victim := s.guest(ev.VM)
-	s.kill(s.receiverOf(receivers, victim))
+	s.kill(s.receiverOf(g))
 	o := x.finish()
-	o.exits(s, 3, victim.Name)
-	var states []string
-	for _, g := range s.guests {
-		if g == victim {
-			states = append(states, onSource)
-		} else {
-			states = append(states, evacuated)
-			s.stand(g, s.target(g))
-		}
-	}
-	o.reports(s, states...)
+	o.exits(s, 3, g.Name)
+	o.reports(s, s.allBut(g)...)
+	o.warns(s, s.target(g).Name)
 }
 
+// The QEMU on the target sees its stream break off and ends.
 func TestFaultKillRecvInBulk(t *testing.T) {
 	s := newScene(t)
-	receivers := s.receiveAll()
+	s.receiveAll()
 	x := s.send("--rate", "100mbit")
-	x.untilSent(4 << 20)
-	lose(s, receivers, x, scatter.Event{VM: s.guests[0].Name})
-	// The QEMU that waits in vain belongs to the journal: recover ends it, so would the next receiver.
-	host := s.target(s.guests[0])
-	s.recover(host).exits(0).finds(s.guests[0].Name, scatter.OnSource, "its QEMU was ended")
-	s.stand(s.guests[0], s.Source)
-	s.recover(host).nothing()
+	x.sends(4 << 20)
+	g := s.guests[0]
+	bereft(s, x, g)
+	s.standBut(g)
+	s.recover(s.target(g)).nothing()
 }
 
 func TestFaultKillRecvInConverge(t *testing.T) {
 	s := newScene(t)
-	receivers := s.receiveAll()
+	s.receiveAll()
 	x := s.send()
-	ev := x.untilVM("converge")
-	lose(s, receivers, x, ev)
-	s.receive(s.target(s.guest(ev.VM))) // ends the QEMU that waits in vain
-	s.stand(s.guest(ev.VM), s.Source)
+	g := x.begins("converge")
+	bereft(s, x, g)
+	s.relieve(g)
+	s.standBut(g)
 }
 
 func TestFaultKillRecvInSwitchOver(t *testing.T) {
 	s := newScene(t)
-	receivers := s.receiveAll()
+	s.receiveAll()
 	x := s.send()
-	ev := x.untilVM("switch-over")
-	lose(s, receivers, x, ev)
-	s.receive(s.target(s.guest(ev.VM)))
-	s.stand(s.guest(ev.VM), s.Source)
+	g := x.meets("stopped")
+	bereft(s, x, g)
+	s.relieve(g)
+	s.standBut(g)
 }
 
-// The commit record is being written when the target is lost: the VM was not given away yet, or can be taken back.
-func TestFaultKillRecvInCommit(t *testing.T) {
+// The source was told to commit when its target is lost, so the target may hold the VM complete. The source takes it back, and the
+// target is told once it can be reached.
+func TestFaultKillRecvAfterCommit(t *testing.T) {
 	s := newScene(t)
-	receivers := s.receiveAll()
+	s.receiveAll()
 	x := s.send()
-	ev := x.untilLast("commit")
-	lose(s, receivers, x, ev)
-	s.receive(s.target(s.guest(ev.VM)))
-	s.stand(s.guest(ev.VM), s.Source)
+	g := x.beginsLast("release")
+	x.knows(g, "completed")
+	bereft(s, x, g)
+	s.relieve(g)
+	s.standBut(g)
+}
+
+// relieve starts a receiver again after its host was lost, and lets the source tell it what it has missed.
+func (s *scene) relieve(g *lab.Guest) {
+	s.t.Helper()
+	s.receive(s.target(g))
+	s.recover(s.Source).exits(0)
+	s.recover(s.Source).nothing()
 }
 
 // Run is on its way when the target is lost. Once a receiver is back, the sender learns from it that the VM is complete and
 // was not run, and says Run again.
 func TestFaultKillRecvAfterRun(t *testing.T) {
 	s := newScene(t)
-	receivers := s.receiveAll()
+	s.receiveAll()
 	x := s.send()
-	ev := x.untilLast("starting")
-	r := s.receiverOf(receivers, s.guest(ev.VM))
-	s.signal(r.PID, syscall.SIGSTOP) // so that Run arrives and is not read
-	x.untilLast("run")
+	g := x.beginsLast("logrun")
+	r := s.receiverOf(g)
+	s.signal(r.PID, syscall.SIGSTOP) // Run arrives and is not read
+	x.begins("run")
 	s.kill(r)
-	x.untilVM("resolving")
+	x.begins("resolve")
 	s.says(s.receive(r.Host), "taken over")
 	o := x.finish()
 	o.exits(s, 0)

@@ -34,18 +34,23 @@ func (s *scene) receive(h *lab.Host, flags ...string) *receiver {
 }
 
 // receiveAll starts a receiver on every target.
-func (s *scene) receiveAll(flags ...string) []*receiver {
+func (s *scene) receiveAll(flags ...string) {
 	s.t.Helper()
-	all := make([]*receiver, len(s.Targets))
-	for i, h := range s.Targets {
-		all[i] = s.receive(h, flags...)
+	for _, h := range s.Targets {
+		s.receive(h, flags...)
 	}
-	return all
 }
 
-// receiverOf returns the receiver where a guest is placed.
-func (s *scene) receiverOf(all []*receiver, g *lab.Guest) *receiver {
-	return all[slices.Index(s.guests, g)%len(all)]
+// receiverOf returns the last receiver that was started where a guest is placed.
+func (s *scene) receiverOf(g *lab.Guest) *receiver {
+	s.t.Helper()
+	for _, r := range slices.Backward(s.receivers) {
+		if r.Host == s.target(g) {
+			return r
+		}
+	}
+	s.t.Fatalf("no receiver for guest %s", g.Name)
+	return nil
 }
 
 // kill ends a receiver as a crash would.

@@ -56,17 +56,17 @@ func (r *recovery) exits(code int) *recovery {
 }
 
 // finds checks what it says of a guest: where it is, and a text about what was done.
-func (r *recovery) finds(vm string, where scatter.Where, action string) *recovery {
+func (r *recovery) finds(g *lab.Guest, where scatter.Where, action string) *recovery {
 	r.s.t.Helper()
 	for _, v := range r.vms {
-		if v.VM == vm {
+		if v.VM == g.Name {
 			if v.Where != where || !strings.Contains(v.Action, action) {
-				r.s.t.Errorf("recover: guest %s is on %q, %q, instead of on %q, %q", vm, v.Where, v.Action, where, action)
+				r.s.t.Errorf("recover: guest %s is on %q, %q, instead of on %q, %q", g.Name, v.Where, v.Action, where, action)
 			}
 			return r
 		}
 	}
-	r.s.t.Errorf("recover: nothing of guest %s: %s", vm, r.text)
+	r.s.t.Errorf("recover: nothing of guest %s: %s", g.Name, r.text)
 	return r
 }
 

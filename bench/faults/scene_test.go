@@ -41,10 +41,10 @@ func newScene(t *testing.T) *scene {
 func (s *scene) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), settleTime)
 	defer cancel()
-	for _, x := range s.senders {
-		x.abandon()
-	}
 	err := s.calm(ctx)
+	for _, x := range s.senders {
+		err = errors.Join(err, x.abandon())
+	}
 	for _, r := range s.receivers {
 		err = errors.Join(err, r.stop())
 	}
@@ -86,20 +86,11 @@ func (s *scene) tidy(ctx context.Context) error {
 // tell logs what the programs have said, for a test that has failed.
 func (s *scene) tell() {
 	for _, x := range s.senders {
-		s.t.Logf("send %s\nevents: %s\nstderr: %s\ntrace: %s", x.name, x.lines, x.stderr.String(), tail(x.trace, 60))
+		s.t.Logf("sender: trace:\n%s\nstdout:\n%s\nstderr:\n%s", strings.Join(x.trace, "\n"), x.stdout.String(), x.stderr.String())
 	}
 	for _, r := range s.receivers {
 		s.t.Logf("recv on %s\n%s", r.Host.Name, r.Log())
 	}
-}
-
-func tail(path string, n int) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // pollEvery is how often await looks at what gives no event of its own.
@@ -201,14 +192,14 @@ func (s *scene) spread(hosts ...*lab.Host) {
 // qemu returns the process of a guest on a host.
 func (s *scene) qemu(g *lab.Guest, h *lab.Host) int {
 	s.t.Helper()
-	sightings, err := s.Sightings(s.t.Context(), g)
+	found, err := processes(s.t.Context(), h)
 	s.must(err)
-	for _, one := range sightings {
-		if one.Host == h {
-			return one.PID
+	for pid, line := range found {
+		if strings.Contains(line, " -name guest="+g.Name+" ") {
+			return pid
 		}
 	}
-	s.t.Fatalf("guest %s has no QEMU on %s: %v", g.Name, h.Name, sightings)
+	s.t.Fatalf("guest %s has no QEMU on %s: %v", g.Name, h.Name, found)
 	return 0
 }
 
@@ -216,20 +207,6 @@ func (s *scene) qemu(g *lab.Guest, h *lab.Host) int {
 func (s *scene) signal(pid int, sig syscall.Signal) {
 	s.t.Helper()
 	s.must(syscall.Kill(pid, sig))
-}
-
-// gone waits until the guest has no QEMU on a host.
-func (s *scene) gone(g *lab.Guest, h *lab.Host) {
-	s.t.Helper()
-	s.awaits("the end of "+g.Name+" on "+h.Name, func() error {
-		sightings, err := s.Sightings(s.t.Context(), g)
-		for _, one := range sightings {
-			if one.Host == h {
-				err = fmt.Errorf("still there: %v", one)
-			}
-		}
-		return err
-	})
 }
 
 // buffer is a bytes.Buffer for two goroutines.
@@ -251,19 +228,28 @@ func (b *buffer) String() string {
 	return string(b.b)
 }
 
-// guest returns the guest of a name.
-func (s *scene) guest(name string) *lab.Guest {
-	s.t.Helper()
-	for _, g := range s.guests {
-		if g.Name == name {
-			return g
-		}
-	}
-	s.t.Fatalf("no guest %q", name)
-	return nil
-}
-
 // target is where a guest is placed, see sendFlags.
 func (s *scene) target(g *lab.Guest) *lab.Host {
 	return s.Targets[slices.Index(s.guests, g)%len(s.Targets)]
+}
+
+// other returns the guest that is not g.
+func (s *scene) other(g *lab.Guest) *lab.Guest { return s.guests[1-slices.Index(s.guests, g)] }
+
+// allBut is what a report says when one guest stays and the others arrive.
+func (s *scene) allBut(g *lab.Guest) []string {
+	states := slices.Repeat([]string{evacuated}, len(s.guests))
+	states[slices.Index(s.guests, g)] = onSource
+	return states
+}
+
+// standBut says that one guest is on the source and the others are on their targets.
+func (s *scene) standBut(g *lab.Guest) {
+	s.t.Helper()
+	where := make(map[*lab.Guest]*lab.Host)
+	for _, other := range s.guests {
+		where[other] = s.target(other)
+	}
+	where[g] = s.Source
+	s.run(where)
 }

@@ -8,9 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -23,29 +21,49 @@ import (
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// sender is a `scatter send` whose events the test reads one by one; it waits for the test.
+// sender is a `scatter send` whose trace the test reads line by line. It traces each event that it acts on and each action
+// before it is begun, and there it waits for the test.
 type sender struct {
-	s      *scene
-	name   string
-	cmd    *exec.Cmd
-	tape   *tape
-	stderr buffer
-	trace  string // file
-	file   string // of the report
+	s              *scene
+	cmd            *exec.Cmd
+	tape           *tape
+	stdout, stderr buffer
+	file           string // of the report
 
-	held   bool              // the next event was looked at and is still on the tape
-	events []scatter.Event   // taken off
-	lines  []string          // the same and all else, as printed
-	stage  map[string]string // of each VM, by the events taken off
-	ended  bool
+	exited chan struct{}
+	trace  []string       // lines taken off the tape
+	state  map[int]string // of each VM, by the lines taken off
+}
+
+// line is one line of the trace.
+type line struct {
+	Event, Action, Record, State string
+	VM                           int
 }
 
 // sendFlags are what every sender of the lab needs: all guests, all targets, each guest to the target of its number.
 func (s *scene) sendFlags() []string {
-	flags := s.pathFlags()
-	for i, g := range s.guests {
-		flags = append(flags, "--vm", g.QMP, "--place", g.Name+"="+s.Targets[i%len(s.Targets)].Name)
+	flags := s.freeFlags()
+	for _, g := range s.guests {
+		flags = append(flags, "--place", g.Name+"="+s.target(g).Name)
 	}
+	return flags
+}
+
+// freeFlags are the same without saying which guest goes where.
+func (s *scene) freeFlags() []string {
+	flags := append(s.pathFlags(), s.toFlags()...)
+	for _, g := range s.guests {
+		flags = append(flags, "--vm", g.QMP)
+	}
+	return flags
+}
+
+func (s *scene) pathFlags() []string {
+	return []string{"--interface", s.Source.Interface, "--tls-dir", deploy.TLSDir(s.Source), "--run-dir", deploy.RunDir(s.Source)}
+}
+
+func (s *scene) toFlags() (flags []string) {
 	for _, h := range s.Targets {
 		flags = append(flags, "--to", h.Name+"="+address(h))
 	}
@@ -54,11 +72,7 @@ func (s *scene) sendFlags() []string {
 
 func address(h *lab.Host) string { return netip.AddrPortFrom(h.Addr, deploy.Port).String() }
 
-func (s *scene) pathFlags() []string {
-	return []string{"--interface", s.Source.Interface, "--tls-dir", deploy.TLSDir(s.Source), "--run-dir", deploy.RunDir(s.Source)}
-}
-
-// send starts an evacuation of all guests to all targets. With one converge slot their order is known.
+// send starts an evacuation of all guests to all targets. With one converge slot they go one after the other.
 func (s *scene) send(flags ...string) *sender {
 	s.t.Helper()
 	return s.sendAs(append(s.sendFlags(), append([]string{"--verify", "--parallel", "1", "--rate", "500mbit"}, flags...)...)...)
@@ -68,138 +82,186 @@ func (s *scene) send(flags ...string) *sender {
 func (s *scene) sendAs(flags ...string) *sender {
 	s.t.Helper()
 	n := len(s.senders)
-	x := &sender{s: s, name: fmt.Sprint(n), stage: make(map[string]string),
-		trace: filepath.Join(s.dir, fmt.Sprintf("trace%d", n)), file: filepath.Join(s.dir, fmt.Sprintf("report%d", n))}
+	x := &sender{s: s, state: make(map[int]string), exited: make(chan struct{}), file: filepath.Join(s.dir, fmt.Sprintf("report%d", n))}
 	var err error
-	x.tape, err = newTape()
+	x.tape, err = newTape(filepath.Join(s.dir, fmt.Sprintf("trace%d", n)))
 	s.must(err)
-	args := append([]string{"send", "--json", "--trace", x.trace, "--report", x.file, "--log-level", "info"}, flags...)
+	args := append([]string{"send", "--json", "--trace", x.tape.path, "--report", x.file, "--log-level", "info"}, flags...)
 	x.cmd = s.Source.Command(context.Background(), binary, args...)
-	x.cmd.Stdout, x.cmd.Stderr = x.tape.out, &x.stderr
+	x.cmd.Stdout, x.cmd.Stderr = &x.stdout, &x.stderr
 	s.must(x.cmd.Start())
-	x.tape.out.Close()
 	s.senders = append(s.senders, x)
+	go func() {
+		defer close(x.exited)
+		_ = x.cmd.Wait() // outcome reads the exit status
+	}()
+	s.awaits("the sender to open its trace", func() error {
+		if x.gone() {
+			return nil
+		}
+		return x.tape.thread(x.cmd.Process.Pid)
+	})
 	return x
+}
+
+func (x *sender) gone() bool {
+	select {
+	case <-x.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // eventTime is how long a sender may be silent: it gives up on silent targets in less.
 const eventTime = 60 * time.Second
 
-// next looks at the next event. io.EOF: there is none.
-func (x *sender) next() (scatter.Event, error) {
-	var ev scatter.Event
-	line, err := x.tape.peek(eventTime)
+// next returns the next line of the trace, which stays on the tape: what it says is decided, and not begun if it is an
+// action.
+func (x *sender) next(patience time.Duration) (line, error) {
+	var l line
+	b, err := x.tape.peek(patience)
 	if err != nil {
-		return ev, err
+		return l, err
 	}
-	x.held = true
-	x.lines = append(x.lines, string(line))
-	return ev, json.Unmarshal(line, &ev)
+	if err := json.Unmarshal(b, &l); err != nil {
+		return l, fmt.Errorf("trace: %q: %w", b, err)
+	}
+	return l, nil
 }
 
-// take takes the event that was looked at off the tape: the sender may go on to the one after the next.
-func (x *sender) take(ev scatter.Event) {
-	if ev.Type == "vm" {
-		x.stage[ev.VM] = ev.Stage
+// take lets the sender go on by one line.
+func (x *sender) take(l line) error {
+	if l.State != "" {
+		x.state[l.VM] = l.State
 	}
-	x.events = append(x.events, ev)
-	x.resume()
+	x.trace = append(x.trace, fmt.Sprintf("%+v", l))
+	return x.tape.take()
 }
 
-// resume lets a held sender go on.
-func (x *sender) resume() {
-	if x.held {
-		x.held = false
-		x.s.must(x.tape.take())
-	}
-}
-
-// until lets the sender go on to the first event that fits, and holds it there: it does what the event announces, and
-// nothing that it would announce by another one.
-func (x *sender) until(what string, fits func(scatter.Event) bool) scatter.Event {
+// until lets the sender go on to the first line that fits, and lets that happen. What follows from it is decided, but not begun.
+func (x *sender) until(what string, fits func(line) bool) line {
 	x.s.t.Helper()
-	x.resume()
 	for {
-		ev, err := x.next()
+		l, err := x.next(eventTime)
 		if err != nil {
 			x.s.t.Fatalf("sender before %s: %v", what, err)
 		}
-		if ev.Type == "vm" {
-			x.stage[ev.VM] = ev.Stage
+		x.s.must(x.take(l))
+		if fits(l) {
+			return l
 		}
-		if fits(ev) {
-			return ev
-		}
-		x.take(ev)
 	}
 }
 
-// untilStage goes on to a stage of the evacuation.
-func (x *sender) untilStage(stage string) scatter.Event {
+// begins lets the sender go on until it begins an action for a VM, and returns the guest.
+func (x *sender) begins(action string) *lab.Guest {
 	x.s.t.Helper()
-	return x.until("stage "+stage, func(ev scatter.Event) bool { return ev.Type == "stage" && ev.Stage == stage })
+	return x.s.guests[x.until("action "+action, func(l line) bool { return l.Action+l.Record == action }).VM]
 }
 
-// untilVM goes on to the stage of any VM.
-func (x *sender) untilVM(stage string) scatter.Event {
+// beginsLast is begins for the VM that comes last: all others have arrived or stay.
+func (x *sender) beginsLast(action string) *lab.Guest {
 	x.s.t.Helper()
-	return x.until("a VM's "+stage, func(ev scatter.Event) bool { return ev.Type == "vm" && ev.Stage == stage })
+	return x.s.guests[x.until("action "+action+" for the last VM", func(l line) bool {
+		return l.Action+l.Record == action && x.othersFinal(l.VM)
+	}).VM]
 }
 
-// untilLast goes on to the stage of the VM that comes last: all others have arrived or stay.
-func (x *sender) untilLast(stage string) scatter.Event {
+// meets lets the sender go on until it has seen an event of a VM, and returns the guest.
+func (x *sender) meets(event string) *lab.Guest {
 	x.s.t.Helper()
-	return x.until("the last VM's "+stage, func(ev scatter.Event) bool {
-		return ev.Type == "vm" && ev.Stage == stage && x.othersFinal(ev.VM)
-	})
+	return x.s.guests[x.until("event "+event, func(l line) bool { return l.Event == event }).VM]
 }
 
-func (x *sender) othersFinal(vm string) bool {
+// meetsLast is meets for the VM that comes last.
+func (x *sender) meetsLast(event string) *lab.Guest {
+	x.s.t.Helper()
+	return x.s.guests[x.until("event "+event+" of the last VM", func(l line) bool {
+		return l.Event == event && x.othersFinal(l.VM)
+	}).VM]
+}
+
+func (x *sender) othersFinal(vm int) bool {
 	n := 0
-	for name, stage := range x.stage {
-		if name != vm && (stage == "evacuated" || stage == "on-source" || stage == "in-doubt") {
+	for other, state := range x.state {
+		if other != vm && slices.Contains([]string{evacuated, onSource, inDoubt}, state) {
 			n++
 		}
 	}
 	return n == len(x.s.guests)-1
 }
 
-// untilSent goes on until so many bytes have left the source.
-func (x *sender) untilSent(bytes int64) {
+// knows waits until the sender knows of an event, and holds it before it does anything about it.
+func (x *sender) knows(g *lab.Guest, event string) {
 	x.s.t.Helper()
-	x.until("progress", func(ev scatter.Event) bool { return ev.Type == "progress" && ev.WireSent >= bytes })
+	l, err := x.next(eventTime)
+	x.s.must(err)
+	if l.Event != event || x.s.guests[l.VM] != g {
+		x.s.t.Fatalf("sender meets %+v instead of %s of %s", l, event, g.Name)
+	}
 }
 
-// decided waits until a held sender has decided on an action for a VM, which it does not do before it is resumed.
-func (x *sender) decided(vm, action, record string) {
+// goOn lets the sender go on until look returns nil.
+func (x *sender) goOn(what string, look func() error) {
 	x.s.t.Helper()
-	type decision struct {
-		Action, Record string
-		VM             int
+	for until := time.Now().Add(eventTime); ; {
+		gone := x.gone() // before the look, which then sees all there will ever be
+		err := look()
+		if err == nil {
+			return
+		}
+		l, terr := x.next(pollEvery)
+		switch {
+		case terr == nil:
+			x.s.must(x.take(l))
+		case !errors.Is(terr, errSilent):
+			x.s.t.Fatal(terr)
+		case gone || time.Now().After(until):
+			x.s.t.Fatalf("waiting for %s: %v", what, err)
+		}
 	}
-	want := decision{action, record, slices.Index(x.s.guests, x.s.guest(vm))}
-	x.s.awaits(fmt.Sprintf("decision %+v", want), func() error {
-		b, err := os.ReadFile(x.trace)
-		if err != nil {
-			return err
+}
+
+// events returns what it has told so far.
+func (x *sender) events() (events []scatter.Event) {
+	for line := range bytes.Lines([]byte(x.stdout.String())) {
+		var ev scatter.Event
+		if bytes.HasSuffix(line, []byte("\n")) && json.Unmarshal(line, &ev) == nil {
+			events = append(events, ev)
 		}
-		for line := range bytes.Lines(b) {
-			var got decision
-			if json.Unmarshal(line, &got) == nil && got == want {
-				return nil
-			}
+	}
+	return events
+}
+
+// reaches lets the sender go on until it tells of an event.
+func (x *sender) reaches(what string, fits func(scatter.Event) bool) {
+	x.s.t.Helper()
+	x.goOn(what, func() error {
+		if slices.ContainsFunc(x.events(), fits) {
+			return nil
 		}
-		return errors.New("not in the trace")
+		return errors.New("it was not told")
 	})
+}
+
+// reachesStage lets the sender go on to a stage of the evacuation.
+func (x *sender) reachesStage(stage string) {
+	x.s.t.Helper()
+	x.reaches("stage "+stage, func(ev scatter.Event) bool { return ev.Type == "stage" && ev.Stage == stage })
+}
+
+// sends lets the sender go on until so many bytes have left the source.
+func (x *sender) sends(n int64) {
+	x.s.t.Helper()
+	x.reaches("progress", func(ev scatter.Event) bool { return ev.Type == "progress" && ev.WireSent >= n })
 }
 
 // kill ends the sender as a crash would.
 func (x *sender) kill() {
 	x.s.t.Helper()
 	x.s.must(x.cmd.Process.Kill())
-	x.ended = true
-	_ = x.cmd.Wait() // killed
-	x.s.must(x.tape.close())
+	<-x.exited
 }
 
 // interrupt is Ctrl-C. It returns when the sender has seen it.
@@ -215,127 +277,22 @@ func (x *sender) interrupt() {
 }
 
 // abandon ends a sender that the test has not waited for.
-func (x *sender) abandon() {
-	if !x.ended {
-		_ = x.cmd.Process.Kill() // it may have ended
-		_ = x.cmd.Wait()
-		x.ended = true
-		_ = x.tape.close()
+func (x *sender) abandon() error {
+	if !x.gone() {
+		_ = x.cmd.Process.Kill() // it may end this moment
+		<-x.exited
 	}
-}
-
-// outcome is how a sender ended.
-type outcome struct {
-	Code     int
-	Message  string
-	Blockers []scatter.Blocker
-	Stayed   []string
-	InDoubt  []string `json:"in_doubt"`
-	report   *scatter.Report
-	events   []scatter.Event
+	return x.tape.close()
 }
 
 // finish lets the sender go on to its end.
 func (x *sender) finish() *outcome {
 	x.s.t.Helper()
-	x.resume()
-	for {
-		ev, err := x.next()
-		if errors.Is(err, io.EOF) {
-			break
+	x.goOn("the end of the sender", func() error {
+		if x.gone() {
+			return nil
 		}
-		x.s.must(err)
-		x.take(ev)
-	}
-	err := x.cmd.Wait()
-	x.ended = true
-	x.s.must(x.tape.close())
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		x.s.t.Fatal(err)
-	}
+		return errors.New("it has not ended")
+	})
 	return x.outcome()
 }
-
-// outcome reads the exit object, which is the last line on stderr, and the report.
-func (x *sender) outcome() *outcome {
-	x.s.t.Helper()
-	lines := strings.Split(strings.TrimSpace(x.stderr.String()), "\n")
-	o := &outcome{events: x.events}
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), o); err != nil {
-		x.s.t.Fatalf("exit object %q: %v", lines[len(lines)-1], err)
-	}
-	if code := x.cmd.ProcessState.ExitCode(); code != o.Code {
-		x.s.t.Errorf("exit status %d, but its last words are of %d: %s", code, o.Code, o.Message)
-	}
-	b, err := os.ReadFile(x.file)
-	if errors.Is(err, os.ErrNotExist) {
-		return o
-	}
-	x.s.must(err)
-	o.report = new(scatter.Report)
-	x.s.must(json.Unmarshal(b, o.report))
-	return o
-}
-
-// exits checks the exit status, and that the message holds all the texts.
-func (o *outcome) exits(s *scene, code int, texts ...string) {
-	s.t.Helper()
-	if o.Code != code {
-		s.t.Errorf("exit status %d instead of %d: %s", o.Code, code, o.Message)
-	}
-	said := o.Message
-	for _, b := range o.Blockers {
-		said += "\n" + b.String()
-	}
-	for _, text := range texts {
-		if !strings.Contains(said, text) {
-			s.t.Errorf("it does not say %q: %s", text, said)
-		}
-	}
-}
-
-// reports checks what the report says of each guest, in their order.
-func (o *outcome) reports(s *scene, states ...string) {
-	s.t.Helper()
-	if o.report == nil {
-		s.t.Fatal("no report")
-	}
-	got := make(map[string]scatter.VMReport)
-	for _, v := range o.report.VMs {
-		got[v.Name] = v
-	}
-	for i, want := range states {
-		v := got[s.guests[i].Name]
-		if v.State != want {
-			s.t.Errorf("report: guest %s is %q instead of %q: %s", s.guests[i].Name, v.State, want, v.Cause)
-		}
-		if v.State == "evacuated" && !v.Verified {
-			s.t.Errorf("report: guest %s was not verified", v.Name)
-		}
-		if v.State != "evacuated" && v.Cause == "" {
-			s.t.Errorf("report: guest %s is %q without a cause", v.Name, v.State)
-		}
-	}
-}
-
-// warns checks that the report has a warning that holds all the texts.
-func (o *outcome) warns(s *scene, texts ...string) {
-	s.t.Helper()
-	for _, w := range o.report.Warnings {
-		all := true
-		for _, text := range texts {
-			all = all && strings.Contains(w, text)
-		}
-		if all {
-			return
-		}
-	}
-	s.t.Errorf("no warning says %q: %q", texts, o.report.Warnings)
-}
-
-// States of the report.
-const (
-	evacuated = "evacuated"
-	onSource  = "on-source"
-	inDoubt   = "in-doubt"
-)

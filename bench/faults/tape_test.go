@@ -5,36 +5,38 @@ package faults
 import (
 	"bytes"
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// tape is a pipe that holds one write at a time: the writer gets at most one ahead of the reader, who can look at it
-// before taking it off.
+// tape is a named pipe that holds one write at a time: its writer gets at most one ahead of the reader, who can look at
+// that before taking it off.
 type tape struct {
-	in, out *os.File // the pipe; out belongs to the writer
-	copy    [2]int   // a pipe for looking
-	line    []byte   // what was taken off and is no whole line yet
+	path string
+	in   *os.File
+	copy [2]int // a pipe for looking
+	line []byte // what was taken off and is no whole line yet
 }
 
 // slot is the size of a pipe that has room for a single write.
 const slot = 4096
 
-func newTape() (*tape, error) {
-	var main [2]int
-	t := &tape{}
-	// With O_DIRECT each write takes a slot of its own, however short it is.
-	if err := unix.Pipe2(main[:], unix.O_DIRECT|unix.O_CLOEXEC); err != nil {
+func newTape(path string) (*tape, error) {
+	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, err
 	}
-	t.in, t.out = os.NewFile(uintptr(main[0]), "tape"), os.NewFile(uintptr(main[1]), "tape")
-	if err := unix.Pipe2(t.copy[:], unix.O_CLOEXEC); err != nil {
-		return nil, errors.Join(err, t.in.Close(), t.out.Close())
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
 	}
-	_, err := unix.FcntlInt(uintptr(main[0]), unix.F_SETPIPE_SZ, slot)
+	t := &tape{path: path, in: os.NewFile(uintptr(fd), path)}
+	if err := unix.Pipe2(t.copy[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, errors.Join(err, t.in.Close())
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, slot)
 	return t, err
 }
 
@@ -42,29 +44,75 @@ func (t *tape) close() error {
 	return errors.Join(t.in.Close(), unix.Close(t.copy[0]), unix.Close(t.copy[1]))
 }
 
+// errNotOpen says that the writer has not opened the tape yet.
+var errNotOpen = errors.New("the tape was not opened")
+
+// thread makes the writer's writes keep apart, each in a slot of its own, however short it is.
+func (t *tape) thread(pid int) error {
+	remote, err := openAs(pid, t.path)
+	if err != nil {
+		return err
+	}
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(process)
+	fd, err := unix.PidfdGetfd(process, remote, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_DIRECT)
+	return err
+}
+
+// openAs returns the number by which a process has a file open.
+func openAs(pid int, path string) (int, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink(dir + "/" + e.Name()); err == nil && to == path {
+			var n int
+			_, err := fmt.Sscan(e.Name(), &n)
+			return n, err
+		}
+	}
+	return 0, errNotOpen
+}
+
+// errSilent says that nothing was written in time.
 var errSilent = errors.New("nothing was written in time")
 
-// look returns what the writer has written and waits for; it stays on the tape. io.EOF: the writer is gone.
+// look returns what the writer has written; it stays on the tape.
 func (t *tape) look(patience time.Duration) ([]byte, error) {
 	fd := int(t.in.Fd())
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	switch n, err := unix.Poll(fds, int(patience.Milliseconds())); {
-	case errors.Is(err, unix.EINTR):
-		return t.look(patience)
-	case err != nil:
-		return nil, err
-	case n == 0:
-		return nil, errSilent
+	for until := time.Now().Add(patience); ; {
+		n, err := unix.Tee(fd, t.copy[1], slot, unix.SPLICE_F_NONBLOCK)
+		switch {
+		case n > 0:
+			b := make([]byte, slot)
+			n, err := unix.Read(t.copy[0], b)
+			return b[:max(n, 0)], err
+		case err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
+			return nil, err
+		case time.Now().After(until):
+			return nil, errSilent
+		}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n == 0 && err == nil { // nobody has it open: poll would not wait
+			time.Sleep(pollEvery)
+		} else if _, err := unix.Poll(fds, int(pollEvery.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
+			return nil, err
+		}
 	}
-	switch n, err := unix.Tee(fd, t.copy[1], slot, 0); {
-	case err != nil:
-		return nil, err
-	case n == 0:
-		return nil, io.EOF
-	}
-	b := make([]byte, slot)
-	n, err := unix.Read(t.copy[0], b)
-	return b[:max(n, 0)], err
 }
 
 // peek returns the line that is next, without its end. take must be called before the next peek.
@@ -84,7 +132,7 @@ func (t *tape) peek(patience time.Duration) ([]byte, error) {
 	}
 }
 
-// take lets the writer go on.
+// take takes the line that was peeked at off the tape: the writer may go on.
 func (t *tape) take() error {
 	t.line = nil
 	return t.drop()
