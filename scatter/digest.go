@@ -82,10 +82,18 @@ func compareDigests(vm string, blocks []ramBlock, ours [][]byte, theirs control.
 	if len(theirs.Sums) != len(ours) {
 		return &DigestError{vm, fmt.Sprintf("list (%d instead of %d)", len(theirs.Sums), len(ours))}
 	}
+	compared := 0
 	for i := range ours {
-		if len(ours[i]) > 0 && len(theirs.Sums[i]) > 0 && string(ours[i]) != string(theirs.Sums[i]) {
+		if len(ours[i]) == 0 || len(theirs.Sums[i]) == 0 {
+			continue
+		}
+		if string(ours[i]) != string(theirs.Sums[i]) {
 			return &DigestError{vm, blocks[i].name}
 		}
+		compared++
+	}
+	if compared == 0 {
+		return &DigestError{vm, "list (nothing can be compared)"}
 	}
 	return nil
 }

@@ -1,0 +1,113 @@
+package scatter
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/scatter-vm/scatter/"
+
+// rules is the table of packages and what of ours, and of others', they may know. A package's sub-packages follow its
+// rule unless they have one of their own.
+var rules = []struct {
+	path   string
+	ours   []string // of this module, with their sub-packages
+	others []string // modules
+	why    string
+}{
+	{"scatter/control", nil, nil, "the messages know nobody"},
+	{"scatter/block", nil, []string{"github.com/klauspost/compress"}, "the format of a block knows nobody"},
+	{"scatter/pki", nil, nil, "certificates know nobody"},
+	{"dedup", []string{"dedup"}, []string{"github.com/zeebo/xxh3", "golang.org/x/sync"}, "finds equal pages, wherever they come from"},
+	{"placement", nil, nil, "no I/O, deterministic: the standard library is all it needs"},
+	{"multicast", []string{"multicast"}, []string{"golang.org/x/net", "golang.org/x/sys", "github.com/klauspost/reedsolomon", "golang.org/x/crypto"}, "carries blocks, whatever is in them"},
+	{"qemu/stream", nil, nil, "parser and writer of a format"},
+	{"qemu", []string{"qemu"}, []string{"github.com/digitalocean/go-qemu", "golang.org/x/sys", "golang.org/x/sync"}, "a VM on this host"},
+	{"scatter", []string{"scatter", "dedup", "placement", "multicast", "qemu"},
+		[]string{"github.com/cespare/xxhash/v2", "github.com/klauspost/compress", "golang.org/x/sync", "golang.org/x/sys"}, "the engine composes what is below it"},
+	{"cmd/scatter", []string{"cmd/scatter", "scatter", "qemu", "bench"}, []string{"github.com/spf13", "github.com/BurntSushi/toml", "github.com/vbauerster/mpb/v8",
+		"github.com/VividCortex/ewma", "github.com/acarl005/stripansi", "github.com/mattn/go-runewidth", "golang.org/x/sys"}, "commands"},
+}
+
+// listed is what go list says of a package.
+type listed struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+func listPackages(t *testing.T) map[string]listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard,Imports", "./cmd/...", "./scatter/...", "./dedup/...", "./multicast/...", "./placement/...", "./qemu/...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %s", exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	all := make(map[string]listed)
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[p.ImportPath] = p
+	}
+}
+
+func within(path, parent string) bool { return path == parent || strings.HasPrefix(path, parent+"/") }
+
+// TestPackagesKnowOnlyWhatTheyMay: dedup, placement, multicast and qemu do not know each other nor the engine.
+func TestPackagesKnowOnlyWhatTheyMay(t *testing.T) {
+	all := listPackages(t)
+	checked := make(map[string]bool)
+	for path, p := range all {
+		own, ok := strings.CutPrefix(path, module)
+		if !ok {
+			continue
+		}
+		i := ruleFor(own)
+		if i < 0 {
+			t.Errorf("%s: has no rule", own)
+			continue
+		}
+		rule := rules[i]
+		checked[rule.path] = true
+		for _, imported := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imported, module)
+			allowed := rule.others
+			if isOurs {
+				imported, allowed = ours, rule.ours
+			}
+			if !all[imported].Standard && !slices.ContainsFunc(allowed, func(a string) bool { return within(imported, a) }) {
+				t.Errorf("%s imports %s, which it may not: %s", own, imported, rule.why)
+			}
+		}
+	}
+	for _, r := range rules {
+		if !checked[r.path] {
+			t.Errorf("%s: there is no such package", r.path)
+		}
+	}
+}
+
+// ruleFor is the rule of a package: the longest path that it is within.
+func ruleFor(path string) int {
+	best := -1
+	for i, r := range rules {
+		if within(path, r.path) && (best < 0 || len(r.path) > len(rules[best].path)) {
+			best = i
+		}
+	}
+	return best
+}

@@ -1,0 +1,115 @@
+package scatter
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// bytesRAM is guest RAM in a slice per block.
+type bytesRAM struct {
+	blocks [][]byte
+	err    error
+}
+
+func (m bytesRAM) ReadPages(block int, first uint32, n int, dst []byte) error {
+	if m.err != nil {
+		return m.err
+	}
+	copy(dst, m.blocks[block][int(first)*PageSize:(int(first)+n)*PageSize])
+	return nil
+}
+
+// twoBlocks is RAM of two blocks, listed in the other order; neither is a whole number of chunks.
+func twoBlocks() (bytesRAM, []ramBlock) {
+	ram := bytesRAM{blocks: [][]byte{noise((digestChunk + 3) * PageSize), noise(5 * PageSize)}}
+	return ram, []ramBlock{{name: "small", length: 5 * PageSize, index: 1}, {name: "large", length: (digestChunk + 3) * PageSize, index: 0}}
+}
+
+func TestDigestRAM(t *testing.T) {
+	ram, blocks := twoBlocks()
+	got, err := digestRAM(t.Context(), ram, blocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, first, second := sha256.Sum256(ram.blocks[1]), sha256.Sum256(ram.blocks[0][:digestChunk*PageSize]), sha256.Sum256(ram.blocks[0][digestChunk*PageSize:])
+	a, b := sha256.Sum256(small[:]), sha256.Sum256(slices.Concat(first[:], second[:]))
+	if len(got) != 2 || !bytes.Equal(got[0], a[:]) || !bytes.Equal(got[1], b[:]) {
+		t.Errorf("got %x", got)
+	}
+}
+
+// TestDigestSeesEachByte: one bit in any page makes another digest, of its block only.
+func TestDigestSeesEachByte(t *testing.T) {
+	ram, blocks := twoBlocks()
+	want, err := digestRAM(t.Context(), ram, blocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []int{0, 1, digestChunk - 1, digestChunk, digestChunk + 2} {
+		ram.blocks[0][page*PageSize+page%PageSize] ^= 1
+		got, err := digestRAM(t.Context(), ram, blocks)
+		if err != nil || !bytes.Equal(got[0], want[0]) || bytes.Equal(got[1], want[1]) {
+			t.Errorf("a bit in page %d: %v", page, err)
+		}
+		err = compareDigests("web", blocks, want, control.Digested{Sums: got})
+		bad, ok := errors.AsType[*DigestError](err)
+		if !ok || bad.VM != "web" || bad.Block != "large" {
+			t.Errorf("got %v", err)
+		}
+		ram.blocks[0][page*PageSize+page%PageSize] ^= 1
+	}
+}
+
+func TestDigestFails(t *testing.T) {
+	ram, blocks := twoBlocks()
+	ram.err = errors.New("gone")
+	if _, err := digestRAM(t.Context(), ram, blocks); !errors.Is(err, ram.err) || !strings.Contains(err.Error(), "ram block") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ErrCancelled)
+	if _, err := digestRAM(ctx, ram, blocks); !errors.Is(err, ErrCancelled) && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCompareDigests(t *testing.T) {
+	_, blocks := twoBlocks()
+	ours := [][]byte{{1}, {2}}
+	for _, c := range []struct {
+		name   string
+		theirs [][]byte
+		block  string // "" = equal
+	}{
+		{"equal", [][]byte{{1}, {2}}, ""},
+		{"first differs", [][]byte{{9}, {2}}, "small"},
+		{"second differs", [][]byte{{1}, {9}}, "large"},
+		{"one is missing", [][]byte{{1}}, "list (1 instead of 2)"},
+		{"one too many", [][]byte{{1}, {2}, {3}}, "list (3 instead of 2)"},
+		{"the target cannot read one", [][]byte{nil, {2}}, ""},
+		{"nothing can be compared", [][]byte{nil, nil}, "list (nothing can be compared)"},
+	} {
+		err := compareDigests("web", blocks, ours, control.Digested{Sums: c.theirs})
+		bad, ok := errors.AsType[*DigestError](err)
+		if c.block == "" && err != nil || c.block != "" && (!ok || bad.Block != c.block) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestDigestOfHiddenBlocks: what cannot be read is left out.
+func TestDigestOfHiddenBlocks(t *testing.T) {
+	ram, blocks := twoBlocks()
+	blocks[0].hidden = true
+	got, err := digestRAM(t.Context(), ram, blocks)
+	if err != nil || got[0] != nil || len(got[1]) != sha256.Size {
+		t.Errorf("got %x, %v", got, err)
+	}
+}

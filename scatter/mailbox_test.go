@@ -1,0 +1,50 @@
+package scatter
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestMailboxLosesNothing: what many put, one takes, each sender's events in their order. Nobody waits for the reader.
+func TestMailboxLosesNothing(t *testing.T) {
+	const senders, each = 8, 500
+	var m mailbox
+	var wg sync.WaitGroup
+	for vm := range senders {
+		wg.Go(func() {
+			for i := range each {
+				m.put(event{vm: vm, host: i})
+			}
+		})
+	}
+	next := make([]int, senders)
+	for got := 0; got < senders*each; {
+		<-m.wait()
+		for _, e := range m.take() {
+			if e.host != next[e.vm] {
+				t.Fatalf("event %d of sender %d came as number %d", e.host, e.vm, next[e.vm])
+			}
+			next[e.vm]++
+			got++
+		}
+	}
+	wg.Wait()
+	if list := m.take(); list != nil {
+		t.Errorf("%d events more than were put", len(list))
+	}
+}
+
+func TestMailboxIsEmptyAtFirst(t *testing.T) {
+	var m mailbox
+	select {
+	case <-m.wait():
+		t.Error("there is something to read")
+	default:
+	}
+	m.put(event{})
+	m.put(event{})
+	<-m.wait()
+	if n := len(m.take()); n != 2 {
+		t.Errorf("%d events", n)
+	}
+}
