@@ -58,18 +58,23 @@ func Receive(ctx context.Context, cfg RecvConfig) error {
 		return err
 	}
 	defer r.close()
-	conf, err := pki.LoadServer(cfg.TLSDir, cfg.AllowSources)
+	return r.listen(ctx)
+}
+
+// listen serves at the control address until ctx ends.
+func (r *receiver) listen(ctx context.Context) error {
+	conf, err := pki.LoadServer(r.cfg.TLSDir, r.cfg.AllowSources)
 	if err != nil {
 		return err
 	}
 	lc := net.ListenConfig{Control: tuneSocket, KeepAlive: -1}
-	l, err := lc.Listen(ctx, "tcp", cfg.Listen.String())
+	l, err := lc.Listen(ctx, "tcp", r.cfg.Listen.String())
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+		return fmt.Errorf("listen on %s: %w", r.cfg.Listen, err)
 	}
-	r.log.Info("listening", "name", cfg.Name, "address", l.Addr().String(), "memory", r.room.free(), "qemu", r.version)
-	if cfg.Ready != nil {
-		cfg.Ready(l.Addr().(*net.TCPAddr).AddrPort())
+	r.log.Info("listening", "name", r.cfg.Name, "address", l.Addr().String(), "memory", r.room.free(), "qemu", r.version)
+	if r.cfg.Ready != nil {
+		r.cfg.Ready(l.Addr().(*net.TCPAddr).AddrPort())
 	}
 	return r.serve(ctx, l, conf)
 }
