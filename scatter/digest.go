@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // digestChunk is how many pages one leaf of a digest covers.
-const digestChunk = 512
+const digestChunk = 256
 
 // pageReader reads guest RAM; *qemu.Memory is one.
 type pageReader interface {
@@ -54,12 +55,16 @@ func digestLeaves(leaves [][sha256.Size]byte) []byte {
 	return h.Sum(nil)
 }
 
+var chunks = sync.Pool{New: func() any { return new([digestChunk * PageSize]byte) }}
+
 func digestLeaf(ctx context.Context, mem pageReader, b ramBlock, first uint32, out *[sha256.Size]byte) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
 	n := min(digestChunk, int(b.pages()-first))
-	buf := make([]byte, n*PageSize)
+	whole := chunks.Get().(*[digestChunk * PageSize]byte)
+	defer chunks.Put(whole)
+	buf := whole[:n*PageSize]
 	if err := mem.ReadPages(b.index, first, n, buf); err != nil {
 		return fmt.Errorf("ram block %s: %w", b.name, err)
 	}
