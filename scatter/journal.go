@@ -47,6 +47,7 @@ type record struct {
 	Memory     int64      `json:"memory,omitempty"`
 	VCPUs      int        `json:"vcpus,omitempty"`
 	Cause      string     `json:"cause,omitempty"`
+	Untold     bool       `json:"untold,omitempty"` // source: the VM stays, but its target was lost and may hold it, paused
 }
 
 // JournalError says where a journal is damaged.

@@ -351,7 +351,7 @@ func (e *evacuation) vmRan(v *sourceVM) {
 // takeBack sees that the VM runs on the source, then tells the target to forget it.
 func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
 	err := v.takeBack(ctx)
-	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // a lost target forgets it by itself, or asks
+	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // endJournal looks after lost targets
 	if err != nil {
 		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
 		return
@@ -470,7 +470,7 @@ func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
 		Host: e.hostName(v), Address: e.links[v.host].target.String()}
 }
 
-// endJournal writes the final records and, when nothing is in doubt, removes the journal.
+// endJournal writes the final records and, when nothing is open, removes the journal.
 func (e *evacuation) endJournal() {
 	clear := true
 	if e.core != nil {
@@ -479,7 +479,11 @@ func (e *evacuation) endJournal() {
 			case evacuated:
 				_ = e.record(v, recDone)
 			case stays:
-				_ = e.record(v, recAbort)
+				untold := e.untold(v)
+				clear = clear && !untold
+				r := e.recordOf(v, recAbort)
+				r.Untold = untold
+				_ = e.journal.Append(r)
 			default:
 				clear = false
 			}
@@ -488,4 +492,18 @@ func (e *evacuation) endJournal() {
 	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
 		_ = e.journal.remove()
 	}
+}
+
+// untold tells whether a VM that stays may be held by a target that was lost, and says what to do then: the target waits for
+// our word, with the VM's name and room taken.
+func (e *evacuation) untold(v *sourceVM) bool {
+	v.mu.Lock()
+	converged := v.ended != nil
+	v.mu.Unlock()
+	if !converged || e.core.lost[v.host] == nil {
+		return false
+	}
+	e.tell(Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s stays here, but %s was lost and may hold it, paused: "+
+		"when that host is back, 'scatter recover --run-dir %s' makes it forget the VM", v.name(), e.hostName(v), e.cfg.RunDir)})
+	return true
 }

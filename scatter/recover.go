@@ -97,7 +97,7 @@ func recoverSource(ctx context.Context, cfg RecoverConfig, path string) ([]Recov
 	for _, h := range vms {
 		s := sourceRecovery{cfg: cfg, journal: j, h: h, evacuation: id}
 		r := s.run(ctx)
-		open = open || r.Where == InDoubt
+		open = open || r.Where == InDoubt || s.untold
 		out = append(out, r)
 	}
 	if !open && !cfg.DryRun {
@@ -112,6 +112,7 @@ type sourceRecovery struct {
 	journal    *journal
 	h          *vmHistory
 	evacuation string
+	untold     bool // the target may hold the VM and could not be told to forget it
 }
 
 func (s *sourceRecovery) run(ctx context.Context) Recovered {
@@ -122,6 +123,12 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 	case s.h.seen[recDone]:
 		out.Where, out.Action = OnTarget, "had arrived"
 		return out
+	case s.h.last.Kind == recAbort && s.h.last.Untold:
+		out.Where, out.Action = OnSource, "had stayed, the target forgets it"
+		if s.cfg.DryRun {
+			return out
+		}
+		return s.told(out, s.forget(ctx))
 	case s.h.last.Kind == recAbort && !s.h.seen[recCommit]:
 		out.Where, out.Action = OnSource, "had stayed"
 		return out
@@ -140,8 +147,16 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 		}
 		return out
 	}
-	if err := s.do(ctx, act.do, client); err != nil {
-		return Recovered{VM: out.VM, Host: out.Host, Where: InDoubt, Action: fmt.Sprintf("%s: did not succeed: %v", act.text, err)}
+	return s.told(out, s.do(ctx, act.do, client))
+}
+
+// told completes what is said of a VM once that was tried.
+func (s *sourceRecovery) told(out Recovered, err error) Recovered {
+	switch {
+	case err != nil:
+		out.Where, out.Action = InDoubt, fmt.Sprintf("%s: did not succeed: %v", out.Action, err)
+	case s.untold:
+		out.Action += "; but the target was not reached and may hold it, paused: recover again when it is back"
 	}
 	return out
 }
@@ -294,17 +309,16 @@ func decide(e evidence) verdict {
 func (s *sourceRecovery) do(ctx context.Context, a recoverAct, client *qemu.Client) error {
 	switch a {
 	case doAbort:
-		s.tellTarget(ctx, control.Abort{VM: s.h.last.VM, Reason: "recovered on the source"})
-		return s.note(recAbort)
+		return s.forget(ctx)
 	case doCont:
 		if err := s.note(recAbort); err != nil {
 			return err
 		}
-		s.tellTarget(ctx, control.Abort{VM: s.h.last.VM, Reason: "recovered on the source"})
+		err := s.forget(ctx)
 		if s.h.last.Paused {
-			return nil
+			return err
 		}
-		return client.Cont(ctx)
+		return errors.Join(err, client.Cont(ctx))
 	case doRun:
 		return s.runOnTarget(ctx, client)
 	case doQuitSource:
@@ -339,15 +353,20 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, client *qemu.Client) e
 	return client.Quit(ctx)
 }
 
-// tellTarget is best effort: a target that does not hear it keeps the VM paused, and asks nobody to run it.
-func (s *sourceRecovery) tellTarget(ctx context.Context, m control.Message) {
+// forget tells the target to forget the VM. A target that does not hear it keeps the VM paused, if it holds it, and asks nobody
+// to run it; the next recovery tells it.
+func (s *sourceRecovery) forget(ctx context.Context) error {
 	d, err := s.dialer()
 	if err == nil {
-		_, err = exchange(ctx, d, m)
+		_, err = exchange(ctx, d, control.Abort{VM: s.h.last.VM, Reason: "recovered on the source"})
 	}
 	if err != nil {
 		s.cfg.Log.Warn("target not told", "vm", s.h.last.Name, "err", err)
 	}
+	s.untold = err != nil && s.h.seen[recConverge]
+	r := s.h.last
+	r.Kind, r.Untold = recAbort, s.untold
+	return s.journal.Append(r)
 }
 
 func (s *sourceRecovery) note(k recordKind) error {

@@ -225,6 +225,25 @@ func TestRecoverFromRecords(t *testing.T) {
 	}
 }
 
+// TestRecoverTellsALostTargetLater: a VM that stays is known to run here, but while its target may hold it and cannot be told to
+// forget it, the journal stays.
+func TestRecoverTellsALostTargetLater(t *testing.T) {
+	dir := t.TempDir()
+	vm := record{VM: 0, Name: "web", Host: "h", Socket: filepath.Join(dir, "no.qmp"), PID: deadPID, Address: "h=127.0.0.1:1"}
+	converged, stayed := vm, vm
+	converged.Kind, stayed.Kind, stayed.Untold = recConverge, recAbort, true
+	path := leftBehind(t, dir, converged, stayed)
+	for range 2 {
+		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != OnSource || !strings.Contains(got.VMs[0].Action, "recover again") {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if !exists(path) {
+			t.Fatal("the journal is gone")
+		}
+	}
+}
+
 // TestRecoverKeepsWhatIsInDoubt: without the source QEMU and without the target nothing is decided, and the journal stays.
 func TestRecoverKeepsWhatIsInDoubt(t *testing.T) {
 	dir := t.TempDir()
