@@ -1,37 +1,36 @@
 package placement
 
-import (
-	"math"
-	"slices"
-)
+import "slices"
 
-// lowerBound is a cost that no placement of the placed units undercuts: every class needs as many hosts as its units fill
-// by themselves.
-func (s *state) lowerBound() int64 {
-	b := newBound(s.in)
-	switch s.in.p.Objective {
-	case Hosts:
-		return b.hosts(s.placed())
-	case Makespan:
-		return b.makespan(s)
-	}
-	return b.traffic(s)
-}
-
-func (s *state) placed() []int32 {
-	var out []int32
-	for u, h := range s.host {
-		if h != nowhere {
-			out = append(out, int32(u))
-		}
-	}
-	return out
-}
-
-// bound holds, for each resource, the most that 1, 2, ... hosts can offer.
+// bound knows costs that no placement undercuts: every class needs as many hosts as its units fill by themselves. For
+// each resource it holds the most that 1, 2, ... hosts can offer.
 type bound struct {
 	in                 *instance
 	memory, vcpus, vms []int64
+}
+
+// least is the bound for all units.
+func (b *bound) least() int64 { return b.of(func(int32) bool { return true }) }
+
+// of is the bound for the units that count.
+func (b *bound) of(counts func(u int32) bool) int64 {
+	units := b.chosen(counts)
+	switch b.in.p.Objective {
+	case Hosts:
+		return b.hosts(units)
+	case Makespan:
+		return b.makespan(units, counts)
+	}
+	return b.traffic(units, counts)
+}
+
+func (b *bound) chosen(counts func(u int32) bool) (units []int32) {
+	for u := range b.in.units {
+		if counts(int32(u)) {
+			units = append(units, int32(u))
+		}
+	}
+	return units
 }
 
 func newBound(in *instance) *bound {
@@ -51,7 +50,7 @@ func prefix(rooms []room, of func(room) int64) []int64 {
 	slices.SortFunc(out, func(a, b int64) int { return int(max(-1, min(1, b-a))) })
 	var sum int64
 	for i := range out {
-		sum = min(sum+out[i], math.MaxInt64/4)
+		sum = min(sum+out[i], unlimited)
 		out[i] = sum
 	}
 	return out
@@ -84,43 +83,41 @@ func atLeast(offer []int64, want int64) int64 {
 	return int64(i + 1)
 }
 
-// traffic is the sum over classes of bytes times hosts needed, over the placed units.
-func (b *bound) traffic(s *state) int64 {
+// traffic is the sum over classes of bytes times hosts needed.
+func (b *bound) traffic(units []int32, counts func(u int32) bool) int64 {
 	var sum int64
-	g := &s.in.classes
-	var units []int32
+	g := &b.in.classes
+	var owners []int32
 	for c := range g.weight {
-		units = units[:0]
+		owners = owners[:0]
 		for _, u := range g.pinsOf(int32(c)) {
-			if s.host[u] != nowhere {
-				units = append(units, int32(u))
+			if counts(int32(u)) {
+				owners = append(owners, int32(u))
 			}
 		}
-		if len(units) > 0 {
-			sum += g.weight[c] * b.hosts(units)
-		}
+		sum += g.weight[c] * b.hosts(owners)
 	}
-	for _, u := range s.placed() {
-		sum += s.in.units[u].own
+	for _, u := range units {
+		sum += b.in.units[u].own
 	}
 	return sum
 }
 
 // makespan is the time that the links take together, or the largest unit alone on the fastest.
-func (b *bound) makespan(s *state) int64 {
+func (b *bound) makespan(units []int32, counts func(u int32) bool) int64 {
 	var fastest, sum int64
-	for _, v := range s.in.bps {
+	for _, v := range b.in.bps {
 		fastest = max(fastest, v)
-		sum = min(sum+v, math.MaxInt64/4)
+		sum = min(sum+v, unlimited)
 	}
 	if sum == 0 {
 		return 0
 	}
-	least := sendTime(b.traffic(s), sum)
-	for _, u := range s.placed() {
-		bytes := s.in.units[u].own
-		for _, c := range s.in.classes.classesOf(u) {
-			bytes += s.in.classes.weight[c]
+	least := sendTime(b.traffic(units, counts), sum)
+	for _, u := range units {
+		bytes := b.in.units[u].own
+		for _, c := range b.in.classes.classesOf(u) {
+			bytes += b.in.classes.weight[c]
 		}
 		least = max(least, sendTime(bytes, fastest))
 	}

@@ -40,7 +40,7 @@ func (s *state) parted(u int32, h int) bool {
 		g := &s.in.groups[i]
 		d := g.domain[h]
 		n := s.taken[i][d] + g.weight[u]
-		if from := s.host[u]; from != nowhere && g.domain[from] == d {
+		if s.placed(u) && g.domain[s.host[u]] == d {
 			n -= g.weight[u]
 		}
 		if n > g.limit {
@@ -67,7 +67,7 @@ func (s *state) swappable(u, v int32) bool {
 // feasible reports whether every unit is placed and every host holds what it has.
 func (s *state) feasible() bool {
 	for u := range s.host {
-		if s.host[u] == nowhere || !s.in.allows(int32(u), int(s.host[u])) {
+		if !s.placed(int32(u)) || !s.in.allows(int32(u), int(s.host[u])) {
 			return false
 		}
 	}

@@ -49,23 +49,6 @@ type group struct {
 	weight     map[int32]int64 // unit -> how many of its VMs belong
 }
 
-// hypergraph holds classes of at least two units, distinct, as lists in both directions.
-type hypergraph struct {
-	weight []int64
-	first  []int32 // class -> into pins
-	pins   []uint16
-	start  []int32 // unit -> into of
-	of     []int32
-	row    []int32 // class -> its row of seats, -1 for small ones
-	rows   int
-}
-
-// smallClass is the most owners a class has that needs no seats.
-const smallClass = 16
-
-func (g *hypergraph) pinsOf(c int32) []uint16   { return g.pins[g.first[c]:g.first[c+1]] }
-func (g *hypergraph) classesOf(u int32) []int32 { return g.of[g.start[u]:g.start[u+1]] }
-
 func (in *instance) allows(u int32, h int) bool {
 	return in.allowed[int(u)*in.words+h>>6]>>(h&63)&1 != 0
 }
@@ -155,13 +138,6 @@ func (u *unit) add(index int, v *VM) {
 	u.priority = max(u.priority, v.Priority)
 }
 
-// edge is a class on its way into the hypergraph.
-type edge struct {
-	hash       uint64
-	from, size int32 // its pins in a common slice
-	weight     int64
-}
-
 // hypergraph translates the classes to units, unites those of equal unit sets and sets aside those of one unit.
 func (in *instance) hypergraph() hypergraph {
 	covered := make([]int64, len(in.p.VMs))
@@ -218,63 +194,4 @@ func strictlyAscending(s []int) bool {
 		}
 	}
 	return true
-}
-
-func hashPins(pins []uint16) uint64 {
-	h := uint64(len(pins))
-	for _, p := range pins {
-		h = (h ^ uint64(p)) * 0x9e3779b97f4a7c15
-		h ^= h >> 29
-	}
-	return h
-}
-
-// mergeEdges orders the edges by their pins' hash and unites those of equal pins.
-func mergeEdges(edges []edge, pins []uint16) []edge {
-	at := func(e *edge) []uint16 { return pins[e.from : e.from+e.size] }
-	slices.SortFunc(edges, func(a, b edge) int {
-		if a.hash != b.hash {
-			return cmp.Compare(a.hash, b.hash)
-		}
-		return slices.Compare(at(&a), at(&b))
-	})
-	out := edges[:0]
-	for _, e := range edges {
-		if last := len(out) - 1; last >= 0 && out[last].hash == e.hash && slices.Equal(at(&out[last]), at(&e)) {
-			out[last].weight += e.weight
-			continue
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-func buildHypergraph(edges []edge, pins []uint16, units int) hypergraph {
-	g := hypergraph{first: make([]int32, 1, len(edges)+1), start: make([]int32, units+2)}
-	for _, e := range edges {
-		g.weight = append(g.weight, e.weight)
-		for _, u := range pins[e.from : e.from+e.size] {
-			g.pins = append(g.pins, u)
-			g.start[u+2]++
-		}
-		g.first = append(g.first, int32(len(g.pins)))
-		row := int32(-1)
-		if e.size > smallClass {
-			row = int32(g.rows)
-			g.rows++
-		}
-		g.row = append(g.row, row)
-	}
-	for i := 2; i < len(g.start); i++ {
-		g.start[i] += g.start[i-1]
-	}
-	g.of = make([]int32, len(g.pins))
-	for c := range g.weight {
-		for _, u := range g.pinsOf(int32(c)) {
-			g.of[g.start[u+1]] = int32(c)
-			g.start[u+1]++
-		}
-	}
-	g.start = g.start[:units+1]
-	return g
 }

@@ -71,7 +71,7 @@ func (r *repair) eject(u int32) bool {
 		}
 	}
 	for _, v := range best {
-		r.move(v, nowhere)
+		r.move(v, r.limbo)
 	}
 	if best != nil {
 		r.move(u, bestHost)
@@ -85,17 +85,6 @@ func (r *repair) weigh(units []int32) (sum int64) {
 		sum += r.weight[u]
 	}
 	return sum
-}
-
-// members lists the units of each host.
-func (s *state) members() [][]int32 {
-	out := make([][]int32, s.n)
-	for u, h := range s.host {
-		if h != nowhere {
-			out[h] = append(out[h], int32(u))
-		}
-	}
-	return out
 }
 
 // victims are light units on h without which u would fit; nil if nothing helps. The host is as before.
@@ -121,7 +110,7 @@ func (r *repair) oneVictim(u int32, h int, members []int32) []int32 {
 func (r *repair) lacks(u int32, h int) int64 { return r.used(h) + r.need(u, h) - r.in.room[h].memory }
 
 func (r *repair) fitsWithout(u int32, h int, v int32) bool {
-	r.move(v, nowhere)
+	r.move(v, r.limbo)
 	ok := r.fits(u, h)
 	r.move(v, h)
 	r.spent += 2 * len(r.in.classes.classesOf(v))
@@ -140,7 +129,7 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 		if r.fits(u, h) {
 			break
 		}
-		r.move(v, nowhere)
+		r.move(v, r.limbo)
 		out = append(out, v)
 	}
 	ok := r.fits(u, h)
@@ -153,7 +142,7 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 			}
 			return back
 		})
-		r.move(u, nowhere)
+		r.move(u, r.limbo)
 	}
 	for _, v := range out {
 		r.move(v, h)
@@ -169,7 +158,7 @@ func (r *repair) drift() {
 	for range 10 {
 		u, v := int32(r.rng.IntN(len(r.host))), int32(r.rng.IntN(len(r.host)))
 		switch {
-		case r.host[u] == nowhere || r.host[v] == nowhere || r.host[u] == r.host[v]:
+		case !r.placed(u) || !r.placed(v) || r.host[u] == r.host[v]:
 		case r.fits(u, int(r.host[v])):
 			r.move(u, int(r.host[v]))
 		default:
@@ -184,15 +173,15 @@ func (s *state) swap(u, v int32) bool {
 		return false
 	}
 	a, b := int(s.host[u]), int(s.host[v])
-	s.move(u, nowhere)
-	s.move(v, nowhere)
+	s.move(u, s.limbo)
+	s.move(v, s.limbo)
 	if s.fits(u, b) {
 		s.move(u, b)
 		if s.fits(v, a) {
 			s.move(v, a)
 			return true
 		}
-		s.move(u, nowhere)
+		s.move(u, s.limbo)
 	}
 	s.move(u, a)
 	s.move(v, b)

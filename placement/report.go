@@ -12,14 +12,9 @@ import (
 func (s *state) report() *Placement {
 	in := s.in
 	pl := &Placement{Host: make([]int, len(in.p.VMs)), Loads: make([]Load, s.n), Reasons: make([]Reason, len(in.p.VMs))}
-	pl.Traffic = s.traffic
+	pl.Traffic = s.traffic()
 	for v, u := range in.unitOf {
-		pl.Host[v] = in.hostOf(s.host[u])
-	}
-	for u := range in.units {
-		if s.host[u] != nowhere {
-			pl.Traffic += in.units[u].own
-		}
+		pl.Host[v] = s.hostID(u)
 	}
 	for h := range s.n {
 		l := &s.load[h]
@@ -27,33 +22,18 @@ func (s *state) report() *Placement {
 		pl.Makespan = max(pl.Makespan, time.Duration(sendTime(l.bytes, in.bps[h])))
 	}
 	s.explain(pl.Reasons)
-	pl.Cost = s.cost(pl)
-	pl.LowerBound = s.lowerBound()
+	pl.Cost = s.worth().cost
+	pl.LowerBound = newBound(in).of(s.placed)
 	pl.Optimal = pl.LowerBound >= pl.Cost
 	return pl
 }
 
-func (s *state) cost(pl *Placement) int64 {
-	switch s.in.p.Objective {
-	case Makespan:
-		return int64(pl.Makespan)
-	case Hosts:
-		var n int64
-		for h := range s.n {
-			if s.load[h].units > 0 {
-				n++
-			}
-		}
-		return n
-	}
-	return pl.Traffic
-}
-
-func (in *instance) hostOf(h int32) int {
-	if h == nowhere {
+// hostID is the index of u's host in the problem, -1 when it is not placed.
+func (s *state) hostID(u int32) int {
+	if !s.placed(u) {
 		return -1
 	}
-	return in.hostID[h]
+	return s.in.hostID[s.host[u]]
 }
 
 // sendTime is the nanoseconds, rounded up, that bytes take on a link of bps bits per second.
@@ -75,8 +55,8 @@ func (s *state) explain(reasons []Reason) {
 	for u := range s.host {
 		r := s.reason(int32(u))
 		var mates []int32
-		if h := s.host[u]; h != nowhere {
-			mates = members[h]
+		if s.placed(int32(u)) {
+			mates = members[s.host[u]]
 		}
 		with := s.closest(int32(u), mates)
 		for _, v := range s.in.units[u].vms {
@@ -90,7 +70,7 @@ func (s *state) explain(reasons []Reason) {
 // reason compares u's host with the next best: the one with the least more traffic among those that have room, or if
 // none has, among those allowed.
 func (s *state) reason(u int32) Reason {
-	r := Reason{Host: s.in.hostOf(s.host[u]), Next: -1}
+	r := Reason{Host: s.hostID(u), Next: -1}
 	if r.Host == -1 {
 		return r
 	}

@@ -22,12 +22,22 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 		}
 		return nil, in.conflict(nil)
 	}
-	s, left := in.construct(p.Seed)
-	if len(left) > 0 && !p.Partial {
-		return nil, in.conflict(left)
+	r := &search{in: in, ctx: ctx, seed: p.Seed, effort: effortOf(in), bound: newBound(in).least()}
+	best := r.run()
+	if best == nil {
+		return nil, in.conflict(nil)
 	}
-	s.descend()
+	s := newState(in)
+	s.adopt(best.host)
 	return s.report(), nil
+}
+
+// effortOf is the search effort for an instance.
+func effortOf(in *instance) int {
+	if in.p.Budget > 0 {
+		return int(in.p.Budget.Seconds() * effortPerSec)
+	}
+	return min(600_000*len(in.units), 4_000_000_000)
 }
 
 // construct finds a first placement, and the units it has no room for.

@@ -97,14 +97,14 @@ func TestStateKeepsItsTables(t *testing.T) {
 		for range rapid.IntRange(0, 20).Draw(t, "moves") {
 			if len(in.units) > 0 {
 				u := rapid.IntRange(0, len(in.units)-1).Draw(t, "unit")
-				s.move(int32(u), rapid.IntRange(-1, s.n-1).Draw(t, "to"))
+				s.move(int32(u), rapid.IntRange(0, s.n).Draw(t, "to"))
 			}
 		}
 		fresh := newState(in)
 		for u, h := range s.host {
 			fresh.move(int32(u), int(h))
 		}
-		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) || s.traffic != fresh.traffic {
+		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) || s.traffic() != fresh.traffic() {
 			t.Fatalf("\n%+v\n%+v", s, fresh)
 		}
 	})

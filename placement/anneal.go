@@ -1,0 +1,140 @@
+package placement
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+)
+
+// Tuning of the annealing, found on fleets and circuits of many sizes. Heat and price are in units of the mean loss of a
+// proposal that loses.
+const (
+	annealBatch = 256  // steps between two looks at the schedule
+	stepEffort  = 8    // effort of a step beside what it touches
+	hottest     = 1.0  // first heat of a state that nothing is known about
+	cooling     = 15.0 // first heat over last
+	firstPrice  = 4.0
+	priceRise   = 8.0 // last price over first
+	partners    = 4   // units tried for an exchange
+)
+
+// anneal improves a state by simulated annealing over moves and exchanges. Proposals follow the classes: a unit is offered
+// the host of another owner of one of its classes. Room may be exceeded at a price that rises as heat falls; without that
+// freedom, tightly packed hosts of odd sizes hardly ever find an exchange. Other constraints always hold. Units in limbo
+// stay there.
+type anneal struct {
+	*state
+	ctx     context.Context
+	rng     *rand.Rand
+	members [][]int32
+	place   []int32 // of each unit among its host's members
+	excess  []excess
+	over    int // hosts with excess
+	unit    measure
+	links   *links
+	heat    float64
+	price   float64
+	best    []uint16 // the cheapest assignment within all room
+	value   value
+	found   bool
+	bound   int64 // a cost at which to stop
+}
+
+// value is what an assignment costs: by the objective, then in traffic.
+type value struct{ cost, traffic int64 }
+
+func (v value) less(w value) bool {
+	return v.cost < w.cost || v.cost == w.cost && v.traffic < w.traffic
+}
+
+// measure turns resources into fractions of what a mean unit takes.
+type measure struct{ memory, vcpus, vms float64 }
+
+// excess is by how many mean units a host is overfull.
+type excess = float64
+
+func newAnneal(ctx context.Context, s *state, rng *rand.Rand) *anneal {
+	a := &anneal{state: s, ctx: ctx, rng: rng, bound: -1, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
+	for _, units := range a.members {
+		for i, u := range units {
+			a.place[u] = int32(i)
+		}
+	}
+	a.links = newLinks(s)
+	a.unit = s.in.meanUnit()
+	a.excess = make([]excess, s.n)
+	for h := range s.n {
+		a.setExcess(h, a.beyond(h, change{}))
+	}
+	return a
+}
+
+func (in *instance) meanUnit() measure {
+	var memory, vcpus, vms int64
+	for i := range in.units {
+		u := &in.units[i]
+		memory, vcpus, vms = memory+u.claim+u.own, vcpus+u.vcpus, vms+int64(u.count)
+	}
+	per := func(sum int64) float64 { return float64(len(in.units)) / float64(max(sum, 1)) }
+	return measure{per(memory), per(vcpus), per(vms)}
+}
+
+// run cools from from times to to times the mean loss, spending effort. The state ends as the best within all room; false
+// means there was none.
+func (a *anneal) run(from, to float64, effort int) bool {
+	mean := a.meanLoss()
+	a.consider()
+	start, steps, used := a.touched, 0, 0
+	for used < effort && a.ctx.Err() == nil && !(a.found && a.value.cost <= a.bound) {
+		progress := float64(used) / float64(effort)
+		a.heat = mean * from * math.Pow(to/from, progress)
+		a.price = mean * firstPrice * math.Pow(priceRise, progress)
+		for range annealBatch {
+			a.step()
+		}
+		steps += annealBatch
+		used = a.touched - start + stepEffort*steps
+		if progress > 0.3 || len(a.host) < 500 {
+			a.consider()
+		}
+	}
+	a.heat = 0
+	for range 10 * len(a.host) {
+		a.step()
+	}
+	a.consider()
+	if a.found {
+		a.adopt(a.best)
+	}
+	return a.found
+}
+
+// consider keeps the assignment if it is the cheapest so far within all room.
+func (a *anneal) consider() {
+	if a.over > 0 {
+		return
+	}
+	if v := a.worth(); !a.found || v.less(a.value) {
+		copy(a.best, a.host)
+		a.value, a.found = v, true
+	}
+}
+
+// meanLoss is the mean loss of the proposals that lose.
+func (a *anneal) meanLoss() float64 {
+	var sum float64
+	n := 0
+	for range 10000 {
+		u := int32(a.rng.IntN(len(a.host)))
+		h := a.propose(u)
+		if h == a.limbo || !a.placed(u) || h == int(a.host[u]) {
+			continue
+		}
+		there, here := a.changes(u, h)
+		if loss := a.links.loss(a.state, int(a.host[u]), h, there.bytes, here.bytes); loss > 0 {
+			sum += loss
+			n++
+		}
+	}
+	return math.Max(sum/float64(max(n, 1)), 1)
+}

@@ -1,0 +1,165 @@
+package placement
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+const gib = 1 << 30
+
+// uniform returns n VMs of one GiB and hosts that hold slots of them each.
+func uniform(n, hosts int, slots float64) Problem {
+	var p Problem
+	for i := range n {
+		p.VMs = append(p.VMs, VM{Name: fmt.Sprintf("vm%05d", i), Memory: gib, VCPUs: 1})
+	}
+	for i := range hosts {
+		p.Hosts = append(p.Hosts, Host{Name: fmt.Sprintf("host%03d", i), Memory: int64(slots * gib)})
+	}
+	return p
+}
+
+// families returns n VMs of k families that fill the hosts exactly, in random order. The best traffic is known when a
+// family fills whole hosts: one core per host.
+func families(n, hosts, k int, seed uint64) (p Problem, best int64) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	p = uniform(n, hosts, float64(n)/float64(hosts))
+	for f := range k {
+		var members []int
+		for i := range n {
+			if i%k == f {
+				members = append(members, i)
+			}
+		}
+		p.Classes = append(p.Classes, Class{VMs: members, Bytes: 300 << 20})
+	}
+	for i := range n {
+		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 100 << 20})
+	}
+	rename(&p, rng)
+	return p, int64(hosts)*300<<20 + int64(n)*100<<20
+}
+
+// rename gives the VMs names in random order.
+func rename(p *Problem, rng *rand.Rand) {
+	for i, j := range rng.Perm(len(p.VMs)) {
+		p.VMs[i].Name = fmt.Sprintf("vm%05d", j)
+	}
+}
+
+// fleetProblem resembles a real fleet: VMs of many sizes, an operating system and an application each, and classes of
+// random subsets within them.
+func fleetProblem(n, hosts, classes int, slack float64, seed uint64) Problem {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	p := Problem{Seed: seed}
+	var total, largest int64
+	system, app := make([]int, n), make([]int, n)
+	for i := range n {
+		size := int64(1<<rng.IntN(4)) * gib
+		p.VMs = append(p.VMs, VM{Name: fmt.Sprint("vm", i), Memory: size, VCPUs: 1 + rng.IntN(8)})
+		total, largest = total+size, max(largest, size)
+		system[i], app[i] = rng.IntN(max(2, n/25)), rng.IntN(max(2, n/6))
+	}
+	for i := range hosts {
+		room := float64(total) / float64(hosts) * (1 + slack) * (0.8 + 0.4*float64(i%2))
+		p.Hosts = append(p.Hosts, Host{Name: fmt.Sprint("host", i), Memory: max(int64(room), 2*largest)})
+	}
+	bySystem, byApp := gather(system), gather(app)
+	for range classes {
+		from := bySystem[rng.IntN(len(bySystem))]
+		switch rng.IntN(10) {
+		case 0:
+			from = nil
+		case 1, 2, 3, 4, 5:
+			from = byApp[rng.IntN(len(byApp))]
+		}
+		p.Classes = append(p.Classes, randomClass(rng, from, n))
+	}
+	rename(&p, rng)
+	return p
+}
+
+func gather(of []int) [][]int {
+	out := make([][]int, 0)
+	for i, g := range of {
+		for len(out) <= g {
+			out = append(out, nil)
+		}
+		out[g] = append(out[g], i)
+	}
+	return out
+}
+
+// randomClass draws owners from a list, or from all n VMs when it is short.
+func randomClass(rng *rand.Rand, from []int, n int) Class {
+	size := min(2+int(rng.ExpFloat64()*6), n)
+	c := Class{Bytes: int64(4096 * (1 + math.Floor(math.Exp(rng.Float64()*9))))}
+	for range size {
+		if len(from) > 1 {
+			c.VMs = append(c.VMs, from[rng.IntN(len(from))])
+		} else {
+			c.VMs = append(c.VMs, rng.IntN(n))
+		}
+	}
+	return c
+}
+
+// netlist resembles a circuit: n unit VMs on a plane, classes of 2 to 40 owners, mostly few and near each other.
+func netlist(n, classes, hosts int, slack float64, seed uint64) Problem {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	p := uniform(n, hosts, math.Floor(math.Ceil(float64(n)/float64(hosts))*(1+slack)))
+	side := int(math.Ceil(math.Sqrt(float64(n))))
+	for range classes {
+		size := min(2+int(rng.ExpFloat64()*rng.ExpFloat64()*2.5), 40)
+		x, y := rng.IntN(side), rng.IntN(side)
+		reach := 1 + math.Sqrt(float64(size))*(0.5+math.Abs(rng.NormFloat64()))
+		if rng.IntN(20) == 0 {
+			reach *= 10
+		}
+		c := Class{Bytes: 1}
+		for len(c.VMs) < size {
+			i := int(float64(x)+rng.NormFloat64()*reach)*side + int(float64(y)+rng.NormFloat64()*reach)
+			if i >= 0 && i < n {
+				c.VMs = append(c.VMs, i)
+			}
+		}
+		p.Classes = append(p.Classes, c)
+	}
+	rename(&p, rng)
+	return p
+}
+
+// randomNets is a hypergraph without any structure.
+func randomNets(n, classes, hosts int, slack float64, seed uint64) Problem {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	p := uniform(n, hosts, math.Floor(math.Ceil(float64(n)/float64(hosts))*(1+slack)))
+	for range classes {
+		size := 2 + rng.IntN(39)
+		c := Class{Bytes: 1 + rng.Int64N(100)}
+		for range size {
+			c.VMs = append(c.VMs, rng.IntN(n))
+		}
+		p.Classes = append(p.Classes, c)
+	}
+	return p
+}
+
+// tinyTight has few VMs of odd sizes on few hosts with little room to spare.
+func tinyTight(n, hosts int, seed uint64) Problem {
+	rng := rand.New(rand.NewPCG(seed, 6))
+	p := Problem{Seed: seed}
+	var total int64
+	for i := range n {
+		size := (1 + rng.Int64N(8)) * gib / 2
+		total += size
+		p.VMs = append(p.VMs, VM{Name: fmt.Sprint("vm", i), Memory: size, VCPUs: 1})
+	}
+	for i := range hosts {
+		p.Hosts = append(p.Hosts, Host{Name: fmt.Sprint("host", i), Memory: total/int64(hosts) + total/int64(hosts)/10})
+	}
+	for range 3 * n {
+		p.Classes = append(p.Classes, randomClass(rng, nil, n))
+	}
+	return p
+}

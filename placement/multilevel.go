@@ -1,0 +1,43 @@
+package placement
+
+import "math/rand/v2"
+
+// level is an instance and how its units came out of the next finer one.
+type level struct {
+	in      *instance
+	cluster []int32 // unit of the finer instance -> unit of in
+	idle    []bool  // units to leave in limbo
+}
+
+// levels coarsens until few units are left.
+func (in *instance) levels(rng *rand.Rand, idle []bool, few int) []level {
+	out := []level{{in: in, idle: idle}}
+	largest := min(0.5, 2*float64(len(in.room))/float64(few))
+	for {
+		last := &out[len(out)-1]
+		if len(last.in.units) <= few {
+			return out
+		}
+		cluster := last.in.coarsen(rng, last.idle, largest)
+		if cluster == nil {
+			return out
+		}
+		next := level{in: last.in.contract(cluster), cluster: cluster}
+		if idle != nil {
+			next.idle = make([]bool, len(next.in.units))
+			for u, k := range cluster {
+				next.idle[k] = last.idle[u]
+			}
+		}
+		out = append(out, next)
+	}
+}
+
+// project carries an assignment from a level to the finer one.
+func (l *level) project(host []uint16) []uint16 {
+	out := make([]uint16, len(l.cluster))
+	for u, k := range l.cluster {
+		out[u] = host[k]
+	}
+	return out
+}
