@@ -16,8 +16,9 @@ type Monitor struct {
 	in   *bufio.Reader
 }
 
-// monitorTimeout bounds each answer of a monitor. A monitor that serves somebody else does not answer.
-const monitorTimeout = 5 * time.Second
+// monitorTimeout bounds each answer of a monitor. One that serves somebody else never answers, one whose QEMU hands over a guest may be
+// busy with that for seconds.
+const monitorTimeout = 30 * time.Second
 
 // DialMonitor connects to a monitor's socket.
 func DialMonitor(ctx context.Context, socket string) (*Monitor, error) {
