@@ -1,0 +1,198 @@
+package scatter
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pki"
+)
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// authority makes certificates for one test.
+type authority struct {
+	t   *testing.T
+	dir string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t, filepath.Join(t.TempDir(), "ca")}
+	if err := pki.Init(a.dir); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// host makes the certificates of a host and returns their directory.
+func (a *authority) host(name string) string {
+	a.t.Helper()
+	dir := filepath.Join(a.t.TempDir(), name)
+	if err := pki.Issue(a.dir, name, []netip.Addr{loopback}, dir); err != nil {
+		a.t.Fatal(err)
+	}
+	return dir
+}
+
+// site is a receiver that serves on the loopback interface, and a source that may use it.
+type site struct {
+	t      *testing.T
+	ca     *authority
+	r      *receiver
+	target TargetAddr
+	tlsDir string // of host "source"
+	log    *logBook
+	stop   func() // ends the receiver and waits for it
+}
+
+// logBook keeps what was logged.
+type logBook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// noQEMU is a binary that is not there: nothing in these tests may start one.
+const noQEMU = "/nonexistent/qemu-system-x86_64"
+
+// openSite starts a receiver called name. ca may be nil.
+func openSite(t *testing.T, ca *authority, name string, change func(*RecvConfig)) *site {
+	t.Helper()
+	if ca == nil {
+		ca = newAuthority(t)
+	}
+	s := &site{t: t, ca: ca, log: &logBook{}, tlsDir: ca.host("source")}
+	ready := make(chan netip.AddrPort, 1)
+	cfg := RecvConfig{Name: name, Listen: netip.AddrPortFrom(loopback, 0), Interface: "lo", TLSDir: ca.host(name), RunDir: t.TempDir(),
+		Memory: 1 << 30, VCPUs: 8, Policy: qemu.LaunchPolicy{QEMU: noQEMU}, Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		Ready: func(a netip.AddrPort) { ready <- a }}
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var err error
+	if s.r, err = newReceiver(ctx, cfg); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.r.listen(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		s.r.close()
+	})
+	t.Cleanup(s.stop)
+	select {
+	case a := <-ready:
+		s.target = TargetAddr{Name: name, Addr: a}
+	case err := <-served:
+		t.Fatal(err)
+	}
+	return s
+}
+
+const testEvacuation = "00112233445566ff"
+
+func (s *site) dialer() dialer {
+	return dialer{target: s.target, tlsDir: s.tlsDir, evacuation: testEvacuation, sent: new(atomic.Int64)}
+}
+
+// tls opens a connection as source, before any frame.
+func (s *site) tls() *tls.Conn {
+	s.t.Helper()
+	conf, err := pki.LoadClient(s.tlsDir, s.target.Name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := tls.Dial("tcp", s.target.Addr.String(), conf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// open opens a control connection.
+func (s *site) open() *link {
+	s.t.Helper()
+	l, err := openLink(s.t.Context(), s.dialer())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { l.close() })
+	return l
+}
+
+// alive fails unless the receiver still serves honest sources.
+func (s *site) alive() {
+	s.t.Helper()
+	if st, err := askState(s.t.Context(), s.dialer(), 0); err != nil || st != control.StateUnknown {
+		s.t.Errorf("the receiver does not serve any more: %s, %v", st, err)
+	}
+}
+
+// next receives the next message that is no ping.
+func next(t *testing.T, c *control.Conn) (control.Message, error) {
+	t.Helper()
+	for {
+		m, err := c.Receive()
+		if err != nil || m.Type() != control.TypePing {
+			return m, err
+		}
+	}
+}
+
+// guest puts a guest into the receiver, as it stands when its QEMU waits for pages, in the given state. What it would
+// hand to QEMU can be read from the connection.
+func (s *site) guest(vm int, name string, state guestState, blocks ...ramBlock) (*guest, net.Conn) {
+	s.t.Helper()
+	key := guestKey{sessionKey{"source", testEvacuation}, vm}
+	s.r.mu.Lock()
+	var conn *control.Conn
+	if session := s.r.sessions[key.sessionKey]; session != nil {
+		conn = session.conn
+	}
+	s.r.mu.Unlock()
+	g := newGuest(s.r, key, control.Prepare{VM: vm, Name: name, Memory: 1 << 20, VCPUs: 1}, conn)
+	near, far := net.Pipe()
+	g.state, g.blocks, g.in = state, blocks, near
+	if err := s.r.enter(g); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { near.Close(); far.Close() })
+	return g, far
+}
+
+// eventually waits until ok holds; the test's own time-out bounds the wait.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		if pause(t.Context(), 1e6) != nil {
+			t.Fatal("the test ended before")
+		}
+	}
+}
