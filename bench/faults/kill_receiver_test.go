@@ -14,6 +14,7 @@ import (
 func bereft(s *scene, x *sender, g *lab.Guest) {
 	s.t.Helper()
 	s.kill(s.receiverOf(g))
+	x.hears("closed the connection")
 	o := x.finish()
 	o.exits(s, 3, g.Name)
 	o.reports(s, s.allBut(g)...)

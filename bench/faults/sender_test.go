@@ -257,6 +257,19 @@ func (x *sender) sends(n int64) {
 	x.reaches("progress", func(ev scatter.Event) bool { return ev.Type == "progress" && ev.WireSent >= n })
 }
 
+// hears waits until a sender, held or not, has told a warning.
+func (x *sender) hears(text string) {
+	x.s.t.Helper()
+	x.s.awaits("a warning", func() error {
+		for _, ev := range x.events() {
+			if ev.Type == "warning" && strings.Contains(ev.Message, text) {
+				return nil
+			}
+		}
+		return fmt.Errorf("nothing says %q", text)
+	})
+}
+
 // kill ends the sender as a crash would.
 func (x *sender) kill() {
 	x.s.t.Helper()
