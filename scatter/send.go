@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,13 +288,21 @@ func (e *evacuation) tell(ev Event) {
 		e.log.Info("vm", "vm", ev.VM, "host", ev.Host, "stage", ev.Stage, "message", ev.Message)
 	case "warning":
 		e.log.Warn(ev.Message, "vm", ev.VM, "host", ev.Host)
-		e.warnings.add(ev.Message)
+		e.warnings.add(ev.named())
 	}
 	if e.cfg.Events != nil {
 		e.warnings.mu.Lock()
 		defer e.warnings.mu.Unlock()
 		e.cfg.Events(ev)
 	}
+}
+
+// named is the message of a warning, with the host that it is about.
+func (ev Event) named() string {
+	if ev.Host == "" || strings.Contains(ev.Message, ev.Host) {
+		return ev.Message
+	}
+	return ev.Host + ": " + ev.Message
 }
 
 // post hands an event to the core.
