@@ -112,7 +112,7 @@ func receive(ctx context.Context, d *deploy.Deployment) (all []*deploy.Receiver,
 
 // evacuate shows scatter at work, checks the guests and brings them home.
 func evacuate(ctx context.Context, d *deploy.Deployment, all []*lab.Guest) (*outcome, error) {
-	say("$ scatter send --discover '*.qmp' --to target1=10.77.0.11:%d --to target2=... --to target3=...", deploy.Port)
+	say("$ scatter send --vm vm1.qmp ... --to target1=%v:%d ... --interface eth0 --rate %dmbit", d.Lab.Targets[0].Addr, deploy.Port, rateMbit)
 	receivers, err := receive(ctx, d)
 	if err != nil {
 		return nil, err
