@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -38,6 +39,16 @@ func (t *batch) reset(step int) {
 	t.step, t.last = step, false
 	t.owners, t.ends, t.blocks = t.owners[:0], t.ends[:0], t.blocks[:0]
 	t.done = make(chan error, 1)
+}
+
+// await returns when a worker has made the blocks.
+func (t *batch) await(ctx context.Context) error {
+	select {
+	case err := <-t.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (t *batch) full(more int) bool {

@@ -171,7 +171,10 @@ func (b *bulk) send(ctx context.Context) error {
 	for t := range b.order {
 		s := b.plan.steps[t.step]
 		ch.ahead(ctx, b.plan.steps[t.step:])
-		err := ch.await(ctx, s.channel)
+		err := t.await(ctx) // also if nobody is left to send it to: it is used again
+		if err == nil {
+			err = ch.await(ctx, s.channel)
+		}
 		if err == nil {
 			err = b.sendBatch(ctx, t, multicast.ChannelID(b.plan.channels[s.channel].id))
 		}
@@ -190,14 +193,6 @@ func (b *bulk) send(ctx context.Context) error {
 }
 
 func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) error {
-	select {
-	case err := <-t.done:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	for _, p := range t.blocks {
 		if err := b.tracker.send(ctx, ch, p.payload, p.cargo); err != nil {
 			return err
