@@ -47,9 +47,11 @@ func (e *evacuation) examine(ctx context.Context) error {
 	e.refused.open(len(e.vms) * len(e.links))
 	for host, l := range e.links {
 		for i, v := range e.vms {
-			if slices.Contains(l.welcome.VMs, v.name()) {
-				e.refused.answer(host, i, fmt.Errorf("%s: a VM of this name is there already", l.name()))
-			} else if err := l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.vm.Argv, Machine: v.vm.Machine}); err != nil {
+			err := l.roomFor(v)
+			if err == nil {
+				err = l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.vm.Argv, Machine: v.vm.Machine})
+			}
+			if err != nil {
 				e.refused.answer(host, i, err)
 			}
 		}
@@ -62,6 +64,19 @@ func (e *evacuation) examine(ctx context.Context) error {
 	case <-time.After(examineTimeout):
 		return &BlockedError{[]Blocker{{Problem: "targets do not answer preflight's questions", Remedy: "see the logs of 'scatter recv'"}}}
 	}
+}
+
+// roomFor tells whether the target could take the VM if it were the only one.
+func (l *link) roomFor(v *sourceVM) error {
+	switch memory := int64(v.vm.MemoryBytes); {
+	case slices.Contains(l.welcome.VMs, v.name()):
+		return fmt.Errorf("%s: a VM of this name is there already", l.name())
+	case memory > l.welcome.Memory:
+		return fmt.Errorf("%s: no room: %d MiB wanted, %d MiB free (recv --memory)", l.name(), memory>>20, l.welcome.Memory>>20)
+	case l.welcome.VCPUs > 0 && v.vm.VCPUs > l.welcome.VCPUs:
+		return fmt.Errorf("%s: no room: %d vcpus wanted, %d free (recv --vcpus)", l.name(), v.vm.VCPUs, l.welcome.VCPUs)
+	}
+	return nil
 }
 
 // examineTimeout bounds preflight's wait for the targets.
