@@ -166,11 +166,16 @@ func next(t *testing.T, c *control.Conn) (control.Message, error) {
 	}
 }
 
-// guest puts a guest into the receiver, as it stands when its QEMU waits for pages, in the given state. What it would
-// hand to QEMU can be read from the connection.
+// guest puts a guest of testEvacuation into the receiver, as it stands when its QEMU waits for pages, in the given state. What it
+// would hand to QEMU can be read from the connection.
 func (s *site) guest(vm int, name string, state guestState, blocks ...ramBlock) (*guest, net.Conn) {
 	s.t.Helper()
-	key := guestKey{sessionKey{"source", testEvacuation}, vm}
+	return s.guestOf(testEvacuation, vm, name, state, blocks...)
+}
+
+func (s *site) guestOf(evacuation string, vm int, name string, state guestState, blocks ...ramBlock) (*guest, net.Conn) {
+	s.t.Helper()
+	key := guestKey{sessionKey{"source", evacuation}, vm}
 	s.r.mu.Lock()
 	var conn *control.Conn
 	if session := s.r.sessions[key.sessionKey]; session != nil {

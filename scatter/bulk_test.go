@@ -1,0 +1,333 @@
+package scatter
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/qemu"
+)
+
+// ownRAM is a RAM block in this process, with which it is read and written as that of a QEMU is.
+func ownRAM(t *testing.T, pages int) ([]byte, *qemu.Memory) {
+	t.Helper()
+	b, err := unix.Mmap(-1, 0, pages*PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	length := uint64(len(b))
+	m, err := qemu.OpenMemory(os.Getpid(), []qemu.RAMBlock{{ID: "pc.ram", PageSize: PageSize, Length: length, MaxLength: length,
+		Host: uint64(uintptr(unsafe.Pointer(&b[0]))), Migratable: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close(); unix.Munmap(b) })
+	return b, m
+}
+
+// drill is a source and its targets on the loopback interface, up to the end of bulk. All RAM is this process's.
+type drill struct {
+	t        *testing.T
+	e        *evacuation
+	sites    []*site
+	src, dst [][]byte // by VM
+}
+
+// drillPages is how many pages each VM has.
+const drillPages = 512
+
+// openDrill places VM i on host[i] and stops before bulk.
+func openDrill(t *testing.T, host []int, change func(*SendConfig)) *drill {
+	t.Helper()
+	d := &drill{t: t}
+	ca := newAuthority(t)
+	cfg := SendConfig{TLSDir: ca.host("source"), RunDir: t.TempDir(), Interface: "lo", Rate: 1 << 30, Unicast: true}
+	for h := range slices.Max(host) + 1 {
+		s := openSite(t, ca, fmt.Sprint("h", h), nil)
+		d.sites = append(d.sites, s)
+		cfg.Targets = append(cfg.Targets, s.target)
+	}
+	for vm := range host {
+		cfg.VMs = append(cfg.VMs, fmt.Sprint("vm", vm))
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	var err error
+	if d.e, err = newEvacuation(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.e.close)
+	d.e.started = d.e.started.Add(-time.Hour) // nothing changes between the two looks
+	d.connect(host)
+	d.plan(host)
+	return d
+}
+
+// connect opens the links, and the RAM of each VM on both sides.
+func (d *drill) connect(host []int) {
+	d.t.Helper()
+	for h, target := range d.e.cfg.Targets {
+		l, err := openLink(d.t.Context(), dialer{target: target, tlsDir: d.e.cfg.TLSDir, evacuation: d.e.name(), sent: &d.e.controlBytes})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.e.links = append(d.e.links, l)
+		l.serve(h, d.e)
+	}
+	block := ramBlock{name: "pc.ram", length: drillPages * PageSize}
+	for vm, h := range host {
+		b, mem := ownRAM(d.t, drillPages)
+		d.src = append(d.src, b)
+		d.e.vms = append(d.e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: d.e.cfg.VMs[vm]}, mem: mem, blocks: []ramBlock{block}, host: h})
+		g, _ := d.sites[h].guestOf(d.e.name(), vm, d.e.cfg.VMs[vm], guestStarting, block)
+		g.mu.Lock()
+		b, g.mem = ownRAM(d.t, drillPages)
+		g.state = guestWaiting
+		g.mu.Unlock()
+		d.dst = append(d.dst, b)
+		d.fill(vm)
+	}
+}
+
+// fill gives a VM pages: a quarter that all VMs have, a quarter that every second has, a quarter of its own with
+// duplicates, and zeros.
+func (d *drill) fill(vm int) {
+	for i := range drillPages {
+		switch page := d.src[vm][i*PageSize:][:PageSize]; i % 4 {
+		case 0:
+			stamp(page, uint64(i))
+		case 1:
+			stamp(page, uint64(i+(vm%2+1)<<20))
+		case 2:
+			stamp(page, uint64(i%16+(vm+10)<<20))
+		}
+	}
+}
+
+// stamp fills a page with bytes that depend on n; 0 for zeros.
+func stamp(page []byte, n uint64) {
+	if n == 0 {
+		clear(page)
+		return
+	}
+	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24), byte(n >> 32)}).Read(page[:PageSize/2])
+}
+
+func (d *drill) plan(host []int) {
+	d.t.Helper()
+	if err := d.e.scan(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+	lim := groupLimits{base: groupBase, max: d.e.cfg.MaxGroups, none: d.e.cfg.Unicast}
+	var err error
+	if d.e.plan, err = newPlan(namesOf(d.e.links, (*link).name), host, d.e.classes, interleave(host), lim); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.e.openDataPlane(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// run sends everything until the bulk of the expected VMs is confirmed, and returns which failed.
+func (d *drill) run(expected ...int) (failed []int) {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(d.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { d.e.runBulk(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	for len(expected) > 0 {
+		<-d.e.inbox.wait()
+		for _, ev := range d.e.inbox.take() {
+			switch ev.kind {
+			case evBulkDone:
+				expected = slices.DeleteFunc(expected, func(vm int) bool { return vm == ev.vm })
+			case evFailed:
+				failed = append(failed, ev.vm)
+			}
+		}
+	}
+	return failed
+}
+
+// agree checks what converge relies on: for each page of the VMs, what is noted as held is what the target has. It
+// returns how many pages are held.
+func (d *drill) agree(vms ...int) (held int) {
+	d.t.Helper()
+	zero := make([]byte, PageSize)
+	for _, vm := range vms {
+		if d.e.vms[vm].blind.Load() {
+			d.t.Errorf("vm %d was given up", vm)
+		}
+		for i := range drillPages {
+			has := d.dst[vm][i*PageSize:][:PageSize]
+			switch noted := d.e.held.Get(d.e.layout.First(d.e.vms[vm].regions) + dedup.Page(i)); {
+			case noted == 0 && !bytes.Equal(has, zero):
+				d.t.Fatalf("vm %d, page %d: the target has bytes that nobody noted", vm, i)
+			case noted != 0 && dedup.HashPage(d.e.seed, has) != noted:
+				d.t.Fatalf("vm %d, page %d: the target has not what is noted as held", vm, i)
+			case noted != 0:
+				held++
+			}
+		}
+	}
+	return held
+}
+
+func all(n int) (vms []int) {
+	for vm := range n {
+		vms = append(vms, vm)
+	}
+	return vms
+}
+
+// TestBulkPlacesEveryPage: of VMs that do not change, the targets hold everything, and shared bytes crossed once per host.
+func TestBulkPlacesEveryPage(t *testing.T) {
+	host := []int{0, 1, 0, 1, 1}
+	d := openDrill(t, host, nil)
+	d.run(all(len(host))...)
+	if held := d.agree(all(len(host))...); held != len(host)*(3*drillPages/4)-len(host) { // page 0 is a zero of all
+		t.Errorf("%d pages are held", held)
+	}
+	for vm := range host {
+		if !bytes.Equal(d.src[vm], d.dst[vm]) {
+			t.Errorf("vm %d differs", vm)
+		}
+	}
+	placed, pages := d.e.tracker.progress()
+	if placed != d.e.plan.bytes || d.e.sender.Stats().Payload > uint64(placed)+uint64(placed)/10 {
+		t.Errorf("placed %d bytes of %d, sent %d", placed, d.e.plan.bytes, d.e.sender.Stats().Payload)
+	}
+	for vm, n := range pages {
+		if n != 3*drillPages/4-1 {
+			t.Errorf("progress of vm %d: %d pages", vm, n)
+		}
+	}
+}
+
+// disturbed runs a drill whose guests write all the time.
+func disturbed(t *testing.T, d *drill, host []int) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for vm := range host {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(vm), 1))
+			for ctx.Err() == nil {
+				// Few values, so that pages change back and forth, become equal to others, and zero.
+				stamp(d.src[vm][rnd.IntN(drillPages)*PageSize:], uint64(rnd.IntN(5)))
+			}
+		})
+	}
+	d.run(all(len(host))...)
+	stop()
+	wg.Wait()
+	d.agree(all(len(host))...)
+}
+
+// TestInvariant4EqualMeansCompared: guests that change their pages while these are sent, equal ones and others, never make
+// scatter take a page for another: what it notes as held is what the target has, byte for byte.
+func TestInvariant4EqualMeansCompared(t *testing.T) {
+	for name, c := range map[string]struct {
+		host   []int
+		change func(*SendConfig)
+	}{
+		"one host":                        {[]int{0, 0, 0}, nil},
+		"a copy for each host":            {[]int{0, 1, 0, 1}, nil},
+		"without compression":             {[]int{0, 1}, func(c *SendConfig) { c.NoCompress = true }},
+		"domains":                         {[]int{0, 1, 0}, func(c *SendConfig) { c.Domains = map[string]string{"vm0": "red", "vm1": "blue", "vm2": "red"} }},
+		"a slow link, where packing pays": {[]int{0, 1}, func(c *SendConfig) { c.Rate = 20 << 20 }},
+	} {
+		t.Run(name, func(t *testing.T) { disturbed(t, openDrill(t, c.host, c.change), c.host) })
+	}
+}
+
+// TestDomainsShareNothing: pages of VMs of different domains are never one content.
+func TestDomainsShareNothing(t *testing.T) {
+	host := []int{0, 0, 0}
+	d := openDrill(t, host, func(c *SendConfig) { c.Domains = map[string]string{"vm0": "red", "vm1": "blue", "vm2": "red"} })
+	for _, c := range d.e.classes {
+		if slices.Contains(c.vms, 1) && len(c.vms) > 1 {
+			t.Errorf("class of VMs %v", c.vms)
+		}
+	}
+	if d.e.pages.Shared == 0 {
+		t.Error("nothing is shared inside a domain either")
+	}
+}
+
+// TestInvariant2DeadTargetCostsOnlyItsOwn: a target that dies before or in bulk does not hold up the others, and what they
+// hold is right.
+func TestInvariant2DeadTargetCostsOnlyItsOwn(t *testing.T) {
+	host := []int{0, 1, 2, 0, 1, 2}
+	for name, kill := range map[string]func(d *drill){
+		"before bulk": func(d *drill) { d.sites[1].stop() },
+		"in bulk":     func(d *drill) { time.AfterFunc(5*time.Millisecond, d.sites[1].stop) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openDrill(t, host, func(c *SendConfig) { c.Rate = 30 << 20 })
+			kill(d)
+			d.run(0, 2, 3, 5)
+			d.sites[1].stop()
+			d.agree(0, 2, 3, 5)
+			for _, vm := range []int{0, 2, 3, 5} {
+				if !bytes.Equal(d.src[vm], d.dst[vm]) {
+					t.Errorf("vm %d differs", vm)
+				}
+			}
+		})
+	}
+}
+
+// TestBulkOfAVMThatIsGone: the memory of a VM whose QEMU ended cannot be read; it fails alone.
+func TestBulkOfAVMThatIsGone(t *testing.T) {
+	d := openDrill(t, []int{0, 0, 0}, nil)
+	d.e.vms[1].mem.Close()
+	if failed := d.run(all(3)...); !slices.Equal(slices.Compact(failed), []int{1}) {
+		t.Errorf("VMs %v failed", failed)
+	}
+	d.agree(0, 2)
+	for _, vm := range []int{0, 2} {
+		if !bytes.Equal(d.src[vm], d.dst[vm]) {
+			t.Errorf("vm %d differs", vm)
+		}
+	}
+}
+
+// TestBulkObeysItsContext: it ends with its context, wherever it is, and without a word of failure.
+func TestBulkObeysItsContext(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
+		d := openDrill(t, []int{0, 1}, func(c *SendConfig) { c.Rate = 1 << 20 })
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		d.e.runBulk(ctx)
+		cancel()
+		for vm, v := range d.e.vms {
+			if v.blind.Load() {
+				t.Errorf("vm %d was given up", vm)
+			}
+		}
+	}
+}
+
+// TestBulkGivesUp: what cannot be sent makes the VMs that wait for it blind, so that converge sends all of them.
+func TestBulkGivesUp(t *testing.T) {
+	d := openDrill(t, []int{0, 1}, nil)
+	d.e.sender.Close()
+	d.run(0, 1)
+	for vm, v := range d.e.vms {
+		if !v.blind.Load() {
+			t.Errorf("vm %d relies on what was never sent", vm)
+		}
+	}
+}
