@@ -102,17 +102,25 @@ type Receiver struct {
 // Receive starts recv on a host and waits until it listens. Further arguments come last.
 func (d *Deployment) Receive(ctx context.Context, h *lab.Host, args ...string) (*Receiver, error) {
 	all := []string{
-		"recv", "--name", h.Name, "--listen", d.address(h), "--interface", h.Interface, "--tls-dir", TLSDir(h), "--run-dir", RunDir(h),
-		"--rewrite", d.Lab.Source.Dir + "=" + h.Dir, "--allow-network", "--log-level", "info",
+		"recv", "--name", h.Name, "--listen", d.Address(h), "--interface", h.Interface, "--tls-dir", TLSDir(h), "--run-dir", RunDir(h),
+		"--rewrite", d.Rewrite(h), "--allow-network", "--log-level", "info",
 	}
 	for _, path := range d.Lab.AllowPaths() {
 		all = append(all, "--allow-path", path)
 	}
+	return d.ReceiveWith(ctx, h, append(append([]string{d.Binary}, all...), args...)...)
+}
+
+// Rewrite returns how paths of guests on the source are to be rewritten on h.
+func (d *Deployment) Rewrite(h *lab.Host) string { return d.Lab.Source.Dir + "=" + h.Dir }
+
+// ReceiveWith starts recv on a host by a command of the caller's and waits until it listens.
+func (d *Deployment) ReceiveWith(ctx context.Context, h *lab.Host, argv ...string) (*Receiver, error) {
 	if err := os.MkdirAll(RunDir(h), 0o700); err != nil {
 		return nil, err
 	}
 	r := &Receiver{Host: h, log: newOutput(), done: make(chan struct{})}
-	r.cmd = h.Command(context.WithoutCancel(ctx), d.Binary, append(all, args...)...)
+	r.cmd = h.Command(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 	r.cmd.Stdout, r.cmd.Stderr, r.cmd.WaitDelay = r.log, r.log, drain
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
@@ -125,7 +133,8 @@ func (d *Deployment) Receive(ctx context.Context, h *lab.Host, args ...string) (
 	return r, r.await(ctx, "msg=listening")
 }
 
-func (d *Deployment) address(h *lab.Host) string { return fmt.Sprintf("%v:%d", h.Addr, Port) }
+// Address returns where recv on h listens.
+func (d *Deployment) Address(h *lab.Host) string { return fmt.Sprintf("%v:%d", h.Addr, Port) }
 
 // drain is how long the output of a process is read on after its end: QEMUs that it has left behind may hold it open.
 const drain = time.Second

@@ -22,31 +22,56 @@ func build(t *testing.T) string {
 	return path
 }
 
-func TestLabEvacuateTwice(t *testing.T) {
-	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
+// stage is a lab with two guests and scatter installed.
+func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
+	t.Helper()
+	l, err := lab.New(t.Context(), lab.Config{Targets: 2, Rate: 500e6})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	var configs []lab.GuestConfig
 	for i := range 2 {
 		configs = append(configs, lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: 160, Workload: lab.SmallWorkload(i + 1)})
 	}
-	guests, err := l.Boot(ctx, configs...)
+	guests, err := l.Boot(t.Context(), configs...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := deploy.New(ctx, l, build(t))
+	d, err := deploy.New(t.Context(), l, build(t))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d, guests
+}
+
+// arrived fails the test if a guest is still on the source, or harmed.
+func arrived(t *testing.T, d *deploy.Deployment, guests []*lab.Guest) []*lab.Host {
+	t.Helper()
+	where, err := d.CheckGuests(t.Context(), guests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, g := range guests {
+		if where[i] == d.Lab.Source {
+			t.Errorf("guest %s is still on the source", g.Name)
+		}
+		if err := g.AwaitVerified(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	return where
+}
+
+func TestLabEvacuateTwice(t *testing.T) {
+	ctx := t.Context()
+	d, guests := stage(t)
 	for range 2 {
-		receivers, err := d.ReceiveAll(ctx, l.Targets, "--memory", "200MiB")
+		receivers, err := d.ReceiveAll(ctx, d.Lab.Targets, "--memory", "200MiB")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,18 +82,9 @@ func TestLabEvacuateTwice(t *testing.T) {
 		if r.Exit != 0 || r.Report == nil {
 			t.Fatalf("exit %d: %s", r.Exit, r.Output)
 		}
-		where, err := d.CheckGuests(ctx, guests)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, h := range where {
-			if h == l.Source || h.Name != r.Report.VMs[i].Host {
+		for i, h := range arrived(t, d, guests) {
+			if h.Name != r.Report.VMs[i].Host {
 				t.Errorf("guest %s is on %s, the report says %s", guests[i].Name, h.Name, r.Report.VMs[i].Host)
-			}
-		}
-		for _, g := range guests {
-			if err := g.AwaitVerified(ctx); err != nil {
-				t.Error(err)
 			}
 		}
 		t.Logf("%v, %d bytes, worst pause %v", r.Time, r.SourceBytes, r.WorstPause(guests))

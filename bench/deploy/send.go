@@ -81,7 +81,7 @@ func (d *Deployment) arguments(job Job, report string) []string {
 		all = append(all, "--vm", g.QMP)
 	}
 	for _, h := range job.Targets {
-		all = append(all, "--to", h.Name+"="+d.address(h))
+		all = append(all, "--to", h.Name+"="+d.Address(h))
 	}
 	return append(all, job.Args...)
 }
