@@ -59,7 +59,8 @@ type guest struct {
 	cause     error
 	proc      *process
 	client    *qemu.Client
-	mem       *qemu.Memory // nil: pages go through the socket
+	mem       *qemu.Memory // nil: out of reach
+	direct    bool         // bulk pages are written into mem, not through the socket
 	blocks    []ramBlock
 	in        net.Conn      // QEMU's incoming socket
 	stream    *control.Conn // from the source, once it streams
@@ -109,7 +110,7 @@ func (g *guest) prepare(ctx context.Context) error {
 	if !ok {
 		return g.cause
 	}
-	g.log.Info("waits for pages", "direct", g.mem != nil)
+	g.log.Info("waits for pages", "direct", g.direct)
 	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero})
 }
 
@@ -167,13 +168,12 @@ func (g *guest) launch(ctx context.Context) error {
 			return fmt.Errorf("ram block %s: %d bytes, here at most %d", g.p.Blocks[i].ID, b.length, have)
 		}
 	}
-	if !g.r.cfg.NoDirect {
-		g.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks)
-		if err != nil {
-			g.log.Warn("guest memory cannot be written directly, pages go through QEMU's incoming socket", "err", err)
-			g.mem = nil
-		}
+	g.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks)
+	if err != nil {
+		g.log.Warn("guest memory cannot be reached, pages go through QEMU's incoming socket, and nothing can be verified", "err", err)
+		g.mem = nil
 	}
+	g.direct = g.mem != nil && !g.r.cfg.NoDirect
 	return nil
 }
 
