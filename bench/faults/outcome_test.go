@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -68,15 +69,8 @@ const (
 // reports checks what the report says of each guest, in their order.
 func (o *outcome) reports(s *scene, states ...string) {
 	s.t.Helper()
-	if o.report == nil {
-		s.t.Fatal("no report")
-	}
-	got := make(map[string]scatter.VMReport)
-	for _, v := range o.report.VMs {
-		got[v.Name] = v
-	}
 	for i, want := range states {
-		v := got[s.guests[i].Name]
+		v := o.vm(s, s.guests[i])
 		if v.State != want {
 			s.t.Errorf("report: guest %s is %q instead of %q: %s", s.guests[i].Name, v.State, want, v.Cause)
 		}
@@ -105,4 +99,27 @@ func (o *outcome) warns(s *scene, texts ...string) {
 		}
 	}
 	s.t.Errorf("no warning says %q: %q", texts, o.report.Warnings)
+}
+
+// vm is what the report says of a guest.
+func (o *outcome) vm(s *scene, g *lab.Guest) scatter.VMReport {
+	s.t.Helper()
+	if o.report == nil {
+		s.t.Fatal("no report")
+	}
+	for _, v := range o.report.VMs {
+		if v.Name == g.Name {
+			return v
+		}
+	}
+	s.t.Fatalf("report: nothing of guest %s", g.Name)
+	return scatter.VMReport{}
+}
+
+// blames checks that the report gives a cause for a guest that stays.
+func (o *outcome) blames(s *scene, g *lab.Guest, text string) {
+	s.t.Helper()
+	if cause := o.vm(s, g).Cause; !strings.Contains(cause, text) {
+		s.t.Errorf("report: guest %s stays because of %q, not of %q", g.Name, cause, text)
+	}
 }

@@ -8,8 +8,8 @@ import "testing"
 func TestFaultTargetTooLittleMemory(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll("--memory", "100M")
-	o := s.sendAs(s.freeFlags()...).finish()
-	o.exits(s, 4, "vm1", "recv --memory")
+	o := s.sendGuests(s.guests).finish()
+	o.exits(s, 4, s.guests[0].Name, s.Targets[0].Name, "recv --memory")
 	s.everybody(s.Source)
 }
 
@@ -18,7 +18,7 @@ func TestFaultTargetTooLittleMemoryOtherTakesIt(t *testing.T) {
 	s := newScene(t)
 	s.receive(s.Targets[0], "--memory", "100M")
 	s.receive(s.Targets[1], "--memory", "400M")
-	o := s.sendAs(append(s.freeFlags(), "--verify")...).finish()
+	o := s.sendGuests(s.guests).finish()
 	o.exits(s, 0)
 	o.reports(s, evacuated, evacuated)
 	s.everybody(s.Targets[1])

@@ -27,6 +27,7 @@ type scene struct {
 	dir       string // of this test's files
 	receivers []*receiver
 	senders   []*sender
+	extras    []string // names of VMs that only this test has
 }
 
 // newScene gives a test the fleet, with every guest on the source.
@@ -50,6 +51,9 @@ func (s *scene) end() {
 	}
 	if s.t.Failed() {
 		s.tell()
+	}
+	for _, name := range s.extras {
+		err = errors.Join(err, s.endVM(ctx, name))
 	}
 	err = errors.Join(err, s.tidy(ctx))
 	if err != nil {
@@ -228,9 +232,9 @@ func (b *buffer) String() string {
 	return string(b.b)
 }
 
-// target is where a guest is placed, see sendFlags.
+// target is where a guest is placed: the shared guests in turn, others on the first target.
 func (s *scene) target(g *lab.Guest) *lab.Host {
-	return s.Targets[slices.Index(s.guests, g)%len(s.Targets)]
+	return s.Targets[max(0, slices.Index(s.guests, g))%len(s.Targets)]
 }
 
 // other returns the guest that is not g.

@@ -25,6 +25,7 @@ import (
 // before it is begun, and there it waits for the test.
 type sender struct {
 	s              *scene
+	guests         []*lab.Guest // in the order of their --vm
 	cmd            *exec.Cmd
 	tape           *tape
 	stdout, stderr buffer
@@ -41,19 +42,18 @@ type line struct {
 	VM                           int
 }
 
-// sendFlags are what every sender of the lab needs: all guests, all targets, each guest to the target of its number.
-func (s *scene) sendFlags() []string {
-	flags := s.freeFlags()
-	for _, g := range s.guests {
+// placed says that each guest goes to its target.
+func (s *scene) placed(guests []*lab.Guest) (flags []string) {
+	for _, g := range guests {
 		flags = append(flags, "--place", g.Name+"="+s.target(g).Name)
 	}
 	return flags
 }
 
-// freeFlags are the same without saying which guest goes where.
-func (s *scene) freeFlags() []string {
+// flags are what every sender of the lab needs: guests, all targets, and what belongs to the host.
+func (s *scene) flags(guests []*lab.Guest) []string {
 	flags := append(s.pathFlags(), s.toFlags()...)
-	for _, g := range s.guests {
+	for _, g := range guests {
 		flags = append(flags, "--vm", g.QMP)
 	}
 	return flags
@@ -72,10 +72,19 @@ func (s *scene) toFlags() (flags []string) {
 
 func address(h *lab.Host) string { return netip.AddrPortFrom(h.Addr, deploy.Port).String() }
 
-// send starts an evacuation of all guests to all targets. With one converge slot they go one after the other.
+// send starts an evacuation of all guests, each to its target. With one converge slot they go one after the other.
 func (s *scene) send(flags ...string) *sender {
 	s.t.Helper()
-	return s.sendAs(append(s.sendFlags(), append([]string{"--verify", "--parallel", "1", "--rate", "500mbit"}, flags...)...)...)
+	return s.sendGuests(s.guests, append(s.placed(s.guests), flags...)...)
+}
+
+// sendGuests starts an evacuation of some guests.
+func (s *scene) sendGuests(guests []*lab.Guest, flags ...string) *sender {
+	s.t.Helper()
+	usual := append(s.flags(guests), "--verify", "--parallel", "1", "--rate", "500mbit")
+	x := s.sendAs(append(usual, flags...)...)
+	x.guests = guests
+	return x
 }
 
 // sendAs starts a sender with just these flags, and those that make it talk to the test.
@@ -157,13 +166,13 @@ func (x *sender) until(what string, fits func(line) bool) line {
 // begins lets the sender go on until it begins an action for a VM, and returns the guest.
 func (x *sender) begins(action string) *lab.Guest {
 	x.s.t.Helper()
-	return x.s.guests[x.until("action "+action, func(l line) bool { return l.Action+l.Record == action }).VM]
+	return x.guests[x.until("action "+action, func(l line) bool { return l.Action+l.Record == action }).VM]
 }
 
 // beginsLast is begins for the VM that comes last: all others have arrived or stay.
 func (x *sender) beginsLast(action string) *lab.Guest {
 	x.s.t.Helper()
-	return x.s.guests[x.until("action "+action+" for the last VM", func(l line) bool {
+	return x.guests[x.until("action "+action+" for the last VM", func(l line) bool {
 		return l.Action+l.Record == action && x.othersFinal(l.VM)
 	}).VM]
 }
@@ -171,13 +180,13 @@ func (x *sender) beginsLast(action string) *lab.Guest {
 // meets lets the sender go on until it has seen an event of a VM, and returns the guest.
 func (x *sender) meets(event string) *lab.Guest {
 	x.s.t.Helper()
-	return x.s.guests[x.until("event "+event, func(l line) bool { return l.Event == event }).VM]
+	return x.guests[x.until("event "+event, func(l line) bool { return l.Event == event }).VM]
 }
 
 // meetsLast is meets for the VM that comes last.
 func (x *sender) meetsLast(event string) *lab.Guest {
 	x.s.t.Helper()
-	return x.s.guests[x.until("event "+event+" of the last VM", func(l line) bool {
+	return x.guests[x.until("event "+event+" of the last VM", func(l line) bool {
 		return l.Event == event && x.othersFinal(l.VM)
 	}).VM]
 }
@@ -189,7 +198,7 @@ func (x *sender) othersFinal(vm int) bool {
 			n++
 		}
 	}
-	return n == len(x.s.guests)-1
+	return n == len(x.guests)-1
 }
 
 // knows waits until the sender knows of an event, and holds it before it does anything about it.
@@ -197,7 +206,7 @@ func (x *sender) knows(g *lab.Guest, event string) {
 	x.s.t.Helper()
 	l, err := x.next(eventTime)
 	x.s.must(err)
-	if l.Event != event || x.s.guests[l.VM] != g {
+	if l.Event != event || x.guests[l.VM] != g {
 		x.s.t.Fatalf("sender meets %+v instead of %s of %s", l, event, g.Name)
 	}
 }
