@@ -272,7 +272,10 @@ func TestDomainsShareNothing(t *testing.T) {
 func TestInvariant2DeadTargetCostsOnlyItsOwn(t *testing.T) {
 	host := []int{0, 1, 2, 0, 1, 2}
 	for name, kill := range map[string]func(d *drill){
-		"before bulk": func(d *drill) { d.sites[1].stop() },
+		"before bulk": func(d *drill) {
+			d.sites[1].stop()
+			eventually(d.t, func() bool { return d.e.sender.Stats().Targets["h1"].Ejected })
+		},
 		"in bulk":     func(d *drill) { time.AfterFunc(5*time.Millisecond, d.sites[1].stop) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -298,11 +301,22 @@ func TestBulkOfAVMThatIsGone(t *testing.T) {
 		t.Errorf("VMs %v failed", failed)
 	}
 	d.agree(0, 2)
-	for _, vm := range []int{0, 2} {
-		if !bytes.Equal(d.src[vm], d.dst[vm]) {
-			t.Errorf("vm %d differs", vm)
+	for vm, want := range [][]byte{d.src[0], make([]byte, drillPages*PageSize), d.src[2]} {
+		if !bytes.Equal(want, d.dst[vm]) {
+			t.Errorf("vm %d: its target has other bytes", vm)
 		}
 	}
+}
+
+// TestBulkSendsNoZeros: pages that became zero since the scan are not sent.
+func TestBulkSendsNoZeros(t *testing.T) {
+	d := openDrill(t, []int{0, 1}, nil)
+	clear(d.src[0])
+	d.run(0, 1)
+	if _, pages := d.e.tracker.progress(); pages[0] != 0 || pages[1] == 0 {
+		t.Errorf("pages sent: %v", pages)
+	}
+	d.agree(0, 1)
 }
 
 // TestBulkObeysItsContext: it ends with its context, wherever it is, and without a word of failure.
