@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -138,8 +139,7 @@ func (in *instance) contract(cluster []int32) *instance {
 		a, b := &in.units[u], &out.units[k]
 		b.claim, b.own, b.vcpus, b.count = a.claim+b.claim, a.own+b.own, a.vcpus+b.vcpus, a.count+b.count
 		b.priority = max(b.priority, a.priority)
-		copy(out.hostsFor(k), in.hostsFor(int32(u)))
-		out.groupsOf[k] = in.groupsOf[u]
+		out.narrowTo(k, in.hostsFor(int32(u)), b.count == a.count)
 	}
 	for i := range in.groups {
 		g := in.groups[i]
@@ -148,10 +148,24 @@ func (in *instance) contract(cluster []int32) *instance {
 			weight[cluster[u]] += w
 		}
 		g.weight = weight
+		for _, k := range slices.Sorted(maps.Keys(weight)) {
+			out.groupsOf[k] = append(out.groupsOf[k], int32(i))
+		}
 		out.groups = append(out.groups, g)
 	}
 	out.classes = out.contractClasses(in, cluster)
 	return out
+}
+
+// narrowTo confines a unit to a set of hosts, the first time from all.
+func (in *instance) narrowTo(u int32, hosts []uint64, first bool) {
+	for i, w := range hosts {
+		if first {
+			in.hostsFor(u)[i] = w
+		} else {
+			in.hostsFor(u)[i] &= w
+		}
+	}
 }
 
 func (in *instance) contractClasses(fine *instance, cluster []int32) hypergraph {

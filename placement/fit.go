@@ -1,37 +1,29 @@
 package placement
 
 // used is the memory that the units on a host take.
-func (s *state) used(h int) int64 {
+func (s *state) used(h int) int64 { return s.usedAfter(h, change{}) }
+
+func (s *state) usedAfter(h int, c change) int64 {
+	memory := s.load[h].claim + c.claim
 	if s.in.shared {
-		return s.load[h].claim + s.load[h].bytes
+		memory += s.load[h].bytes + c.bytes
 	}
-	return s.load[h].claim
+	return memory
 }
 
-// need is the memory that u would take on a host in its present state.
-func (s *state) need(u int32, h int) int64 {
-	if s.in.shared {
-		return s.in.units[u].claim + s.in.units[u].own + s.arrival(u, h)
-	}
-	return s.in.units[u].claim
-}
-
-// frees is the memory that u's leaving its host would free.
-func (s *state) frees(u int32) int64 {
-	if s.in.shared {
-		return s.in.units[u].claim + s.in.units[u].own + s.leave[u]
-	}
-	return s.in.units[u].claim
+// holds reports whether a host has room after a change.
+func (s *state) holds(h int, c change) bool {
+	l, room := &s.load[h], &s.in.room[h]
+	return s.usedAfter(h, c) <= room.memory && l.vcpus+c.vcpus <= room.vcpus && l.vms+c.vms <= room.vms
 }
 
 // fits reports whether u, not there yet, may be put on h.
 func (s *state) fits(u int32, h int) bool {
-	unit, l, room := &s.in.units[u], &s.load[h], &s.in.room[h]
-	return s.in.allows(u, h) &&
-		l.vcpus+unit.vcpus <= room.vcpus &&
-		l.vms+int64(unit.count) <= room.vms &&
-		s.used(h)+s.need(u, h) <= room.memory &&
-		(len(s.in.groupsOf[u]) == 0 || s.parted(u, h))
+	if !s.in.allows(u, h) {
+		return false
+	}
+	_, here := s.changes(u, h)
+	return s.holds(h, here) && s.parted(u, h)
 }
 
 // parted reports whether every anti-affinity lets u join h.
@@ -50,43 +42,50 @@ func (s *state) parted(u int32, h int) bool {
 	return true
 }
 
-// swappable reports whether u and v may trade hosts, going by sizes alone; fits must confirm anti-affinities and shared
-// memory after v has left.
-func (s *state) swappable(u, v int32) bool {
-	a, b := int(s.host[u]), int(s.host[v])
-	if !s.in.allows(u, b) || !s.in.allows(v, a) {
-		return false
-	}
-	x, y := &s.in.units[u], &s.in.units[v]
-	cpu, vms, mem := y.vcpus-x.vcpus, int64(y.count-x.count), y.claim-x.claim
-	return s.load[a].vcpus+cpu <= s.in.room[a].vcpus && s.load[b].vcpus-cpu <= s.in.room[b].vcpus &&
-		s.load[a].vms+vms <= s.in.room[a].vms && s.load[b].vms-vms <= s.in.room[b].vms &&
-		(s.in.shared || s.load[a].claim+mem <= s.in.room[a].memory && s.load[b].claim-mem <= s.in.room[b].memory)
-}
-
-// feasible reports whether every unit is placed and every host holds what it has.
-func (s *state) feasible() bool {
-	for u := range s.host {
-		if !s.placed(int32(u)) || !s.in.allows(int32(u), int(s.host[u])) {
+// grouped reports whether the anti-affinities hold where u is.
+func (s *state) grouped(u int32) bool {
+	for _, i := range s.in.groupsOf[u] {
+		g := &s.in.groups[i]
+		if s.taken[i][g.domain[s.host[u]]] > g.limit {
 			return false
-		}
-	}
-	for h := range s.n {
-		if s.over(h) {
-			return false
-		}
-	}
-	for i := range s.taken {
-		for d, n := range s.taken[i] {
-			if n > max(s.in.groups[i].limit, s.in.groups[i].start[d]) {
-				return false
-			}
 		}
 	}
 	return true
 }
 
-func (s *state) over(h int) bool {
-	l, room := &s.load[h], &s.in.room[h]
-	return s.used(h) > room.memory || l.vcpus > room.vcpus || l.vms > room.vms
+// tradable reports whether u and v may trade hosts, room apart.
+func (s *state) tradable(u, v int32) bool {
+	a, b := int(s.host[u]), int(s.host[v])
+	return a != b && s.in.allows(u, b) && s.in.allows(v, a)
+}
+
+// trade is how the loads of u's and v's hosts change when the two trade places. kept and held are the bytes that u's and
+// v's host go on needing because of classes both own; see common.
+func (s *state) trade(u, v int32, kept, held int64) (there, here change) {
+	out, in := s.changes(u, int(s.host[v]))
+	back, forth := s.changes(v, int(s.host[u]))
+	there, here = out.plus(forth), in.plus(back)
+	there.bytes += kept
+	here.bytes += held
+	return there, here
+}
+
+// swap lets u and v trade hosts if room and constraints permit.
+func (s *state) swap(u, v int32) bool {
+	if !s.tradable(u, v) {
+		return false
+	}
+	a, b := int(s.host[u]), int(s.host[v])
+	kept, held := s.common(u, v)
+	if there, here := s.trade(u, v, kept, held); !s.holds(a, there) || !s.holds(b, here) {
+		return false
+	}
+	s.move(u, b)
+	s.move(v, a)
+	if s.grouped(u) && s.grouped(v) {
+		return true
+	}
+	s.move(v, b)
+	s.move(u, a)
+	return false
 }

@@ -35,7 +35,8 @@ func (s *state) cheapest(u int32) int {
 
 // fill is the share of a host's memory taken once u is there.
 func (s *state) fill(u int32, h int) float64 {
-	return float64(s.used(h)+s.need(u, h)) / float64(max(s.in.room[h].memory, 1))
+	_, here := s.changes(u, h)
+	return float64(s.usedAfter(h, here)) / float64(max(s.in.room[h].memory, 1))
 }
 
 // bySize orders the units so that those hard to place come first: few hosts allowed, then much memory.

@@ -12,12 +12,13 @@ const smallClass = 16
 // hypergraph holds distinct classes of at least two units, as lists in both directions, and once more per unit in the
 // form that makes moves fast.
 type hypergraph struct {
-	weight []int64
-	first  []int32 // class -> into pins
-	pins   []uint16
-	start  []int32 // unit -> into of
-	of     []int32
-	rows   int // large classes
+	weight     []int64
+	first      []int32 // class -> into pins
+	pins       []uint16
+	start      []int32 // unit -> into of
+	of         []int32
+	rows       int // large classes
+	firstLarge int32
 
 	pairFirst  []int32
 	pairs      []pair // of each unit
@@ -75,10 +76,14 @@ func hashPins(pins []uint16) uint64 {
 	return h
 }
 
-// mergeEdges orders the edges by their pins' hash and unites those of equal pins.
+// mergeEdges orders the edges by size and their pins' hash and unites those of equal pins. Classes of one size then follow
+// each other in every list, which spares the processor wrong guesses about the length of loops.
 func mergeEdges(edges []edge, pins []uint16) []edge {
 	at := func(e *edge) []uint16 { return pins[e.from : e.from+e.size] }
 	slices.SortFunc(edges, func(a, b edge) int {
+		if a.size != b.size {
+			return int(a.size - b.size)
+		}
 		if a.hash != b.hash {
 			return cmp.Compare(a.hash, b.hash)
 		}
@@ -95,21 +100,27 @@ func mergeEdges(edges []edge, pins []uint16) []edge {
 	return out
 }
 
-// buildHypergraph copies the edges, which must be distinct, and links them to their units.
+// buildHypergraph copies the edges, which must be distinct and ordered by size, and links them to their units.
 func buildHypergraph(edges []edge, pins []uint16, units int) hypergraph {
-	g := hypergraph{first: make([]int32, 1, len(edges)+1), start: make([]int32, units+2)}
-	for _, e := range edges {
-		g.weight = append(g.weight, e.weight)
+	total := 0
+	for i := range edges {
+		total += int(edges[i].size)
+	}
+	g := hypergraph{
+		weight: make([]int64, len(edges)), first: make([]int32, len(edges)+1), pins: make([]uint16, 0, total),
+		start: make([]int32, units+2), of: make([]int32, total),
+	}
+	for i, e := range edges {
+		g.weight[i] = e.weight
 		for _, u := range pins[e.from : e.from+e.size] {
 			g.pins = append(g.pins, u)
 			g.start[u+2]++
 		}
-		g.first = append(g.first, int32(len(g.pins)))
+		g.first[i+1] = int32(len(g.pins))
 	}
 	for i := 2; i < len(g.start); i++ {
 		g.start[i] += g.start[i-1]
 	}
-	g.of = make([]int32, len(g.pins))
 	for c := range g.weight {
 		for _, u := range g.pinsOf(int32(c)) {
 			g.of[g.start[u+1]] = int32(c)
@@ -123,28 +134,37 @@ func buildHypergraph(edges []edge, pins []uint16, units int) hypergraph {
 
 // link lists each unit's classes by kind.
 func (g *hypergraph) link(units int) {
-	row := make([]int32, len(g.weight))
-	for c := range g.weight {
-		if len(g.pinsOf(int32(c))) > smallClass {
-			row[c] = int32(g.rows)
-			g.rows++
-		}
-	}
+	pairs, smalls, mates, larges := g.count()
+	g.pairs, g.smalls, g.mates, g.larges = make([]pair, 0, pairs), make([]small, 0, smalls), make([]uint16, 0, mates), make([]large, 0, larges)
+	g.pairFirst, g.smallFirst, g.largeFirst = make([]int32, units+1), make([]int32, units+1), make([]int32, units+1)
 	for u := range int32(units) {
-		g.pairFirst = append(g.pairFirst, int32(len(g.pairs)))
-		g.smallFirst = append(g.smallFirst, int32(len(g.smalls)))
-		g.largeFirst = append(g.largeFirst, int32(len(g.larges)))
 		for _, c := range g.classesOf(u) {
-			g.linkClass(u, c, row[c])
+			g.linkClass(u, c)
 		}
-		slices.SortStableFunc(g.smalls[g.smallFirst[u]:], func(a, b small) int { return int(a.to - a.from - b.to + b.from) })
+		g.pairFirst[u+1], g.smallFirst[u+1], g.largeFirst[u+1] = int32(len(g.pairs)), int32(len(g.smalls)), int32(len(g.larges))
 	}
-	g.pairFirst = append(g.pairFirst, int32(len(g.pairs)))
-	g.smallFirst = append(g.smallFirst, int32(len(g.smalls)))
-	g.largeFirst = append(g.largeFirst, int32(len(g.larges)))
 }
 
-func (g *hypergraph) linkClass(u, c, row int32) {
+// count tells how long the lists get, and at which class the large ones begin.
+func (g *hypergraph) count() (pairs, smalls, mates, larges int) {
+	g.firstLarge = int32(len(g.weight))
+	for c := range g.weight {
+		switch n := len(g.pinsOf(int32(c))); {
+		case n == 2:
+			pairs += n
+		case n <= smallClass:
+			smalls += n
+			mates += n * (n - 1)
+		default:
+			g.firstLarge = min(g.firstLarge, int32(c))
+			larges += n
+		}
+	}
+	g.rows = len(g.weight) - int(g.firstLarge)
+	return pairs, smalls, mates, larges
+}
+
+func (g *hypergraph) linkClass(u, c int32) {
 	pins, w := g.pinsOf(c), g.weight[c]
 	switch n := len(pins); {
 	case n == 2:
@@ -158,6 +178,6 @@ func (g *hypergraph) linkClass(u, c, row int32) {
 		}
 		g.smalls = append(g.smalls, small{w, from, int32(len(g.mates))})
 	default:
-		g.larges = append(g.larges, large{w, c, row})
+		g.larges = append(g.larges, large{w, c, c - g.firstLarge})
 	}
 }

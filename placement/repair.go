@@ -98,16 +98,15 @@ func (r *repair) victims(u int32, h int, members []int32) []int32 {
 }
 
 func (r *repair) oneVictim(u int32, h int, members []int32) []int32 {
+	_, here := r.changes(u, h)
 	for _, v := range members {
-		if r.lacks(u, h) <= r.frees(v) && r.fitsWithout(u, h, v) {
+		out, _ := r.changes(v, h)
+		if r.holds(h, here.plus(out)) && r.fitsWithout(u, h, v) {
 			return []int32{v}
 		}
 	}
 	return nil
 }
-
-// lacks is the memory that u lacks on h.
-func (r *repair) lacks(u int32, h int) int64 { return r.used(h) + r.need(u, h) - r.in.room[h].memory }
 
 func (r *repair) fitsWithout(u int32, h int, v int32) bool {
 	r.move(v, r.limbo)
@@ -167,23 +166,13 @@ func (r *repair) drift() {
 	}
 }
 
-// swap lets u and v trade hosts if both then have room.
-func (s *state) swap(u, v int32) bool {
-	if !s.swappable(u, v) {
-		return false
-	}
-	a, b := int(s.host[u]), int(s.host[v])
-	s.move(u, s.limbo)
-	s.move(v, s.limbo)
-	if s.fits(u, b) {
-		s.move(u, b)
-		if s.fits(v, a) {
-			s.move(v, a)
-			return true
-		}
-		s.move(u, s.limbo)
-	}
-	s.move(u, a)
-	s.move(v, b)
-	return false
+// pack places the units that are not idle where they fit, and returns those that found no room.
+func (s *state) pack(idle []bool, rng *rand.Rand) (left []int32) {
+	order := slices.DeleteFunc(s.in.bySize(), func(u int32) bool { return idle != nil && idle[u] })
+	return newRepair(s, rng).run(s.greedy(order), s.in.repairEffort())
+}
+
+// repairEffort bounds the search for room, in pins touched.
+func (in *instance) repairEffort() int {
+	return 500*len(in.units)*len(in.room) + 10*len(in.classes.pins)
 }

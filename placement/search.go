@@ -32,8 +32,9 @@ type search struct {
 	ctx    context.Context
 	seed   uint64
 	effort int
-	idle   []bool // units to leave in limbo
-	bound  int64  // a cost at which to stop
+	idle   []bool   // units to leave in limbo
+	known  []uint16 // an assignment within all room, if one is known
+	bound  int64    // a cost at which to stop
 }
 
 // run lets every lane find a solution of its own and then breeds them in pairs. It returns nil if there was none.
@@ -99,7 +100,7 @@ func (r *search) lane(i, effort int) *solution {
 		s := newState(l.in)
 		heat := hottest
 		if host == nil {
-			s.start(l.idle, rng)
+			r.start(s, l.idle, rng)
 		} else {
 			s.adopt(levels[k+1].project(host))
 			heat = refineHeat
@@ -137,10 +138,14 @@ func (s *state) complete(idle []bool) bool {
 	return true
 }
 
-// start places all units that are not idle: greedily, the rest by repair, and what then is left where it overfills a host.
-func (s *state) start(idle []bool, rng *rand.Rand) {
-	order := slices.DeleteFunc(s.in.bySize(), func(u int32) bool { return idle != nil && idle[u] })
-	left := newRepair(s, rng).run(s.greedy(order), repairEffort(s.in))
+// start packs all units that are not idle. Should some find no room, it falls back on the known assignment, or else puts
+// them where they overfill a host.
+func (r *search) start(s *state, idle []bool, rng *rand.Rand) {
+	left := s.pack(idle, rng)
+	if len(left) > 0 && r.known != nil && s.in == r.in {
+		s.adopt(r.known)
+		return
+	}
 	for _, u := range left {
 		for _, h := range rng.Perm(s.n) {
 			if s.in.allows(u, h) && s.parted(u, h) {

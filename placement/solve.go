@@ -2,8 +2,19 @@ package placement
 
 import (
 	"context"
-	"math/rand/v2"
+	"errors"
+	"time"
 )
+
+// Effort is counted in owners visited, so that a search ends at the same step on every machine.
+const (
+	effortPerSecond = 120_000_000
+	effortPerUnit   = 600_000
+	maxEffort       = 3_000_000_000
+	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
+)
+
+var errClock = errors.New("placement: out of time")
 
 // Solve places the VMs. The error is an *InvalidError, an *InfeasibleError, or the cause of ctx.
 func Solve(ctx context.Context, p Problem) (*Placement, error) {
@@ -11,44 +22,76 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	limit := in.effort()
+	allowance := 5*time.Second + slowMachine*time.Duration(float64(limit)/effortPerSecond*float64(time.Second))
+	inner, stop := context.WithTimeoutCause(ctx, allowance, errClock)
+	defer stop()
+	s, proven, err := in.solve(inner, limit)
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if in.exactFits() && !p.Partial {
-		if s := in.solveExact(); s != nil {
-			pl := s.report()
-			pl.LowerBound, pl.Optimal = pl.Cost, true
-			return pl, nil
-		}
-		return nil, in.conflict(nil)
+	if err != nil {
+		return nil, err
 	}
-	r := &search{in: in, ctx: ctx, seed: p.Seed, effort: effortOf(in), bound: newBound(in).least()}
+	pl := s.report()
+	if proven {
+		pl.LowerBound = pl.Cost
+	}
+	pl.Optimal = pl.LowerBound >= pl.Cost
+	pl.Cut = inner.Err() != nil
+	return pl, nil
+}
+
+// effort is what the search may spend.
+func (in *instance) effort() int {
+	if in.p.Budget > 0 {
+		return int(in.p.Budget.Seconds() * effortPerSecond)
+	}
+	return min(effortPerUnit*len(in.units), maxEffort)
+}
+
+// solve finds the best state it can, and reports whether it is proven to be the best.
+func (in *instance) solve(ctx context.Context, effort int) (s *state, proven bool, err error) {
+	switch {
+	case in.p.Partial:
+	case in.impossible():
+		return nil, false, in.conflict(ctx)
+	case in.exactFits():
+		s, proven = in.solveExact(), true
+	}
+	if s == nil && !proven {
+		s = in.seek(ctx, effort)
+	}
+	if s == nil {
+		return nil, false, in.conflict(ctx)
+	}
+	s.polish()
+	return s, proven, nil
+}
+
+// seek searches for a cheap placement; nil means that it found none.
+func (in *instance) seek(ctx context.Context, effort int) *state {
+	idle, known := in.leaveOut(ctx)
+	arena := in
+	if in.p.Objective == Hosts {
+		if confined, packed := in.fewest(ctx, idle, effort); packed != nil {
+			arena, known = confined, packed
+		}
+	}
+	r := &search{in: arena, ctx: ctx, seed: in.p.Seed, effort: effort, idle: idle, known: known, bound: arena.enough(idle)}
 	best := r.run()
 	if best == nil {
-		return nil, in.conflict(nil)
+		return nil
 	}
 	s := newState(in)
 	s.adopt(best.host)
-	return s.report(), nil
+	return s
 }
 
-// effortOf is the search effort for an instance.
-func effortOf(in *instance) int {
-	if in.p.Budget > 0 {
-		return int(in.p.Budget.Seconds() * effortPerSec)
+// enough is a cost that need not be undercut: the search is over once it is reached.
+func (in *instance) enough(idle []bool) int64 {
+	if in.p.Objective == Hosts {
+		return nowhere // traffic is still to be lowered
 	}
-	return min(600_000*len(in.units), 4_000_000_000)
-}
-
-// construct finds a first placement, and the units it has no room for.
-func (in *instance) construct(seed uint64) (s *state, left []int32) {
-	s = newState(in)
-	left = s.greedy(in.bySize())
-	r := newRepair(s, rand.New(rand.NewPCG(seed, 1)))
-	return s, r.run(left, repairEffort(in))
-}
-
-// repairEffort bounds the search for room, in pins touched.
-func repairEffort(in *instance) int {
-	return 2000*len(in.units)*len(in.room) + 10*len(in.classes.pins)
+	return newBound(in).of(func(u int32) bool { return idle == nil || !idle[u] })
 }

@@ -37,6 +37,33 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 	})
 }
 
+// TestSearchEqualsBruteForce does without exhaustion, for all that is not beyond proof.
+func TestSearchEqualsBruteForce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		best, cost := brute(&p)
+		in, err := compile(&p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if best == nil && len(in.empty) == 0 || len(in.units) == 0 {
+			return
+		}
+		s := in.seek(context.Background(), 300_000*len(in.units))
+		if s == nil {
+			if best != nil {
+				t.Fatalf("found nothing, but %v costs %d", best, cost)
+			}
+			return
+		}
+		s.polish()
+		pl := s.report()
+		if broken, got, _ := verdict(&p, pl.Host); broken != "" || got != pl.Cost || got != cost {
+			t.Fatalf("%+v: %s; costs %d, but %v costs %d", pl, broken, got, best, cost)
+		}
+	})
+}
+
 func TestOrderOfInputDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProblem(t)

@@ -17,11 +17,7 @@ func (s *state) changes(u int32, h int) (there, here change) {
 // beyond is the excess of a host after a change.
 func (a *anneal) beyond(h int, c change) (x excess) {
 	r, l := &a.in.room[h], &a.load[h]
-	memory := l.claim + c.claim
-	if a.in.shared {
-		memory += l.bytes + c.bytes
-	}
-	if memory > r.memory {
+	if memory := a.usedAfter(h, c); memory > r.memory {
 		x += float64(memory-r.memory) * a.unit.memory
 	}
 	if v := l.vcpus + c.vcpus; v > r.vcpus {
@@ -126,14 +122,10 @@ func (a *anneal) exchange(u int32, h int, limit float64) {
 }
 
 // exchanged is what it would cost, price of excess included, if u and v traded places, and the excess of their hosts
-// then. kept and held are the bytes that u's and v's host go on needing because of classes both own.
+// then.
 func (a *anneal) exchanged(u, v int32, kept, held int64) (loss float64, x, y excess) {
 	from, h := int(a.host[u]), int(a.host[v])
-	out, in := a.changes(u, h)
-	back, forth := a.changes(v, from)
-	there, here := out.plus(forth), in.plus(back)
-	there.bytes += kept
-	here.bytes += held
+	there, here := a.trade(u, v, kept, held)
 	x, y = a.beyond(from, there), a.beyond(h, here)
 	loss = a.links.loss(a.state, from, h, there.bytes, here.bytes)
 	return loss + a.price*(x-a.excess[from]+y-a.excess[h]), x, y
@@ -176,15 +168,4 @@ func (s *state) common(u, v int32) (kept, held int64) {
 		}
 	}
 	return kept, held
-}
-
-// grouped reports whether the anti-affinities hold where u is.
-func (s *state) grouped(u int32) bool {
-	for _, i := range s.in.groupsOf[u] {
-		g := &s.in.groups[i]
-		if s.taken[i][g.domain[s.host[u]]] > g.limit {
-			return false
-		}
-	}
-	return true
 }
