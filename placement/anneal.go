@@ -82,8 +82,11 @@ func (in *instance) meanUnit() measure {
 // run cools from from times to to times the mean loss, spending effort. The state ends as the best within all room; false
 // means there was none.
 func (a *anneal) run(from, to float64, effort int) bool {
-	mean := a.meanLoss()
 	a.consider()
+	if len(a.host) == 0 || a.n == 0 {
+		return a.found
+	}
+	mean := a.meanLoss()
 	start, steps, used := a.touched, 0, 0
 	for used < effort && a.ctx.Err() == nil && !(a.found && a.value.cost <= a.bound) {
 		progress := float64(used) / float64(effort)

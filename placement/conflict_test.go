@@ -1,0 +1,146 @@
+package placement
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+func infeasible(t *testing.T, p Problem) *InfeasibleError {
+	t.Helper()
+	pl, err := Solve(t.Context(), p)
+	var inf *InfeasibleError
+	if !errors.As(err, &inf) {
+		t.Fatalf("got %+v, %v", pl, err)
+	}
+	return inf
+}
+
+func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
+	base := uniform(20, 4, 8)
+	vm := func(i int) string { return base.VMs[i].Name }
+	pin := Constraint{Kind: Pin, VMs: []string{vm(3)}, Hosts: []string{"host001"}}
+	labels := Constraint{Kind: Label, Name: "gpu", VMs: []string{vm(5)}, Labels: map[string]string{"gpu": "yes"}}
+	ban := Constraint{Kind: Exclude, VMs: []string{vm(3), vm(7)}, Hosts: []string{"host001", "host002"}}
+	apart := Constraint{Kind: AntiAffinity, VMs: []string{vm(1), vm(2), vm(3), vm(4), vm(5)}}
+	together := Constraint{Kind: Affinity, VMs: []string{vm(1), vm(2)}}
+	harmless := Constraint{Kind: Exclude, VMs: []string{vm(0)}, Hosts: []string{"host000"}}
+	for name, test := range map[string]struct {
+		constraints []Constraint
+		room        int64
+		want        InfeasibleError
+	}{
+		"label nobody has":     {[]Constraint{harmless, labels}, 8, InfeasibleError{VMs: []string{vm(5)}, Constraints: []int{1}, Names: []string{"gpu"}}},
+		"pin against exclude":  {[]Constraint{pin, harmless, ban}, 8, InfeasibleError{VMs: []string{vm(3)}, Constraints: []int{0, 2}, Names: []string{"pin", "exclude"}}},
+		"together and apart":   {[]Constraint{harmless, together, apart}, 8, InfeasibleError{VMs: []string{vm(1), vm(2)}, Constraints: []int{1, 2}, Names: []string{"affinity", "anti-affinity"}}},
+		"five apart on four":   {[]Constraint{apart, harmless}, 8, InfeasibleError{VMs: apart.VMs, Constraints: []int{0}, Names: []string{"anti-affinity"}}},
+		"more than all memory": {[]Constraint{harmless}, 4, InfeasibleError{VMs: names(base.VMs[3:]), Resources: []string{Memory}}},
+	} {
+		p := base
+		p.Hosts = slices.Clone(base.Hosts)
+		for h := range p.Hosts {
+			p.Hosts[h].Memory = test.room * gib
+		}
+		p.Constraints = test.constraints
+		test.want.Proven = true
+		got := infeasible(t, p)
+		if name == "more than all memory" && len(got.VMs) == 17 {
+			got.VMs = test.want.VMs // any 17 do not fit
+		}
+		if d := cmp.Diff(&test.want, got, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+func names(vms []VM) (out []string) {
+	for _, v := range vms {
+		out = append(out, v.Name)
+	}
+	return out
+}
+
+// TestConflictIsOne takes what was named as a problem of its own: it must be infeasible, and feasible without any VM.
+func TestConflictIsOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		_, err := Solve(context.Background(), p)
+		var inf *InfeasibleError
+		if !errors.As(err, &inf) {
+			return
+		}
+		c := conflict{p: &p, ctx: context.Background(), constraints: inf.Constraints, resources: inf.Resources}
+		for v := range p.VMs {
+			if slices.Contains(inf.VMs, p.VMs[v].Name) {
+				c.vms = append(c.vms, v)
+			}
+		}
+		part := c.problem()
+		if best, _ := brute(&part); best != nil || len(inf.VMs) == 0 {
+			t.Fatalf("%v: but %v does", err, best)
+		}
+		for i := range c.vms {
+			less := c
+			less.vms = slices.Delete(slices.Clone(c.vms), i, i+1)
+			part := less.problem()
+			if best, _ := brute(&part); best == nil {
+				t.Fatalf("%v: nor without %s", err, p.VMs[c.vms[i]].Name)
+			}
+		}
+	})
+}
+
+func TestMessages(t *testing.T) {
+	for want, err := range map[string]error{
+		"no placement for vm a: short of memory, vcpus":                        &InfeasibleError{VMs: []string{"a"}, Resources: []string{Memory, VCPUs}, Proven: true},
+		"no placement found for vms a, b: constraint pin":                      &InfeasibleError{VMs: []string{"a", "b"}, Names: []string{"pin"}},
+		"no placement for 6 vms (a, b, c, d, e, ...): constraints x, affinity": &InfeasibleError{VMs: []string{"a", "b", "c", "d", "e", "f"}, Names: []string{"x", "affinity"}, Proven: true},
+		"placement: vms[3].name: empty":                                        invalid("empty", "vms[%d].name", 3),
+	} {
+		if err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+	}
+}
+
+func TestPartialLeavesOutTheLeastImportant(t *testing.T) {
+	p := uniform(12, 2, 4)
+	for i := range p.VMs {
+		p.VMs[i].Priority = i % 3
+	}
+	p.Partial = true
+	pl, err := Solve(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := range pl.Host {
+		if (h == -1) != (i%3 == 0) {
+			t.Errorf("vm %d of priority %d is on host %d", i, i%3, h)
+		}
+		if r := pl.Reasons[i]; r.Host != h {
+			t.Errorf("reason %+v", r)
+		}
+	}
+}
+
+func TestPartialPlacesAllItCan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		p.Partial = true
+		pl, err := Solve(context.Background(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if broken, cost, _ := verdict(&p, pl.Host); broken != "" || cost != pl.Cost {
+			t.Fatalf("%+v: %s, costs %d", pl, broken, cost)
+		}
+		if best, _ := brute(&p); best != nil && slices.Contains(pl.Host, -1) {
+			t.Fatalf("%v, but %v places all", pl.Host, best)
+		}
+	})
+}
