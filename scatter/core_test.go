@@ -265,9 +265,9 @@ func (w *world) drain() {
 	}
 }
 
-// TestVMRunsInAtMostOnePlace is invariants 1 and 2 in the model: whatever happens in whatever
+// TestInvariant1VMRunsInAtMostOnePlace is invariants 1 and 2 in the model: whatever happens in whatever
 // order, no VM runs twice, none is lost, and every VM ends in a final state that is true.
-func TestVMRunsInAtMostOnePlace(t *testing.T) {
+func TestInvariant1VMRunsInAtMostOnePlace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		defer func() {
@@ -314,9 +314,9 @@ func happyPath(t *testing.T, c *core, until vmState) {
 	}
 }
 
-// TestSourceRunsOnUnlessCommitted: before commit a lost target or a cancel gives the VM back to
+// TestInvariant2SourceRunsOnUnlessCommitted: before commit a lost target or a cancel gives the VM back to
 // the source; after Run was sent nothing does.
-func TestSourceRunsOnUnlessCommitted(t *testing.T) {
+func TestInvariant2SourceRunsOnUnlessCommitted(t *testing.T) {
 	for _, s := range []vmState{preparing, prepared, converging, switching, committing, released, starting, launched} {
 		c := newCore([]int{0}, 1, []int{0}, SendConfig{})
 		happyPath(t, c, s)

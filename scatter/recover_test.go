@@ -41,8 +41,8 @@ func (e evidence) mayRunThere() bool {
 	return e.target == control.StateRunning
 }
 
-// TestRecoverNeverRunsTwiceNorLosesACopy holds the table of recovery to invariants 1 and 2, for all evidence there can be.
-func TestRecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
+// TestInvariant1RecoverNeverRunsTwiceNorLosesACopy holds the table of recovery to invariants 1 and 2, for all evidence there can be.
+func TestInvariant1RecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
 	everyEvidence(func(e evidence) {
 		v := decide(e)
 		fail := func(why string) { t.Errorf("%+v: %s: %+v", e, why, v) }

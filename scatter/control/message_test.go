@@ -214,8 +214,8 @@ func TestBadFrames(t *testing.T) {
 	}
 }
 
-// TestLengthIsBoundedBeforeAllocation is invariant 5 for the frames: a length that is too large costs no memory.
-func TestLengthIsBoundedBeforeAllocation(t *testing.T) {
+// TestInvariant5LengthIsBoundedBeforeAllocation: a length that is too large costs no memory.
+func TestInvariant5LengthIsBoundedBeforeAllocation(t *testing.T) {
 	for _, n := range []uint32{0, MaxFrame + 1, 1 << 31, 1<<32 - 1} {
 		c := receiving(t, binary.BigEndian.AppendUint32(nil, n))
 		if _, err := c.Receive(); err == nil || c.body != nil {
