@@ -6,7 +6,8 @@ import "time"
 // what it is told.
 //
 // Of the pages that QEMU finds dirty, the filter passes on only those whose bytes have changed. The share that
-// passed in the last pass, applied to what is dirty now, says how long the pause would last.
+// passed in the last pass, applied to what is dirty now, says how long the pause would last. The first pass goes over
+// all pages, most of which bulk has sent: it says nothing about dirty ones, so after it all of these count.
 type steering struct {
 	rate  int64         // bytes/s towards the target
 	limit time.Duration // tolerated pause
@@ -29,8 +30,7 @@ const (
 	steerStalled
 )
 
-// Numbers of passes: the first sends everything, so it predicts nothing; after stallPasses passes without a
-// better prediction there is no hope.
+// After stallPasses passes without a better prediction there is no hope.
 const (
 	stallPasses  = 3
 	improvement  = 0.9     // of the best prediction counts as better
@@ -46,7 +46,10 @@ func (s *steering) step(now time.Time, remaining, processed, sent int64) steer {
 	if s.passes < 2 || pages == 0 {
 		return steerHold
 	}
-	share := float64(bytes) / float64(pages*PageSize)
+	share := 1.0
+	if s.passes > 2 {
+		share = float64(bytes) / float64(pages*PageSize)
+	}
 	s.predicted = fixedPerStop + seconds(float64(remaining)*share/float64(s.rate)+float64(remaining)/filterSpeed)
 	if s.predicted <= s.limit {
 		return steerRelease
