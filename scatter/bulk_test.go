@@ -276,7 +276,7 @@ func TestInvariant2DeadTargetCostsOnlyItsOwn(t *testing.T) {
 			d.sites[1].stop()
 			eventually(d.t, func() bool { return d.e.sender.Stats().Targets["h1"].Ejected })
 		},
-		"in bulk":     func(d *drill) { time.AfterFunc(5*time.Millisecond, d.sites[1].stop) },
+		"in bulk": func(d *drill) { time.AfterFunc(5*time.Millisecond, d.sites[1].stop) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := openDrill(t, host, func(c *SendConfig) { c.Rate = 30 << 20 })

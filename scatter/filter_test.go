@@ -287,8 +287,8 @@ func TestInvariant3TargetHoldsWhatTheSourceSentLast(t *testing.T) {
 func TestInvariant3OnRecordings(t *testing.T) {
 	for _, name := range []string{"return-path-10.0", "seabios-7.2", "virtio-mem-10.0", "no-footers-7.2"} {
 		r := openRecording(t, name)
-		for seed := range uint64(4) {
-			r.checkAgainst(t, seed, seed == 3)
+		for seed := range uint64(2) {
+			r.checkAgainst(t, seed, false)
 		}
 	}
 }
@@ -428,7 +428,7 @@ func TestFilterOfACutStream(t *testing.T) {
 	r := openRecording(t, "stopped-10.0")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	tail := len(r.wire) - len(r.source.rest)
-	for range 100 {
+	for range 40 {
 		n := rnd.IntN(tail)
 		err := r.filter(io.Discard).run(stream.NewParser(bytes.NewReader(r.wire[:n]), stream.Options{}))
 		if !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -70,7 +70,7 @@ func heap() int64 {
 
 // TestInvariant6IndexCostsLittle: what the source keeps for each page of guest RAM, from the scan to the end.
 func TestInvariant6IndexCostsLittle(t *testing.T) {
-	const vms, pages, filled = 4, 1 << 16, 2048
+	const vms, pages, filled = 4, 1 << 15, 1024
 	e := &evacuation{seed: testSeed}
 	e.log = mustConfig(t).Log
 	rnd := rand.New(rand.NewPCG(1, 1))

@@ -90,19 +90,31 @@ func TestJournalLine(t *testing.T) {
 }
 
 // TestJournalPrefixes cuts a journal everywhere, as a crash in a write may: what was promised is there, what was cut is
-// dropped, and the next record goes where the cut one was.
+// dropped.
 func TestJournalPrefixes(t *testing.T) {
 	whole := writtenJournal(t)
-	path := filepath.Join(t.TempDir(), "j")
 	for n := range whole {
+		got, good, err := readRecords("j", bytes.NewReader(whole[:n]))
+		want := bytes.Count(whole[:n], []byte("\n"))
+		if err != nil || len(got) != want || want > 0 && !cmp.Equal(got, someRecords[:want]) {
+			t.Fatalf("cut to %d bytes: %d records, want %d, %v", n, len(got), want, err)
+		}
+		if end := bytes.LastIndexByte(whole[:n], '\n') + 1; good != int64(end) {
+			t.Fatalf("cut to %d bytes: %d of them are good, want %d", n, good, end)
+		}
+	}
+}
+
+// TestJournalGoesOnAfterACut: the next record goes where the cut one was.
+func TestJournalGoesOnAfterACut(t *testing.T) {
+	whole := writtenJournal(t)
+	path := filepath.Join(t.TempDir(), "j")
+	for n := 0; n < len(whole); n += 31 {
+		want := bytes.Count(whole[:n], []byte("\n"))
 		writeFile(t, path, whole[:n])
-		j, got, err := openJournal(path)
+		j, _, err := openJournal(path)
 		if err != nil {
 			t.Fatalf("cut to %d bytes: %v", n, err)
-		}
-		want := bytes.Count(whole[:n], []byte("\n"))
-		if len(got) != want || want > 0 && !cmp.Equal(got, someRecords[:want]) {
-			t.Fatalf("cut to %d bytes: %d records, want %d", n, len(got), want)
 		}
 		if err := j.Append(fullRecord); err != nil {
 			t.Fatal(err)

@@ -584,7 +584,7 @@ func TestFeedBreaksOff(t *testing.T) {
 		want     string
 	}{
 		"garbage": {[]control.Message{control.Packed{Body: []byte("garbage")}}, "stream: "},
-		"a bomb":  {[]control.Message{packed(t, make([]byte, 64<<20))}, "stream: "},
+		"a bomb":  {[]control.Message{packed(t, make([]byte, 4<<20))}, "stream: "},
 		"a word":  {[]control.Message{control.Run{}}, "unexpected run"},
 	} {
 		t.Run(name, func(t *testing.T) {
