@@ -8,16 +8,17 @@ import (
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
-// busyWorkload rewrites 8 MiB in half a second: more than the link of these tests carries.
-var busyWorkload = lab.Workload{ID: 9, Common: 2, Duplicate: 1, Own: 2, Zero: 1, Hot: 8, Dirty: 4000, Verify: 2000}
+// busyWorkload rewrites 4 MiB again and again, as fast as an emulated processor can.
+var busyWorkload = lab.Workload{ID: 9, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Hot: 4, Dirty: 10000, Verify: 2000}
 
-const slowLink = "100mbit"
+// strictly is a link that carries it in half a second, and a pause of which it takes a fraction to be too long.
+var strictly = []string{"--rate", "60mbit", "--downtime", "100ms"}
 
 func TestFaultStallKeep(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
-	busy := s.extraGuest("busy", busyWorkload)
-	o := s.sendGuests([]*lab.Guest{busy}, "--rate", slowLink, "--on-stall", "keep").finish()
+	busy := s.extraGuest("busy1", busyWorkload)
+	o := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "keep")...).finish()
 	o.exits(s, 3, busy.Name)
 	if v := o.vm(s, busy); v.State != onSource {
 		t.Errorf("report: %+v", v)
@@ -29,8 +30,8 @@ func TestFaultStallKeep(t *testing.T) {
 func TestFaultStallPause(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
-	busy := s.extraGuest("busy", busyWorkload)
-	o := s.sendGuests([]*lab.Guest{busy}, "--rate", slowLink, "--on-stall", "pause", "--place", "busy="+s.target(busy).Name).finish()
+	busy := s.extraGuest("busy2", busyWorkload)
+	o := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "pause", "--place", busy.Name+"="+s.target(busy).Name)...).finish()
 	o.exits(s, 0)
 	if v := o.vm(s, busy); v.State != evacuated || !v.Verified {
 		t.Errorf("report: %+v", v)
