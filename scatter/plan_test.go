@@ -135,6 +135,17 @@ channel 4 to [3] by unicast: 5 contents
 	}
 }
 
+// TestPlanTakesTheSmallestSuperset: fewer hosts skip what is not theirs, and nobody opens a channel for nothing.
+func TestPlanTakesTheSmallestSuperset(t *testing.T) {
+	p := mustPlan(t, 4, []int{0, 1, 2, 3}, []classInfo{vmsOf(100, 0, 1, 2, 3), vmsOf(90, 0, 1, 2), vmsOf(1, 1, 2)}, groupLimits{base: groupBase, max: 2})
+	const want = `channel 1 to [0 1 2 3] by 239.77.0.0:9770: 100 contents
+channel 2 to [0 1 2] by 239.77.0.1:9770: 91 contents
+class 0`
+	if got := p.summary(); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 // TestPlanOfVMsThatStay: what only they own is not sent, and nobody waits for it.
 func TestPlanOfVMsThatStay(t *testing.T) {
 	p := mustPlan(t, 2, []int{-1, 1}, []classInfo{vmsOf(9, 0), vmsOf(5, 0, 1)}, groupLimits{base: groupBase, max: 8})
@@ -221,6 +232,9 @@ func checkChannels(t *rapid.T, p *plan, lim groupLimits) {
 	groups := make(map[netip.AddrPort]bool)
 	joins := 0
 	for i, c := range p.channels {
+		if !slices.ContainsFunc(p.steps, func(s bulkStep) bool { return s.channel == i }) {
+			t.Fatalf("channel to %v carries nothing:\n%s", c.hosts, p.summary())
+		}
 		if int(c.id) != i+1 || !slices.IsSorted(c.hosts) || len(slices.Compact(slices.Clone(c.hosts))) != len(c.hosts) {
 			t.Fatalf("channel %+v", c)
 		}

@@ -735,7 +735,9 @@ func TestLinkTellsItsLoss(t *testing.T) {
 	if err := <-h.lost; err == nil || !strings.Contains(err.Error(), "target") {
 		t.Errorf("lost because of %v", err)
 	}
-	eventually(t, func() bool { return l.conn.Send(control.Ping{}) != nil })
+	if err := l.conn.Send(control.Ping{}); err == nil {
+		t.Error("a question to a lost target was sent, and its asker waits")
+	}
 	l.close()
 	if len(h.lost) > 0 || h.host.Load() != 3 {
 		t.Errorf("told %d times more, of host %d", len(h.lost), h.host.Load())
