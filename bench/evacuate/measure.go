@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/stock"
@@ -50,14 +52,21 @@ func (m *measurement) all(ctx context.Context) error {
 		}
 		m.verified++
 	}
-	for _, g := range m.guests {
-		if err := g.AwaitVerified(ctx); err != nil {
-			return err
-		}
+	if err := m.verify(ctx); err != nil {
+		return err
 	}
 	var err error
 	m.speeds, err = measureSpeeds(ctx)
 	return err
+}
+
+// verify waits until all guests have been through their memory once more.
+func (m *measurement) verify(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, g := range m.guests {
+		group.Go(func() error { return g.AwaitVerified(ctx) })
+	}
+	return group.Wait()
 }
 
 // round measures each kind of evacuation once.
