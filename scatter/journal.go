@@ -26,7 +26,8 @@ const (
 	recLoaded   recordKind = "loaded"   // target: the VM is complete and waits for Run or Abort
 	recCommit   recordKind = "commit"   // source: SHUT(0) is about to be given
 	recRun      recordKind = "run"      // source: Run is about to be sent; target: cont is about to be given
-	recAbort    recordKind = "abort"    // the VM goes back to the source, or did
+	recAbort    recordKind = "abort"    // source: the VM is about to be taken back; target: it was given up
+	recStayed   recordKind = "stayed"   // source: the VM is known to be here, as it was found
 	recDone     recordKind = "done"     // source: the target runs the VM; target: cont succeeded
 	recEnd      recordKind = "end"      // the evacuation has ended, nothing is open
 )

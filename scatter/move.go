@@ -481,7 +481,7 @@ func (e *evacuation) endJournal() {
 			case stays:
 				untold := e.untold(v)
 				clear = clear && !untold
-				r := e.recordOf(v, recAbort)
+				r := e.recordOf(v, recStayed)
 				r.Untold = untold
 				_ = e.journal.Append(r)
 			default:

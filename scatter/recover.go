@@ -123,13 +123,14 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 	case s.h.seen[recDone]:
 		out.Where, out.Action = OnTarget, "had arrived"
 		return out
-	case s.h.last.Kind == recAbort && s.h.last.Untold:
+	case s.h.last.Kind == recStayed && s.h.last.Untold:
 		out.Where, out.Action = OnSource, "had stayed, the target forgets it"
 		if s.cfg.DryRun {
 			return out
 		}
-		return s.told(out, s.forget(ctx))
-	case s.h.last.Kind == recAbort && !s.h.seen[recCommit]:
+		s.forget(ctx)
+		return s.told(out, s.stayed())
+	case s.h.last.Kind == recStayed:
 		out.Where, out.Action = OnSource, "had stayed"
 		return out
 	}
@@ -309,16 +310,19 @@ func decide(e evidence) verdict {
 func (s *sourceRecovery) do(ctx context.Context, a recoverAct, client *qemu.Client) error {
 	switch a {
 	case doAbort:
-		return s.forget(ctx)
+		s.forget(ctx)
+		return s.stayed()
 	case doCont:
 		if err := s.note(recAbort); err != nil {
 			return err
 		}
-		err := s.forget(ctx)
-		if s.h.last.Paused {
-			return err
+		s.forget(ctx)
+		if !s.h.last.Paused {
+			if err := client.Cont(ctx); err != nil {
+				return err
+			}
 		}
-		return errors.Join(err, client.Cont(ctx))
+		return s.stayed()
 	case doRun:
 		return s.runOnTarget(ctx, client)
 	case doQuitSource:
@@ -355,7 +359,7 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, client *qemu.Client) e
 
 // forget tells the target to forget the VM. A target that does not hear it keeps the VM paused, if it holds it, and asks nobody
 // to run it; the next recovery tells it.
-func (s *sourceRecovery) forget(ctx context.Context) error {
+func (s *sourceRecovery) forget(ctx context.Context) {
 	d, err := s.dialer()
 	if err == nil {
 		_, err = exchange(ctx, d, control.Abort{VM: s.h.last.VM, Reason: "recovered on the source"})
@@ -364,8 +368,12 @@ func (s *sourceRecovery) forget(ctx context.Context) error {
 		s.cfg.Log.Warn("target not told", "vm", s.h.last.Name, "err", err)
 	}
 	s.untold = err != nil && s.h.seen[recConverge]
+}
+
+// stayed records that the VM is here. Until then the next recovery looks at it again.
+func (s *sourceRecovery) stayed() error {
 	r := s.h.last
-	r.Kind, r.Untold = recAbort, s.untold
+	r.Kind, r.Untold = recStayed, s.untold
 	return s.journal.Append(r)
 }
 

@@ -212,7 +212,7 @@ func TestRecoverFromRecords(t *testing.T) {
 	path := leftBehind(t, dir,
 		record{Kind: recPrepare, VM: 0, Name: "arrived", Host: "h"}, record{Kind: recCommit, VM: 0, Name: "arrived", Host: "h"},
 		record{Kind: recRun, VM: 0, Name: "arrived", Host: "h"}, record{Kind: recDone, VM: 0, Name: "arrived", Host: "h"},
-		record{Kind: recPrepare, VM: 1, Name: "stayed", Host: "h"}, record{Kind: recAbort, VM: 1, Name: "stayed", Host: "h"})
+		record{Kind: recPrepare, VM: 1, Name: "stayed", Host: "h"}, record{Kind: recStayed, VM: 1, Name: "stayed", Host: "h"})
 	want := []Recovered{{"arrived", OnTarget, "h", "had arrived"}, {"stayed", OnSource, "h", "had stayed"}}
 	for _, dry := range []bool{true, false} {
 		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir, DryRun: dry})
@@ -231,7 +231,7 @@ func TestRecoverTellsALostTargetLater(t *testing.T) {
 	dir := t.TempDir()
 	vm := record{VM: 0, Name: "web", Host: "h", Socket: filepath.Join(dir, "no.qmp"), PID: deadPID, Address: "h=127.0.0.1:1"}
 	converged, stayed := vm, vm
-	converged.Kind, stayed.Kind, stayed.Untold = recConverge, recAbort, true
+	converged.Kind, stayed.Kind, stayed.Untold = recConverge, recStayed, true
 	path := leftBehind(t, dir, converged, stayed)
 	for range 2 {
 		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
@@ -240,6 +240,26 @@ func TestRecoverTellsALostTargetLater(t *testing.T) {
 		}
 		if !exists(path) {
 			t.Fatal("the journal is gone")
+		}
+	}
+}
+
+// TestRecoverLooksAgain: the record of an abort comes before the act. A recovery that ended between the two has not brought the VM
+// back, so the next one does not take its word for it.
+func TestRecoverLooksAgain(t *testing.T) {
+	vm := record{VM: 0, Name: "web", Host: "h", PID: deadPID, Address: "h=127.0.0.1:1"}
+	for _, kinds := range [][]recordKind{{recPrepare, recConverge, recPause, recAbort}, {recPrepare, recConverge, recCommit, recAbort}, {recPrepare, recAbort}} {
+		dir := t.TempDir()
+		vm.Socket = filepath.Join(dir, "no.qmp")
+		var records []record
+		for _, k := range kinds {
+			vm.Kind = k
+			records = append(records, vm)
+		}
+		path := leftBehind(t, dir, records...)
+		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != InDoubt || !exists(path) {
+			t.Errorf("%v: %+v, %v, journal there: %v", kinds, got, err, exists(path))
 		}
 	}
 }
