@@ -131,6 +131,8 @@ func greet(c *control.Conn, hello control.Hello) (control.Welcome, error) {
 		return w, &VersionError{Ours: ProtocolVersion, Theirs: w.Version}
 	case w.Error != "":
 		return w, fmt.Errorf("refused: %s", w.Error)
+	case w.Name == "" || w.Memory < 0 || w.VCPUs < 0:
+		return w, fmt.Errorf("says that it is called %.64q and has %d bytes and %d vcpus", w.Name, w.Memory, w.VCPUs)
 	}
 	return w, c.SetReadDeadline(time.Time{})
 }
