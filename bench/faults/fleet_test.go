@@ -82,7 +82,7 @@ func newFleet(ctx context.Context) (*fleet, error) {
 	for i := range guests {
 		configs = append(configs, guestConfig(fmt.Sprintf("vm%d", i+1), lab.SmallWorkload(i+1)))
 	}
-	f.Deployment, err = deploy.New(ctx, l, binary)
+	f.Deployment, err = deploy.New(ctx, l, program)
 	if err == nil {
 		f.guests, err = l.Boot(ctx, configs...)
 	}

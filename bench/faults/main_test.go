@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// binary is the scatter under test; TestMain builds it.
-var binary string
+// program is the scatter under test; TestMain builds it.
+var program string
 
 // roleVariable makes the test binary play a part in a host instead of running tests.
 const roleVariable = "SCATTER_FAULTS_ROLE"
@@ -41,8 +41,8 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	defer dismiss()
-	binary = filepath.Join(dir, "scatter")
-	build := exec.Command("go", "build", "-o", binary, "github.com/scatter-vm/scatter/cmd/scatter")
+	program = filepath.Join(dir, "scatter")
+	build := exec.Command("go", "build", "-o", program, "github.com/scatter-vm/scatter/cmd/scatter")
 	if out, err := build.CombinedOutput(); err != nil {
 		log.Printf("scatter: %v: %s", err, out)
 		return 1

@@ -157,7 +157,7 @@ func (s *scene) maintain(args ...string) (int, string) {
 	path, err := filepath.Abs(script)
 	s.must(err)
 	cmd := s.Source.Command(s.t.Context(), path, append([]string{"--report-dir", s.dir}, args...)...)
-	cmd.Env = append(os.Environ(), "SCATTER="+binary)
+	cmd.Env = append(os.Environ(), "SCATTER="+program)
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)

@@ -29,7 +29,7 @@ func (s *scene) recover(h *lab.Host, flags ...string) *recovery {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*settleTime)
 	defer cancel()
 	args := append([]string{"recover", "--json", "--run-dir", deploy.RunDir(h), "--tls-dir", deploy.TLSDir(h)}, flags...)
-	cmd := h.Command(ctx, binary, args...)
+	cmd := h.Command(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -38,6 +38,22 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
+// within is the scene for a part of the test, which ends first.
+func (s *scene) within(t *testing.T) *scene {
+	part := &scene{fleet: s.fleet, t: t, dir: t.TempDir()}
+	t.Cleanup(func() {
+		for _, x := range part.senders {
+			if err := x.abandon(); err != nil {
+				t.Error(err)
+			}
+		}
+		if t.Failed() {
+			part.tell()
+		}
+	})
+	return part
+}
+
 // end stops what runs, brings the guests home and looks for what was left behind. A fleet in disorder is given up.
 func (s *scene) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), settleTime)
@@ -193,17 +209,17 @@ func (s *scene) spread(hosts ...*lab.Host) {
 	s.run(where)
 }
 
-// qemu returns the process of a guest on a host.
-func (s *scene) qemu(g *lab.Guest, h *lab.Host) int {
+// processOf returns the QEMU of a VM on a host.
+func (s *scene) processOf(name string, h *lab.Host) int {
 	s.t.Helper()
 	found, err := processes(s.t.Context(), h)
 	s.must(err)
 	for pid, line := range found {
-		if strings.Contains(line, " -name guest="+g.Name+" ") {
+		if strings.Contains(line, " -name guest="+name+" ") {
 			return pid
 		}
 	}
-	s.t.Fatalf("guest %s has no QEMU on %s: %v", g.Name, h.Name, found)
+	s.t.Fatalf("VM %s has no QEMU on %s: %v", name, h.Name, found)
 	return 0
 }
 

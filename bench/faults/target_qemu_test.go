@@ -12,7 +12,7 @@ import (
 // struck kills the target QEMU of a guest that the sender is busy with, and checks that only this guest stayed.
 func struck(s *scene, x *sender, g *lab.Guest) {
 	s.t.Helper()
-	s.signal(s.qemu(g, s.target(g)), syscall.SIGKILL)
+	s.signal(s.processOf(g.Name, s.target(g)), syscall.SIGKILL)
 	o := x.finish()
 	o.exits(s, 3, g.Name)
 	o.reports(s, s.allBut(g)...)
