@@ -4,7 +4,7 @@ import "math/rand/v2"
 
 // Bounds of the search for groups.
 const (
-	usualWork     = 8_000_000 // prices of a set in a group, per unit of effort
+	usualWork     = 4_000_000 // prices of a set in a group, per unit of effort
 	maxCandidates = 1000      // sets that are tried as groups
 	maxReplaced   = 3         // groups that a kick replaces
 	fruitless     = 60        // kicks without success that end the search, per unit of effort
@@ -86,22 +86,28 @@ func (c *cover) removeAny() bool {
 		return false
 	}
 	helped := false
+	losses := c.losses()
 	for g := len(c.groups) - 1; g >= 0; g-- {
-		if g < len(c.groups) && c.loss(g) < c.change*int64(c.removal(g)) { // one removal may have made several idle
-			helped = c.try(func() { c.remove(g) }) || helped
+		if g >= len(c.groups) || losses[g] >= c.change*int64(c.removal(g)) {
+			continue // one removal may have made several idle
+		}
+		if c.try(func() { c.remove(g) }) {
+			helped, losses = true, c.losses()
 		}
 	}
 	return helped
 }
 
-// loss is what the sets' carriage gets dearer by without group g.
-func (c *cover) loss(g int) (loss int64) {
-	for _, s := range c.carried {
-		if s.near == g {
-			loss += s.spare - s.least
+// losses is what the sets' carriage gets dearer by without each group.
+func (c *cover) losses() []int64 {
+	losses := make([]int64, len(c.groups))
+	for i := range c.carried {
+		if s := &c.carried[i]; s.near != copies {
+			losses[s.near] += s.spare - s.least
 		}
 	}
-	return loss
+	c.work -= len(c.carried)
+	return losses
 }
 
 // replaceAny tries each candidate as another group, or instead of one. true: it helped.
@@ -167,17 +173,12 @@ func (c *cover) try(change func()) bool {
 	return false
 }
 
-// kicks replaces a few groups by random sets, those carried worst most likely, and descends again, until that has not
-// helped for long. What leads to nothing worse is kept.
+// kicks replaces a few groups at random and descends again, until that has not helped for long. What leads to nothing
+// dearer is kept.
 func (c *cover) kicks() {
-	for vain := 0; vain < fruitless*c.in.Effort && c.work > 0 && !c.perfect() && len(c.groups) > 0; vain++ {
+	for vain := 0; vain < fruitless*c.in.Effort && c.work > 0 && !c.perfect(); vain++ {
 		kept, before := c.snapshot(), c.cost()
-		for range 1 + c.rng.IntN(maxReplaced) {
-			if len(c.groups) > 0 {
-				c.remove(c.rng.IntN(len(c.groups)))
-			}
-			c.insert(c.in.sets[c.badlyCarried()].hosts)
-		}
+		c.kick()
 		c.descend()
 		switch cost := c.cost(); {
 		case cost < before:
@@ -185,6 +186,18 @@ func (c *cover) kicks() {
 		case cost > before:
 			c.restore(kept)
 		}
+	}
+}
+
+// kick makes groups of random sets, those carried worst most likely, in the place of others, or beside them where the
+// limit allows.
+func (c *cover) kick() {
+	for range 1 + c.rng.IntN(maxReplaced) {
+		hosts := c.in.sets[c.badlyCarried()].hosts
+		if n := len(c.groups); n == c.in.Limits.Groups || n > 0 && c.rng.IntN(2) == 0 {
+			c.remove(c.rng.IntN(n))
+		}
+		c.insert(hosts)
 	}
 }
 

@@ -206,6 +206,7 @@ func (c *cover) recentre() {
 				moved = append(moved, g)
 			}
 		}
+		c.work -= len(c.carried) + len(c.groups)
 		c.replaced(moved)
 		c.dropIdle()
 		if len(moved) == 0 || c.work <= 0 {

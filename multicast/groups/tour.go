@@ -4,7 +4,7 @@ import "math/rand/v2"
 
 // Bounds of the search for an order.
 const (
-	neighbours = 10 // that are tried for each place
+	neighbours = 8  // that are tried for each place
 	maxSegment = 3  // places that are moved together
 	kickReach  = 30 // places between the cuts of a kick
 )
