@@ -23,7 +23,7 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 		return nil, err
 	}
 	limit := in.effort()
-	allowance := 5*time.Second + slowMachine*time.Duration(float64(limit)/effortPerSecond*float64(time.Second))
+	allowance := 30*time.Second + slowMachine*time.Duration(float64(limit)/effortPerSecond*float64(time.Second))
 	inner, stop := context.WithTimeoutCause(ctx, allowance, errClock)
 	defer stop()
 	s, proven, err := in.solve(inner, limit)
