@@ -261,21 +261,26 @@ func (g *guest) readReturn() {
 
 // loaded: from here on the VM waits for the source's word, so the journal must know of it first.
 func (g *guest) loaded() {
-	if err := g.record(recLoaded); err != nil {
+	if ok, err := g.enterLoaded(); err != nil {
 		g.fail(err)
-		return
+	} else if ok {
+		g.log.Info("loaded")
+		_ = g.conn.Send(control.Loaded{VM: g.key.vm}) // a lost source asks
 	}
+}
+
+// enterLoaded does nothing to a guest that was given up meanwhile.
+func (g *guest) enterLoaded() (bool, error) {
 	g.mu.Lock()
-	ok := g.state == guestStreaming
-	if ok {
-		g.state = guestLoaded
+	defer g.mu.Unlock()
+	if g.state != guestStreaming {
+		return false, nil
 	}
-	g.mu.Unlock()
-	if !ok {
-		return
+	if err := g.recordLocked(recLoaded); err != nil {
+		return false, err
 	}
-	g.log.Info("loaded")
-	_ = g.conn.Send(control.Loaded{VM: g.key.vm}) // a lost source asks
+	g.state = guestLoaded
+	return true, nil
 }
 
 // fail gives the guest up by itself and tells the source.
@@ -351,6 +356,11 @@ func (g *guest) placeBySocket(p *placing, b block.Block) error {
 	if len(p.owners) == 0 {
 		return nil
 	}
+	// A QEMU that does not read must not hold the guest's lock for ever.
+	if err := g.in.SetWriteDeadline(time.Now().Add(lostAfter)); err != nil {
+		return err
+	}
+	defer g.in.SetWriteDeadline(time.Time{})
 	if err := g.w.BeginPart(); err != nil {
 		return err
 	}
@@ -439,10 +449,14 @@ func (g *guest) run() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), qmpTimeout)
 	defer cancel()
-	if s, err := g.client.Status(ctx); err != nil || s.Status == "inmigrate" {
-		return g.refuse(fmt.Errorf("QEMU is %q: %w", s.Status, err))
+	s, err := g.client.Status(ctx)
+	if err == nil && s.Status == "inmigrate" {
+		err = errors.New("QEMU has not finished to load it")
 	}
-	err := g.letRun(ctx)
+	if err != nil {
+		return g.refuse(err)
+	}
+	err = g.letRun(ctx)
 	var q *qemu.QMPError
 	if errors.As(err, &q) {
 		return g.refuse(err) // QEMU's own word that it did not continue, for a disk that it cannot lock perhaps

@@ -226,6 +226,11 @@ func (v *sourceVM) prepareMessage() control.Prepare {
 
 // close releases the VM's monitor and memory; it does not touch the VM.
 func (v *sourceVM) close() {
+	v.mu.Lock()
+	if v.migration != nil {
+		v.migration.Close()
+	}
+	v.mu.Unlock()
 	if v.client != nil {
 		v.client.Close()
 	}

@@ -1,0 +1,149 @@
+package scatter
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// listening is a guest whose QEMU can speak on the returned connection.
+func (s *site) listening(state guestState) (*guest, net.Conn) {
+	s.t.Helper()
+	g, far := s.guest(0, "web", state)
+	g.proc = &process{pidfd: -1, log: "/nonexistent/web.log"}
+	g.wg.Go(g.readReturn)
+	return g, far
+}
+
+func say(t *testing.T, c net.Conn, messages ...stream.Return) {
+	t.Helper()
+	for _, m := range messages {
+		if _, err := c.Write(m.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestGuestHearsQEMU: what QEMU says on its way back moves the guest on, and the journal knows before the source does.
+func TestGuestHearsQEMU(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	l := s.open()
+	g, qemu := s.listening(guestStreaming)
+	say(t, qemu, stream.Return{Kind: stream.ReturnPong, Value: 7}) // of a PING in the source's own stream
+	select {
+	case <-g.prepared:
+		t.Error("prepared by a PONG to another PING")
+	default:
+	}
+	pong := stream.Return{Kind: stream.ReturnPong, Value: pingPrepared}
+	say(t, qemu, pong, pong)
+	<-g.prepared
+	say(t, qemu, stream.Return{Kind: stream.ReturnShut})
+	m, err := next(t, l.conn)
+	if m != (control.Loaded{}) || g.where() != control.StateLoaded {
+		t.Errorf("the source hears %+v, %v; the guest is %s", m, err, g.where())
+	}
+	if records := readJournal(t, s.r.journal.path); len(records) != 1 || records[0].Kind != recLoaded {
+		t.Errorf("records %+v", records)
+	}
+}
+
+// TestGuestFails: a QEMU that cannot load, or says what it should not, or ends, gives its guest up.
+func TestGuestFails(t *testing.T) {
+	for want, speak := range map[string]func(c net.Conn){
+		"could not load the VM":      func(c net.Conn) { c.Write(stream.Return{Kind: stream.ReturnShut, Value: 1}.Append(nil)) },
+		"closed the incoming socket": func(c net.Conn) { c.Close() },
+		"return path":                func(c net.Conn) { c.Write([]byte{0xff, 0xff, 0, 4, 1, 2, 3, 4}) },
+	} {
+		t.Run(want, func(t *testing.T) {
+			s := openSite(t, nil, "target", nil)
+			l := s.open()
+			g, qemu := s.listening(guestStreaming)
+			speak(qemu)
+			wantFailed(t, l, g, want)
+		})
+	}
+}
+
+// TestGuestLoadedTooLate: a guest that was given up stays so, also in the journal.
+func TestGuestLoadedTooLate(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	s.open()
+	g, _ := s.guest(0, "web", guestStreaming)
+	g.abort(errAway)
+	g.loaded()
+	vms, _ := histories(readJournal(t, s.r.journal.path))
+	if g.where() != control.StateAborted || len(vms) != 1 || vms[0].last.Kind != recAbort {
+		t.Errorf("the guest is %s, journal %+v", g.where(), vms[0].last)
+	}
+}
+
+// TestGuestCannotBeRecorded: a VM whose state cannot be written down is never called loaded, nor run.
+func TestGuestCannotBeRecorded(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	l := s.open()
+	streaming, _ := s.guest(0, "a", guestStreaming)
+	loaded, _ := s.guest(1, "b", guestLoaded)
+	limitFiles(t, 1, func() {
+		streaming.loaded()
+		wantFailed(t, l, streaming, "journal")
+		if err := loaded.run(); err == nil || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateAborted {
+			t.Errorf("run: %v, the guest is %s", err, loaded.where())
+		}
+	})
+}
+
+func TestGuestRunsOnlyWhenLoaded(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	for vm, state := range []guestState{guestStarting, guestWaiting, guestStreaming, guestAborted} {
+		g, _ := s.guest(vm, state.String(), state)
+		if err := g.run(); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.state != state {
+			t.Errorf("%s: %v, now %s", state, err, g.state)
+		}
+	}
+	g, _ := s.guest(9, "runs", guestRunning)
+	if err := g.run(); err != nil {
+		t.Errorf("told again: %v", err)
+	}
+	g.abort(errAway)
+	if g.where() != control.StateRunning {
+		t.Errorf("given up while it runs: %s", g.where())
+	}
+}
+
+func TestGuestDigestNeedsIt(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	l := s.open()
+	s.guest(0, "web", guestStreaming)
+	if err := l.conn.Send(control.Digest{VM: 0}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := next(t, l.conn)
+	if f, ok := m.(control.Failed); !ok || !strings.Contains(f.Error, "cannot be digested") {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestGuestDigest: the target digests the RAM that it holds.
+func TestGuestDigest(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	l := s.open()
+	ram := ramBlock{name: "pc.ram", length: 16 * PageSize}
+	g, _ := s.guest(0, "web", guestStarting, ram)
+	g.mu.Lock()
+	b, mem := ownRAM(t, 16)
+	stamp(b[PageSize:], 5)
+	g.mem, g.state = mem, guestLoaded
+	g.mu.Unlock()
+	if err := l.conn.Send(control.Digest{VM: 0}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := next(t, l.conn)
+	want, derr := digestRAM(t.Context(), bytesRAM{blocks: [][]byte{b}}, []ramBlock{ram})
+	if d, ok := m.(control.Digested); !ok || derr != nil || compareDigests("web", g.blocks, want, d) != nil {
+		t.Errorf("%+v, %v, %v", m, err, derr)
+	}
+}
