@@ -139,6 +139,7 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 	for {
 		select {
 		case <-ctx.Done():
+			e.lateStop(v, events)
 			return
 		case <-guard.C:
 			now := v.convergeSent.Load()
@@ -165,6 +166,24 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 
 // switchOverSilence is how long a stopped VM may wait without a byte being sent before it is taken back.
 const switchOverSilence = 20 * time.Second
+
+// lateStop looks whether the VM's stop is among the events that were not yet read: a query that QEMU answers late
+// holds them up.
+func (e *evacuation) lateStop(v *sourceVM, events *qemu.Subscription) {
+	for {
+		select {
+		case ev, ok := <-events.C:
+			if !ok {
+				return
+			}
+			if ev.Event == "STOP" {
+				e.vmStopped(v, eventTime(ev))
+			}
+		default:
+			return
+		}
+	}
+}
 
 // eventTime is when QEMU sent an event.
 func eventTime(ev qemu.Event) time.Time {
