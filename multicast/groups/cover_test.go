@@ -87,7 +87,7 @@ func TestCarriageIsKeptUpToDate(t *testing.T) {
 			return
 		}
 		rng := rand.New(rand.NewPCG(p.Seed, 0))
-		c := newCover(in, p.Prices.Change, rng, usualWork)
+		c := newCover(in, 0, rng, usualWork)
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			hosts := in.sets[rng.IntN(len(in.sets))].hosts
 			g := rng.IntN(len(c.groups) + 1)

@@ -59,16 +59,22 @@ func shuffle[T any](list []T, seed uint64) {
 
 // drawProblem draws a small problem of any kind.
 func drawProblem(t *rapid.T) Problem {
+	draw := func(name string, from ...int64) int64 { return rapid.SampledFrom(from).Draw(t, name) }
 	p := Problem{
-		Hosts:  rapid.SampledFrom([]int{1, 2, 3, 5, 6, 70}).Draw(t, "hosts"),
-		Limits: Limits{rapid.IntRange(0, 6).Draw(t, "groups"), rapid.IntRange(0, 4).Draw(t, "memberships")},
-		Prices: Prices{rapid.Int64Range(0, 2).Draw(t, "source"), rapid.Int64Range(0, 2).Draw(t, "host"), rapid.Int64Range(0, 20).Draw(t, "change")},
-		Delay:  Delay{rapid.Int64Range(0, 30).Draw(t, "join"), rapid.Int64Range(0, 90).Draw(t, "leave")},
+		Hosts:  int(draw("hosts", 1, 4, 6, 6, 70)),
+		Limits: Limits{int(draw("groups", 0, 1, 2, 3, 6)), int(draw("memberships", 0, 1, 2, 3, 4))},
+		Prices: Prices{draw("source", 0, 1, 1, 2), draw("host", 0, 1, 1, 2), draw("change", 0, 0, 1, 5, 20)},
+		Delay:  Delay{draw("join", 0, 1, 10, 30), draw("leave", 0, 10, 90)},
 		Seed:   rapid.Uint64().Draw(t, "seed"),
 	}
-	for range rapid.IntRange(0, 16).Draw(t, "sets") {
-		hosts := rapid.SliceOfNDistinct(rapid.IntRange(0, p.Hosts-1), 1, min(p.Hosts, 8), rapid.ID).Draw(t, "set")
-		p.Sets = append(p.Sets, Set{Hosts: hosts, Bytes: rapid.SampledFrom([]int64{0, 1, 5, 5, 20, 40}).Draw(t, "bytes")})
+	for range draw("sets", 0, 3, 8, 16) {
+		hosts := rapid.SliceOfNDistinct(rapid.IntRange(0, min(p.Hosts, 8)-1), 1, -1, rapid.ID).Draw(t, "set")
+		p.Sets = append(p.Sets, Set{Hosts: hosts, Bytes: draw("bytes", 0, 5, 5, 20, 40)})
+	}
+	for _, s := range p.Sets {
+		if p.Hosts == 70 { // more than a word
+			s.Hosts[0] += 60
+		}
 	}
 	return p
 }

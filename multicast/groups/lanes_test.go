@@ -82,18 +82,38 @@ func TestOverheardBytesCountWhenGroupsAreChosen(t *testing.T) {
 	}
 }
 
-// TestTurnsWaitForJoins: a lane whose next join is not through yet lets another go first.
-func TestTurnsWaitForJoins(t *testing.T) {
-	in := compile(&Problem{Hosts: 2, Delay: Delay{Join: 10}})
+func TestCutsAreWhereLittleIsShared(t *testing.T) {
 	var parcels []parcel
-	for _, bytes := range []int64{3, 3, 3, 3, 3, 3, 20, 20} {
-		parcels = append(parcels, parcel{hosts: hostset{3}, bytes: bytes})
+	for rack, n := range []int{5, 7, 6} {
+		parcels = append(parcels, slices.Repeat([]parcel{{hosts: hostset{7 << (3 * rack)}}}, n)...)
 	}
-	var order []int
-	for _, turn := range in.takeTurns(parcels, []int{4, 6, 8}) {
-		order = append(order, turn.group)
+	if got, want := cut(parcels, 3), []int{5, 12, 18}; !slices.Equal(got, want) {
+		t.Errorf("lanes end at %v, want %v", got, want)
 	}
-	if want := []int{0, 4, 6, 1, 5, 7, 2, 3}; !slices.Equal(order, want) {
-		t.Errorf("order %v, want %v", order, want)
+}
+
+// TestTurns: lanes are sent evenly, but one whose next join is not through yet lets another go first.
+func TestTurns(t *testing.T) {
+	for _, c := range []struct {
+		join  int64
+		bytes []int64
+		ends  []int
+		want  []int
+	}{
+		{0, []int64{3, 3, 3, 3, 20, 20}, []int{4, 6}, []int{0, 4, 1, 2, 5, 3}},
+		{10, []int64{3, 3, 3, 3, 3, 3, 20, 20}, []int{4, 6, 8}, []int{0, 4, 6, 1, 5, 7, 2, 3}},
+	} {
+		in := compile(&Problem{Hosts: 2, Delay: Delay{Join: c.join}})
+		var parcels []parcel
+		for _, bytes := range c.bytes {
+			parcels = append(parcels, parcel{hosts: hostset{3}, bytes: bytes})
+		}
+		var order []int
+		for _, turn := range in.takeTurns(parcels, c.ends) {
+			order = append(order, turn.group)
+		}
+		if !slices.Equal(order, c.want) {
+			t.Errorf("order %v, want %v", order, c.want)
+		}
 	}
 }
