@@ -32,7 +32,8 @@ func TestGuestHearsQEMU(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	g, qemu := s.listening(guestStreaming)
-	say(t, qemu, stream.Return{Kind: stream.ReturnPong, Value: 7}) // of a PING in the source's own stream
+	other := stream.Return{Kind: stream.ReturnPong, Value: 7} // of a PING in the source's own stream
+	say(t, qemu, other, other)                                // when the second is taken, the first is dealt with
 	select {
 	case <-g.prepared:
 		t.Error("prepared by a PONG to another PING")
