@@ -11,11 +11,10 @@ import (
 const (
 	annealBatch = 256  // steps between two looks at the schedule
 	stepEffort  = 8    // effort of a step beside what it touches
-	hottest     = 1.0  // first heat of a state that nothing is known about
 	cooling     = 15.0 // first heat over last
-	firstPrice  = 4.0
-	priceRise   = 8.0 // last price over first
-	partners    = 4   // units tried for an exchange
+
+	priceRise = 8.0 // last price of excess over first
+	partners  = 4   // units tried for an exchange
 )
 
 // anneal improves a state by simulated annealing over moves and exchanges. Proposals follow the classes: a unit is offered
@@ -38,6 +37,8 @@ type anneal struct {
 	value   value
 	found   bool
 	bound   int64 // a cost at which to stop
+
+	firstPrice float64 // of the excess of a mean unit, in mean losses
 }
 
 // value is what an assignment costs: by the objective, then in traffic.
@@ -54,7 +55,7 @@ type measure struct{ memory, vcpus, vms float64 }
 type excess = float64
 
 func newAnneal(ctx context.Context, s *state, rng *rand.Rand) *anneal {
-	a := &anneal{state: s, ctx: ctx, rng: rng, bound: -1, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
+	a := &anneal{state: s, ctx: ctx, rng: rng, bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
 	for _, units := range a.members {
 		for i, u := range units {
 			a.place[u] = int32(i)
@@ -91,7 +92,7 @@ func (a *anneal) run(from, to float64, effort int) bool {
 	for used < effort && a.ctx.Err() == nil && !(a.found && a.value.cost <= a.bound) {
 		progress := float64(used) / float64(effort)
 		a.heat = mean * from * math.Pow(to/from, progress)
-		a.price = mean * firstPrice * math.Pow(priceRise, progress)
+		a.price = mean * a.firstPrice * math.Pow(priceRise, progress)
 		for range annealBatch {
 			a.step()
 		}

@@ -5,7 +5,7 @@ import "math/rand/v2"
 // level is an instance and how its units came out of the next finer one.
 type level struct {
 	in      *instance
-	cluster []int32 // unit of the finer instance -> unit of in
+	cluster []int32 // unit of the finer instance -> unit of in; nil if they are the same
 	idle    []bool  // units to leave in limbo
 }
 
@@ -35,6 +35,9 @@ func (in *instance) levels(rng *rand.Rand, idle []bool, few int) []level {
 
 // project carries an assignment from a level to the finer one.
 func (l *level) project(host []uint16) []uint16 {
+	if l.cluster == nil {
+		return host
+	}
 	out := make([]uint16, len(l.cluster))
 	for u, k := range l.cluster {
 		out[u] = host[k]

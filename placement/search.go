@@ -9,16 +9,28 @@ import (
 	"sync"
 )
 
-// Tuning of the search. Lanes are fixed in number, not by the machine, so that the result is the same everywhere.
-const (
-	lanes        = 4
-	rounds       = 3    // of breeding
-	firstShare   = 0.55 // of the effort, for the lanes' own solutions
-	breedHeat    = 0.5
-	refineHeat   = 0.2
-	stateBudget  = 1 << 30 // bytes of states that may exist at once
-	effortPerSec = 200_000_000
+// Tuning of the search. What it does depends on nothing of the machine, so that the result is the same everywhere.
+var (
+	lanes      = 4  // tasks of a generation
+	taskSweeps = 25 // moves per unit that a task should be able to afford
+	longSweeps = 1000
+	poolSize   = 6
+	breedHeat  = 0.5
+	refineHeat = 0.2
+	freshShare = 4
 )
+
+const (
+	stateBudget = 1 << 30 // bytes of states that may exist at once
+)
+
+// recipe is a way to anneal from scratch; tasks take turns.
+type recipe struct {
+	hot, price float64
+	few        int // units per host to coarsen to, 0 = anneal at once
+}
+
+var recipes = [...]recipe{{1, 4, 0}, {1, 4, 10}, {2, 8, 0}, {1, 6, 26}, {1.5, 6, 0}, {2, 4, 6}}
 
 // solution is an assignment within all room.
 type solution struct {
@@ -37,22 +49,39 @@ type search struct {
 	bound  int64    // a cost at which to stop
 }
 
-// run lets every lane find a solution of its own and then breeds them in pairs. It returns nil if there was none.
+// run fills a pool with solutions from scratch and breeds them in pairs, generation by generation. It returns nil if it
+// found none.
 func (r *search) run() *solution {
-	pool := best(r.each(lanes, func(i int) *solution { return r.lane(i, int(firstShare*float64(r.effort)/lanes)) }), lanes)
-	for round := range rounds {
-		if len(pool) < 2 || r.ctx.Err() != nil || pool[0].cost <= r.bound {
+	sweep := lanes * r.in.sweep()
+	n := min(max(2, r.effort/(taskSweeps*sweep)), max(16, r.effort/(longSweeps*sweep)))
+	effort := r.effort / (n * lanes)
+	var pool []*solution
+	for g := range n {
+		if r.ctx.Err() != nil || len(pool) > 0 && pool[0].cost <= r.bound {
 			break
 		}
-		effort := int((1 - firstShare) * float64(r.effort) / rounds / lanes)
 		parents := pool
-		kids := r.each(lanes, func(i int) *solution { return r.breed(parents, round, i, effort) })
-		pool = best(append(pool, kids...), lanes)
+		pool = best(append(pool, r.each(lanes, func(i int) *solution { return r.task(g, n, i, parents, effort) })...), poolSize)
 	}
 	if len(pool) == 0 {
 		return nil
 	}
 	return pool[0]
+}
+
+// task breeds two solutions or finds one from scratch: the first generations all do, later every third, but its tasks.
+func (r *search) task(generation, of, i int, parents []*solution, effort int) *solution {
+	k := generation*lanes + i
+	rng := rand.New(rand.NewPCG(r.seed, uint64(k)))
+	if generation < (of+2)/freshShare || len(parents) < 2 || generation%4 == 3 && i == 0 {
+		return r.fresh(recipes[k%len(recipes)], rng, effort)
+	}
+	a := rng.IntN(len(parents))
+	b := rng.IntN(len(parents) - 1)
+	if b >= a {
+		b++
+	}
+	return r.breed(parents[min(a, b)], parents[max(a, b)], rng, effort)
 }
 
 // each runs f(0) to f(n-1), as many at once as there are CPUs and memory for their states, and returns the solutions
@@ -82,23 +111,23 @@ func best(pool []*solution, n int) []*solution {
 	return pool[:min(n, len(pool))]
 }
 
-func (r *search) random(kind, lane int) *rand.Rand {
-	return rand.New(rand.NewPCG(r.seed, uint64(kind)<<32|uint64(lane)))
-}
-
-// lane finds a solution: even lanes at once, odd ones level by level.
-func (r *search) lane(i, effort int) *solution {
-	rng := r.random(1, i)
-	few := len(r.in.units)
-	if i%2 == 1 {
-		few = (2 + 8*i) * len(r.in.room)
+// fresh finds a solution from scratch, at once or level by level: first with the light classes only sampled, then with
+// all.
+func (r *search) fresh(how recipe, rng *rand.Rand, effort int) *solution {
+	arena := r.in.sparse(rng)
+	few := len(arena.units)
+	if how.few > 0 {
+		few = how.few * len(arena.room)
 	}
-	levels := r.in.levels(rng, r.idle, few)
+	levels := arena.levels(rng, r.idle, few)
+	if arena != r.in {
+		levels = slices.Insert(levels, 0, level{in: r.in, idle: r.idle})
+	}
 	var host []uint16
 	for k := len(levels) - 1; k >= 0; k-- {
 		l := &levels[k]
 		s := newState(l.in)
-		heat := hottest
+		heat := how.hot
 		if host == nil {
 			r.start(s, l.idle, rng)
 		} else {
@@ -106,16 +135,20 @@ func (r *search) lane(i, effort int) *solution {
 			heat = refineHeat
 		}
 		a := r.anneal(s, rng)
+		a.firstPrice = how.price
 		found := a.run(heat, heat/cooling, effort/len(levels))
+		if k == 0 && found && s.complete(r.idle) {
+			return &solution{s.host, a.value}
+		}
 		host = s.host
-		if k > 0 {
-			continue
-		}
-		if found && s.complete(r.idle) {
-			return &solution{host, a.value}
-		}
 	}
 	return nil
+}
+
+// sweep is the effort of moving every unit once.
+func (in *instance) sweep() int {
+	g := &in.classes
+	return 64 + 64*len(in.units) + len(g.mates) + len(g.pairs) + 4*len(g.larges)
 }
 
 // anneal prepares to improve a state. Only on the instance itself does reaching the bound mean that it is over.
@@ -142,7 +175,7 @@ func (s *state) complete(idle []bool) bool {
 // them where they overfill a host.
 func (r *search) start(s *state, idle []bool, rng *rand.Rand) {
 	left := s.pack(idle, rng)
-	if len(left) > 0 && r.known != nil && s.in == r.in {
+	if len(left) > 0 && r.known != nil && len(s.host) == len(r.known) {
 		s.adopt(r.known)
 		return
 	}
@@ -156,14 +189,9 @@ func (r *search) start(s *state, idle []bool, rng *rand.Rand) {
 	}
 }
 
-// breed crosses two of the parents: the i-th with one of the others, by turns.
-func (r *search) breed(parents []*solution, round, i, effort int) *solution {
-	a := parents[i%len(parents)]
-	b := parents[(i+1+round%(len(parents)-1))%len(parents)]
-	if b.less(a.value) {
-		a, b = b, a
-	}
-	rng := r.random(2+round, i)
+// breed anneals, from the better parent a on, among the assignments that keep together what both do, and then refines the
+// outcome unit by unit.
+func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
 	cluster := agreed(a.host, b.host)
 	coarse := r.in.contract(cluster)
 	host := make([]uint16, len(coarse.units))

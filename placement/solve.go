@@ -10,6 +10,7 @@ import (
 const (
 	effortPerSecond = 120_000_000
 	effortPerUnit   = 600_000
+	leastEffort     = 100_000_000 // unless units are very few
 	maxEffort       = 3_000_000_000
 	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
 )
@@ -47,7 +48,8 @@ func (in *instance) effort() int {
 	if in.p.Budget > 0 {
 		return int(in.p.Budget.Seconds() * effortPerSecond)
 	}
-	return min(effortPerUnit*len(in.units), maxEffort)
+	n := len(in.units)
+	return min(max(effortPerUnit*n, min(5*effortPerUnit*n, leastEffort)), maxEffort)
 }
 
 // solve finds the best state it can, and reports whether it is proven to be the best.
