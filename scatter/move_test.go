@@ -1,0 +1,170 @@
+package scatter
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// standing is an evacuation of three VMs on two hosts, as it is when targets speak, without any connection.
+func standing(t *testing.T) *evacuation {
+	t.Helper()
+	e := &evacuation{cfg: mustConfig(t), digestOf: make(map[int]chan control.Digested)}
+	e.log = e.cfg.Log
+	e.links = []*link{linkTo("h0"), linkTo("h1")}
+	for i, host := range []int{0, 1, 0} {
+		v := vmCalled(string(rune('a' + i)))
+		v.index, v.host, v.blocks = i, host, make([]ramBlock, 2)
+		e.vms = append(e.vms, v)
+	}
+	return e
+}
+
+// posted are the events that wait for the core.
+func (e *evacuation) posted() (kinds []string) {
+	for _, ev := range e.inbox.take() {
+		kinds = append(kinds, ev.kind.String())
+	}
+	return kinds
+}
+
+func TestTargetsWords(t *testing.T) {
+	e := standing(t)
+	for _, c := range []struct {
+		host int
+		m    control.Message
+		want []string
+	}{
+		{0, control.Prepared{VM: 0, Zero: []bool{true}}, []string{"prepared"}},
+		{0, control.Prepared{VM: 0, Zero: []bool{false, true}}, nil}, // said it before
+		{1, control.Prepared{VM: 1, Zero: make([]bool, 99)}, []string{"prepared"}},
+		{0, control.Loaded{VM: 0}, []string{"loaded"}},
+		{0, control.Running{VM: 0}, []string{"running"}},
+		{0, control.Failed{VM: 2, Error: "no"}, []string{"failed", "refused"}},
+		{0, control.Digested{VM: 0}, nil}, // nobody has asked
+		{0, control.Hello{}, nil},
+		{0, control.Examined{VM: 1 << 40}, nil},
+		{0, control.Examined{VM: -1}, nil},
+	} {
+		e.fromTarget(c.host, c.m)
+		if got := e.posted(); !slices.Equal(got, c.want) {
+			t.Errorf("%+v of host %d: %v, want %v", c.m, c.host, got, c.want)
+		}
+	}
+	if v := e.vms[0]; !slices.Equal(v.zero, []bool{true, false}) || !v.loaded.Load() || v.ran.IsZero() || len(e.vms[1].zero) != 2 {
+		t.Errorf("zero %v and %v, loaded %v, ran %v", v.zero, e.vms[1].zero, v.loaded.Load(), v.ran)
+	}
+}
+
+// TestTargetsSpeakForTheirOwn: a target's word about another's VM, or about none, changes nothing.
+func TestTargetsSpeakForTheirOwn(t *testing.T) {
+	e := standing(t)
+	for _, vm := range []int{1, 3, -1, 1 << 40} {
+		for _, m := range []control.Message{control.Prepared{VM: vm}, control.Loaded{VM: vm}, control.Running{VM: vm}, control.Digested{VM: vm}, control.Failed{VM: vm}} {
+			e.fromTarget(0, m)
+		}
+	}
+	if got := e.posted(); got != nil || e.vms[1].loaded.Load() {
+		t.Errorf("events %v", got)
+	}
+}
+
+// TestExaminedCountsOnce: made-up answers do not stand in for real ones.
+func TestExaminedCountsOnce(t *testing.T) {
+	e := standing(t)
+	e.refused.open(6)
+	for vm := 3; vm < 100; vm++ {
+		e.fromTarget(0, control.Examined{VM: vm})
+	}
+	for host := range 2 {
+		for vm := range 3 {
+			if answered(&e.refused) {
+				t.Fatal("done before all have answered")
+			}
+			e.fromTarget(host, control.Examined{VM: vm, Error: "no disk"})
+		}
+	}
+	if !answered(&e.refused) || e.refused.of(1, 2).Error() != "h1: no disk" {
+		t.Errorf("answers %v", e.refused.why)
+	}
+}
+
+// TestGivenUpVMIsLeftAlone: what was about to be done to a VM when it was given up is not done any more. There is no QEMU
+// behind these VMs that it could be done to.
+func TestGivenUpVMIsLeftAlone(t *testing.T) {
+	e := standing(t)
+	v := e.vms[0]
+	v.gone.Store(true)
+	if err := v.pause(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := e.converge(t.Context(), v); err == nil || !strings.Contains(err.Error(), "was given up") {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-v.ended: // who takes it back waits for this
+	default:
+		t.Error("converge has not ended")
+	}
+}
+
+// TestEndJournal: the last records, and whether the journal has something to tell to a recovery.
+func TestEndJournal(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		states []vmState
+		lost   bool // host of the first VM, in converge
+		kinds  []recordKind
+		gone   bool
+	}{
+		{"all is clear", []vmState{evacuated, stays, evacuated}, false, nil, true},
+		{"one is in doubt", []vmState{evacuated, doubt, stays}, false, []recordKind{recDone, recStayed}, false},
+		{"a lost target may hold one", []vmState{stays, stays, evacuated}, true, []recordKind{recStayed, recStayed, recDone}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := standing(t)
+			path := filepath.Join(t.TempDir(), "j")
+			e.journal, _ = newJournal(t, path)
+			e.core = newCore([]int{0, 1, 0}, 2, []int{0, 1, 2}, e.cfg)
+			for i, s := range c.states {
+				e.core.vms[i].state = s
+			}
+			if c.lost {
+				e.core.lost[0], e.vms[0].ended = errors.New("away"), make(chan struct{})
+			}
+			e.endJournal()
+			if exists(path) == c.gone {
+				t.Fatalf("journal there: %v", !c.gone)
+			}
+			if c.gone {
+				return
+			}
+			var kinds []recordKind
+			for _, r := range readJournal(t, path) {
+				kinds = append(kinds, r.Kind)
+				if r.Untold != (c.lost && r.VM == 0) {
+					t.Errorf("record %+v", r)
+				}
+			}
+			if !slices.Equal(kinds, c.kinds) {
+				t.Errorf("records %v, want %v", kinds, c.kinds)
+			}
+		})
+	}
+}
+
+// TestUnplacedEvents: an event of no VM or host of this run does not reach the core.
+func TestUnplacedEvents(t *testing.T) {
+	e := standing(t)
+	for ev, want := range map[event]bool{
+		{vm: 0, host: 1}: false, {vm: 2}: false, {vm: 3}: true, {vm: -1}: true, {host: 2}: true, {host: -1}: true,
+	} {
+		if got := e.unplaced(ev); got != want {
+			t.Errorf("%+v: %v", ev, got)
+		}
+	}
+}
