@@ -20,10 +20,10 @@
 //
 //   - A host belongs to a lane or not; there are at most Limits.Memberships lanes, so no host has more memberships, not
 //     even while joins and leaves overlap.
-//   - A host's membership changes only between two groups of the lane. It joins before the lane's next group begins, and
-//     leaves when the lane's last group that it needs is confirmed, never between two groups that it needs both.
-//   - Lanes are sent in turn. While one is sent, the next is joined and the one before is left, so neither the latency of
-//     a join nor that of a leave costs time. Group.Opens is the group at whose beginning the joins are to be issued.
+//   - A host's membership changes only between two groups of the lane. When a group has been sent, the hosts that need the
+//     lane's next one join; when it has been confirmed, those that do not need the next one leave.
+//   - Lanes are sent in turn. All this happens on one lane while another is being sent, so neither the latency of a join
+//     nor that of a leave costs time. Group.Opens is the group at whose beginning the joins are to be issued.
 //   - Each group is a channel of its own, with a number in every datagram. What reaches a host on a lane's address that
 //     belongs to a group it is no member of, because it joined early, left late or its switch is slow to prune, is
 //     dropped by that number. Cost.Overheard says how many bytes that is.
@@ -31,8 +31,8 @@
 // More lanes rest longer between two groups, so less is overheard; but each begins and ends empty, which costs changes.
 // The number of lanes is the cheapest under Prices. Where Delay is zero, that is one.
 //
-// The caller opens the channel of a group before it closes the one before it on the same lane: then the hosts of both
-// stay joined.
+// The caller opens the channel of a group before it closes that of the group before it on the lane: then the hosts of
+// both stay joined.
 //
 // # Guarantees
 //

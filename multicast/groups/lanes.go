@@ -146,14 +146,19 @@ func (in *instance) compare(now int64, a, b *queue) int {
 	)
 }
 
-// openAhead finds when each turn's joins are issued: as late as hides their latency, but not before the lane's last turn
-// begins.
+// openAhead finds when each turn's joins are issued: as soon as the lane is idle, for nothing is overheard then, and the
+// lane's turn before can be left at once; while that turn is still being sent, where the latency would show otherwise.
+// The first turn of a lane is joined as late as hides the latency.
 func (in *instance) openAhead(turns []turn) {
 	for i := range turns {
 		t := &turns[i]
-		t.opens = i
-		for t.opens > max(t.before, 0) && t.start-turns[t.opens].start < in.Delay.Join {
+		hidden := func(opens int) bool { return t.start-turns[opens].start >= in.Delay.Join }
+		t.opens = t.before + 1
+		if t.before != none && !hidden(t.opens) {
 			t.opens--
+		}
+		for t.before == none && t.opens < i && hidden(t.opens+1) {
+			t.opens++
 		}
 		t.idle = max(0, in.Delay.Join-(t.start-turns[t.opens].start))
 	}

@@ -18,12 +18,12 @@ type Group struct {
 	Wasted int64 // bytes that its hosts receive without need, summed over the hosts
 	Lane   int   // below Plan.Lanes
 
-	// Join are the hosts that join the lane for this group. They are asked to when sending of the group Opens begins;
-	// Opens is the group itself when its joins have no latency, or nothing is sent before it.
+	// Join are the hosts that join the lane for this group, when sending of the group Opens begins. That is the group after
+	// the one before on the lane, or where its latency would show, the one before; never an earlier one. It is the group
+	// itself when its joins have no latency, or nothing is sent before it.
 	Join  []int
 	Opens int
-	// Leave are the hosts that leave the lane once this group is confirmed. The other hosts stay for the lane's next group,
-	// whose channel is opened first.
+	// Leave are the hosts that leave the lane once this group is confirmed and the lane's next is open. The other hosts stay.
 	Leave []int
 }
 
