@@ -11,7 +11,7 @@ import (
 
 // Tuning of the search. What it does depends on nothing of the machine, so that the result is the same everywhere.
 var (
-	lanes      = 4  // tasks of a generation
+	mostLanes  = 4  // tasks of a generation
 	taskSweeps = 25 // moves per unit that a task should be able to afford
 	longSweeps = 1000
 	poolSize   = 6
@@ -52,8 +52,10 @@ type search struct {
 // run fills a pool with solutions from scratch and breeds them in pairs, generation by generation. It returns nil if it
 // found none.
 func (r *search) run() *solution {
-	sweep := lanes * r.in.sweep()
-	n := min(max(2, r.effort/(taskSweeps*sweep)), max(16, r.effort/(longSweeps*sweep)))
+	tasks := max(2, r.effort/(taskSweeps*r.in.sweep()))
+	tasks = min(tasks, max(64, r.effort/(longSweeps*r.in.sweep())))
+	lanes := min(tasks, mostLanes)
+	n := tasks / lanes
 	effort := r.effort / (n * lanes)
 	var pool []*solution
 	for g := range n {
@@ -71,7 +73,7 @@ func (r *search) run() *solution {
 
 // task breeds two solutions or finds one from scratch: the first generations all do, later every third, but its tasks.
 func (r *search) task(generation, of, i int, parents []*solution, effort int) *solution {
-	k := generation*lanes + i
+	k := generation*mostLanes + i
 	rng := rand.New(rand.NewPCG(r.seed, uint64(k)))
 	if generation < (of+2)/freshShare || len(parents) < 2 || generation%4 == 3 && i == 0 {
 		return r.fresh(recipes[k%len(recipes)], rng, effort)

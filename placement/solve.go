@@ -9,8 +9,8 @@ import (
 // Effort is counted in owners visited, so that a search ends at the same step on every machine.
 const (
 	effortPerSecond = 120_000_000
-	effortPerUnit   = 600_000
-	leastEffort     = 100_000_000 // unless units are very few
+	effortPerUnit   = 750_000
+	leastEffort     = 140_000_000 // unless units are very few
 	maxEffort       = 3_000_000_000
 	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
 )
@@ -49,7 +49,7 @@ func (in *instance) effort() int {
 		return int(in.p.Budget.Seconds() * effortPerSecond)
 	}
 	n := len(in.units)
-	return min(max(effortPerUnit*n, min(5*effortPerUnit*n, leastEffort)), maxEffort)
+	return min(max(effortPerUnit*n, min(4*effortPerUnit*n, leastEffort)), maxEffort)
 }
 
 // solve finds the best state it can, and reports whether it is proven to be the best.
