@@ -145,8 +145,8 @@ func (c *SendConfig) setDefaults() error {
 		return errors.New("no target: name at least one host")
 	case c.Rate < 0:
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
-	case c.Downtime < 0:
-		return fmt.Errorf("downtime %v: must be > 0", c.Downtime)
+	case c.Downtime < 2*fixedPerStop:
+		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*fixedPerStop)
 	case c.Parallel < 0:
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
 	case c.MaxGroups < 0:
