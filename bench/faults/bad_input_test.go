@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -148,7 +149,11 @@ func TestBadInputUnroutableGroup(t *testing.T) {
 	s.receiveAll()
 	_, err := s.Source.Run(t.Context(), "nft", "add table ip groups { chain out { type filter hook output priority 0; ip daddr 224.0.1.0-239.255.255.255 drop; }; }")
 	s.must(err)
-	t.Cleanup(func() { _, _ = s.Source.Run(t.Context(), "nft", "delete table ip groups") })
+	t.Cleanup(func() {
+		if _, err := s.Source.Run(context.WithoutCancel(t.Context()), "nft", "delete table ip groups"); err != nil {
+			t.Error(err)
+		}
+	})
 	o := s.send().finish()
 	o.exits(s, 0)
 	o.reports(s, evacuated, evacuated)

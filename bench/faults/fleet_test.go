@@ -27,6 +27,7 @@ const (
 	memory     = 160   // MiB
 	linkRate   = 500e6 // bit/s
 	beat       = 50 * time.Millisecond
+	verifyRate = 12000 // pages/s: a guest has looked at all its memory in a second
 	bootTime   = 2 * time.Minute
 	settleTime = 30 * time.Second // for processes to end and guests to be found
 )
@@ -80,7 +81,9 @@ func newFleet(ctx context.Context) (*fleet, error) {
 	f := &fleet{Lab: l}
 	var configs []lab.GuestConfig
 	for i := range guests {
-		configs = append(configs, guestConfig(fmt.Sprintf("vm%d", i+1), lab.SmallWorkload(i+1)))
+		w := lab.SmallWorkload(i + 1)
+		w.Verify = verifyRate
+		configs = append(configs, guestConfig(fmt.Sprintf("vm%d", i+1), w))
 	}
 	f.Deployment, err = deploy.New(ctx, l, program)
 	if err == nil {

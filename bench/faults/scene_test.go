@@ -62,9 +62,11 @@ func (s *scene) end() {
 	for _, x := range s.senders {
 		err = errors.Join(err, x.abandon())
 	}
+	var stops errgroup.Group
 	for _, r := range s.receivers {
-		err = errors.Join(err, r.stop())
+		stops.Go(r.stop)
 	}
+	err = errors.Join(err, stops.Wait())
 	if s.t.Failed() {
 		s.tell()
 	}
