@@ -32,8 +32,8 @@ func (in *instance) choose(change int64, rng *rand.Rand) *cover {
 
 // candidates is how many sets are tried as groups: the first, which gain most.
 func (in *instance) candidates() int {
-	n := max(len(in.sets), 1)
-	return min(n, max(maxCandidates/10, min(maxCandidates, usualWork/n)), len(in.sets))
+	n := len(in.sets)
+	return min(n, max(maxCandidates/10, min(maxCandidates, usualWork/max(n, 1))))
 }
 
 // addAll adds the set that gains most as a group, as long as one gains anything. What a set gains hardly ever grows

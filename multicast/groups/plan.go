@@ -1,6 +1,9 @@
 package groups
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // Plan is how the sets are sent.
 type Plan struct {
@@ -76,7 +79,7 @@ func (in *instance) solve() (*cover, schedule) {
 		if s.overheard == 0 {
 			break
 		}
-		change = in.Prices.Change + in.Prices.Host*s.overheard/int64(s.changes)
+		change = min(MaxChange, in.Prices.Change+in.Prices.Host*s.overheard/int64(s.changes))
 	}
 	return best, schedule
 }
@@ -107,7 +110,7 @@ func (in *instance) plan(c *cover, s schedule) *Plan {
 			Join: in.joins(s.turns, i), Leave: in.leaves(s.turns, i)})
 	}
 	for i, set := range in.Sets { // those of single hosts stay as they are set here
-		p.Sets[i] = Carriage{Group: NoGroup, Copies: set.Hosts}
+		p.Sets[i] = Carriage{Group: NoGroup, Copies: slices.Clone(set.Hosts)}
 	}
 	for i := range in.sets {
 		for _, m := range in.sets[i].members {

@@ -12,6 +12,7 @@ const (
 	MaxHosts  = 1 << 12
 	MaxSets   = 1 << 20
 	MaxGroups = 1 << 12
+	MaxChange = 1 << 36 // price
 
 	DefaultGroups      = 64
 	DefaultMemberships = 16
@@ -79,7 +80,7 @@ func (p *Problem) validate() error {
 		{"limit of memberships", int64(p.Limits.Memberships), 1, MaxGroups},
 		{"price of a source's byte", p.Prices.Source, 0, 1 << 20},
 		{"price of a host's byte", p.Prices.Host, 0, 1 << 20},
-		{"price of a change", p.Prices.Change, 0, 1 << 36},
+		{"price of a change", p.Prices.Change, 0, MaxChange},
 		{"delay of a join", p.Delay.Join, 0, 1 << 44},
 		{"delay of a leave", p.Delay.Leave, 0, 1 << 44},
 		{"effort", int64(p.Effort), 1, 1 << 20},
