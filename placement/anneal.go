@@ -24,7 +24,7 @@ const (
 type anneal struct {
 	*state
 	ctx     context.Context
-	rng     *rand.Rand
+	dice    dice
 	members [][]int32
 	place   []int32 // of each unit among its host's members
 	excess  []excess
@@ -55,7 +55,7 @@ type measure struct{ memory, vcpus, vms float64 }
 type excess = float64
 
 func newAnneal(ctx context.Context, s *state, rng *rand.Rand) *anneal {
-	a := &anneal{state: s, ctx: ctx, rng: rng, bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
+	a := &anneal{state: s, ctx: ctx, dice: newDice(rng), bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
 	for _, units := range a.members {
 		for i, u := range units {
 			a.place[u] = int32(i)
@@ -129,7 +129,7 @@ func (a *anneal) meanLoss() float64 {
 	var sum float64
 	n := 0
 	for range 10000 {
-		u := int32(a.rng.IntN(len(a.host)))
+		u := int32(a.dice.roll(len(a.host)))
 		h := a.propose(u)
 		if h == a.limbo || !a.placed(u) || h == int(a.host[u]) {
 			continue

@@ -9,7 +9,7 @@ const maxExactUnits = 15
 // the search.
 func (in *instance) exactFits() bool {
 	n := len(in.units)
-	if n > maxExactUnits || len(in.room) == 0 || float64(len(in.room))*math.Pow(3, float64(n)) > 2e8 {
+	if n > maxExactUnits || len(in.room) == 0 || float64(len(in.room))*math.Pow(3, float64(n)) > 1e8 {
 		return false
 	}
 	for i := range in.groups {

@@ -163,3 +163,27 @@ func tinyTight(n, hosts int, seed uint64) Problem {
 	}
 	return p
 }
+
+// planted has blocks of VMs as large as hosts; most classes lie within one. It returns the traffic of the blocks.
+func planted(n, classes, hosts int, cross float64, most int, seed uint64) (p Problem, cost int64) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	p = uniform(n, hosts, math.Floor(math.Ceil(float64(n)/float64(hosts))*1.03))
+	block := n / hosts
+	for range classes {
+		c := Class{Bytes: 1}
+		home := rng.IntN(hosts)
+		at := map[int]bool{}
+		for range 2 + rng.IntN(most-1) {
+			v := home*block + rng.IntN(block)
+			if rng.Float64() < cross {
+				v = rng.IntN(hosts * block)
+			}
+			at[v/block] = true
+			c.VMs = append(c.VMs, v)
+		}
+		cost += int64(len(at))
+		p.Classes = append(p.Classes, c)
+	}
+	rename(&p, rng)
+	return p, cost
+}

@@ -9,18 +9,17 @@ import (
 	"sync"
 )
 
-// Tuning of the search. What it does depends on nothing of the machine, so that the result is the same everywhere.
-var (
-	mostLanes  = 4  // tasks of a generation
-	taskSweeps = 25 // moves per unit that a task should be able to afford
-	longSweeps = 1000
-	poolSize   = 6
-	breedHeat  = 0.5
-	refineHeat = 0.2
-	freshShare = 4
-)
-
+// Tuning of the search. What it does depends on nothing of the machine, so that the result is the same everywhere. A sweep
+// is the effort of moving every unit once.
 const (
+	mostLanes   = 4    // tasks of a generation
+	fewSweeps   = 50   // that a task should be able to afford; more if units are many
+	manySweeps  = 200  // the most of that
+	longSweeps  = 1000 // beyond which a task is made longer rather than one of more than mostTasks
+	mostTasks   = 64
+	poolSize    = 6
+	breedHeat   = 0.5
+	refineHeat  = 0.2
 	stateBudget = 1 << 30 // bytes of states that may exist at once
 )
 
@@ -30,7 +29,7 @@ type recipe struct {
 	few        int // units per host to coarsen to, 0 = anneal at once
 }
 
-var recipes = [...]recipe{{1, 4, 0}, {1, 4, 10}, {2, 8, 0}, {1, 6, 26}, {1.5, 6, 0}, {2, 4, 6}}
+var recipes = [...]recipe{{1, 4, 0}, {1, 4, 10}, {2, 8, 0}, {1, 6, 25}, {1.5, 6, 0}, {1, 4, 50}}
 
 // solution is an assignment within all room.
 type solution struct {
@@ -49,21 +48,22 @@ type search struct {
 	bound  int64    // a cost at which to stop
 }
 
-// run fills a pool with solutions from scratch and breeds them in pairs, generation by generation. It returns nil if it
-// found none.
+// run fills a pool with solutions from scratch and breeds them in pairs, generation by generation, until the effort is
+// spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
 func (r *search) run() *solution {
-	tasks := max(2, r.effort/(taskSweeps*r.in.sweep()))
-	tasks = min(tasks, max(64, r.effort/(longSweeps*r.in.sweep())))
-	lanes := min(tasks, mostLanes)
-	n := tasks / lanes
-	effort := r.effort / (n * lanes)
+	generations, lanes := r.divide()
+	effort := r.effort / (generations * lanes)
 	var pool []*solution
-	for g := range n {
+	for g := range generations {
 		if r.ctx.Err() != nil || len(pool) > 0 && pool[0].cost <= r.bound {
 			break
 		}
-		parents := pool
-		pool = best(append(pool, r.each(lanes, func(i int) *solution { return r.task(g, n, i, parents, effort) })...), poolSize)
+		parents, fresh := pool, g < (generations+2)/4
+		born := r.each(lanes, func(i int) *solution { return r.task(g*mostLanes+i, fresh || g%4 == 3 && i == 0, parents, effort) })
+		pool = best(append(pool, born...), poolSize)
+		if len(born) == mostLanes && pool[0].equals(born) {
+			break
+		}
 	}
 	if len(pool) == 0 {
 		return nil
@@ -71,15 +71,27 @@ func (r *search) run() *solution {
 	return pool[0]
 }
 
-// task breeds two solutions or finds one from scratch: the first generations all do, later every third, but its tasks.
-func (r *search) task(generation, of, i int, parents []*solution, effort int) *solution {
-	k := generation*mostLanes + i
-	rng := rand.New(rand.NewPCG(r.seed, uint64(k)))
-	if generation < (of+2)/freshShare || len(parents) < 2 || generation%4 == 3 && i == 0 {
-		return r.fresh(recipes[k%len(recipes)], rng, effort)
+// divide tells how many generations of how many tasks the effort is for.
+func (r *search) divide() (generations, lanes int) {
+	sweep := r.in.sweep()
+	enough := max(fewSweeps, min(len(r.in.units)/10, manySweeps)) * sweep
+	tasks := max(2, min(r.effort/enough, max(mostTasks, r.effort/(longSweeps*sweep))))
+	lanes = min(tasks, mostLanes)
+	return tasks / lanes, lanes
+}
+
+// equals reports whether all solutions are worth as much as s.
+func (s *solution) equals(all []*solution) bool {
+	return !slices.ContainsFunc(all, func(t *solution) bool { return t.value != s.value })
+}
+
+// task finds a solution from scratch or breeds two.
+func (r *search) task(number int, fresh bool, parents []*solution, effort int) *solution {
+	rng := rand.New(rand.NewPCG(r.seed, uint64(number)))
+	if fresh || len(parents) < 2 {
+		return r.fresh(recipes[number%len(recipes)], rng, effort)
 	}
-	a := rng.IntN(len(parents))
-	b := rng.IntN(len(parents) - 1)
+	a, b := rng.IntN(len(parents)), rng.IntN(len(parents)-1)
 	if b >= a {
 		b++
 	}
@@ -147,7 +159,7 @@ func (r *search) fresh(how recipe, rng *rand.Rand, effort int) *solution {
 	return nil
 }
 
-// sweep is the effort of moving every unit once.
+// sweep is about the effort of moving every unit once.
 func (in *instance) sweep() int {
 	g := &in.classes
 	return 64 + 64*len(in.units) + len(g.mates) + len(g.pairs) + 4*len(g.larges)

@@ -39,25 +39,35 @@ func (a *anneal) setExcess(h int, x excess) {
 	a.excess[h] = x
 }
 
-// propose picks a host for u: mostly that of a neighbour, sometimes any.
+// propose picks a host for u: mostly that of another owner of one of its classes, sometimes any.
 func (a *anneal) propose(u int32) int {
-	classes := a.in.classes.classesOf(u)
-	if len(classes) == 0 || a.rng.Uint32()&7 == 0 {
-		return a.rng.IntN(a.n)
+	g := &a.in.classes
+	pairs, smalls, larges := g.pairsOf(u), g.smallsOf(u), g.largesOf(u)
+	n := len(pairs) + len(smalls) + len(larges)
+	if n == 0 || a.dice.roll(8) == 0 {
+		return a.dice.roll(a.n)
 	}
-	pins := a.in.classes.pinsOf(classes[a.rng.IntN(len(classes))])
-	return int(a.host[pins[a.rng.IntN(len(pins))]])
+	i := a.dice.roll(n)
+	if i < len(pairs) {
+		return int(a.host[pairs[i].mate])
+	}
+	if i -= len(pairs); i < len(smalls) {
+		c := &smalls[i]
+		return int(a.host[g.mates[int(c.from)+a.dice.roll(int(c.to-c.from))]])
+	}
+	pins := g.pinsOf(larges[i-len(smalls)].class)
+	return int(a.host[pins[a.dice.roll(len(pins))]])
 }
 
 // step proposes one move, or where a host has no room for it an exchange.
 func (a *anneal) step() {
-	u := int32(a.rng.IntN(len(a.host)))
+	u := int32(a.dice.roll(len(a.host)))
 	h := a.propose(u)
 	from := int(a.host[u])
 	if h == from || h == a.limbo || from == a.limbo || !a.in.allows(u, h) {
 		return
 	}
-	limit := a.heat * a.rng.ExpFloat64()
+	limit := a.heat * a.dice.exponential()
 	there, here := a.changes(u, h)
 	loss := a.links.loss(a.state, from, h, there.bytes, here.bytes)
 	if loss-a.price*a.excess[from] > limit {
@@ -94,7 +104,7 @@ func (a *anneal) exchange(u int32, h int, limit float64) {
 	var partner int32 = nowhere
 	least := limit
 	for range partners {
-		v := a.members[h][a.rng.IntN(len(a.members[h]))]
+		v := a.members[h][a.dice.roll(len(a.members[h]))]
 		if !a.in.allows(v, from) {
 			continue
 		}
