@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -60,7 +61,7 @@ func (l *link) read(host int, h linkHandler) error {
 			return fmt.Errorf("target %s: %w", l.welcome.Name, err)
 		}
 		m, err := l.conn.Receive()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) { // reset: it had not read all of ours
 			return fmt.Errorf("target %s closed the connection", l.welcome.Name)
 		}
 		if err != nil {
