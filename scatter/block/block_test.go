@@ -58,7 +58,9 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-func sameContent(a, b Content) bool { return slices.Equal(a.Owners, b.Owners) && bytes.Equal(a.Data, b.Data) }
+func sameContent(a, b Content) bool {
+	return slices.Equal(a.Owners, b.Owners) && bytes.Equal(a.Data, b.Data)
+}
 
 func TestCompressionShrinksAndNeverGrows(t *testing.T) {
 	e, _ := newCodec(t)
