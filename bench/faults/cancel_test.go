@@ -56,7 +56,7 @@ func TestFaultCtrlCInSwitchOver(t *testing.T) {
 	var last *lab.Guest
 	o := cancelled(s, func(x *sender) { last = x.meetsLast("stopped") })
 	o.exits(s, 130, last.Name)
-	o.reports(s, s.allBut(last)...)
+	o.reports(s, s.allBut(last, onSource)...)
 	s.standBut(last)
 }
 
@@ -76,6 +76,6 @@ func TestFaultCtrlCAfterCommit(t *testing.T) {
 	o := cancelled(s, func(x *sender) { first = x.begins("release") })
 	last := s.other(first)
 	o.exits(s, 130, last.Name)
-	o.reports(s, s.allBut(last)...)
+	o.reports(s, s.allBut(last, onSource)...)
 	s.standBut(last)
 }

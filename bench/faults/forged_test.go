@@ -79,6 +79,13 @@ func TestFaultForgedSender(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
 	forger := s.play(s.intruder(), fmt.Sprintf("forge %s %s", s.Source.Interface, s.Source.Addr))
+	s.awaits("the switch to know the forger", func() error {
+		ok, err := s.intruder().Hears(s.t.Context(), netip.MustParseAddr(groupBase))
+		if err == nil && !ok {
+			err = errors.New("its first group is not yet known")
+		}
+		return err
+	})
 	o := s.send().finish()
 	o.exits(s, 0)
 	o.reports(s, evacuated, evacuated)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/scatter"
 )
 
 // bereft kills the receiver of the guest that the sender is busy with, lets the sender go on to its end, and checks that only
@@ -14,10 +15,10 @@ import (
 func bereft(s *scene, x *sender, g *lab.Guest) {
 	s.t.Helper()
 	s.kill(s.receiverOf(g))
-	x.hears("closed the connection")
+	x.misses(s.target(g))
 	o := x.finish()
 	o.exits(s, 3, g.Name)
-	o.reports(s, s.allBut(g)...)
+	o.reports(s, s.allBut(g, onSource)...)
 	o.warns(s, s.target(g).Name)
 }
 
@@ -71,6 +72,27 @@ func (s *scene) relieve(g *lab.Guest) {
 	s.t.Helper()
 	s.receive(s.target(g))
 	s.recover(s.Source).exits(0)
+	s.recover(s.Source).nothing()
+}
+
+// Run is on its way when the target is lost, and nobody is there to ask: the VM is in doubt, so it runs nowhere. With the receiver
+// back, recover decides.
+func TestFaultKillRecvForEverAfterRun(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	x := s.send()
+	g := x.beginsLast("logrun")
+	r := s.receiverOf(g)
+	s.signal(r.PID, syscall.SIGSTOP)
+	x.begins("run")
+	s.kill(r)
+	o := x.finish()
+	o.exits(s, 5, g.Name, "scatter recover")
+	o.reports(s, s.allBut(g, inDoubt)...)
+	s.recover(s.Source).exits(5).finds(g, scatter.InDoubt, "reach the target")
+	s.receive(r.Host)
+	s.recover(s.Source).exits(0).finds(g, scatter.OnTarget, "was complete on the target")
+	s.spread(s.Targets...)
 	s.recover(s.Source).nothing()
 }
 

@@ -26,6 +26,39 @@ func TestFaultLinkCut3s(t *testing.T) {
 	s.spread(s.Targets...)
 }
 
+// The same while a VM is paused between both hosts: it is paused longer, and arrives.
+func TestFaultLinkCut3sInSwitchOver(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	x := s.send()
+	cut := s.target(x.meets("stopped"))
+	s.must(cut.Cut(t.Context()))
+	restored := make(chan error, 1)
+	time.AfterFunc(3*time.Second, func() { restored <- cut.Restore(t.Context()) })
+	o := x.finish()
+	s.must(<-restored)
+	o.exits(s, 0)
+	o.reports(s, evacuated, evacuated)
+	s.spread(s.Targets...)
+}
+
+// Run is said into a link that is dead. The sender does not know whether it was heard, and runs the VM nowhere until it can ask.
+func TestFaultLinkCutAtRun(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	x := s.send()
+	g := x.beginsLast("logrun")
+	x.knows(g, "logged")
+	s.must(s.target(g).Cut(t.Context()))
+	x.begins("run")
+	x.begins("resolve")
+	s.must(s.target(g).Restore(t.Context()))
+	o := x.finish()
+	o.exits(s, 0)
+	o.reports(s, evacuated, evacuated)
+	s.spread(s.Targets...)
+}
+
 // A target that is cut off for ever costs its own VMs' moves; the others arrive.
 func TestFaultLinkCutForEver(t *testing.T) {
 	s := newScene(t)
@@ -36,7 +69,7 @@ func TestFaultLinkCutForEver(t *testing.T) {
 	o := x.finish()
 	victim := s.guests[0]
 	o.exits(s, 3, victim.Name)
-	o.reports(s, s.allBut(victim)...)
+	o.reports(s, s.allBut(victim, onSource)...)
 	o.warns(s, s.Targets[0].Name)
 	s.says(s.receivers[0], "given up") // the target has noticed too
 	s.standBut(victim)

@@ -258,10 +258,10 @@ func (s *scene) target(g *lab.Guest) *lab.Host {
 // other returns the guest that is not g.
 func (s *scene) other(g *lab.Guest) *lab.Guest { return s.guests[1-slices.Index(s.guests, g)] }
 
-// allBut is what a report says when one guest stays and the others arrive.
-func (s *scene) allBut(g *lab.Guest) []string {
+// allBut is what a report says when the others arrive and one guest does not.
+func (s *scene) allBut(g *lab.Guest, state string) []string {
 	states := slices.Repeat([]string{evacuated}, len(s.guests))
-	states[slices.Index(s.guests, g)] = onSource
+	states[slices.Index(s.guests, g)] = state
 	return states
 }
 

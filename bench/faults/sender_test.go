@@ -266,16 +266,16 @@ func (x *sender) sends(n int64) {
 	x.reaches("progress", func(ev scatter.Event) bool { return ev.Type == "progress" && ev.WireSent >= n })
 }
 
-// hears waits until a sender, held or not, has told a warning.
-func (x *sender) hears(text string) {
+// misses waits until a sender, held or not, has told that it has lost a target.
+func (x *sender) misses(h *lab.Host) {
 	x.s.t.Helper()
-	x.s.awaits("a warning", func() error {
+	x.s.awaits("the sender to miss "+h.Name, func() error {
 		for _, ev := range x.events() {
-			if ev.Type == "warning" && strings.Contains(ev.Message, text) {
+			if ev.Type == "warning" && ev.Host == h.Name && (strings.Contains(ev.Message, "closed") || strings.Contains(ev.Message, "is lost")) {
 				return nil
 			}
 		}
-		return fmt.Errorf("nothing says %q", text)
+		return errors.New("it has not said so")
 	})
 }
 

@@ -15,7 +15,7 @@ func struck(s *scene, x *sender, g *lab.Guest) {
 	s.signal(s.processOf(g.Name, s.target(g)), syscall.SIGKILL)
 	o := x.finish()
 	o.exits(s, 3, g.Name)
-	o.reports(s, s.allBut(g)...)
+	o.reports(s, s.allBut(g, onSource)...)
 	s.standBut(g)
 }
 
