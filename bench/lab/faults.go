@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -98,6 +99,20 @@ func orAccept(s string) string {
 		return s
 	}
 	return "accept"
+}
+
+// Hears tells whether the switch has noted that the host listens to a group.
+func (h *Host) Hears(ctx context.Context, group netip.Addr) (bool, error) {
+	out, err := run(ctx, "ip", "netns", "exec", h.lab.switchNamespace(), "bridge", "mdb", "show")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "port "+h.port+" ") && strings.Contains(line, "grp "+group.String()+" ") {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Cut takes the link down at the switch: the host loses its carrier, and the switch forgets the groups of the port.
