@@ -24,7 +24,7 @@ func (in *instance) exactFits() bool {
 }
 
 // exact solves a problem of few units over all ways to hand each host a subset of what is left. A subset is a bit mask of
-// units. Costs are compared by objective first, then by the sum of squared fills, which balances the hosts.
+// units. Costs are compared by objective first, then by traffic and imbalance.
 type exact struct {
 	in      *instance
 	subsets int
@@ -38,9 +38,9 @@ type exact struct {
 
 // price orders solutions; impossible ones have a cost of never.
 type price struct {
-	cost    int64
-	traffic int64
-	squares float64
+	cost      int64
+	traffic   int64
+	imbalance float64
 }
 
 const never = math.MaxInt64
@@ -52,7 +52,7 @@ func (a price) less(b price) bool {
 	if a.traffic != b.traffic {
 		return a.traffic < b.traffic
 	}
-	return a.squares < b.squares
+	return a.imbalance < b.imbalance
 }
 
 // solveExact returns the best placement, or nil if there is none.
@@ -165,7 +165,7 @@ func (e *exact) join(a, b price) price {
 	} else {
 		a.cost += b.cost
 	}
-	return price{a.cost, a.traffic + b.traffic, a.squares + b.squares}
+	return price{a.cost, a.traffic + b.traffic, a.imbalance + b.imbalance}
 }
 
 // price is what it costs to hand a subset to a host, never if it does not fit.
@@ -178,8 +178,7 @@ func (e *exact) price(h int, set uint32) price {
 	if memory > room.memory || e.vcpus[set] > room.vcpus || e.vms[set] > room.vms || !e.allowed(h, set) {
 		return price{cost: never}
 	}
-	fill := float64(memory) / float64(max(room.memory, 1))
-	p := price{e.bytes[set], e.bytes[set], fill * fill}
+	p := price{e.bytes[set], e.bytes[set], imbalance(memory, room.memory)}
 	switch {
 	case e.in.p.Objective == Makespan:
 		p.cost = sendTime(e.bytes[set], e.in.bps[h])

@@ -12,15 +12,15 @@ type polish struct {
 	slowest []int // hosts by time, for the makespan the three slowest are enough
 }
 
-// merit is the value of an assignment with the sum of squared fills, which is least when hosts are filled alike.
+// merit is the value of an assignment with its imbalance in bytes.
 type merit struct {
 	value
-	squares float64
+	imbalance float64
 }
 
 // betters reports whether a difference makes an assignment better.
 func (m merit) betters() bool {
-	return m.cost < 0 || m.cost == 0 && (m.traffic < 0 || m.traffic == 0 && m.squares < -1e-9)
+	return m.cost < 0 || m.cost == 0 && (m.traffic < 0 || m.traffic == 0 && m.imbalance < -0.5)
 }
 
 func (s *state) polish() {
@@ -79,7 +79,7 @@ func (p *polish) moves() (moved bool) {
 }
 
 func (m merit) minus(n merit) merit {
-	return merit{value{m.cost - n.cost, m.traffic - n.traffic}, m.squares - n.squares}
+	return merit{value{m.cost - n.cost, m.traffic - n.traffic}, m.imbalance - n.imbalance}
 }
 
 func (p *polish) swaps() (moved bool) {
@@ -119,7 +119,7 @@ func (p *polish) merit(a, b int, there, here change) merit {
 		m.cost = m.traffic
 	}
 	if m.cost == 0 && m.traffic == 0 {
-		m.squares = p.squared(a, there) - p.squared(a, change{}) + p.squared(b, here) - p.squared(b, change{})
+		m.imbalance = p.uneven(a, there) - p.uneven(a, change{}) + p.uneven(b, here) - p.uneven(b, change{})
 	}
 	return m
 }
@@ -141,7 +141,11 @@ func (p *polish) opened(h int, c change) int64 {
 	return after - before
 }
 
-func (p *polish) squared(h int, c change) float64 {
-	fill := float64(p.usedAfter(h, c)) / float64(max(p.in.room[h].memory, 1))
-	return fill * fill
+func (p *polish) uneven(h int, c change) float64 {
+	return imbalance(p.usedAfter(h, c), p.in.room[h].memory)
+}
+
+// imbalance is least in sum when all hosts are filled to the same degree.
+func imbalance(used, room int64) float64 {
+	return float64(used) / float64(max(room, 1)) * float64(used)
 }

@@ -65,6 +65,11 @@ func (r *search) run() *solution {
 			break
 		}
 	}
+	if len(pool) == 0 && r.known != nil {
+		s := newState(r.in)
+		s.adopt(r.known)
+		return &solution{r.known, s.worth()}
+	}
 	if len(pool) == 0 {
 		return nil
 	}

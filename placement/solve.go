@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 )
 
@@ -11,7 +12,7 @@ const (
 	effortPerSecond = 120_000_000
 	effortPerUnit   = 750_000
 	leastEffort     = 140_000_000 // unless units are very few
-	maxEffort       = 3_000_000_000
+	maxEffort       = 2_000_000_000
 	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
 )
 
@@ -80,6 +81,9 @@ func (in *instance) seek(ctx context.Context, effort int) *state {
 			arena, known = confined, packed
 		}
 	}
+	if known == nil && idle == nil {
+		known = in.anyhow()
+	}
 	r := &search{in: arena, ctx: ctx, seed: in.p.Seed, effort: effort, idle: idle, known: known, bound: arena.enough(idle)}
 	best := r.run()
 	if best == nil {
@@ -88,6 +92,15 @@ func (in *instance) seek(ctx context.Context, effort int) *state {
 	s := newState(in)
 	s.adopt(best.host)
 	return s
+}
+
+// anyhow is some placement of all units, or nil if none is found at once.
+func (in *instance) anyhow() []uint16 {
+	s := newState(in)
+	if len(s.pack(nil, rand.New(rand.NewPCG(in.p.Seed, 7)))) > 0 {
+		return nil
+	}
+	return s.host
 }
 
 // enough is a cost that need not be undercut: the search is over once it is reached.

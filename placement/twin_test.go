@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math/big"
 	"slices"
 
 	"pgregory.net/rapid"
@@ -110,7 +111,9 @@ func costOf(p *Problem, host []int, bytes []int64, traffic int64) int64 {
 		if bps == 0 {
 			bps = fastest
 		}
-		most = max(most, (b*8e9+bps-1)/bps)
+		t := new(big.Int).Mul(big.NewInt(b), big.NewInt(8e9))
+		t.Add(t, big.NewInt(bps-1)).Div(t, big.NewInt(bps))
+		most = max(most, t.Int64())
 	}
 	switch p.Objective {
 	case Makespan:

@@ -1,0 +1,268 @@
+package placement
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func solve(t testing.TB, p Problem) *Placement {
+	t.Helper()
+	pl, err := Solve(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broken, cost, traffic := verdict(&p, pl.Host); broken != "" || cost != pl.Cost || traffic != pl.Traffic {
+		t.Fatalf("%s; costs %d, traffic %d, says %d, %d", broken, cost, traffic, pl.Cost, pl.Traffic)
+	}
+	return pl
+}
+
+func TestFamiliesReachTheKnownOptimum(t *testing.T) {
+	for _, shape := range [][3]int{{24, 8, 4}, {24, 4, 4}, {48, 8, 6}, {96, 16, 8}} {
+		for seed := range uint64(3) {
+			p, best := families(shape[0], shape[1], shape[2], seed)
+			if pl := solve(t, p); pl.Cost != best && shape != [3]int{48, 8, 6} || !pl.Optimal {
+				t.Errorf("%v: cost %d, best %d, bound %d", shape, pl.Cost, best, pl.LowerBound)
+			}
+		}
+	}
+}
+
+func TestPlantedBlocksAreFound(t *testing.T) {
+	p, cost := planted(600, 6000, 20, 0.05, 20, 1)
+	p.Budget = time.Second
+	if pl := solve(t, p); pl.Cost > cost {
+		t.Errorf("cost %d, the blocks' is %d", pl.Cost, cost)
+	}
+}
+
+// TestSearchIsCloseToExact compares both ways on problems where hosts are hard to fill.
+func TestSearchIsCloseToExact(t *testing.T) {
+	var sum, worst float64
+	const n = 8
+	for seed := range uint64(n) {
+		p := tinyTight(12, 4, seed)
+		in, err := compile(&p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exact, found := in.solveExact(), in.seek(t.Context(), in.effort()/2)
+		if exact == nil || found == nil {
+			t.Fatal("no placement")
+		}
+		gap := float64(found.traffic())/float64(exact.traffic()) - 1
+		sum, worst = sum+gap, max(worst, gap)
+	}
+	if sum/n > 0.002 || worst > 0.03 {
+		t.Errorf("mean gap %.2f %%, worst %.2f %%", 100*sum/n, 100*worst)
+	}
+}
+
+func TestResultDependsOnSeedAlone(t *testing.T) {
+	p := fleetProblem(40, 6, 500, 0.1, 1)
+	p.Budget = 100 * time.Millisecond
+	first := solve(t, p)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	if again := solve(t, p); !slices.Equal(first.Host, again.Host) {
+		t.Errorf("%v\n%v", first.Host, again.Host)
+	}
+}
+
+func TestSolveEndsWithItsContext(t *testing.T) {
+	why := errors.New("called off")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { cancel(why) }()
+	if pl, err := Solve(ctx, fleetProblem(200, 16, 20000, 0.1, 1)); !errors.Is(err, why) {
+		t.Errorf("%v, %v", pl, err)
+	}
+}
+
+func TestClockCutsOff(t *testing.T) {
+	p := fleetProblem(60, 8, 500, 0.1, 1)
+	in, err := compile(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, errClock)
+	defer cancel()
+	if s, proven, err := in.solve(ctx, in.effort()); s == nil || proven || err != nil || !s.complete(nil) {
+		t.Errorf("%v, %v, %v", s, proven, err)
+	}
+}
+
+func TestEqualCostSpreadsMemory(t *testing.T) {
+	for _, n := range []int{12, 36} { // by exhaustion and by search
+		p := uniform(n, 3, float64(n))
+		p.Hosts[1].Memory *= 2
+		pl := solve(t, p)
+		if got := []int{pl.Loads[0].VMs, pl.Loads[1].VMs, pl.Loads[2].VMs}; !slices.Equal(got, []int{n / 4, n / 2, n / 4}) {
+			t.Errorf("%d vms: loads %v", n, got)
+		}
+	}
+}
+
+func TestFewestHosts(t *testing.T) {
+	p := uniform(40, 10, 8)
+	p.Objective, p.Budget = Hosts, 50*time.Millisecond
+	p.Classes = []Class{{VMs: []int{0, 39}, Bytes: 7}, {VMs: []int{1, 2, 3}, Bytes: 5}}
+	if pl := solve(t, p); pl.Cost != 5 || !pl.Optimal || pl.Traffic != 12 {
+		t.Errorf("%d hosts, optimal %v, traffic %d", pl.Cost, pl.Optimal, pl.Traffic)
+	}
+}
+
+func TestMakespanFollowsTheLinks(t *testing.T) {
+	p := uniform(30, 3, 30)
+	p.Objective, p.Budget = Makespan, 200*time.Millisecond
+	for i := range p.VMs {
+		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 1 << 20})
+	}
+	p.Hosts[0].LinkBPS, p.Hosts[1].LinkBPS, p.Hosts[2].LinkBPS = 1e9, 2e9, 3e9
+	pl := solve(t, p)
+	if got := []int{pl.Loads[0].VMs, pl.Loads[1].VMs, pl.Loads[2].VMs}; !slices.Equal(got, []int{5, 10, 15}) || !pl.Optimal {
+		t.Errorf("loads %v, cost %d, bound %d", got, pl.Cost, pl.LowerBound)
+	}
+}
+
+func TestSharedMemoryHoldsMore(t *testing.T) {
+	p, _ := families(24, 4, 4, 1)
+	for h := range p.Hosts {
+		p.Hosts[h].Memory = 5 * gib
+	}
+	if _, err := Solve(t.Context(), p); err == nil {
+		t.Fatal("24 VMs of 1 GiB fit 20 GiB")
+	}
+	p.Capacity = Shared
+	for i := range p.VMs {
+		p.VMs[i].Memory = 400 << 20 // 300 MiB of the family, 100 of its own
+	}
+	for h := range p.Hosts {
+		p.Hosts[h].Memory = 900 << 20
+	}
+	if pl := solve(t, p); !pl.Optimal || pl.Loads[0].Memory != 900<<20 {
+		t.Errorf("%+v", pl.Loads)
+	}
+}
+
+func TestReasonsSayWhatIsSaved(t *testing.T) {
+	p := uniform(4, 3, 2)
+	p.Classes = []Class{{VMs: []int{0, 2}, Bytes: 100}, {VMs: []int{0, 1, 2}, Bytes: 10}, {VMs: []int{1, 3}, Bytes: 7}}
+	p.Constraints = []Constraint{{Kind: Pin, VMs: []string{p.VMs[3].Name}, Hosts: []string{"host002"}}}
+	pl := solve(t, p)
+	if pl.Host[0] != pl.Host[2] || pl.Host[1] != 2 {
+		t.Fatalf("hosts %v", pl.Host)
+	}
+	if r := pl.Reasons[0]; r.VM != 0 || r.Host != pl.Host[0] || r.Saved != 110 || !r.Room || !slices.Equal(r.With, []int{2}) {
+		t.Errorf("vm 0: %+v", r)
+	}
+	if r := pl.Reasons[1]; r.Saved != 7 || r.Next != 1-pl.Host[0] || !slices.Equal(r.With, []int{3}) {
+		t.Errorf("vm 1: %+v", r)
+	}
+	if r := pl.Reasons[3]; r.Next != -1 || r.Host != 2 {
+		t.Errorf("vm 3 is pinned: %+v", r)
+	}
+}
+
+// drawState draws a state whose classes are of all sizes.
+func drawState(t *rapid.T) *state {
+	p := randomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
+	p.Capacity = rapid.SampledFrom([]string{Sum, Shared}).Draw(t, "capacity")
+	in, err := compile(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newState(in)
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "moves"), 1))
+	for range 200 {
+		s.move(int32(rng.IntN(40)), rng.IntN(5))
+	}
+	return s
+}
+
+func TestStateKeepsItsTablesForLargeClasses(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		fresh := newState(s.in)
+		fresh.adopt(s.host)
+		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) {
+			t.Fatal("tables differ")
+		}
+		for u := range int32(40) {
+			for _, c := range s.in.classes.classesOf(u) {
+				if !slices.Contains(s.in.classes.pinsOf(c), uint16(u)) {
+					t.Fatalf("class %d is not unit %d's", c, u)
+				}
+			}
+		}
+	})
+}
+
+func TestTradeForeseesTheLoads(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		u, v := int32(rapid.IntRange(0, 39).Draw(t, "u")), int32(rapid.IntRange(0, 39).Draw(t, "v"))
+		a, b := int(s.host[u]), int(s.host[v])
+		if a == b || a == s.limbo || b == s.limbo {
+			return
+		}
+		before := slices.Clone(s.load)
+		kept, held := s.common(u, v)
+		there, here := s.trade(u, v, kept, held)
+		s.move(u, b)
+		s.move(v, a)
+		for h, c := range map[int]change{a: there, b: here} {
+			if got := s.load[h].bytes - before[h].bytes; got != c.bytes || s.load[h].claim-before[h].claim != c.claim {
+				t.Fatalf("host %d: %d bytes more, foreseen %+v", h, got, c)
+			}
+		}
+	})
+}
+
+func TestContractionKeepsCosts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		rng := rand.New(rand.NewPCG(1, 1))
+		cluster := s.in.coarsen(rng, nil, 0.5)
+		if cluster == nil {
+			t.Fatal("nothing to unite")
+		}
+		coarse := newState(s.in.contract(cluster))
+		for k := range coarse.host {
+			coarse.move(int32(k), rng.IntN(coarse.n))
+		}
+		fine := newState(s.in)
+		fine.adopt((&level{cluster: cluster}).project(coarse.host))
+		for h := range fine.n {
+			if fine.used(h) != coarse.used(h) || fine.load[h].bytes != coarse.load[h].bytes || fine.load[h].vms != coarse.load[h].vms {
+				t.Fatalf("host %d: %+v, coarse %+v", h, fine.load[h], coarse.load[h])
+			}
+		}
+	})
+}
+
+func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
+	p := fleetProblem(60, 8, 5000, 0.1, 1)
+	in, err := compile(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thin := in.sparse(rand.New(rand.NewPCG(1, 1)))
+	sum := func(g *hypergraph) (s float64) {
+		for _, w := range g.weight {
+			s += float64(w)
+		}
+		return s
+	}
+	if n, m := len(in.classes.weight), len(thin.classes.weight); m > n/2 {
+		t.Errorf("%d of %d classes left", m, n)
+	}
+	if a, b := sum(&in.classes), sum(&thin.classes); b < 0.98*a || b > 1.02*a {
+		t.Errorf("%.0f bytes became %.0f", a, b)
+	}
+}
