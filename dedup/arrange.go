@@ -127,19 +127,32 @@ func (b *builder) arrange(classes []class, rank, place []uint32) (order []uint32
 	return order, heads
 }
 
-// lead writes to old, at the first page of each group, class+1 and the position of the group.
+// ofTwo marks, in old, the first page of a group of two.
+const ofTwo = 1 << 63
+
+// lead writes to old, at the first page of each group, class+1 and the position of the group; of a group of two, which are
+// the most, the other page instead, so that sweep need not look for it.
 func (b *builder) lead(rank, place []uint32) {
 	parts := cut(uint64(len(b.old)), b.workers)
 	b.parallel(len(parts), func(i int) { clear(b.old[parts[i].lo:parts[i].hi]) })
 	spans := cut(uint64(len(b.order)), b.workers)
 	b.parallel(len(spans), func(i int) {
 		for h := b.heads.next(spans[i].lo, spans[i].hi); h < spans[i].hi; h = b.heads.next(h+1, spans[i].hi) {
+			var class uint32
 			switch k := b.key[h]; {
 			case k&classed != 0:
-				b.old[b.order[h]] = uint64(rank[k&lowHalf]+1)<<32 | h
+				class = rank[k&lowHalf]
 			case k&oneVM != 0:
-				b.old[b.order[h]] = uint64(place[k&lowHalf]+1)<<32 | h
+				class = place[k&lowHalf]
+			default:
+				continue
 			}
+			group := b.groupAt(h)
+			e := uint64(class+1)<<32 | h
+			if len(group) == 2 {
+				e = ofTwo | uint64(class+1)<<32 | uint64(group[1])
+			}
+			b.old[group[0]] = e
 		}
 	})
 }
@@ -150,15 +163,20 @@ func (b *builder) sweep(classes []class, worker int) {
 	for i := worker; i < len(classes); i += b.workers {
 		at[i/b.workers] = classes[i].begin
 	}
-	for _, e := range b.old {
+	for p, e := range b.old {
 		if e == 0 {
 			continue
 		}
-		c := int(e>>32) - 1
+		c := int(e&^ofTwo>>32) - 1
 		if c%b.workers != worker {
 			continue
 		}
 		to := &at[c/b.workers]
+		if e&ofTwo != 0 {
+			b.key[*to], b.key[*to+1] = newContent|uint64(p), e&lowHalf
+			*to += 2
+			continue
+		}
 		group := b.groupAt(e & lowHalf)
 		for i, p := range group {
 			b.key[*to+uint64(i)] = uint64(p)
