@@ -13,7 +13,7 @@ const maxSort = 1 << 18
 // What key[i] holds for the first page of a group once its bucket is grouped; 0 for its other pages. A group is the
 // owners of a content that has more than one.
 const (
-	manyVMs = 1 << 63 // and a signature of the VM set
+	manyVMs = 1 << 63 // and fewVMs with the VM set itself, or a signature of it
 	oneVM   = 1 << 62 // and the VM
 	noGroup = 1 << 61 // nothing here: the rest of the bucket, or a page left over from a group
 )
@@ -199,8 +199,22 @@ func (g *grouper) mark(lo, hi uint64) {
 	if len(g.vms) == 1 {
 		g.key[lo] = oneVM | uint64(g.vms[0])
 	} else {
-		g.key[lo] = manyVMs | signature(g.vms)>>1
+		g.key[lo] = manyVMs | sign(g.vms)
 	}
+}
+
+// fewVMs marks signatures that are the set itself, so that equal ones need no comparison of the sets.
+const fewVMs = 1 << 62
+
+// sign returns a signature below 1<<63 of a set of at least two VMs.
+func sign(vms []uint32) uint64 {
+	switch len(vms) {
+	case 2:
+		return fewVMs | uint64(vms[0])<<16 | uint64(vms[1])
+	case 3:
+		return fewVMs | uint64(vms[2]+1)<<32 | uint64(vms[0])<<16 | uint64(vms[1])
+	}
+	return signature(vms) >> 2
 }
 
 // ownersOf sets vms to the VMs, ascending, that own the pages.

@@ -34,7 +34,7 @@ type tally struct{ contents, pages uint64 }
 
 // found is a set of VMs met in a span: those that own the group at a position.
 type found struct {
-	head uint64
+	head, key uint64
 	tally
 }
 
@@ -108,7 +108,7 @@ func (n *interner) class(head uint64) {
 		}
 		id = uint64(len(n.sets))
 		n.table[slot] = key&^lowHalf | (id + 1)
-		n.sets = append(n.sets, found{head: head})
+		n.sets = append(n.sets, found{head: head, key: key})
 	}
 	n.sets[id].contents++
 	n.sets[id].pages += uint64(len(n.groupAt(head)))
@@ -120,18 +120,23 @@ func (n *interner) probe(key, head uint64) (slot uint64, known bool) {
 	n.x = n.x[:0]
 	slot, _ = bits.Mul64(key*golden, uint64(len(n.table)))
 	for ; n.table[slot] != 0; slot = (slot + 1) % uint64(len(n.table)) {
-		if (n.table[slot]^key)&^lowHalf != 0 {
-			continue
-		}
-		if len(n.x) == 0 {
-			n.x = n.owners(head, n.x)
-		}
-		n.y = n.owners(n.sets[n.table[slot]&lowHalf-1].head, n.y)
-		if slices.Equal(n.x, n.y) {
+		if (n.table[slot]^key)&^lowHalf == 0 && n.same(head, key, &n.sets[n.table[slot]&lowHalf-1]) {
 			return slot, true
 		}
 	}
 	return slot, false
+}
+
+// same reports whether the VMs that own the group at head are the set.
+func (n *interner) same(head, key uint64, set *found) bool {
+	if key != set.key || key&fewVMs != 0 {
+		return key == set.key
+	}
+	if len(n.x) == 0 {
+		n.x = n.owners(head, n.x)
+	}
+	n.y = n.owners(set.head, n.y)
+	return slices.Equal(n.x, n.y)
 }
 
 // setList holds the distinct sets of several VMs. A set is its VMs, two bytes each.

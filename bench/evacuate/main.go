@@ -54,6 +54,10 @@ const (
 
 // run measures everything and reports whether all promises are kept.
 func run(ctx context.Context, o options) (kept bool, err error) {
+	speeds, err := measureSpeeds(ctx) // while no guest takes processor time
+	if err != nil {
+		return false, err
+	}
 	l, err := lab.New(ctx, lab.Config{Targets: many, Rate: o.rate})
 	if err != nil {
 		return false, err
@@ -72,7 +76,7 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	m := &measurement{options: o, lab: l, guests: guests, deployment: d}
+	m := &measurement{options: o, lab: l, guests: guests, deployment: d, speeds: speeds}
 	if err := m.all(ctx); err != nil {
 		return false, err
 	}
