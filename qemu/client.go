@@ -87,6 +87,19 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	return c, nil
 }
 
+// MonitorPID is the process that listens on a QMP unix socket. It is known also while another client has the monitor. It
+// waits for room in the socket's backlog until ctx ends, or for DialTimeout.
+func MonitorPID(ctx context.Context, socket string) (int, error) {
+	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
+	defer cancel()
+	conn, err := connect(ctx, socket)
+	if err != nil {
+		return 0, fmt.Errorf("qmp socket %s: %w", socket, err)
+	}
+	defer conn.Close()
+	return peerPID(conn)
+}
+
 func withDefaultTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)

@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/scatter-vm/scatter/scatter/control"
 )
@@ -35,19 +36,12 @@ func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 		}
 		return false
 	}
-	proc, client, err := reopen(ctx, rec, r.cfg.RunDir)
+	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name, Paused: rec.Paused,
+		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
+	err := g.retake(ctx, rec)
 	if err != nil {
 		log.Error("its QEMU does not answer", "pid", rec.PID, "err", err)
 		return true // still somebody's VM: its journal stays
-	}
-	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name, Paused: rec.Paused,
-		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
-	g.proc = proc
-	if rec.Kind == recLoaded {
-		g.state, g.client = guestLoaded, client
-	} else {
-		g.state = guestRunning
-		client.Close()
 	}
 	r.mu.Lock()
 	r.guests[g.key], r.names[rec.Name] = g, true
@@ -56,6 +50,28 @@ func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 	g.watchProcess()
 	log.Info("taken over", "state", g.state.String())
 	return true
+}
+
+// retake takes hold of the QEMU of a guest that was loaded at least.
+func (g *guest) retake(ctx context.Context, rec record) (err error) {
+	g.state = guestRunning
+	if rec.Kind == recDone {
+		g.proc, err = retake(ctx, rec, g.r.cfg.RunDir) // its monitor belongs to others by now
+		return err
+	}
+	g.proc, g.client, err = reopen(ctx, rec, g.r.cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	if rec.Kind == recLoaded {
+		g.state = guestLoaded
+		return nil
+	}
+	// It was told to run, but perhaps that never reached QEMU.
+	if err := g.letRun(ctx); err != nil {
+		return fmt.Errorf("cont: %w", err)
+	}
+	return g.recordLocked(recDone)
 }
 
 // clear empties a journal that speaks of nothing that still lives.

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"io"
 	"math/rand/v2"
+	"net"
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -141,6 +143,29 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	}
 	if !bytes.Equal(dst[PageSize*1000:][:PageSize], page) {
 		t.Error("the pages were not placed")
+	}
+}
+
+// TestAdoptDespiteABusyMonitor: a VM that runs here belongs to a manager, which may hold its only monitor.
+func TestAdoptDespiteABusyMonitor(t *testing.T) {
+	dir := t.TempDir()
+	rec := record{Kind: recDone, Peer: "source", Evacuation: testEvacuation, Name: "web", Memory: 1 << 20, VCPUs: 3, PID: os.Getpid(),
+		Socket: filepath.Join(dir, "web.qmp")}
+	busy, err := net.Listen("unix", rec.Socket) // accepts nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	j, _ := newJournal(t, filepath.Join(dir, "recv.journal"))
+	if err := j.Append(rec); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	s := openSite(t, nil, "target", func(c *RecvConfig) { c.RunDir = dir })
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	if !s.r.names["web"] || s.r.room.used != rec.Memory || s.r.room.cores != rec.VCPUs {
+		t.Errorf("names %v, room %+v: not taken over", s.r.names, s.r.room)
 	}
 }
 

@@ -28,8 +28,7 @@ type process struct {
 	pidfd int        // -1 once it is known to have ended
 }
 
-// openProcess takes hold of a running process. Its pid cannot be taken by another one while its
-// monitor is connected, so the caller has just asked that for it.
+// openProcess takes hold of a running process. The caller makes sure, by its monitor, that the pid is not another's by now.
 func openProcess(pid int, socket, log string) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -248,26 +247,40 @@ func processGone(pid int) bool {
 	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
-// reopen takes hold of a QEMU that a journal names, if it still lives and is the one that was meant.
-func reopen(ctx context.Context, rec record, runDir string) (*process, *qemu.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
-	defer cancel()
-	client, err := qemu.Dial(ctx, rec.Socket)
-	if err != nil {
-		return nil, nil, fmt.Errorf("vm %s: %w", rec.Name, err)
-	}
-	if client.PID() != rec.PID {
-		client.Close()
-		return nil, nil, fmt.Errorf("vm %s: process %d is not the one that was started (%d)", rec.Name, client.PID(), rec.PID)
-	}
+// retake takes hold of a QEMU that a journal names, if it still lives and is the one that was meant. Its monitor may be
+// another's.
+func retake(ctx context.Context, rec record, runDir string) (*process, error) {
 	log := filepath.Join(runDir, rec.Name+".log")
 	if !exists(log) {
 		log = ""
 	}
-	proc, err := openProcess(rec.PID, rec.Socket, log)
+	proc, err := openProcess(rec.PID, rec.Socket, log) // first, so that the answer is about what is held
 	if err != nil {
-		client.Close()
+		return nil, fmt.Errorf("vm %s: %w", rec.Name, err)
+	}
+	pid, err := qemu.MonitorPID(ctx, rec.Socket)
+	if err == nil && pid != rec.PID {
+		err = fmt.Errorf("process %d is not the one that was started (%d)", pid, rec.PID)
+	}
+	if err != nil {
+		proc.close()
+		return nil, fmt.Errorf("vm %s: %w", rec.Name, err)
+	}
+	return proc, nil
+}
+
+// reopen is retake with the monitor.
+func reopen(ctx context.Context, rec record, runDir string) (*process, *qemu.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	defer cancel()
+	proc, err := retake(ctx, rec, runDir)
+	if err != nil {
 		return nil, nil, err
+	}
+	client, err := qemu.Dial(ctx, rec.Socket)
+	if err != nil {
+		proc.close()
+		return nil, nil, fmt.Errorf("vm %s: %w", rec.Name, err)
 	}
 	return proc, client, nil
 }

@@ -416,8 +416,13 @@ func recoverGuest(ctx context.Context, cfg RecoverConfig, j *journal, h *vmHisto
 	switch {
 	case h.last.Kind == recAbort || !alive && h.last.Kind != recLoaded:
 		return out, false
-	case h.last.Kind == recRun || h.last.Kind == recDone:
+	case h.last.Kind == recDone || h.last.Kind == recRun && cfg.DryRun:
 		out.Where, out.Action = OnTarget, "runs here"
+	case h.last.Kind == recRun:
+		out.Where, out.Action = OnTarget, "runs here"
+		if err := finishRun(ctx, j, h.last); err != nil {
+			out.Where, out.Action = InDoubt, "was told to run here: see whether it does: "+err.Error()
+		}
 	case h.last.Kind == recLoaded && alive:
 		out.Where, out.Action = InDoubt, "complete and paused here: start 'scatter recv' again, then 'scatter recover' on "+h.last.Peer
 	case h.last.Kind == recLoaded:
@@ -431,4 +436,21 @@ func recoverGuest(ctx context.Context, cfg RecoverConfig, j *journal, h *vmHisto
 		}
 	}
 	return out, true
+}
+
+// finishRun makes sure that a VM runs that was told to: the word may never have reached its QEMU.
+func finishRun(ctx context.Context, j *journal, rec record) error {
+	proc, client, err := reopen(ctx, rec, filepath.Dir(j.path))
+	if err != nil {
+		return err
+	}
+	defer proc.close()
+	defer client.Close()
+	if !rec.Paused {
+		if err := client.Cont(ctx); err != nil {
+			return err
+		}
+	}
+	rec.Kind = recDone
+	return j.Append(rec)
 }

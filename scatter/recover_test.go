@@ -334,7 +334,7 @@ func TestRecoverOnATarget(t *testing.T) {
 		{"never started", record{Kind: recPrepare}, "", ""},
 		{"ended after it ran", record{Kind: recDone, PID: deadPID}, "", ""},
 		{"runs", record{Kind: recDone, PID: self}, OnTarget, "runs here"},
-		{"was told to run", record{Kind: recRun, PID: self}, OnTarget, "runs here"},
+		{"was told to run, its monitor is silent", record{Kind: recRun, PID: self}, InDoubt, "see whether it does"},
 		{"waits for its source", record{Kind: recLoaded, PID: self}, InDoubt, "complete and paused here"},
 		{"was complete, its QEMU died", record{Kind: recLoaded, PID: deadPID}, InDoubt, "its QEMU here is gone"},
 	}
