@@ -16,7 +16,6 @@ func (s *sendState) begin(now instant, ch *channel) {
 		s.announce(m)
 		if grouped {
 			m.probe.announce = now + s.timing.rejoin
-			s.stats.Joins++
 		} else {
 			s.ask(now, m, nil)
 		}
@@ -101,7 +100,6 @@ func (s *sendState) rejoin(now instant, m *member) {
 	if now >= m.probe.announce {
 		m.probe.announce = now + s.timing.rejoin
 		s.announce(m)
-		s.stats.Joins++
 	}
 }
 

@@ -92,6 +92,7 @@ func (s *sendState) onReport(now instant, t *target, message []byte) error {
 	}
 	t.reported = now
 	t.stats.Overflow = uint64(s.report.Overflow)
+	t.stats.Joins, t.stats.Leaves = uint64(s.report.Joins), uint64(s.report.Leaves)
 	for i := range s.report.Channels {
 		p := &s.report.Channels[i]
 		if m := s.member(t, p.Channel); m != nil {

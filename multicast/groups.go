@@ -18,6 +18,8 @@ type groups struct {
 	mu      sync.Mutex // guards what follows
 	sockets map[uint16][]*udp.Receiver
 	joined  map[netip.AddrPort]*membership
+	joins   uint32
+	leaves  uint32
 	closed  bool
 }
 
@@ -47,6 +49,7 @@ func (g *groups) join(c *inbound, anySource bool) error {
 		return err
 	}
 	g.joined[c.group] = m
+	g.joins++
 	return nil
 }
 
@@ -92,13 +95,16 @@ func (g *groups) leave(c *inbound, again bool) {
 		return
 	}
 	_ = m.socket.Leave(c.group.Addr(), m.source) // the membership ends with the socket at the latest
+	g.leaves++
 	if len(m.channels) == 0 {
 		delete(g.joined, c.group)
 		return
 	}
 	if err := m.socket.Join(c.group.Addr(), m.source); err != nil {
 		delete(g.joined, c.group)
+		return
 	}
+	g.joins++
 }
 
 // overflow is how many datagrams the kernel has dropped at all sockets.
@@ -111,6 +117,13 @@ func (g *groups) overflow() (n uint32) {
 		}
 	}
 	return n
+}
+
+// changes is how often groups were joined and left.
+func (g *groups) changes() (joins, leaves uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.joins, g.leaves
 }
 
 // close closes all sockets, which leaves the groups.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -200,6 +201,41 @@ func TestNetwork(t *testing.T) {
 		if err := r.sender.CloseChannel(id); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestTargetsTellTheirChangesOfGroups: channels that follow one another on one address are joined by new hosts only and left by
+// those that no later one needs, and the source learns how often.
+func TestTargetsTellTheirChangesOfGroups(t *testing.T) {
+	r := newRig(t, newLab(t, 3, ""), false, NewPacer(60<<20, 0))
+	lane := group(1)
+	for i, members := range [][]string{{"t0", "t1"}, {"t1", "t2"}, {"t2"}, {"t0", "t2"}} {
+		id := ChannelID(i)
+		r.verify(t, id, r.send(t, Channel{ID: id, Group: lane, Members: members}, 1, 5000))
+		if i > 0 {
+			if err := r.sender.CloseChannel(id - 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.sender.CloseChannel(3); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][2]uint64{"t0": {2, 2}, "t1": {1, 1}, "t2": {1, 1}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		st, told := r.sender.Stats(), map[string][2]uint64{}
+		for name, of := range st.Targets {
+			told[name] = [2]uint64{of.Joins, of.Leaves}
+		}
+		if st.Joins == 4 && st.Leaves == 4 && maps.Equal(told, want) {
+			return
+		}
+		if st.Joins > 4 || st.Leaves > 4 || ctx.Err() != nil {
+			t.Fatalf("told %v, want %v; %s", told, want, r.describe())
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

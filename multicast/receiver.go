@@ -141,6 +141,7 @@ func (r *Receiver) sort(events []recvEvent) (rest []recvEvent) {
 
 // membership joins or leaves a group.
 func (r *Receiver) membership(e recvEvent) {
+	defer r.tellChanges()
 	if e.kind == leave {
 		r.groups.leave(e.channel, e.again)
 		return
@@ -154,6 +155,19 @@ func (r *Receiver) membership(e recvEvent) {
 	defer r.mu.Unlock()
 	r.state.refuse(e.channel, false, err)
 	r.sort(r.state.takeEvents())
+}
+
+// tellChanges has the source told how often groups were joined and left, if that is news.
+func (r *Receiver) tellChanges() {
+	joins, leaves := r.groups.changes()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if joins == r.state.report.Joins && leaves == r.state.report.Leaves {
+		return
+	}
+	r.state.report.Joins, r.state.report.Leaves = joins, leaves
+	r.state.changed, r.state.prompt = true, true
+	poke(r.wake)
 }
 
 // read takes datagrams from a socket until it is closed.

@@ -384,7 +384,7 @@ func (r *recvState) placed(c *inbound, a *assembly) {
 // due is when the next report is to be made.
 func (r *recvState) due() instant {
 	switch {
-	case len(r.open) == 0:
+	case len(r.open) == 0 && !r.changed:
 		return never
 	case r.changed && (r.prompt || r.fresh > r.pool.limit/16):
 		return r.reported + minSpacing*r.timing.reorder

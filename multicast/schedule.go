@@ -263,7 +263,6 @@ func (s *sendState) silent(now instant, m *member) {
 		s.ask(now, m, errSilent)
 	default:
 		s.announce(m)
-		s.stats.Joins++
 	}
 }
 

@@ -324,7 +324,6 @@ func (s *sendState) closeChannel(ch *channel) {
 	for _, b := range ch.blocks {
 		s.release(b)
 	}
-	s.stats.Leaves += uint64(ch.live())
 	delete(s.channels, ch.ID)
 	delete(s.wires, ch.wire)
 	s.open = slices.DeleteFunc(s.open, func(c *channel) bool { return c == ch })
@@ -389,6 +388,8 @@ func (s *sendState) snapshot() Stats {
 	st.Targets = make(map[string]TargetStats, len(s.targets))
 	for name, t := range s.targets {
 		st.Targets[name] = t.stats
+		st.Joins += t.stats.Joins
+		st.Leaves += t.stats.Leaves
 	}
 	return st
 }

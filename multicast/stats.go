@@ -14,8 +14,8 @@ type Stats struct {
 	Datagrams uint64
 
 	Keys       uint64 // changes of the key, after targets were ejected
-	Joins      uint64 // announcements that made a target join a group
-	Leaves     uint64 // members that were told to leave
+	Joins      uint64 // how often targets have joined a group, as far as they have told
+	Leaves     uint64 // how often they have left one
 	Fallbacks  uint64 // members of a group that multicast did not reach
 	SendErrors uint64 // bursts that the kernel refused
 
@@ -26,6 +26,8 @@ type Stats struct {
 type TargetStats struct {
 	Loss     float64 // share of datagrams that do not arrive, recently
 	Overflow uint64  // datagrams that the target's kernel dropped for want of socket buffer
+	Joins    uint64  // how often it has joined a group, as far as it has told
+	Leaves   uint64  // how often it has left one
 	Ejected  bool
 }
 

@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/scatter-vm/scatter/multicast/groups"
 	"github.com/scatter-vm/scatter/qemu"
 )
 
@@ -57,6 +58,9 @@ func (t TargetAddr) String() string {
 	return t.Name + "=" + t.Addr.String()
 }
 
+// MaxGroups bounds SendConfig.MaxGroups and MaxMemberships.
+const MaxGroups = groups.MaxGroups
+
 // SendConfig configures an evacuation on the source.
 type SendConfig struct {
 	VMs       []string      // QMP sockets of the VMs to move
@@ -71,11 +75,24 @@ type SendConfig struct {
 	Timeout   time.Duration // of the whole evacuation; 0 = none
 
 	Place   map[string]string // VM name -> host name, fixed by the operator
+	Rules   Rules             // labels and constraints
 	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
 
+	Objective string        // what placement makes small: traffic, makespan or hosts; default traffic
+	Capacity  string        // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
+	Budget    time.Duration // for the search of a placement; 0 = as long as pays
+	Seed      uint64        // of that search; the same seed gives the same placement
+	Partial   bool          // move as many VMs as there is room for, the others stay
+	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
+	Force     bool          // execute Plan even if it does not hold any more, as far as possible
+
 	GroupBase netip.Addr // first multicast address used; default 239.77.0.0
-	MaxGroups int        // multicast groups used at most; default 64
+	MaxGroups int        // target sets that get a multicast group at most; default 64
 	Unicast   bool       // use no multicast at all
+
+	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
+	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
+	MaxMemberships int
 
 	NoCompress bool   // send blocks uncompressed
 	Verify     bool   // digest all RAM on both sides before each commit
@@ -193,48 +210,6 @@ func (e *BlockedError) Error() string {
 // ErrCancelled is the cause of a context that the operator cancelled.
 var ErrCancelled = errors.New("cancelled by the operator")
 
-// PlanVM is one VM's line in a plan.
-type PlanVM struct {
-	Name        string `json:"name"`
-	Host        string `json:"host"`
-	Reason      string `json:"reason"`
-	MemoryBytes int64  `json:"memory_bytes"`
-	VCPUs       int    `json:"vcpus"`
-	Pages       Pages  `json:"pages"`
-	SentBytes   int64  `json:"sent_bytes"` // contents only this VM needs
-	DowntimeMS  int64  `json:"predicted_downtime_ms"`
-}
-
-// PlanGroup is one target set in the order of sending.
-type PlanGroup struct {
-	Hosts    []string `json:"hosts"`
-	Address  string   `json:"address"` // multicast group, or "unicast"
-	Contents int      `json:"contents"`
-	Bytes    int64    `json:"bytes"`
-}
-
-// PlanHost is what a target receives.
-type PlanHost struct {
-	Name           string   `json:"name"`
-	Address        string   `json:"address"`
-	MemoryBytes    int64    `json:"memory_bytes"` // room before the evacuation
-	VMs            []string `json:"vms"`
-	DeliveredBytes int64    `json:"delivered_bytes"`
-}
-
-// Plan is what an evacuation is going to do.
-type Plan struct {
-	VMs            []PlanVM    `json:"vms"`
-	Hosts          []PlanHost  `json:"hosts"`
-	Groups         []PlanGroup `json:"groups"`
-	Pages          Pages       `json:"pages"`
-	PredictedBytes int64       `json:"predicted_bytes"`  // on the source's link
-	PredictedTimeS float64     `json:"predicted_time_s"` // 0 when the rate is not known
-	Joins          int         `json:"joins"`
-	Leaves         int         `json:"leaves"`
-	Blockers       []Blocker   `json:"blockers"`
-}
-
 // Pages counts pages of guest RAM.
 type Pages struct {
 	Total  int64 `json:"total"`
@@ -247,9 +222,9 @@ type Pages struct {
 
 // GroupStats counts what the switches had to do.
 type GroupStats struct {
-	Count  int   `json:"count"`
-	Joins  int64 `json:"joins"`
-	Leaves int64 `json:"leaves"`
+	Count  int   `json:"count"`  // target sets with a group
+	Joins  int64 `json:"joins"`  // by all targets, as they have told
+	Leaves int64 `json:"leaves"` // likewise
 }
 
 // StageTime is when a VM entered a stage, in seconds since the start.

@@ -14,22 +14,32 @@ import (
 type channels struct {
 	sender *multicast.Sender
 	plan   *plan
-	opened map[int]chan error
+	opened map[int]*opening
 	wg     sync.WaitGroup
 }
 
-func newChannels(s *multicast.Sender, p *plan) *channels {
-	return &channels{sender: s, plan: p, opened: make(map[int]chan error)}
+// opening is a channel that is being opened. err is set when done is closed.
+type opening struct {
+	done chan struct{}
+	err  error
 }
 
-// ahead begins to open the channel of the first step and of the next step that uses another one.
+func newChannels(s *multicast.Sender, p *plan) *channels {
+	return &channels{sender: s, plan: p, opened: make(map[int]*opening)}
+}
+
+// ahead begins to open the channel of the first step, those of all groups that are due by now, and that of the next host.
 func (c *channels) ahead(ctx context.Context, steps []bulkStep) {
-	c.open(ctx, steps[0].channel)
-	for _, s := range steps[1:] {
-		if s.channel != steps[0].channel {
-			c.open(ctx, s.channel)
-			return
+	now := steps[0].channel
+	c.open(ctx, now)
+	for i := now + 1; i < len(c.plan.channels) && c.plan.channels[i].group.IsValid(); i++ {
+		if c.plan.channels[i].opens <= now {
+			c.open(ctx, i)
 		}
+	}
+	next := slices.IndexFunc(steps, func(s bulkStep) bool { return s.channel != now })
+	if next >= 0 && !c.plan.channels[steps[next].channel].group.IsValid() {
+		c.open(ctx, steps[next].channel)
 	}
 }
 
@@ -37,9 +47,12 @@ func (c *channels) open(ctx context.Context, channel int) {
 	if c.opened[channel] != nil {
 		return
 	}
-	result := make(chan error, 1)
-	c.opened[channel] = result
-	c.wg.Go(func() { result <- c.openLive(ctx, c.plan.channels[channel].multicast(c.plan)) })
+	o := &opening{done: make(chan struct{})}
+	c.opened[channel] = o
+	c.wg.Go(func() {
+		defer close(o.done)
+		o.err = c.openLive(ctx, c.plan.channels[channel].multicast(c.plan))
+	})
 }
 
 // openLive opens a channel for those of its members that have not been ejected.
@@ -65,35 +78,48 @@ func (c *channels) live(names []string) []string {
 
 // await returns when the channel is open.
 func (c *channels) await(ctx context.Context, channel int) error {
+	return c.opened[channel].wait(ctx)
+}
+
+func (o *opening) wait(ctx context.Context) error {
 	select {
-	case err := <-c.opened[channel]:
-		c.opened[channel] <- err // for the next step of the same channel
-		return err
+	case <-o.done:
+		return o.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// leave closes every open channel that no remaining step uses.
+// leave closes every open channel that no remaining step uses. One whose group has another channel after it is closed when
+// that one is open, so that the hosts of both stay joined.
 func (c *channels) leave(ctx context.Context, rest []bulkStep) {
-	for channel, result := range c.opened {
-		if result == nil || slices.ContainsFunc(rest, func(s bulkStep) bool { return s.channel == channel }) {
+	if len(rest) > 0 {
+		c.ahead(ctx, rest)
+	}
+	for channel, o := range c.opened {
+		if o == nil || slices.ContainsFunc(rest, func(s bulkStep) bool { return s.channel == channel }) {
 			continue
 		}
 		select {
-		case err := <-result:
-			result <- err
+		case <-o.done:
 		default:
 			continue // still opening: it is needed, or the context ends it
 		}
+		after := c.opened[c.plan.channels[channel].after]
 		c.opened[channel] = nil
-		id := multicast.ChannelID(c.plan.channels[channel].id)
-		c.wg.Go(func() {
-			if c.sender.Flush(ctx, id) == nil {
-				_ = c.sender.CloseChannel(id) // a channel that cannot be closed ends with the sender
-			}
-		})
+		c.wg.Go(func() { c.close(ctx, c.plan.channels[channel], after) })
 	}
+}
+
+func (c *channels) close(ctx context.Context, ch channel, after *opening) {
+	id := multicast.ChannelID(ch.id)
+	if c.sender.Flush(ctx, id) != nil {
+		return
+	}
+	if after != nil {
+		_ = after.wait(ctx) // if it cannot be opened, nobody need stay joined
+	}
+	_ = c.sender.CloseChannel(id) // a channel that cannot be closed ends with the sender
 }
 
 // wait returns when nothing is opening or closing any more.

@@ -144,13 +144,20 @@ type core struct {
 	out       []action
 }
 
-// newCore makes a core for VMs placed on hosts (host[vm]); order is the order in which
+// errUnplaced is why a VM stays that the plan has put nowhere.
+var errUnplaced = errors.New("no target has room for it")
+
+// newCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
 	c := &core{lost: make([]error, hosts), parallel: max(1, cfg.Parallel), onStall: cfg.OnStall,
 		verify: cfg.Verify, keep: cfg.KeepSource, order: order}
 	for _, h := range host {
-		c.vms = append(c.vms, coreVM{host: h})
+		v := coreVM{host: h}
+		if h < 0 {
+			v.state, v.cause = stays, errUnplaced
+		}
+		c.vms = append(c.vms, v)
 	}
 	return c
 }
@@ -159,6 +166,9 @@ func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
 func (c *core) start() []action {
 	c.out = nil
 	for i := range c.vms {
+		if c.vms[i].state.final() {
+			continue
+		}
 		c.vms[i].state = preparing
 		c.do(action{kind: acPrepare, vm: i})
 	}

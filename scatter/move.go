@@ -466,8 +466,11 @@ func (e *evacuation) record(v *sourceVM, k recordKind) error {
 }
 
 func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
-	return record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Paused: v.paused,
-		Host: e.hostName(v), Address: e.links[v.host].target.String()}
+	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Paused: v.paused, Host: e.hostName(v)}
+	if v.host >= 0 {
+		r.Address = e.links[v.host].target.String()
+	}
+	return r
 }
 
 // endJournal writes the final records and, when nothing is open, removes the journal.

@@ -48,7 +48,7 @@ func (p *plan) summary() string {
 		}
 		fmt.Fprintf(&b, "class %d to %v%s, ends %v\n", s.class, p.channels[s.channel].hosts, part, p.endsAt[i])
 	}
-	fmt.Fprintf(&b, "%d contents, %d joins, ended before: %v\n", p.bytes/PageSize, p.changes(), p.endsAt[-1])
+	fmt.Fprintf(&b, "%d contents, %d joins, ended before: %v\n", p.bytes/PageSize, p.cost.Joins, p.endsAt[-1])
 	return b.String()
 }
 
@@ -61,22 +61,22 @@ func TestPlan(t *testing.T) {
 		lim  groupLimits
 		want string
 	}{
-		{"a group for each target set", groupLimits{base: groupBase, max: 64}, `
+		{"a group for each target set, in two lanes", groupLimits{base: groupBase, max: 64}, `
 channel 1 to [0 1 2] by 239.77.0.0:9770: 100 contents
-channel 2 to [0 1] by 239.77.0.1:9770: 50 contents
-channel 3 to [1 2] by 239.77.0.2:9770: 5 contents
+channel 2 to [1 2] by 239.77.0.1:9770: 5 contents
+channel 3 to [0 1] by 239.77.0.0:9770: 50 contents
 channel 4 to [0] by unicast: 30 contents
 channel 5 to [1] by unicast: 11 contents
 channel 6 to [2] by unicast: 12 contents
 class 4 to [0 1 2], ends []
-class 5 to [0 1], ends []
 class 6 to [1 2], ends []
+class 5 to [0 1], ends []
 class 7 to [0], ends []
 class 0 to [0], ends [0]
 class 1 to [1], ends [1]
 class 2 to [2], ends [2]
 class 3 to [0], ends [3]
-208 contents, 7 joins, ended before: []
+208 contents, 5 joins, ended before: []
 `},
 		{"one group: the others go to its members, who skip what is not theirs", groupLimits{base: groupBase, max: 1}, `
 channel 1 to [0 1 2] by 239.77.0.0:9770: 155 contents
@@ -139,7 +139,7 @@ channel 4 to [3] by unicast: 5 contents
 func TestPlanTakesTheSmallestSuperset(t *testing.T) {
 	p := mustPlan(t, 4, []int{0, 1, 2, 3}, []classInfo{vmsOf(100, 0, 1, 2, 3), vmsOf(90, 0, 1, 2), vmsOf(1, 1, 2)}, groupLimits{base: groupBase, max: 2})
 	const want = `channel 1 to [0 1 2 3] by 239.77.0.0:9770: 100 contents
-channel 2 to [0 1 2] by 239.77.0.1:9770: 91 contents
+channel 2 to [0 1 2] by 239.77.0.0:9770: 91 contents
 class 0`
 	if got := p.summary(); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s", got)
@@ -163,20 +163,21 @@ func TestPlanOfNothing(t *testing.T) {
 }
 
 func TestPlanLeavesTheMulticastRange(t *testing.T) {
-	classes := []classInfo{vmsOf(1, 0, 1), vmsOf(1, 1, 2)}
-	lim := groupLimits{base: netip.MustParseAddr("239.255.255.255"), max: 2}
+	classes := []classInfo{vmsOf(1000, 0, 1), vmsOf(1000, 1, 2)}
+	lim := groupLimits{base: netip.MustParseAddr("239.255.255.255"), max: 2, memberships: 2}
 	_, err := newPlan([]string{"a", "b", "c"}, []int{0, 1, 2}, classes, []int{0, 1, 2}, lim)
 	if err == nil || !strings.Contains(err.Error(), "240.0.0.0") || !strings.Contains(err.Error(), "--group-base") {
 		t.Errorf("got %v", err)
 	}
-	lim.max = 1
+	lim.memberships = 1
 	if _, err := newPlan([]string{"a", "b", "c"}, []int{0, 1, 2}, classes, []int{0, 1, 2}, lim); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestPlanProperties: whatever is planned, each class reaches every host of its VMs exactly once, no more groups are used
-// than allowed, and a VM is done exactly after the last step that brings it anything.
+// than allowed, no host has more memberships than allowed, joins and leaves are counted right, and a VM is done exactly after the last
+// step that brings it anything.
 func TestPlanProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hosts, vms := rapid.IntRange(1, 6).Draw(t, "hosts"), rapid.IntRange(1, 8).Draw(t, "vms")
@@ -187,7 +188,8 @@ func TestPlanProperties(t *testing.T) {
 			return vmsOf(rapid.IntRange(1, 1000).Draw(t, "contents"), set...)
 		})
 		classes := rapid.SliceOfN(class, 0, 20).Draw(t, "classes")
-		lim := groupLimits{base: groupBase, max: rapid.IntRange(0, 10).Draw(t, "max"), none: rapid.Bool().Draw(t, "none")}
+		lim := groupLimits{base: groupBase, max: rapid.IntRange(0, 10).Draw(t, "max"), memberships: rapid.IntRange(1, 4).Draw(t, "memberships"),
+			none: rapid.Bool().Draw(t, "none")}
 		p := mustPlan(t, hosts, host, classes, lim)
 		checkDelivery(t, p, host, classes)
 		checkChannels(t, p, lim)
@@ -229,8 +231,8 @@ func checkDelivery(t *rapid.T, p *plan, host []int, classes []classInfo) {
 }
 
 func checkChannels(t *rapid.T, p *plan, lim groupLimits) {
-	groups := make(map[netip.AddrPort]bool)
-	joins := 0
+	lanes := make(map[netip.AddrPort][]channel)
+	groups := 0
 	for i, c := range p.channels {
 		if !slices.ContainsFunc(p.steps, func(s bulkStep) bool { return s.channel == i }) {
 			t.Fatalf("channel to %v carries nothing:\n%s", c.hosts, p.summary())
@@ -239,20 +241,54 @@ func checkChannels(t *rapid.T, p *plan, lim groupLimits) {
 			t.Fatalf("channel %+v", c)
 		}
 		if !c.group.IsValid() {
-			if len(c.hosts) != 1 {
-				t.Fatalf("channel to %v without a group", c.hosts)
+			if len(c.hosts) != 1 || c.lane != -1 || c.joins+c.leaves != 0 {
+				t.Fatalf("channel without a group: %+v", c)
 			}
 			continue
 		}
-		if len(c.hosts) < 2 || groups[c.group] || !c.group.Addr().IsMulticast() || c.group.Port() != groupPort {
-			t.Fatalf("group %s to %v", c.group, c.hosts)
+		if !c.group.Addr().IsMulticast() || c.group.Port() != groupPort || c.opens < 0 || c.opens > i {
+			t.Fatalf("channel %+v", c)
 		}
-		groups[c.group] = true
-		joins += len(c.hosts)
+		groups++
+		lanes[c.group] = append(lanes[c.group], c)
 	}
-	if len(groups) > lim.max || lim.none && len(groups) > 0 || p.groups() != len(groups) || p.changes() != joins {
-		t.Fatalf("%d groups (says %d) of at most %d, %d joins (says %d)", len(groups), p.groups(), lim.max, joins, p.changes())
+	if groups > lim.max || lim.none && groups > 0 || p.groups() != groups || len(lanes) > lim.memberships {
+		t.Fatalf("%d groups (says %d) of at most %d on %d addresses of at most %d", groups, p.groups(), lim.max, len(lanes), lim.memberships)
 	}
+	joins := 0
+	for _, lane := range lanes {
+		joins += checkLane(t, p, lane)
+	}
+	if p.cost.Joins != joins || p.cost.Leaves != joins {
+		t.Fatalf("%d joins, says %d and %d leaves", joins, p.cost.Joins, p.cost.Leaves)
+	}
+}
+
+// checkLane goes through the channels of one address, and counts joins.
+func checkLane(t *rapid.T, p *plan, lane []channel) (joins int) {
+	var before []int
+	for i, c := range lane {
+		joined := without(c.hosts, before)
+		var left []int
+		next := -1
+		if i+1 < len(lane) {
+			left, next = without(c.hosts, lane[i+1].hosts), int(lane[i+1].id)-1
+		} else {
+			left = c.hosts
+		}
+		if c.joins != len(joined) || c.leaves != len(left) || c.after != next {
+			t.Fatalf("channel %+v: %v join, %v leave, next is %d", c, joined, left, next)
+		}
+		if i > 0 && c.opens < int(lane[i-1].id)-1 {
+			t.Fatalf("channel %+v opens before the one before it on its address begins", c)
+		}
+		joins, before = joins+len(joined), c.hosts
+	}
+	return joins
+}
+
+func without(a, b []int) []int {
+	return slices.DeleteFunc(slices.Clone(a), func(h int) bool { return slices.Contains(b, h) })
 }
 
 func checkEnds(t *rapid.T, p *plan, host []int, classes []classInfo) {
@@ -275,30 +311,6 @@ func checkEnds(t *rapid.T, p *plan, host []int, classes []classInfo) {
 	}
 	if ended != len(host) {
 		t.Fatalf("%d of %d VMs end", ended, len(host))
-	}
-}
-
-// TestSequenceChangesLittle: each group is as near to the one before it as any that is left.
-func TestSequenceChangesLittle(t *testing.T) {
-	sets := []targetSet{{hosts: []int{4, 5}}, {hosts: []int{0, 1, 2, 3}}, {hosts: []int{0, 1, 2}}, {hosts: []int{3, 4, 5}}, {hosts: []int{0, 1}}}
-	var got [][]int
-	for _, s := range inSequence(sets) {
-		got = append(got, s.hosts)
-	}
-	want := [][]int{{0, 1, 2, 3}, {0, 1, 2}, {0, 1}, {4, 5}, {3, 4, 5}}
-	if !cmp.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func TestDifference(t *testing.T) {
-	for _, c := range []struct {
-		a, b []int
-		want int
-	}{{nil, nil, 0}, {[]int{1}, nil, 1}, {[]int{1, 2}, []int{2, 3}, 2}, {[]int{1, 2, 3}, []int{1, 2, 3}, 0}, {[]int{1, 2}, []int{3, 4}, 4}} {
-		if got := difference(c.a, c.b); got != c.want || difference(c.b, c.a) != c.want {
-			t.Errorf("%v and %v differ in %d, want %d", c.a, c.b, got, c.want)
-		}
 	}
 }
 

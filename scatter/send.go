@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/multicast/groups"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
@@ -46,6 +48,7 @@ type evacuation struct {
 	ownBytes []int64
 	hot      []int64 // pages by VM
 
+	posed   *Problem
 	plan    *plan
 	public  *Plan
 	pacer   *multicast.Pacer
@@ -108,7 +111,11 @@ func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) {
 	err = e.prepare(ctx)
 	var blocked *BlockedError
 	if errors.As(err, &blocked) {
-		return &Plan{Blockers: blocked.Blockers}, err
+		if e.public == nil {
+			e.public = &Plan{Format: PlanFormat}
+		}
+		e.public.Blockers = blocked.Blockers
+		return e.public, err
 	}
 	if err != nil {
 		return nil, err
@@ -129,14 +136,11 @@ func (c *SendConfig) setDefaults() error {
 	if c.OnStall == "" {
 		c.OnStall = StallKeep
 	}
-	if !c.GroupBase.IsValid() {
-		c.GroupBase = netip.MustParseAddr("239.77.0.0")
-	}
-	if c.MaxGroups == 0 {
-		c.MaxGroups = 64
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := c.setPlanDefaults(); err != nil {
+		return err
 	}
 	switch {
 	case len(c.VMs) == 0:
@@ -149,10 +153,24 @@ func (c *SendConfig) setDefaults() error {
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*fixedPerStop)
 	case c.Parallel < 0:
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
-	case c.MaxGroups < 0:
-		return fmt.Errorf("max-groups %d: must be > 0", c.MaxGroups)
 	case c.OnStall != StallKeep && c.OnStall != StallPause:
 		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
+	}
+	return nil
+}
+
+// setPlanDefaults completes and checks what a plan depends on.
+func (c *SendConfig) setPlanDefaults() error {
+	if !c.GroupBase.IsValid() {
+		c.GroupBase = netip.MustParseAddr("239.77.0.0")
+	}
+	c.MaxGroups = cmp.Or(c.MaxGroups, groups.DefaultGroups)
+	c.MaxMemberships = cmp.Or(c.MaxMemberships, groups.DefaultMemberships)
+	switch {
+	case c.MaxGroups < 0 || c.MaxGroups > MaxGroups:
+		return fmt.Errorf("max-groups %d: must be 1 to %d", c.MaxGroups, MaxGroups)
+	case c.MaxMemberships < 0 || c.MaxMemberships > MaxGroups:
+		return fmt.Errorf("max-memberships %d: must be 1 to %d", c.MaxMemberships, MaxGroups)
 	case !c.GroupBase.IsMulticast():
 		return fmt.Errorf("group base %s: must be a multicast address", c.GroupBase)
 	}

@@ -25,6 +25,7 @@ type planFlags struct {
 	domains   []string
 	groupBase string
 	maxGroups int
+	maxMember int
 	unicast   bool
 	downtime  time.Duration
 	timeout   time.Duration
@@ -40,7 +41,8 @@ func (p *planFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.place, "place", nil, "put a VM on a certain target, as `VM=HOST`; may be repeated")
 	f.StringArrayVar(&p.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
 	f.StringVar(&p.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use")
-	f.IntVar(&p.maxGroups, "max-groups", 64, "multicast groups to use at most")
+	f.IntVar(&p.maxGroups, "max-groups", 64, "sets of targets that get a multicast group at most")
+	f.IntVar(&p.maxMember, "max-memberships", 16, "groups that a target is a member of at one time, at most")
 	f.BoolVar(&p.unicast, "unicast", false, "use no multicast at all")
 	f.DurationVar(&p.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
 	f.DurationVar(&p.timeout, "timeout", 0, "give up after this time; VMs not yet switched over stay (default: never)")
@@ -51,7 +53,7 @@ func (p *planFlags) add(f *pflag.FlagSet) {
 func (p *planFlags) config() (scatter.SendConfig, error) {
 	cfg := scatter.SendConfig{
 		VMs: slices.Clone(p.vms), Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir, Rate: int64(p.rate),
-		MaxGroups: p.maxGroups, Unicast: p.unicast, Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
+		MaxGroups: p.maxGroups, MaxMemberships: p.maxMember, Unicast: p.unicast, Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
 	}
 	var errs [4]error
 	cfg.Targets, errs[0] = parseTargets(p.to)
@@ -80,8 +82,10 @@ func (p *planFlags) check() error {
 	switch {
 	case len(p.vms) > 0 && p.discover != "":
 		return usagef("--vm and --discover exclude each other")
-	case p.maxGroups < 1:
-		return usagef("--max-groups %d: must be > 0; --unicast uses none", p.maxGroups)
+	case p.maxGroups < 1 || p.maxGroups > scatter.MaxGroups:
+		return usagef("--max-groups %d: must be 1 to %d; --unicast uses none", p.maxGroups, scatter.MaxGroups)
+	case p.maxMember < 1 || p.maxMember > scatter.MaxGroups:
+		return usagef("--max-memberships %d: must be 1 to %d; --unicast uses none", p.maxMember, scatter.MaxGroups)
 	case p.downtime <= 0:
 		return usagef("--downtime %v: must be > 0", p.downtime)
 	case p.timeout < 0:

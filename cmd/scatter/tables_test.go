@@ -13,6 +13,7 @@ import (
 func somePlan() *scatter.Plan {
 	pages := scatter.Pages{Total: 131072, Zero: 52428, Shared: 65536, Unique: 12000, Hot: 1108}
 	return &scatter.Plan{
+		Format: scatter.PlanFormat, Placement: map[string]string{"web1": "beta", "database": "gamma"},
 		VMs: []scatter.PlanVM{
 			{Name: "web1", Host: "beta", Reason: "most bytes in common with web2", MemoryBytes: 512 << 20, VCPUs: 2, Pages: pages, SentBytes: 47 << 20, DowntimeMS: 85},
 			{Name: "database", Host: "gamma", Reason: "pinned by the operator", MemoryBytes: 8 << 30, VCPUs: 4, Pages: pages, SentBytes: 3 << 30, DowntimeMS: 120},
@@ -77,9 +78,9 @@ func TestReportTable(t *testing.T) {
 
 func TestTablesAsJSON(t *testing.T) {
 	for want, print := range map[string]func(*app) error{
-		`{"type":"plan","vms":[{"name":"web1",`:  func(a *app) error { return a.printPlan(somePlan()) },
-		`{"type":"report","total_time_s":61.2,`:  func(a *app) error { return a.printReport(someReport()) },
-		`{"type":"finding","check":"c","level":`: func(a *app) error { return a.printFindings([]scatter.Finding{{Check: "c", Level: "ok"}}) },
+		`{"type":"plan","format":1,"placement":{"database":"gamma","web1":"beta"},`: func(a *app) error { return a.printPlan(somePlan()) },
+		`{"type":"report","total_time_s":61.2,`:                                     func(a *app) error { return a.printReport(someReport()) },
+		`{"type":"finding","check":"c","level":`:                                    func(a *app) error { return a.printFindings([]scatter.Finding{{Check: "c", Level: "ok"}}) },
 		`{"type":"recovered","vm":"a","where":"source","action":"none"}`: func(a *app) error {
 			return a.printRecovered(&scatter.RecoverReport{VMs: []scatter.Recovered{{VM: "a", Where: scatter.OnSource, Action: "none"}}})
 		},

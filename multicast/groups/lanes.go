@@ -51,8 +51,29 @@ func (in *instance) price(s schedule) int64 {
 }
 
 func (in *instance) arrangeOn(lanes int, parcels []parcel) schedule {
-	s := schedule{lanes: lanes}
-	s.turns = in.takeTurns(parcels, cut(parcels, lanes))
+	return in.scheduleOf(in.takeTurns(parcels, cut(parcels, lanes)), lanes)
+}
+
+// inTurn keeps the parcels in their order and on their lanes.
+func (in *instance) inTurn(parcels []parcel, kept []Kept, lanes int) schedule {
+	last := slices.Repeat([]int{none}, lanes)
+	var turns []turn
+	var now int64
+	for i, p := range parcels {
+		lane := kept[i].Lane
+		if b := last[lane]; b != none {
+			turns[b].after = i
+		}
+		turns = append(turns, turn{parcel: p, group: i, lane: lane, before: last[lane], after: none, start: now})
+		last[lane] = i
+		now += p.bytes
+	}
+	return in.scheduleOf(turns, lanes)
+}
+
+// scheduleOf finds when turns open, and what they cost.
+func (in *instance) scheduleOf(turns []turn, lanes int) schedule {
+	s := schedule{turns: turns, lanes: lanes}
 	in.openAhead(s.turns)
 	for i := range s.turns {
 		t := &s.turns[i]

@@ -59,7 +59,20 @@ func Solve(p Problem) (*Plan, error) {
 		return nil, err
 	}
 	in := compile(&p)
+	if len(p.Keep) > 0 {
+		return in.plan(in.keep()), nil
+	}
 	return in.plan(in.solve()), nil
+}
+
+// Unicast is the plan that uses no group: each host gets copies of all it needs.
+func Unicast(p Problem) (*Plan, error) {
+	p = p.withDefaults()
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	in := compile(&p)
+	return in.plan(newCover(in, 0, nil, 0), schedule{}), nil
 }
 
 // solve chooses groups and arranges them. What hosts overhear is known only then; where it matters, the next choice counts
@@ -82,6 +95,42 @@ func (in *instance) solve() (*cover, schedule) {
 		change = min(MaxChange, in.Prices.Change+in.Prices.Host*s.overheard/int64(s.changes))
 	}
 	return best, schedule
+}
+
+// keep has the groups that are given carry the sets, in their order.
+func (in *instance) keep() (*cover, schedule) {
+	all := in.coverOf(in.Keep)
+	var used []Kept
+	for g, k := range in.Keep {
+		if slices.ContainsFunc(all.carried, func(s carriage) bool { return s.near == g }) {
+			used = append(used, k)
+		}
+	}
+	c := in.coverOf(used)
+	var lanes []int
+	for g, k := range used {
+		if !slices.Contains(lanes, k.Lane) {
+			lanes = append(lanes, k.Lane)
+		}
+		used[g].Lane = slices.Index(lanes, k.Lane)
+	}
+	return c, in.inTurn(c.parcels(), used, len(lanes))
+}
+
+// coverOf is the choice of certain groups.
+func (in *instance) coverOf(kept []Kept) *cover {
+	c := newCover(in, in.Prices.Change, nil, 0)
+	for _, k := range kept {
+		hosts := newHostset(in.Hosts)
+		for _, h := range k.Hosts {
+			hosts.add(h)
+		}
+		c.groups = append(c.groups, hosts)
+	}
+	for i := range c.carried {
+		c.scan(i)
+	}
+	return c
 }
 
 // choices bounds how often groups are chosen.

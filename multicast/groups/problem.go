@@ -27,6 +27,16 @@ type Problem struct {
 	Delay  Delay
 	Seed   uint64
 	Effort int // how long to search, as a multiple of the usual; 0 = 1
+
+	// Keep, unless empty, is the groups of an earlier plan, in the order of sending: they are used instead of chosen ones. Those
+	// that no set is carried by any more are left out.
+	Keep []Kept
+}
+
+// Kept is a group that is not to be chosen anew.
+type Kept struct {
+	Hosts []int // each once
+	Lane  int   // groups with the same number share an address
 }
 
 // Set is a target set: bytes that all of its hosts need.
@@ -89,7 +99,28 @@ func (p *Problem) validate() error {
 			return fmt.Errorf("%s %d: must be %d to %d", n.name, n.value, n.least, n.top)
 		}
 	}
+	if err := p.validateKept(); err != nil {
+		return err
+	}
 	return p.validateSets()
+}
+
+func (p *Problem) validateKept() error {
+	lanes := make(map[int]bool)
+	for i, k := range p.Keep {
+		seen := make(map[int]bool)
+		for _, h := range k.Hosts {
+			if h < 0 || h >= p.Hosts || seen[h] {
+				return fmt.Errorf("kept group %d: host %d: unknown, or named twice", i, h)
+			}
+			seen[h] = true
+		}
+		lanes[k.Lane] = true
+	}
+	if len(p.Keep) > p.Limits.Groups || len(lanes) > p.Limits.Memberships {
+		return fmt.Errorf("%d kept groups in %d lanes: more than the limits of %d and %d", len(p.Keep), len(lanes), p.Limits.Groups, p.Limits.Memberships)
+	}
+	return nil
 }
 
 func (p *Problem) validateSets() error {

@@ -43,6 +43,8 @@ type Holding struct {
 // Report is what a target tells the source every few milliseconds while something changes, and now and then when not.
 type Report struct {
 	Overflow uint32 // datagrams that the target's kernel dropped for want of socket buffer, so far
+	Joins    uint32 // how often the target joined a group, so far
+	Leaves   uint32 // how often it left one, so far
 	Channels []Progress
 }
 
@@ -51,6 +53,8 @@ type Report struct {
 // Append writes the report behind b.
 func (r *Report) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(append(b, byte(TypeReport)), r.Overflow)
+	b = binary.BigEndian.AppendUint32(b, r.Joins)
+	b = binary.BigEndian.AppendUint32(b, r.Leaves)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Channels)))
 	for i := range r.Channels {
 		b = r.Channels[i].append(b)
@@ -85,7 +89,7 @@ func (r *Report) Parse(b []byte) error {
 	if Type(d.uint8()) != TypeReport {
 		d.bad = true
 	}
-	r.Overflow = d.uint32()
+	r.Overflow, r.Joins, r.Leaves = d.uint32(), d.uint32(), d.uint32()
 	n := int(d.uint16())
 	if d.bad || n > MaxReported {
 		return fmt.Errorf("report: %w", ErrFormat)

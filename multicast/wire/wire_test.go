@@ -23,7 +23,7 @@ var (
 	announce = Announce{
 		Channel: 7, ID: 0x01020304, Round: 2, AnySource: true, Start: 9, Group: netip.MustParseAddrPort("232.1.2.3:5000"),
 	}
-	report = Report{Overflow: 4, Channels: []Progress{
+	report = Report{Overflow: 4, Joins: 5, Leaves: 6, Channels: []Progress{
 		{Channel: 7, Multicast: Path{9, 8, 7}, Unicast: Path{6, 5, 4}, Floor: 3, Blocks: []Holding{
 			{}, {Placed: true}, {Stripes: []uint8{183}}, {Stripes: []uint8{1, 2, 3}},
 		}},
@@ -48,7 +48,7 @@ func TestGolden(t *testing.T) {
 		{"refusal", Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil), "05 0007 01 6e6f"},
 		{"leave", Leave{Channel: 7}.Append(nil), "08 0007"},
 		{"keyed", Keyed{Epoch: 3}.Append(nil), "07 03"},
-		{"report", report.Append(nil), "06 00000004 0002" +
+		{"report", report.Append(nil), "06 00000004 00000005 00000006 0002" +
 			"0007 0000000000000009 00000008 00000007 0000000000000006 00000005 00000004 00000003 0004 00 ff 01b7 03010203" +
 			"0008 0000000000000000 00000000 00000000 0000000000000000 00000000 00000000 00000000 0000"},
 	} {

@@ -1,0 +1,95 @@
+package scatter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/scatter-vm/scatter/placement"
+)
+
+// problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
+func (e *evacuation) problem() (*Problem, error) {
+	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Budget: e.cfg.Budget, Seed: e.cfg.Seed, Partial: e.cfg.Partial}
+	for _, v := range e.vms {
+		p.VMs = append(p.VMs, placement.VM{Name: v.name(), Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs})
+	}
+	for _, l := range e.links {
+		p.Hosts = append(p.Hosts, placement.Host{Name: l.welcome.Name, Memory: l.welcome.Memory, VCPUs: l.welcome.VCPUs, Residents: l.welcome.VMs})
+	}
+	for _, c := range e.classes {
+		p.Classes = append(p.Classes, placement.Class{VMs: c.vms, Bytes: c.bytes})
+	}
+	for _, vm := range sortedKeys(e.cfg.Place) {
+		p.Constraints = append(p.Constraints, pin("--place "+vm+"="+e.cfg.Place[vm], vm, e.cfg.Place[vm]))
+	}
+	for h, l := range e.links {
+		for i, v := range e.vms {
+			if err := e.refused.of(h, i); err != nil {
+				p.Constraints = append(p.Constraints, placement.Constraint{Name: fmt.Sprintf("refusal of vm %s by %v", v.name(), err),
+					Kind: placement.Exclude, VMs: []string{v.name()}, Hosts: []string{l.welcome.Name}})
+			}
+		}
+	}
+	passed, err := e.cfg.Rules.apply(p)
+	for _, what := range passed {
+		e.tell(Event{Type: "warning", Message: what})
+	}
+	return p, err
+}
+
+// pin is the constraint that puts a VM on a certain host.
+func pin(name, vm, host string) Constraint {
+	return Constraint{Name: name, Kind: placement.Pin, VMs: []string{vm}, Hosts: []string{host}}
+}
+
+// makePlan places the VMs and turns the placement into channels and steps.
+func (e *evacuation) makePlan(ctx context.Context) error {
+	problem, err := e.problem()
+	if err != nil {
+		return err
+	}
+	e.posed = problem
+	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.rate()}
+	if kept := e.cfg.Plan; kept != nil {
+		if err := e.holdTo(kept); err != nil {
+			return err
+		}
+		lim.max, lim.memberships, lim.none, lim.keep = kept.Limits.Groups, kept.Limits.Memberships, kept.Limits.Unicast, kept.groupsFor(hostNames(problem))
+	}
+	placed, err := e.solve(ctx)
+	if err != nil {
+		return err
+	}
+	for vm, h := range placed.Host {
+		e.vms[vm].host = h
+	}
+	e.plan, err = newPlan(hostNames(e.posed), placed.Host, e.classes, interleave(placed.Host), lim)
+	if err != nil {
+		return err
+	}
+	d := description{problem: e.posed, placed: placed, plan: e.plan, limits: lim}
+	d.forecast = e.forecast()
+	e.public = e.describe(d)
+	return nil
+}
+
+// solve places the VMs. Only those stay of which the operator or the kept plan has said so.
+func (e *evacuation) solve(ctx context.Context) (*placement.Placement, error) {
+	placed, err := placement.Solve(ctx, *e.posed)
+	if blocked := asBlocked(err); blocked != nil {
+		e.public = conflictPlan(err, blocked)
+		e.public.Problem = e.posed
+		return nil, blocked
+	}
+	if err != nil || e.cfg.Partial {
+		return placed, err
+	}
+	var found problems
+	for vm, h := range placed.Host {
+		if name := e.posed.VMs[vm].Name; h < 0 && !slices.Contains(e.cfg.Plan.Unplaced, name) {
+			found.add(Blocker{VM: name, Problem: "there is no room for it where the plan has it", Remedy: "make a new plan"})
+		}
+	}
+	return placed, found.err()
+}

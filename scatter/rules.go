@@ -1,0 +1,120 @@
+package scatter
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/scatter-vm/scatter/placement"
+)
+
+// Rules is what an operator knows of VMs and hosts that scatter cannot find out, and what must hold of their placement.
+type Rules struct {
+	VMs         map[string]VMRules   `json:"vms"` // by name
+	Hosts       map[string]HostRules `json:"hosts"`
+	Constraints []Constraint         `json:"constraints"`
+}
+
+// VMRules is what is known of one VM.
+type VMRules struct {
+	Labels   map[string]string `json:"labels"`
+	Priority int               `json:"priority"` // with SendConfig.Partial, higher goes first
+}
+
+// HostRules is what is known of one host. Memory, VCPUs and MaxVMs lower what the host itself offers; 0 leaves it.
+type HostRules struct {
+	Labels  map[string]string `json:"labels"`
+	Rack    string            `json:"rack"`
+	LinkBPS int64             `json:"link_bps"` // bits per second
+	Memory  int64             `json:"memory_bytes"`
+	VCPUs   int               `json:"vcpus"`
+	MaxVMs  int               `json:"max_vms"`
+}
+
+// maxRulesBytes bounds a file of rules.
+const maxRulesBytes = 16 << 20
+
+// ReadRules reads rules as JSON. Fields that it does not know are errors.
+func ReadRules(r io.Reader) (Rules, error) {
+	var rules Rules
+	b, err := readBounded(r, maxRulesBytes)
+	if err != nil {
+		return rules, err
+	}
+	return rules, strictly(b, &rules)
+}
+
+// RulesOf makes rules of what another format has decoded to, such as a TOML file's tables.
+func RulesOf(tables map[string]any) (Rules, error) {
+	var rules Rules
+	b, err := json.Marshal(tables)
+	if err != nil {
+		return rules, err
+	}
+	return rules, strictly(b, &rules)
+}
+
+// apply adds the rules to a problem. Names of VMs and hosts that are not part of it are passed over, and told: one file serves
+// many evacuations. A pin none of whose hosts is there is a Blocker.
+func (r *Rules) apply(p *Problem) (passed []string, err error) {
+	vmThere, hostThere := make(map[string]bool), make(map[string]bool)
+	for i := range p.VMs {
+		v := &p.VMs[i]
+		vmThere[v.Name] = true
+		v.Labels, v.Priority = r.VMs[v.Name].Labels, r.VMs[v.Name].Priority
+	}
+	for i := range p.Hosts {
+		h := &p.Hosts[i]
+		hostThere[h.Name] = true
+		for _, resident := range h.Residents {
+			vmThere[resident] = true
+		}
+		r.Hosts[h.Name].apply(h)
+	}
+	tell := func(constraint, what string) {
+		passed = append(passed, fmt.Sprintf("constraint %s: %s: passed over", constraint, what))
+	}
+	var found problems
+	for _, c := range r.Constraints {
+		title := c.Name
+		if title == "" {
+			title = c.Kind
+		}
+		vms, hosts := c.VMs, c.Hosts
+		c.VMs = keep(vms, vmThere, func(n string) { tell(title, "vm "+n+" neither moves nor runs on a target") })
+		c.Hosts = keep(hosts, hostThere, func(n string) { tell(title, "host "+n+" is no target") })
+		switch {
+		case len(vms) > 0 && len(c.VMs) == 0 && len(c.Select) == 0:
+		case len(hosts) > 0 && len(c.Hosts) == 0 && c.Kind == placement.Exclude:
+		case len(hosts) > 0 && len(c.Hosts) == 0:
+			found.add(Blocker{Problem: fmt.Sprintf("constraint %s: none of its hosts is a target: %s", title, strings.Join(hosts, ", "))})
+		default:
+			p.Constraints = append(p.Constraints, c)
+		}
+	}
+	return passed, found.err()
+}
+
+// keep leaves the names that are there, and tells of the others.
+func keep(names []string, there map[string]bool, gone func(string)) (kept []string) {
+	for _, n := range names {
+		if there[n] {
+			kept = append(kept, n)
+		} else {
+			gone(n)
+		}
+	}
+	return kept
+}
+
+func (r HostRules) apply(h *placement.Host) {
+	h.Labels, h.Rack, h.LinkBPS = r.Labels, r.Rack, r.LinkBPS
+	if r.Memory > 0 {
+		h.Memory = min(h.Memory, r.Memory)
+	}
+	if r.VCPUs > 0 && (h.VCPUs == 0 || r.VCPUs < h.VCPUs) {
+		h.VCPUs = r.VCPUs
+	}
+	h.MaxVMs = r.MaxVMs
+}
