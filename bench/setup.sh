@@ -1,10 +1,11 @@
 #!/bin/bash
-# setup.sh installs what the tests and the lab need on Debian 12 or newer, and says what it does:
+# setup.sh [peers] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
 #   gcc             for the race detector
 #   iproute2, nftables
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel, taken out of its package without installing it
+#   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
 #
 # What is there already is left alone, so a second run takes no time and needs neither root nor the network.
 set -euo pipefail
@@ -104,6 +105,21 @@ kernel_package() {
 	apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '$1 == "Depends:" { print $2; exit }'
 }
 
+# workdir makes a directory for what is fetched; all of them are removed at the end.
+workdir() {
+	mkdir -p "$cache"
+	mktemp -d "$cache/tmp.$$.XXXXXX"
+}
+trap 'rm -rf "$cache/tmp.$$".*' EXIT
+
+# fetch DIR PACKAGE... puts the files of packages into a directory, without installing them.
+fetch() {
+	local dir=$1
+	shift
+	(cd "$dir" && { apt-get -qq -o APT::Sandbox::User=root download "$@" ||
+		{ update && apt-get -qq -o APT::Sandbox::User=root download "$@"; }; })
+}
+
 setup_kernel() {
 	[[ -s $cache/vmlinuz ]] && return
 	[[ -n $(kernel_package) ]] || update
@@ -111,16 +127,31 @@ setup_kernel() {
 	package=$(kernel_package)
 	[[ -n $package ]] || die "apt knows no linux-image-cloud-amd64"
 	say "fetching the guests' kernel out of $package into $cache"
-	mkdir -p "$cache"
-	dir=$(mktemp -d "$cache/tmp.XXXXXX")
-	trap "rm -rf '$dir'" EXIT
-	(cd "$dir" && { apt-get -qq -o APT::Sandbox::User=root download "$package" ||
-		{ update && apt-get -qq -o APT::Sandbox::User=root download "$package"; }; })
+	dir=$(workdir)
+	fetch "$dir" "$package"
 	dpkg-deb --fsys-tarfile "$dir"/*.deb | tar -xO --wildcards './boot/vmlinuz-*' >"$dir/vmlinuz"
 	[[ -s $dir/vmlinuz ]] || die "no kernel in $package"
 	mv "$dir/vmlinuz" "$cache/vmlinuz"
 }
 
+# setup_peers takes the programs out of their packages: installing that of uftp would start a service that stores what anybody sends.
+setup_peers() {
+	[[ -x $cache/peers/usr/bin/uftp && -x $cache/peers/usr/bin/udp-sender ]] && return
+	local dir deb
+	say "fetching uftp and udpcast into $cache/peers"
+	dir=$(workdir)
+	fetch "$dir" uftp udpcast
+	for deb in "$dir"/*.deb; do dpkg-deb -x "$deb" "$dir/peers"; done
+	! ldd "$dir/peers/usr/bin/uftp" | grep -q 'libcrypto.*not found' || install libssl3
+	rm -rf "$cache/peers"
+	mv "$dir/peers" "$cache/peers"
+}
+
 setup_packages
 setup_qemu
 setup_kernel
+case ${1:-} in
+"") ;;
+peers) setup_peers ;;
+*) die "unknown argument: $1" ;;
+esac

@@ -7,11 +7,31 @@ import (
 	"strings"
 )
 
-// Loss is how much of what arrives at a host gets lost, packet by packet, at random.
+// Loss is how much of what arrives at a host gets lost.
 type Loss struct {
 	Fraction float64 // 0 to 1
 	UDPOnly  bool    // TCP passes
+	// Burst is how many packets are lost in a row, at regular distances, elsewhere in the stream of each host. 0 or 1:
+	// each by itself, at random.
+	Burst int
 }
+
+// nft returns the condition under which the host with this number loses a packet.
+func (l Loss) nft(host int) string {
+	match := ""
+	if l.UDPOnly {
+		match = "meta l4proto udp "
+	}
+	if l.Burst <= 1 {
+		return fmt.Sprintf("%snumgen random mod 1000000 < %d", match, int(l.Fraction*1e6))
+	}
+	period := int(float64(l.Burst) / l.Fraction)
+	first := (host*scatteredBy + l.Burst) % max(period-l.Burst, 1)
+	return fmt.Sprintf("%snumgen inc mod %d %d-%d", match, period, first, first+l.Burst-1)
+}
+
+// scatteredBy is a prime, so that the bursts of different hosts fall in different places.
+const scatteredBy = 769
 
 // rules is what a host drops from what arrives.
 type rules struct {
@@ -20,11 +40,11 @@ type rules struct {
 	silent    bool
 }
 
-// SetLoss makes the host lose some of the packets that arrive. While it loses any, the switch cuts merged packets apart before it
+// SetLoss makes the host lose some of the packets that arrive; a Fraction of 0 ends it. While it loses any, the switch cuts merged packets apart before it
 // hands them over, so that loss hits single datagrams.
 func (h *Host) SetLoss(ctx context.Context, loss Loss) error {
-	if loss.Fraction < 0 || loss.Fraction > 1 {
-		return fmt.Errorf("host %s: loss %v: must be 0 to 1", h.Name, loss.Fraction)
+	if loss.Fraction < 0 || loss.Fraction > 1 || loss.Burst < 0 {
+		return fmt.Errorf("host %s: loss %v in bursts of %d: must be 0 to 1, in bursts of 0 or more", h.Name, loss.Fraction, loss.Burst)
 	}
 	segments := 65535
 	if loss.Fraction > 0 {
@@ -53,14 +73,14 @@ func (h *Host) Silence(ctx context.Context, on bool) error {
 // filter replaces the host's packet filter by what its rules say.
 func (h *Host) filter(ctx context.Context) error {
 	cmd := h.Command(ctx, "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(h.rules.nft())
+	cmd.Stdin = strings.NewReader(h.rules.nft(h.number))
 	_, err := output(cmd)
 	return err
 }
 
 // nft returns the rules as a script that replaces the table. They sit where packets enter the device: later hooks come after IP,
 // which sees multicast only for groups that somebody joined.
-func (r rules) nft() string {
+func (r rules) nft(host int) string {
 	var in, out strings.Builder
 	if r.silent {
 		in.WriteString("\t\tdrop\n")
@@ -70,11 +90,7 @@ func (r rules) nft() string {
 		in.WriteString("\t\tip daddr 224.0.1.0-239.255.255.255 drop\n")
 	}
 	if r.loss.Fraction > 0 {
-		match := ""
-		if r.loss.UDPOnly {
-			match = "meta l4proto udp "
-		}
-		fmt.Fprintf(&in, "\t\t%snumgen random mod 1000000 < %d drop\n", match, int(r.loss.Fraction*1e6))
+		fmt.Fprintf(&in, "\t\t%s drop\n", r.loss.nft(host))
 	}
 	return fmt.Sprintf(`table netdev lab
 delete table netdev lab

@@ -19,9 +19,10 @@ type Host struct {
 	Addr      netip.Addr
 	Dir       string // for sockets, serial logs and everything else that belongs to this host
 
-	lab   *Lab
-	port  string // the other end of the link, in the switch
-	rules rules
+	lab    *Lab
+	number int    // 0 is the source
+	port   string // the other end of the link, in the switch
+	rules  rules
 }
 
 // network is where all hosts live; the source is .1, targets start at .11.
@@ -58,7 +59,7 @@ func (l *Lab) AddHost(ctx context.Context, name string) (*Host, error) {
 	addr[3] = byte(last)
 	h := &Host{
 		Name: name, Namespace: l.name + "-" + name, Interface: linkName, Addr: netip.AddrFrom4(addr),
-		Dir: filepath.Join(l.Dir, name), lab: l, port: fmt.Sprintf("p%d", n),
+		Dir: filepath.Join(l.Dir, name), lab: l, number: n, port: fmt.Sprintf("p%d", n),
 	}
 	if n > MaxTargets {
 		return nil, fmt.Errorf("host %s: the switch has no port left", name)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,6 +255,40 @@ func TestLabLoss(t *testing.T) {
 		if n := after.Sub(before).SentBytes; n < want || n > want+want/50 {
 			t.Errorf("%s: the source's port counted %d bytes for %d", how, n, want)
 		}
+	}
+}
+
+// Bursts take as many datagrams in all, but in few places.
+func TestLabLossInBursts(t *testing.T) {
+	l := newLab(t, 1, 500e6)
+	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.05, Burst: 20}); err != nil {
+		t.Fatal(err)
+	}
+	r := listen(t, l.Targets[0], group)
+	sendFrom(t, l.Source, group, "merged")
+	count, gaps := r.result()
+	if lost := datagrams - count; lost < 400 || lost > 480 || gaps < lost/20 || gaps > lost/20+1 {
+		t.Errorf("%d datagrams were lost in %d places, not 440 in 22", lost, gaps)
+	}
+}
+
+func TestLabWatch(t *testing.T) {
+	l := newLab(t, 1, 500e6)
+	w, err := l.Source.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	before := time.Now()
+	var sending sync.WaitGroup
+	sending.Go(func() { sendFrom(t, l.Source, netip.AddrPortFrom(l.Targets[0].Addr, 5000).String(), "merged") })
+	began, err := w.Flow(t.Context())
+	sending.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := time.Now(); began.Before(before) || began.After(now) {
+		t.Errorf("flow seen to begin at %v, not within %v and %v", began, before, now)
 	}
 }
 

@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watch looks at what the host's link sends, every millisecond.
+type Watch struct {
+	counters *os.File
+	buffer   [4096]byte
+}
+
+// Watch begins to look. Close the Watch when it is not needed any more.
+func (h *Host) Watch() (*Watch, error) {
+	w := &Watch{}
+	err := h.In(func() (err error) {
+		w.counters, err = os.Open("/proc/thread-self/net/dev")
+		return err
+	})
+	return w, err
+}
+
+// In runs open with its thread in the host's namespace, for what stays there, such as sockets.
+func (h *Host) In(open func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	defer home.Close()
+	there, err := os.Open(filepath.Join("/run/netns", h.Namespace))
+	if err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	defer there.Close()
+	if err := enter(there); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	err = open()
+	if back := enter(home); back != nil {
+		runtime.LockOSThread() // once more: a thread that is lost ends with its goroutine
+		return errors.Join(err, back)
+	}
+	return err
+}
+
+func enter(namespace *os.File) error {
+	return os.NewSyscallError("setns", unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET))
+}
+
+// Close ends the watch.
+func (w *Watch) Close() error { return w.counters.Close() }
+
+// sent returns the bytes that the link has sent.
+func (w *Watch) sent() (int64, error) {
+	n, err := w.counters.ReadAt(w.buffer[:], 0)
+	if n == 0 {
+		return 0, err
+	}
+	for line := range bytes.Lines(w.buffer[:n]) {
+		if name, rest, found := bytes.Cut(line, []byte(":")); found && string(bytes.TrimSpace(name)) == linkName {
+			if fields := bytes.Fields(rest); len(fields) > 8 {
+				return strconv.ParseInt(string(fields[8]), 10, 64)
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s: no %s", w.counters.Name(), linkName)
+}
+
+// A flow is what sends flowBytes without a pause of flowPause. Announcements and handshakes are less, or have pauses.
+const (
+	flowBytes = 256 << 10
+	flowPause = 20 * time.Millisecond
+	flowStep  = 1000 // bytes in a millisecond: less is a pause
+)
+
+// Flow returns when the link has begun to carry a flow, and tells when that began.
+func (w *Watch) Flow(ctx context.Context) (began time.Time, err error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	f := flow{}
+	for {
+		sent, err := w.sent()
+		if err != nil {
+			return time.Time{}, err
+		}
+		if f.sees(time.Now(), sent) {
+			return f.began, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return time.Time{}, context.Cause(ctx)
+		}
+	}
+}
+
+// flow finds where a flow begins in a sequence of counts.
+type flow struct {
+	began   time.Time // the last look before the present flow
+	base    int64     // sent before it
+	grew    time.Time // when it was last seen to go on
+	looked  time.Time
+	seen    int64
+	started bool
+}
+
+// sees takes what was sent until now, and tells whether there is a flow.
+func (f *flow) sees(now time.Time, sent int64) bool {
+	if f.started && sent-f.seen >= flowStep {
+		if now.Sub(f.grew) > flowPause {
+			f.began, f.base = f.looked, f.seen
+		}
+		f.grew = now
+	}
+	f.started, f.looked, f.seen = true, now, sent
+	return f.grew == now && sent-f.base >= flowBytes
+}
