@@ -154,9 +154,10 @@ func (f *fleet) strangers(ctx context.Context) (lines []string, err error) {
 
 // calm undoes all faults of the network.
 func (f *fleet) calm(ctx context.Context) error {
-	var errs []error
+	errs := []error{f.FindQuerier(ctx), f.SwitchOn(ctx)}
 	for _, h := range f.Hosts() {
-		errs = append(errs, h.SetLoss(ctx, lab.Loss{}), h.BlackholeMulticast(ctx, false), h.Silence(ctx, false), h.Restore(ctx))
+		errs = append(errs, h.SetLoss(ctx, lab.Loss{}), h.BlackholeMulticast(ctx, false), h.Silence(ctx, false), h.LoseReports(ctx, 0),
+			h.SetRate(ctx, linkRate))
 	}
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 )
@@ -38,6 +39,7 @@ type rules struct {
 	loss      Loss
 	blackhole bool
 	silent    bool
+	reports   int // of those that the host sends from now on, get lost; -1 = all
 }
 
 // SetLoss makes the host lose some of the packets that arrive; a Fraction of 0 ends it. While it loses any, the switch cuts merged packets apart before it
@@ -70,6 +72,26 @@ func (h *Host) Silence(ctx context.Context, on bool) error {
 	return h.filter(ctx)
 }
 
+// LoseReports makes the next n membership reports (IGMP) of the host get lost; -1: all, 0: none any more.
+func (h *Host) LoseReports(ctx context.Context, n int) error {
+	h.rules.reports = n
+	return h.filter(ctx)
+}
+
+// LostReports is how many reports have got lost since LoseReports.
+func (h *Host) LostReports(ctx context.Context) (n int, err error) {
+	out, err := h.Run(ctx, "nft", "list", "chain", "ip", "lab", "out")
+	if err != nil {
+		return 0, err
+	}
+	_, count, found := strings.Cut(out, "counter packets ")
+	if !found {
+		return 0, nil
+	}
+	_, err = fmt.Sscan(count, &n)
+	return n, err
+}
+
 // filter replaces the host's packet filter by what its rules say.
 func (h *Host) filter(ctx context.Context) error {
 	cmd := h.Command(ctx, "nft", "-f", "-")
@@ -84,7 +106,10 @@ func (r rules) nft(host int) string {
 	var in, out strings.Builder
 	if r.silent {
 		in.WriteString("\t\tdrop\n")
-		out.WriteString("\t\tdrop\n")
+		fmt.Fprintf(&out, "\t\toifname %q drop\n", linkName)
+	}
+	if r.reports != 0 {
+		fmt.Fprintf(&out, "\t\tip protocol igmp %scounter drop\n", r.first())
 	}
 	if r.blackhole {
 		in.WriteString("\t\tip daddr 224.0.1.0-239.255.255.255 drop\n")
@@ -104,17 +129,17 @@ delete table ip lab
 table ip lab {
 	chain out {
 		type filter hook output priority 0;
-		oifname %[1]q %[3]s
-	}
+%[3]s	}
 }
-`, linkName, in.String(), orAccept(out.String()))
+`, linkName, in.String(), out.String())
 }
 
-func orAccept(s string) string {
-	if s = strings.TrimSpace(s); s != "" {
-		return s
+// first matches the reports that get lost.
+func (r rules) first() string {
+	if r.reports < 0 {
+		return ""
 	}
-	return "accept"
+	return fmt.Sprintf("numgen inc mod %d < %d ", math.MaxInt32, r.reports)
 }
 
 // Hears tells whether the switch has noted that the host listens to a group.
