@@ -13,9 +13,10 @@ const (
 	creditTime = 20 * time.Millisecond
 	// headroom is how much a unicast stream's rate may exceed the link's: it is useless, but lets it follow growth.
 	headroom = 1.25
-	// slowShare of what the others of a group get is too little, when it lasts for slowTime.
-	slowShare = 0.5
-	slowTime  = 2 * time.Second
+	// DefaultSlowRatio is the default of SenderConfig.SlowRatio.
+	DefaultSlowRatio = 0.5
+	// slowTime is how long a member must get too little before it leaves its group.
+	slowTime = 2 * time.Second
 )
 
 // pacing is the state of considering rates, of the link and of the unicast streams.
@@ -69,8 +70,8 @@ func (s *sendState) sampleOf(m *member) sample {
 	return recent
 }
 
-// considerGroup moves members that get less than half of what the others get to unicast, where they have a rate of
-// their own, and the others do not pay for their repair.
+// considerGroup moves members that get much less than what the others get to unicast, where they have a rate of their
+// own, and the others do not pay for their repair.
 func (s *sendState) considerGroup(now instant, st *stream) {
 	own := len(s.paced.samples)
 	recent := make([]sample, len(st.members))
@@ -84,7 +85,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 	for i, m := range slices.Clone(st.members) {
 		switch {
 		case recent[i].sent < paceSamples:
-		case 1-recent[i].share() >= slowShare*others:
+		case 1-recent[i].share() >= s.slowRatio*others:
 			m.view.behind = never
 		case m.view.behind == never:
 			m.view.behind = now

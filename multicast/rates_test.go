@@ -69,3 +69,22 @@ func TestSlowTargetLeavesTheGroup(t *testing.T) {
 		t.Errorf("%d fell back to unicast, done after %v", w.fell, w.now)
 	}
 }
+
+// TestSlowTargetMayStay puts a target into a group whose port carries a quarter of the rate: what is slow is for the
+// operator to say.
+func TestSlowTargetMayStay(t *testing.T) {
+	for ratio, fell := range map[float64]int{0.5: 1, 0.1: 0, -1: 0} {
+		w := newWorld(t, 1, simWindow)
+		w.rate, w.sender.slowRatio = 12.5e6, ratio
+		for _, name := range names(3) {
+			w.addHost(name, plain(), simWindow)
+		}
+		w.hosts["t2"].port = port{rate: 3e6, queue: 64 << 10}
+		w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, w.payloads(200, 200_000))
+		w.run(2*time.Minute, w.finished)
+		w.verify()
+		if w.fell != fell {
+			t.Errorf("slow ratio %v: %d fell back to unicast", ratio, w.fell)
+		}
+	}
+}

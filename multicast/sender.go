@@ -50,7 +50,10 @@ type SenderConfig struct {
 	Unreachable func(target string, err error)
 
 	ProbeTimeout time.Duration // how long each path to a member is probed; 0 = 3 s
-	Log          *slog.Logger  // nil: discarded
+	// SlowRatio is the share of what the others of a group get below which a member leaves it, after some seconds, and
+	// goes on by unicast; 0 = DefaultSlowRatio, negative: it never does.
+	SlowRatio float64
+	Log       *slog.Logger // nil: discarded
 	// In runs open where sockets are to be opened, another network namespace for example; nil: as it is.
 	In func(open func() error) error
 }
@@ -64,6 +67,9 @@ func (c *SenderConfig) complete() error {
 	}
 	if c.Window < footprint(MaxBlock) || c.Window > MaxWindow {
 		return fmt.Errorf("sender: window %d: must be %d to %d", c.Window, footprint(MaxBlock), MaxWindow)
+	}
+	if c.SlowRatio > 1 {
+		return fmt.Errorf("sender: slow ratio %v: must be at most 1", c.SlowRatio)
 	}
 	if c.Pacer == nil {
 		c.Pacer = NewPacer(0, 0)
@@ -135,7 +141,11 @@ func newSendState(cfg SenderConfig, conn *udp.Sender) (*sendState, error) {
 	if cfg.ProbeTimeout > 0 {
 		t.probe = cfg.ProbeTimeout
 	}
-	return makeSendState(t, keys{secret: cfg.Key, evacuation: cfg.Evacuation, random: salt}, cfg.Window, packet)
+	st, err := makeSendState(t, keys{secret: cfg.Key, evacuation: cfg.Evacuation, random: salt}, cfg.Window, packet)
+	if err == nil && cfg.SlowRatio != 0 {
+		st.slowRatio = cfg.SlowRatio
+	}
+	return st, err
 }
 
 func salt() (b [wire.SaltSize]byte) {

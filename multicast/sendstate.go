@@ -71,6 +71,8 @@ type sendState struct {
 	auto     pace    // of the link, where the rate is to be found
 	paced    pacing
 
+	slowRatio float64 // of what the others of a group get: less is too little
+
 	targets  map[string]*target
 	channels map[ChannelID]*channel
 	wires    map[uint16]*channel
@@ -91,7 +93,7 @@ func makeSendState(t timing, k keys, window, packet int) (*sendState, error) {
 	k.current, err = k.make(0)
 	return &sendState{
 		timing: t, tag: k.evacuation[0], keys: k, window: window, packet: packet, burst: udp.MaxBurst,
-		rate: StartRate, auto: newPace(StartRate),
+		rate: StartRate, auto: newPace(StartRate), slowRatio: DefaultSlowRatio,
 		targets: map[string]*target{}, channels: map[ChannelID]*channel{}, wires: map[uint16]*channel{},
 	}, err
 }

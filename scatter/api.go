@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/multicast/groups"
 	"github.com/scatter-vm/scatter/qemu"
 )
@@ -61,6 +62,9 @@ func (t TargetAddr) String() string {
 // MaxGroups bounds SendConfig.MaxGroups and MaxMemberships.
 const MaxGroups = groups.MaxGroups
 
+// DefaultSlowRatio is the default of SendConfig.SlowRatio.
+const DefaultSlowRatio = multicast.DefaultSlowRatio
+
 // SendConfig configures an evacuation on the source.
 type SendConfig struct {
 	VMs       []string      // QMP sockets of the VMs to move
@@ -93,6 +97,10 @@ type SendConfig struct {
 	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
 	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
 	MaxMemberships int
+
+	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after some seconds, and
+	// gets its blocks by unicast; default 0.5, negative: it stays.
+	SlowRatio float64
 
 	NoCompress bool   // send blocks uncompressed
 	Verify     bool   // digest all RAM on both sides before each commit

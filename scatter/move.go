@@ -185,8 +185,9 @@ func (e *evacuation) openDataPlane(ctx context.Context) error {
 	}
 	conf := multicast.SenderConfig{
 		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes,
-		Log:     slog.New(warnHandler{slog.DiscardHandler, e.tell}),
-		Control: e.multicastTo, Unreachable: e.unreachable,
+		SlowRatio: e.cfg.SlowRatio,
+		Log:       slog.New(warnHandler{slog.DiscardHandler, e.tell}),
+		Control:   e.multicastTo, Unreachable: e.unreachable,
 	}
 	fillRandom(conf.Key[:])
 	e.tracker = newTracker(len(e.vms), func(vm int) { e.post(event{kind: evBulkDone, vm: vm}) })

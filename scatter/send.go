@@ -147,6 +147,8 @@ func (c *SendConfig) setDefaults() error {
 		return errors.New("no VM to move: name at least one QMP socket")
 	case len(c.Targets) == 0:
 		return errors.New("no target: name at least one host")
+	case c.SlowRatio > 1 || c.SlowRatio != c.SlowRatio:
+		return fmt.Errorf("slow-ratio %v: must be at most 1", c.SlowRatio)
 	case c.Rate < 0:
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
 	case c.Downtime < 2*fixedPerStop:

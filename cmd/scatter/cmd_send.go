@@ -98,6 +98,7 @@ type sendOptions struct {
 	planFlags
 	parallel   int
 	onStall    string
+	slowRatio  float64
 	verify     bool
 	dryRun     bool
 	report     string
@@ -131,6 +132,8 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	o.planFlags.add(f)
 	f.IntVar(&o.parallel, "parallel", 2, "VMs in converge at one time")
 	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause`, that is leave it here, or stop it and finish")
+	f.Float64Var(&o.slowRatio, "slow-ratio", scatter.DefaultSlowRatio,
+		"a target that gets less than this `share` of what the others of a group get leaves it for unicast; 0: it stays")
 	f.BoolVar(&o.verify, "verify", false, "compare all RAM of both sides before each VM is handed over; lengthens the pause")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop at the plan and print it")
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
@@ -146,7 +149,12 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	}
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
 	cfg.OnStall = scatter.OnStall(o.onStall)
+	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
+		cfg.SlowRatio = -1 // the engine takes 0 for the default
+	}
 	switch {
+	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
+		return cfg, usagef("--slow-ratio %v: must be 0 to 1", o.slowRatio)
 	case o.parallel < 1:
 		return cfg, usagef("--parallel %d: must be > 0", o.parallel)
 	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:
