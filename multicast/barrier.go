@@ -120,6 +120,7 @@ func (s *sendState) answered(now instant, m *member, unicast bool) {
 		s.takeUp(m)
 		if ch.Group.IsValid() {
 			s.stats.Fallbacks++
+			m.stats.Fallbacks++
 			s.emit(event{kind: fellBack, target: m.name, channel: ch.ID, err: m.reason})
 		}
 	}

@@ -28,7 +28,9 @@ type TargetStats struct {
 	Overflow uint64  // datagrams that the target's kernel dropped for want of socket buffer
 	Joins    uint64  // how often it has joined a group, as far as it has told
 	Leaves   uint64  // how often it has left one
-	Ejected  bool
+	// Fallbacks is in how many channels it got blocks by unicast because the group did not serve it.
+	Fallbacks uint64
+	Ejected   bool
 }
 
 // ReceiverStats is what a Receiver has seen so far, in datagrams but for Blocks.

@@ -254,6 +254,15 @@ type VMReport struct {
 	Verified   bool        `json:"verified"`
 }
 
+// HostReport is how datagrams fared at one target.
+type HostReport struct {
+	Name    string `json:"name"`
+	Joins   int64  `json:"joins"`
+	Leaves  int64  `json:"leaves"`
+	Unicast int64  `json:"unicast_groups"` // groups that did not serve it, so that it got their blocks by unicast
+	Dropped int64  `json:"dropped"`        // datagrams that its kernel dropped, because its socket buffers were full
+}
+
 // Report is the outcome of an evacuation. Byte counts are as on the wire,
 // with all headers down to Ethernet's where scatter can know them.
 type Report struct {
@@ -270,8 +279,9 @@ type Report struct {
 		PredictedBytes int64   `json:"predicted_bytes"`
 		PredictedTimeS float64 `json:"predicted_time_s"`
 	} `json:"plan"`
-	VMs      []VMReport `json:"vms"`
-	Warnings []string   `json:"warnings,omitempty"`
+	VMs      []VMReport   `json:"vms"`
+	Hosts    []HostReport `json:"hosts"`
+	Warnings []string     `json:"warnings,omitempty"`
 }
 
 // Outcome sums up a report for an exit code.

@@ -2,7 +2,10 @@ package scatter
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
 )
 
 // report sums the evacuation up.
@@ -21,10 +24,22 @@ func (e *evacuation) report() *Report {
 		r.Pages.Resent += v.resent()
 		r.VMs = append(r.VMs, line)
 	}
+	for _, l := range e.links {
+		r.Hosts = append(r.Hosts, e.reportHost(l.name(), s.Targets[l.name()]))
+	}
 	e.warnings.mu.Lock()
 	r.Warnings = append(r.Warnings, e.warnings.list...)
 	e.warnings.mu.Unlock()
 	return r
+}
+
+// reportHost sums up how datagrams fared at a target, and warns of what its operator can mend.
+func (e *evacuation) reportHost(name string, s multicast.TargetStats) HostReport {
+	if s.Overflow > 0 {
+		e.tell(Event{Type: "warning", Host: name, Message: fmt.Sprintf("%d datagrams were dropped by the kernel of %s and repaired, because its "+
+			"socket buffers were full: its processors are busy, or net.core.rmem_max is too small ('scatter check' there)", s.Overflow, name)})
+	}
+	return HostReport{Name: name, Joins: int64(s.Joins), Leaves: int64(s.Leaves), Unicast: int64(s.Fallbacks), Dropped: int64(s.Overflow)}
 }
 
 // tcpBytes adds to n bytes of a TLS connection what TCP, IP and Ethernet add in full segments.

@@ -42,12 +42,24 @@ func (s *session) serve(ctx context.Context) error {
 	s.wg.Wait()
 	if s.mcast != nil {
 		s.mcast.Close()
+		s.logDatagrams(s.mcast.Stats())
 	}
 	if s.dec != nil {
 		s.dec.Close()
 	}
 	s.abandon(err)
 	return err
+}
+
+// logDatagrams tells what came by datagrams, and what became of it.
+func (s *session) logDatagrams(st multicast.ReceiverStats) {
+	level := slog.LevelInfo
+	if st.Overflow > 0 {
+		level = slog.LevelWarn
+	}
+	s.log.Log(context.Background(), level, "datagrams", "accepted", st.Accepted, "blocks", st.Blocks, "bytes", st.Bytes,
+		"duplicate", st.Duplicate, "forged", st.Forged, "replayed", st.Replayed, "stray", st.Stray, "overrun", st.Overrun,
+		"dropped", st.Overflow)
 }
 
 func (s *session) read(ctx context.Context) error {
