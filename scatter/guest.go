@@ -532,9 +532,12 @@ func (g *guest) watchProcess() {
 	})
 }
 
-// refuse makes sure that a VM that could not be run never will be.
+// refuse makes sure that a VM that could not be run never will be, and that its disks are free for the source.
 func (g *guest) refuse(err error) error {
 	g.end(err)
+	if g.proc != nil {
+		g.proc.wait(killWait)
+	}
 	return fmt.Errorf("vm %s: %w", g.p.Name, err)
 }
 
@@ -566,17 +569,24 @@ func (g *guest) giveUp(err error, last guestState) bool {
 	return true
 }
 
-// end kills the QEMU and gives name and room back. g.mu is held.
+// end kills the QEMU. Name and room are given back once it has ended: a large one takes its time to die, and the blocks of
+// other guests must not wait for it. g.mu is held.
 func (g *guest) end(err error) {
 	g.state, g.cause = guestAborted, err
 	g.closeFiles()
 	if g.client != nil {
 		g.client.Close()
 	}
-	if g.proc != nil {
-		g.proc.kill()
+	proc := g.proc
+	if proc == nil {
+		g.r.forget(g)
+		return
 	}
-	g.r.forget(g)
+	proc.signalKill()
+	g.wg.Go(func() {
+		proc.reap()
+		g.r.forget(g)
+	})
 }
 
 // release lets go of the guest when the receiver stops.

@@ -70,13 +70,20 @@ func (p *process) wait(d time.Duration) bool {
 	}
 }
 
-// kill ends the process and removes what it leaves in the run directory.
-func (p *process) kill() {
+// killWait bounds the wait for the end of a killed process: the kernel frees its memory first.
+const killWait = 30 * time.Second
+
+// signalKill makes sure that the process executes nothing more. It does not wait for its end.
+func (p *process) signalKill() {
 	if fd := p.dup(); fd >= 0 {
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended already
 		unix.Close(fd)
 	}
-	p.wait(5 * time.Second)
+}
+
+// reap waits for the end of a killed process and removes what it leaves in the run directory.
+func (p *process) reap() {
+	p.wait(killWait)
 	p.clean()
 }
 
@@ -297,6 +304,7 @@ func endLeftover(ctx context.Context, j *journal, rec record) error {
 	if err := j.Append(rec); err != nil {
 		return err
 	}
-	proc.kill()
+	proc.signalKill()
+	proc.reap()
 	return nil
 }
