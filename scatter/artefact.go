@@ -1,10 +1,13 @@
 package scatter
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/scatter-vm/scatter/multicast/groups"
 )
 
 // PlanFormat is the version of Plan as JSON. A later one is not read.
@@ -186,10 +189,18 @@ func (p *Plan) validate() error {
 	if n := max(len(p.VMs), len(p.Hosts), len(p.Groups), len(p.Sharing)); n > maxPlanList {
 		return fmt.Errorf("a list of %d: too long", n)
 	}
-	for name, n := range map[string]int{"max_groups": p.Limits.Groups, "max_memberships": p.Limits.Memberships} {
-		if n < 1 || n > MaxGroups {
-			return fmt.Errorf("limits.%s %d: must be 1 to %d", name, n, MaxGroups)
-		}
+	return p.Limits.complete()
+}
+
+// complete puts defaults where nothing is said.
+func (l *PlanLimits) complete() error {
+	l.Groups = cmp.Or(l.Groups, groups.DefaultGroups)
+	l.Memberships = cmp.Or(l.Memberships, groups.DefaultMemberships)
+	switch {
+	case l.Groups < 0 || l.Groups > MaxGroups:
+		return fmt.Errorf("limits.max_groups %d: must be 1 to %d", l.Groups, MaxGroups)
+	case l.Memberships < 0 || l.Memberships > MaxGroups:
+		return fmt.Errorf("limits.max_memberships %d: must be 1 to %d", l.Memberships, MaxGroups)
 	}
 	return nil
 }

@@ -153,11 +153,7 @@ func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
 	c := &core{lost: make([]error, hosts), parallel: max(1, cfg.Parallel), onStall: cfg.OnStall,
 		verify: cfg.Verify, keep: cfg.KeepSource, order: order}
 	for _, h := range host {
-		v := coreVM{host: h}
-		if h < 0 {
-			v.state, v.cause = stays, errUnplaced
-		}
-		c.vms = append(c.vms, v)
+		c.vms = append(c.vms, coreVM{host: h})
 	}
 	return c
 }
@@ -166,7 +162,8 @@ func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
 func (c *core) start() []action {
 	c.out = nil
 	for i := range c.vms {
-		if c.vms[i].state.final() {
+		if c.vms[i].host < 0 {
+			c.finish(i, stays, errUnplaced)
 			continue
 		}
 		c.vms[i].state = preparing

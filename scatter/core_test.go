@@ -37,7 +37,7 @@ func newWorld(t *rapid.T) *world {
 	n, hosts := rapid.IntRange(1, 4).Draw(t, "vms"), rapid.IntRange(1, 3).Draw(t, "hosts")
 	host, order := make([]int, n), make([]int, n)
 	for i := range host {
-		host[i], order[i] = rapid.IntRange(0, hosts-1).Draw(t, "host"), i
+		host[i], order[i] = rapid.IntRange(-1, hosts-1).Draw(t, "host"), i
 	}
 	cfg := SendConfig{
 		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),

@@ -143,7 +143,7 @@ func (d *description) why(r placement.Reason) string {
 	case r.Saved == 0:
 		return "as good as any, evens the load" + with
 	}
-	return fmt.Sprintf("%s has no room for it%s", d.problem.Hosts[r.Next].Name, with)
+	return fmt.Sprintf("%s cannot take it beside the others%s", d.problem.Hosts[r.Next].Name, with)
 }
 
 // countClasses sums classes up by how many VMs own them.

@@ -24,13 +24,13 @@ func (e *evacuation) holdTo(kept *Plan) error {
 		return &BlockedError{changes}
 	}
 	for _, c := range changes {
-		e.tell(Event{Type: "warning", VM: c.VM, Host: c.Host, Message: "the plan does not hold any more: " + c.Problem})
+		e.tell(Event{Type: "warning", VM: c.VM, Host: c.Host, Message: "the plan does not hold any more: " + c.String()})
 	}
 	vms, hosts := vmsByName(e.posed), hostsByName(e.posed)
 	for _, vm := range sortedKeys(kept.Placement) {
 		host := kept.Placement[vm]
 		if vms[vm] != nil && hosts[host] != nil {
-			e.posed.Constraints = append(e.posed.Constraints, pin("plan: "+vm+" on "+host, vm, host))
+			e.posed.Constraints = append(e.posed.Constraints, Pin("plan: "+vm+" on "+host, vm, host))
 		}
 	}
 	e.keepOut(kept.Unplaced)
@@ -131,8 +131,11 @@ func drift(kept *Plan, now *Problem) (changes []Blocker) {
 	return append(changes, contentDrift(kept, now)...)
 }
 
-// contentDrift compares what the VMs share, pair by pair, and what each needs.
+// contentDrift compares what the VMs share, pair by pair, and what each needs. A plan that was written by hand may not say.
 func contentDrift(kept *Plan, now *Problem) (changes []Blocker) {
+	if len(kept.VMs) == 0 {
+		return nil
+	}
 	var sharing, content comparison
 	then := make(map[[2]string]int64)
 	for _, s := range kept.Sharing {

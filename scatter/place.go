@@ -21,7 +21,7 @@ func (e *evacuation) problem() (*Problem, error) {
 		p.Classes = append(p.Classes, placement.Class{VMs: c.vms, Bytes: c.bytes})
 	}
 	for _, vm := range sortedKeys(e.cfg.Place) {
-		p.Constraints = append(p.Constraints, pin("--place "+vm+"="+e.cfg.Place[vm], vm, e.cfg.Place[vm]))
+		p.Constraints = append(p.Constraints, Pin("--place "+vm+"="+e.cfg.Place[vm], vm, e.cfg.Place[vm]))
 	}
 	for h, l := range e.links {
 		for i, v := range e.vms {
@@ -31,15 +31,15 @@ func (e *evacuation) problem() (*Problem, error) {
 			}
 		}
 	}
-	passed, err := e.cfg.Rules.apply(p)
+	passed, err := e.cfg.Rules.Apply(p)
 	for _, what := range passed {
 		e.tell(Event{Type: "warning", Message: what})
 	}
 	return p, err
 }
 
-// pin is the constraint that puts a VM on a certain host.
-func pin(name, vm, host string) Constraint {
+// Pin is the constraint that puts a VM on a certain host.
+func Pin(name, vm, host string) Constraint {
 	return Constraint{Name: name, Kind: placement.Pin, VMs: []string{vm}, Hosts: []string{host}}
 }
 

@@ -1,9 +1,11 @@
 package scatter
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/scatter-vm/scatter/placement"
@@ -55,14 +57,14 @@ func RulesOf(tables map[string]any) (Rules, error) {
 	return rules, strictly(b, &rules)
 }
 
-// apply adds the rules to a problem. Names of VMs and hosts that are not part of it are passed over, and told: one file serves
+// Apply adds the rules to a problem. Names of VMs and hosts that are not part of it are passed over, and told: one file serves
 // many evacuations. A pin none of whose hosts is there is a Blocker.
-func (r *Rules) apply(p *Problem) (passed []string, err error) {
+func (r *Rules) Apply(p *Problem) (passed []string, err error) {
 	vmThere, hostThere := make(map[string]bool), make(map[string]bool)
 	for i := range p.VMs {
 		v := &p.VMs[i]
 		vmThere[v.Name] = true
-		v.Labels, v.Priority = r.VMs[v.Name].Labels, r.VMs[v.Name].Priority
+		v.Labels, v.Priority = merged(v.Labels, r.VMs[v.Name].Labels), cmp.Or(r.VMs[v.Name].Priority, v.Priority)
 	}
 	for i := range p.Hosts {
 		h := &p.Hosts[i]
@@ -109,12 +111,31 @@ func keep(names []string, there map[string]bool, gone func(string)) (kept []stri
 }
 
 func (r HostRules) apply(h *placement.Host) {
-	h.Labels, h.Rack, h.LinkBPS = r.Labels, r.Rack, r.LinkBPS
+	h.Labels, h.Rack, h.LinkBPS = merged(h.Labels, r.Labels), cmp.Or(r.Rack, h.Rack), cmp.Or(r.LinkBPS, h.LinkBPS)
 	if r.Memory > 0 {
 		h.Memory = min(h.Memory, r.Memory)
 	}
-	if r.VCPUs > 0 && (h.VCPUs == 0 || r.VCPUs < h.VCPUs) {
-		h.VCPUs = r.VCPUs
+	h.VCPUs, h.MaxVMs = lower(h.VCPUs, r.VCPUs), lower(h.MaxVMs, r.MaxVMs)
+}
+
+// lower is the lower of two limits, 0 = none.
+func lower(a, b int) int {
+	if a == 0 || b > 0 && b < a {
+		return b
 	}
-	h.MaxVMs = r.MaxVMs
+	return a
+}
+
+// merged is the labels of both; those of more win.
+func merged(labels, more map[string]string) map[string]string {
+	if len(more) == 0 {
+		return labels
+	}
+	out := maps.Clone(more)
+	for k, v := range labels {
+		if _, ok := out[k]; !ok {
+			out[k] = v
+		}
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,9 +29,9 @@ type Report struct {
 		PredictedTime  float64 `json:"predicted_time_s"`
 	}
 	VMs []struct {
-		Name, Host, State string
-		DowntimeMS        float64 `json:"downtime_ms"`
-		Bytes             int64
+		Name, Host, State, Cause string
+		DowntimeMS               float64 `json:"downtime_ms"`
+		Bytes                    int64
 	}
 }
 
@@ -67,10 +68,10 @@ type Job struct {
 	Show    *os.File     // where send prints to, so that it can tell a terminal; nil = into Result.Output
 }
 
-// arguments returns those of `scatter` for the job.
-func (d *Deployment) arguments(job Job, report string) []string {
+// arguments returns those of `scatter` for the job, which is a command and what it needs beside the job.
+func (d *Deployment) arguments(job Job, command ...string) []string {
 	source := d.Lab.Source
-	all := []string{"send", "--interface", source.Interface, "--tls-dir", TLSDir(source), "--run-dir", RunDir(source), "--report", report}
+	all := append(command, "--interface", source.Interface, "--tls-dir", TLSDir(source), "--run-dir", RunDir(source))
 	if job.Guests == nil {
 		job.Guests = d.Lab.Guests()
 	}
@@ -97,7 +98,7 @@ func (d *Deployment) StartSend(ctx context.Context, job Job) (*Send, error) {
 	if err := os.RemoveAll(s.report); err != nil {
 		return nil, err
 	}
-	s.cmd = source.Command(context.WithoutCancel(ctx), d.Binary, d.arguments(job, s.report)...)
+	s.cmd = source.Command(context.WithoutCancel(ctx), d.Binary, d.arguments(job, "send", "--report", s.report)...)
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.WaitDelay = s.out, s.out, drain
 	if job.Show != nil {
 		s.cmd.Stdout, s.cmd.Stderr = job.Show, job.Show
@@ -151,6 +152,16 @@ func (s *Send) Result(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("send: report: %w", err)
 	}
 	return r, nil
+}
+
+// Plan runs `scatter plan` for the job, and returns what it prints on stdout and its exit status.
+func (d *Deployment) Plan(ctx context.Context, job Job) (stdout []byte, exit int, err error) {
+	cmd := d.Lab.Source.Command(ctx, d.Binary, d.arguments(job, "plan")...)
+	stdout, err = cmd.Output()
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = nil
+	}
+	return stdout, cmd.ProcessState.ExitCode(), err
 }
 
 // Send sends and waits until that has ended.

@@ -11,42 +11,145 @@ import (
 	"github.com/scatter-vm/scatter/scatter"
 )
 
+// planOptions are the flags of plan.
+type planOptions struct {
+	planFlags
+	capacity    string
+	problem     string
+	save        string
+	saveProblem string
+	anonymise   bool
+	html        string
+}
+
 func newPlan(a *app) *cobra.Command {
-	p := &planFlags{}
+	o := &planOptions{}
 	c := &cobra.Command{
-		Use:   "plan (--vm SOCKET... | --discover GLOB) --to [NAME=]IP:PORT... --interface IF --tls-dir DIR",
+		Use: "plan (--vm SOCKET... | --discover GLOB) --to [NAME=]IP:PORT... --interface IF --tls-dir DIR\n" +
+			"  scatter plan --problem FILE",
 		Short: "Say what send would do, and what hinders it",
 		Long: `plan runs an evacuation up to the plan, moves nothing, and prints it: which VM goes where and why,
-what crosses the network, how long it takes. Every blocker is listed. It reads all the VMs' memory.`,
+which VMs share how much, what crosses the network and in what order, how long it takes. Every blocker is
+listed. It reads all the VMs' memory. A plan that is kept with --save can be changed and is executed by
+'send --plan'.
+
+With --problem it plans from a description instead of live VMs; docs/problem.schema.json is its format.`,
 		Annotations: exitHelp(
 			"0    send would start",
 			helpUsage,
-			"4    blockers were found: send would move nothing",
+			"4    blockers were found, or there is no placement: send would move nothing",
 			helpCancelled),
+		Example: `  scatter plan --discover '/run/vms/*.qmp' --to beta=10.0.0.2:7400 --to gamma=10.0.0.3:7400 \
+      --interface eth1 --tls-dir /etc/scatter/tls --save plan.json --html plan.html
+  scatter plan --problem what-if.json --objective hosts --json`,
 		Args: cobra.NoArgs,
-		RunE: a.running(slog.LevelError, func(ctx context.Context) error {
-			cfg, err := p.config()
-			if err != nil {
-				return err
-			}
-			return a.plan(ctx, cfg, p.discover, false)
-		}),
+		RunE: a.running(slog.LevelError, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
-	p.add(c.Flags())
+	f := c.Flags()
+	o.planFlags.add(f)
+	f.StringVar(&o.capacity, "capacity", "", "how VMs' memory counts on a host: `sum|shared`; shared: the host merges equal pages (default: sum)")
+	f.StringVar(&o.problem, "problem", "", "plan from the JSON `file` instead of live VMs")
+	f.StringVar(&o.save, "save", "", "keep the plan in `file`, for 'send --plan'")
+	f.StringVar(&o.saveProblem, "save-problem", "", "write what the plan was made from to `file`, for --problem")
+	f.BoolVar(&o.anonymise, "anonymise", false, "replace all names in --save-problem by numbers")
+	f.StringVar(&o.html, "html", "", "draw the plan as a page in `file`")
 	return c
 }
 
-// plan makes a plan and prints it. With events, the way to it is printed too under --json.
-func (a *app) plan(ctx context.Context, cfg scatter.SendConfig, discover string, events bool) error {
+func (o *planOptions) run(ctx context.Context, a *app) error {
+	switch {
+	case o.capacity != "" && o.capacity != scatter.CapacitySum && o.capacity != scatter.CapacityShared:
+		return usagef("--capacity %q: must be sum or shared", o.capacity)
+	case o.anonymise && o.saveProblem == "":
+		return usagef("--anonymise needs --save-problem")
+	}
+	files, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer files.discard()
+	if o.problem != "" {
+		return o.fromProblem(ctx, a, files)
+	}
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	cfg.Capacity = o.capacity
+	return a.plan(ctx, cfg, o.discover, false, files)
+}
+
+// fromProblem plans without live VMs.
+func (o *planOptions) fromProblem(ctx context.Context, a *app, files *planFiles) error {
+	if len(o.vms) > 0 || o.discover != "" || len(o.to) > 0 {
+		return usagef("--problem says which VMs and hosts there are: it excludes --vm, --discover and --to")
+	}
+	problem, err := o.readProblem(a)
+	if err != nil {
+		return err
+	}
+	net, err := o.network()
+	if err != nil {
+		return err
+	}
+	p, err := scatter.PlanProblem(ctx, *problem, net)
+	if _, blocked := errors.AsType[*scatter.BlockedError](err); err != nil && !blocked {
+		return usagef("--problem: %s: %w", o.problem, err)
+	}
+	return a.showPlan(p, files)
+}
+
+// readProblem reads the problem. Flags win over what it says.
+func (o *planOptions) readProblem(a *app) (p *scatter.Problem, err error) {
+	if p, err = readFile("problem", o.problem, scatter.ReadProblem); err != nil {
+		return nil, err
+	}
+	place, rules, err := o.placementFlags.read()
+	if err != nil {
+		return nil, err
+	}
+	if o.objective != "" {
+		p.Objective = o.objective
+	}
+	if o.capacity != "" {
+		p.Capacity = o.capacity
+	}
+	if o.budget > 0 {
+		p.Budget = o.budget
+	}
+	if o.seed > 0 {
+		p.Seed = o.seed
+	}
+	p.Partial = p.Partial || o.partial
+	for _, vm := range sortedKeys(place) {
+		p.Constraints = append(p.Constraints, scatter.Pin("--place "+vm+"="+place[vm], vm, place[vm]))
+	}
+	passed, err := rules.Apply(p)
+	for _, what := range passed {
+		a.say(a.stderr, "%s", what)
+	}
+	if err != nil {
+		return nil, nothingMoved(err)
+	}
+	return p, nil
+}
+
+// plan makes a plan and shows it. With events, the way to it is printed too under --json.
+func (a *app) plan(ctx context.Context, cfg scatter.SendConfig, discover string, events bool, files *planFiles) error {
 	p, err := makePlan(ctx, a, cfg, discover, events)
 	blocked, isBlocked := errors.AsType[*scatter.BlockedError](err)
 	if err != nil && !isBlocked {
 		return nothingMoved(err)
 	}
 	if p == nil {
-		p = &scatter.Plan{Blockers: blocked.Blockers}
+		p = &scatter.Plan{Format: scatter.PlanFormat, Blockers: blocked.Blockers}
 	}
-	if err := a.printPlan(p); err != nil {
+	return a.showPlan(p, files)
+}
+
+// showPlan prints a plan and writes it to files.
+func (a *app) showPlan(p *scatter.Plan, files *planFiles) error {
+	if err := errors.Join(files.write(p), a.printPlan(p)); err != nil {
 		return err
 	}
 	if n := len(p.Blockers); n > 0 {

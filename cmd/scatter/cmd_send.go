@@ -5,94 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/scatter-vm/scatter/scatter"
 )
-
-// planFlags are what a plan depends on; send has them too.
-type planFlags struct {
-	netFlags
-	vms       []string
-	discover  string
-	to        []string
-	rate      rateFlag
-	place     []string
-	domains   []string
-	groupBase string
-	maxGroups int
-	maxMember int
-	unicast   bool
-	downtime  time.Duration
-	timeout   time.Duration
-	noZstd    bool
-}
-
-func (p *planFlags) add(f *pflag.FlagSet) {
-	p.netFlags.add(f)
-	f.StringArrayVar(&p.vms, "vm", nil, "QMP `socket` of a VM to move; may be repeated")
-	f.StringVar(&p.discover, "discover", "", "move the VMs of all QMP sockets that match `glob`")
-	f.StringArrayVar(&p.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated (required)")
-	f.Var(&p.rate, "rate", "ceiling of everything that is sent, as in 500mbit or 60MB (default: what the link gives)")
-	f.StringArrayVar(&p.place, "place", nil, "put a VM on a certain target, as `VM=HOST`; may be repeated")
-	f.StringArrayVar(&p.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
-	f.StringVar(&p.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use")
-	f.IntVar(&p.maxGroups, "max-groups", 64, "sets of targets that get a multicast group at most")
-	f.IntVar(&p.maxMember, "max-memberships", 16, "groups that a target is a member of at one time, at most")
-	f.BoolVar(&p.unicast, "unicast", false, "use no multicast at all")
-	f.DurationVar(&p.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
-	f.DurationVar(&p.timeout, "timeout", 0, "give up after this time; VMs not yet switched over stay (default: never)")
-	f.BoolVar(&p.noZstd, "no-compress", false, "send pages uncompressed")
-}
-
-// config checks the flags and gives the engine's configuration; sockets of --discover are not yet in it.
-func (p *planFlags) config() (scatter.SendConfig, error) {
-	cfg := scatter.SendConfig{
-		VMs: slices.Clone(p.vms), Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir, Rate: int64(p.rate),
-		MaxGroups: p.maxGroups, MaxMemberships: p.maxMember, Unicast: p.unicast, Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
-	}
-	var errs [4]error
-	cfg.Targets, errs[0] = parseTargets(p.to)
-	cfg.Place, errs[1] = parsePairs("place", p.place)
-	cfg.Domains, errs[2] = parsePairs("domain", p.domains)
-	cfg.GroupBase, errs[3] = parseGroupBase(p.groupBase)
-	if err := errors.Join(errs[:]...); err != nil {
-		return cfg, &usageError{err}
-	}
-	if err := p.check(); err != nil {
-		return cfg, err
-	}
-	for i := range cfg.VMs {
-		if err := absolute(&cfg.VMs[i]); err != nil {
-			return cfg, err
-		}
-	}
-	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
-}
-
-func (p *planFlags) check() error {
-	if err := required("vm or --discover", len(p.vms) > 0 || p.discover != "", "to", len(p.to) > 0,
-		"interface", p.iface != "", "tls-dir", p.tlsDir != "", "run-dir", p.runDir != ""); err != nil {
-		return err
-	}
-	switch {
-	case len(p.vms) > 0 && p.discover != "":
-		return usagef("--vm and --discover exclude each other")
-	case p.maxGroups < 1 || p.maxGroups > scatter.MaxGroups:
-		return usagef("--max-groups %d: must be 1 to %d; --unicast uses none", p.maxGroups, scatter.MaxGroups)
-	case p.maxMember < 1 || p.maxMember > scatter.MaxGroups:
-		return usagef("--max-memberships %d: must be 1 to %d; --unicast uses none", p.maxMember, scatter.MaxGroups)
-	case p.downtime <= 0:
-		return usagef("--downtime %v: must be > 0", p.downtime)
-	case p.timeout < 0:
-		return usagef("--timeout %v: must not be negative", p.timeout)
-	}
-	return nil
-}
 
 type sendOptions struct {
 	planFlags
@@ -104,6 +21,8 @@ type sendOptions struct {
 	report     string
 	keepSource bool
 	trace      string
+	plan       string
+	force      bool
 }
 
 func newSend(a *app) *cobra.Command {
@@ -138,6 +57,8 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop at the plan and print it")
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
 	f.BoolVar(&o.keepSource, "keep-source", false, "leave the QEMUs of moved VMs on this host, paused")
+	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save', if it still holds")
+	f.BoolVar(&o.force, "force", false, "execute the plan even if it does not hold any more, as far as possible")
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
@@ -147,6 +68,12 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	if err != nil {
 		return cfg, err
 	}
+	cfg.Force = o.force
+	if o.plan != "" {
+		if cfg.Plan, err = readFile("plan", o.plan, scatter.ReadPlan); err != nil {
+			return cfg, err
+		}
+	}
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
 	cfg.OnStall = scatter.OnStall(o.onStall)
 	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
@@ -155,6 +82,8 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usagef("--slow-ratio %v: must be 0 to 1", o.slowRatio)
+	case o.force && o.plan == "":
+		return cfg, usagef("--force needs --plan")
 	case o.parallel < 1:
 		return cfg, usagef("--parallel %d: must be > 0", o.parallel)
 	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:
@@ -169,16 +98,16 @@ func (o *sendOptions) run(ctx context.Context, a *app) error {
 		return err
 	}
 	if o.dryRun {
-		return a.plan(ctx, cfg, o.discover, true)
+		return a.plan(ctx, cfg, o.discover, true, nil)
 	}
-	file, err := newReportFile(o.report)
+	file, err := newOutFile("report", o.report)
 	if err != nil {
-		return usagef("--report: %w", err)
+		return err
 	}
 	defer file.discard()
 	report, err := evacuate(ctx, a, cfg, o.discover)
 	if report != nil {
-		if e := errors.Join(a.printReport(report), file.write(report)); e != nil {
+		if e := errors.Join(a.printReport(report), file.writeJSON(report)); e != nil {
 			a.say(a.stderr, "report: %v", e) // what happened to the VMs decides the exit status
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,20 +14,28 @@ import (
 func somePlan() *scatter.Plan {
 	pages := scatter.Pages{Total: 131072, Zero: 52428, Shared: 65536, Unique: 12000, Hot: 1108}
 	return &scatter.Plan{
-		Format: scatter.PlanFormat, Placement: map[string]string{"web1": "beta", "database": "gamma"},
+		Format: scatter.PlanFormat, Placement: map[string]string{"web1": "beta", "database": "gamma"}, Objective: scatter.ObjectiveTraffic,
+		Capacity: scatter.CapacitySum, Cost: 3500 << 20, LowerBound: 3400 << 20, HostsUsed: 2, Unplaced: []string{"huge"},
 		VMs: []scatter.PlanVM{
-			{Name: "web1", Host: "beta", Reason: "most bytes in common with web2", MemoryBytes: 512 << 20, VCPUs: 2, Pages: pages, SentBytes: 47 << 20, DowntimeMS: 85},
-			{Name: "database", Host: "gamma", Reason: "pinned by the operator", MemoryBytes: 8 << 30, VCPUs: 4, Pages: pages, SentBytes: 3 << 30, DowntimeMS: 120},
+			{Name: "web1", Host: "beta", Reason: "most bytes in common with web2", MemoryBytes: 512 << 20, VCPUs: 2, Pages: pages,
+				ContentBytes: 303 << 20, SentBytes: 47 << 20, TimeS: 12.3, DowntimeMS: 85},
+			{Name: "database", Host: "gamma", Reason: "pinned by the operator", MemoryBytes: 8 << 30, VCPUs: 4, Pages: pages,
+				ContentBytes: 3328 << 20, SentBytes: 3 << 30, DowntimeMS: 120},
+			{Name: "huge", Reason: "no room", MemoryBytes: 900 << 30, VCPUs: 64, Pages: pages, ContentBytes: 256 << 20},
 		},
 		Hosts: []scatter.PlanHost{
-			{Name: "beta", Address: "10.0.0.2:7400", MemoryBytes: 64 << 30, VMs: []string{"web1"}, DeliveredBytes: 300 << 20},
-			{Name: "gamma", Address: "10.0.0.3:7400", MemoryBytes: 32 << 30, VMs: []string{"database"}, DeliveredBytes: 3 << 30},
+			{Name: "beta", Address: "10.0.0.2:7400", Rack: "r<1>", MemoryBytes: 64 << 30, VMs: []string{"web1"}, DeliveredBytes: 300 << 20, PredictedBytes: 320 << 20},
+			{Name: "gamma", Address: "10.0.0.3:7400", MemoryBytes: 32 << 30, VMs: []string{"database"}, DeliveredBytes: 3 << 30, PredictedBytes: 3200 << 20},
+			{Name: "idle", Address: "10.0.0.4:7400", MemoryBytes: 32 << 30},
 		},
 		Groups: []scatter.PlanGroup{
-			{Hosts: []string{"beta", "gamma"}, Address: "239.77.0.0", Contents: 65536, Bytes: 256 << 20},
-			{Hosts: []string{"gamma"}, Address: "unicast", Contents: 786432, Bytes: 3 << 30},
+			{Hosts: []string{"beta", "gamma"}, Address: "239.77.0.0", Contents: 65536, Bytes: 256 << 20, WastedBytes: 3 << 20, Lane: 1, Opens: 1, Joins: 2, Leaves: 2},
+			{Hosts: []string{"gamma"}, Address: "unicast", Contents: 786432, Bytes: 3 << 30, CopiedBytes: 1 << 20},
 		},
-		Pages: pages, PredictedBytes: 3500 << 20, PredictedTimeS: 58.7, Joins: 2, Leaves: 2,
+		Traffic: scatter.PlanTraffic{SourceBytes: 3400 << 20, HostBytes: 3500 << 20, DuplicatedBytes: 1 << 20, WastedBytes: 3 << 20},
+		Classes: []scatter.PlanClasses{{VMs: 1, Classes: 2, Bytes: 3 << 30}, {VMs: 3, Classes: 1, Bytes: 256 << 20}},
+		Sharing: []scatter.PlanSharing{{VMs: [2]string{"database", "web1"}, Bytes: 256 << 20}},
+		Pages:   pages, PredictedBytes: 3500 << 20, PredictedTimeS: 58.7, Joins: 2, Leaves: 2,
 	}
 }
 
@@ -36,6 +45,66 @@ func TestPlanTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "plan.txt", w.String())
+}
+
+// TestPlanPage: the page shows what the tables do, draws it, needs nothing from elsewhere, and takes no name for markup.
+func TestPlanPage(t *testing.T) {
+	var w strings.Builder
+	if err := writePlanPage(&w, somePlan()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"web1", "pinned by the operator", "3 MiB", "r&lt;1&gt;", "No room for huge", "239.77.0.0", "<title>database, web1: 256 MiB, 8 % of 3.25 GiB</title>",
+		"beta is a member of 239.77.0.0"} {
+		if !strings.Contains(w.String(), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if n := strings.Count(w.String(), "<svg"); n != 3 {
+		t.Errorf("%d drawings", n)
+	}
+	if strings.Contains(w.String(), "ZgotmplZ") || strings.Contains(w.String(), "r<1>") {
+		t.Error("what comes from outside is not escaped as it should be")
+	}
+}
+
+func TestPlanPageOfBlockers(t *testing.T) {
+	var w strings.Builder
+	if err := writePlanPage(&w, &scatter.Plan{Blockers: []scatter.Blocker{{VM: "<b>", Problem: "no way"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.String(); !strings.Contains(s, "vm &lt;b&gt;: no way") || strings.Contains(s, "<svg") {
+		t.Errorf("got %s", s)
+	}
+}
+
+// TestManyVMsAreDrawnByHost: a heat map of more VMs than can be told apart sums them up.
+func TestManyVMsAreDrawnByHost(t *testing.T) {
+	p := somePlan()
+	p.VMs, p.Sharing = nil, nil
+	for i := range maxHeatVMs + 2 {
+		host := []string{"beta", "gamma"}[i%2]
+		p.VMs = append(p.VMs, scatter.PlanVM{Name: fmt.Sprint("vm", i), Host: host, ContentBytes: 100})
+	}
+	p.Sharing = []scatter.PlanSharing{{VMs: [2]string{"vm0", "vm2"}, Bytes: 50}, {VMs: [2]string{"vm0", "vm1"}, Bytes: 20}}
+	d := drawHeat(p)
+	if len(d.Rows) != 2 || len(d.Cells) != 4 || len(planSharing(p)) != 0 {
+		t.Fatalf("%d rows, %d cells", len(d.Rows), len(d.Cells))
+	}
+	if want := fmt.Sprintf("beta, gamma: 20 B, 0 %% of %s", formatSize(6500+100)); d.Cells[1].Text != want {
+		t.Errorf("got %q, want %q", d.Cells[1].Text, want)
+	}
+}
+
+func TestQuality(t *testing.T) {
+	for want, p := range map[string]*scatter.Plan{
+		"all hosts receive 2.00 KiB of contents: no placement needs less":                             {Cost: 2048, LowerBound: 2048, Optimal: true},
+		"the slowest link takes 1.5 s, at most 50.0 % more than the best placement (not below 1.0 s)": {Objective: scatter.ObjectiveMakespan, Cost: 15e8, LowerBound: 1e9},
+		"3 hosts are used, at most 50.0 % more than the best placement (not below 2)":                 {Objective: scatter.ObjectiveHosts, Cost: 3, LowerBound: 2},
+	} {
+		if got := quality(p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
 
 func TestPlanTableOfBlockers(t *testing.T) {
@@ -111,14 +180,14 @@ func TestReportFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := newReportFile(path)
+	f, err := newOutFile("report", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b, _ := os.ReadFile(path); string(b) != "old" {
 		t.Errorf("the old report is gone before the new one is there: %q", b)
 	}
-	if err := f.write(someReport()); err != nil {
+	if err := f.writeJSON(someReport()); err != nil {
 		t.Fatal(err)
 	}
 	f.discard()
@@ -135,13 +204,13 @@ func TestReportFile(t *testing.T) {
 
 func TestDiscardedReportLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	f, err := newReportFile(filepath.Join(dir, "report.json"))
+	f, err := newOutFile("report", filepath.Join(dir, "report.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.discard()
 	onlyFile(t, dir)
-	if f, err = newReportFile(""); err != nil || f.write(someReport()) != nil {
+	if f, err = newOutFile("report", ""); err != nil || f.writeJSON(someReport()) != nil {
 		t.Error("a report that nobody wants is an error")
 	}
 }
