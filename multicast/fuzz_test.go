@@ -39,7 +39,7 @@ func exercise(t *testing.T, r *recvState) {
 
 // FuzzForgedDatagram sends bytes that nobody has sealed.
 func FuzzForgedDatagram(f *testing.F) {
-	f.Add(append(wire.Header{Channel: 1, Tag: 2, Sequence: 9, Length: 1000}.Append(nil), make([]byte, 500)...))
+	f.Add(append(wire.Header{Channel: 1, Sequence: 9, Length: 1000}.Append(nil), make([]byte, 500)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := fuzzReceiver(t)
 		r.receive(1, b, false)
@@ -60,7 +60,7 @@ func FuzzSealedDatagram(f *testing.F) {
 		}
 		for i, index := range []uint8{index, other} {
 			h := wire.Header{
-				Kind: wire.Kind(kind % 3), Tag: 2, Sequence: uint64(i + 1), Channel: 1,
+				Kind: wire.Kind(kind % 3), Sequence: uint64(i + 1), Channel: 1,
 				Block: number, Length: length, Stripe: stripe, Index: index,
 			}
 			d, err := r.epochs[0].Seal(nil, h, make([]byte, size))

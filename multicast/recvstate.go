@@ -20,6 +20,7 @@ type recvState struct {
 	evacuation [8]byte
 	epochs     [wire.Epochs]*seal.Epoch
 	current    uint8   // epoch of the last authentic datagram
+	highest    uint64  // sequence that has been heard, or heard of
 	retire     instant // when those before it are forgotten; never = they are
 	channels   map[uint16]*inbound
 	open       []*inbound
@@ -45,7 +46,7 @@ type inbound struct {
 	any     bool // joined without naming the source
 	floor   uint32
 	blocks  []*assembly // from floor on; nil = nothing has arrived
-	count   uint32      // blocks that the source was heard to have sent
+	count   uint32      // blocks that the source says there are, where it waits for reports
 	paths   [2]arrivals // multicast, unicast
 	changed bool
 	closed  bool
@@ -174,6 +175,7 @@ func (r *recvState) onAnnounce(now instant, message []byte) error {
 		r.channels[a.Channel] = c
 		r.open = append(r.open, c)
 		r.reported = now // heartbeats begin
+		r.highest = max(r.highest, a.Start)
 	}
 	if c.id != ChannelID(a.ID) || c.group != a.Group {
 		return fmt.Errorf("channel %d: announced anew with another group or number: %w", a.ID, wire.ErrFormat)
@@ -232,7 +234,12 @@ func (r *recvState) receive(now instant, datagram []byte, unicast bool) {
 		return
 	}
 	c, epoch := r.channels[h.Channel], r.epochs[h.Epoch]
-	if c == nil || epoch == nil || h.Tag != r.evacuation[0] || h.Sequence <= c.start {
+	if c == nil || epoch == nil {
+		r.stats.Stray++
+		return
+	}
+	h.Complete(r.highest, c.floor)
+	if h.Sequence <= c.start {
 		r.stats.Stray++
 		return
 	}
@@ -246,6 +253,7 @@ func (r *recvState) receive(now instant, datagram []byte, unicast bool) {
 		return
 	}
 	r.use(now, h.Epoch)
+	r.highest = max(r.highest, h.Sequence)
 	r.arrived(now, c, h, unicast)
 	r.fresh += len(datagram)
 }
@@ -340,7 +348,6 @@ func (r *recvState) begin(c *inbound, cut wire.Cut, h wire.Header, body []byte) 
 	}
 	a := newAssembly(cut, buffer)
 	c.blocks[h.Block-c.floor] = a
-	c.count = max(c.count, h.Block+1)
 	place := a.place(int(h.Stripe), int(h.Index))
 	copy(a.slot(int(h.Stripe), place)[:cut.Size], body)
 	r.add(c, a, h, place)
@@ -378,7 +385,7 @@ func (r *recvState) placed(c *inbound, a *assembly) {
 	c.blocks = c.blocks[n:]
 	c.floor += uint32(n)
 	c.changed, r.changed = true, true
-	r.prompt = r.prompt || c.floor == c.count
+	r.prompt = r.prompt || c.floor == c.count // all there is: the source waits for this
 }
 
 // due is when the next report is to be made.

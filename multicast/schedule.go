@@ -73,7 +73,7 @@ func (s *sendState) zeros(n int) []byte {
 // seal puts a datagram behind the others of the burst.
 func (s *sendState) seal(b *burst, h wire.Header, body []byte) (sequence uint64, err error) {
 	s.sequence++
-	h.Tag, h.Sequence = s.tag, s.sequence
+	h.Sequence = s.sequence
 	b.size = wire.Overhead + len(body)
 	b.count++
 	b.bytes, err = s.keys.current.Seal(b.bytes, h, body)

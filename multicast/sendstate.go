@@ -59,7 +59,6 @@ func defaultTiming() timing {
 // sendState is the source's side of the protocol. Not for concurrent use.
 type sendState struct {
 	timing   timing
-	tag      uint8
 	keys     keys
 	sequence uint64 // last used
 	window   int    // bytes of blocks that may wait for confirmation
@@ -92,7 +91,7 @@ func makeSendState(t timing, k keys, window, packet int) (*sendState, error) {
 	var err error
 	k.current, err = k.make(0)
 	return &sendState{
-		timing: t, tag: k.evacuation[0], keys: k, window: window, packet: packet, burst: udp.MaxBurst,
+		timing: t, keys: k, window: window, packet: packet, burst: udp.MaxBurst,
 		rate: StartRate, auto: newPace(StartRate), slowRatio: DefaultSlowRatio,
 		targets: map[string]*target{}, channels: map[ChannelID]*channel{}, wires: map[uint16]*channel{},
 	}, err

@@ -79,7 +79,7 @@ func (l *looped) back(b testing.TB, message []byte) {
 }
 
 // BenchmarkBlock takes a block through both states: sealed, opened, put together and confirmed. Allocations are counted
-// for each block of 183 datagrams.
+// for each block of 182 datagrams.
 func BenchmarkBlock(b *testing.B) {
 	l := newLooped(b)
 	payload := make([]byte, 256<<10)

@@ -6,7 +6,7 @@
 // square part of which can be inverted.
 //
 // The code is the one klauspost/reedsolomon makes with a Cauchy matrix, and its vector kernels do the work. Its own
-// Reconstruct is not used: it inverts a k x k matrix for each pattern of loss, which at k = 183 costs more than the
+// Reconstruct is not used: it inverts a k x k matrix for each pattern of loss, which at k = 182 costs more than the
 // link. Here the part to invert is only as large as the number of lost symbols.
 package fec
 
@@ -18,7 +18,7 @@ import (
 
 const (
 	// MaxSource is the largest number of source symbols in a stripe. With 192, a block of 256 KiB in frames of
-	// 1500 bytes is one stripe (183 symbols): the longer the stripe, the less its worst case exceeds the mean loss.
+	// 1500 bytes is one stripe (182 symbols): the longer the stripe, the less its worst case exceeds the mean loss.
 	MaxSource = 192
 	// MaxSymbols is the number of distinct symbols of a stripe, source and parity: the non-zero ids of a byte.
 	MaxSymbols = 256

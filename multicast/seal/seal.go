@@ -5,9 +5,13 @@
 // So two senders never share a key, even when they are given the same evacuation key one after the other, and a target
 // that has been ejected can be locked out by an epoch whose salt it is not told.
 //
-// The nonce is eight bytes of zero but for the epoch, and the sequence number:
+// The nonce holds what a datagram leaves out of its numbers, so that a datagram whose numbers are completed wrongly does
+// not open; the sequence alone makes it unique:
 //
-//	0 0 0 0 0 epoch | sequence (6 bytes)
+//	0 0 | block (high 2 bytes) | 0 | epoch (1 byte) | sequence (6 bytes)
+//
+// Tags have 12 bytes, the least that GCM is approved with for any use: a forgery passes with
+// a chance of 2^-89, and four bytes are 0.3 % of a frame.
 package seal
 
 import (
@@ -50,15 +54,16 @@ func NewEpoch(number uint8, key [32]byte, evacuation [8]byte, salt [wire.SaltSiz
 	if err != nil {
 		return nil, err
 	}
-	aead, err := cipher.NewGCM(block)
+	aead, err := cipher.NewGCMWithTagSize(block, wire.TagSize)
 	return &Epoch{number: number, aead: aead}, err
 }
 
 // Number is the epoch's number.
 func (e *Epoch) Number() uint8 { return e.number }
 
-func (e *Epoch) at(sequence uint64) []byte {
-	binary.BigEndian.PutUint64(e.nonce[4:], sequence)
+func (e *Epoch) at(h wire.Header) []byte {
+	binary.BigEndian.PutUint32(e.nonce[:], h.Block>>16)
+	binary.BigEndian.PutUint64(e.nonce[4:], h.Sequence)
 	e.nonce[5] = e.number // above the 48 bits of the sequence
 	return e.nonce[:]
 }
@@ -71,16 +76,16 @@ func (e *Epoch) Seal(dst []byte, h wire.Header, body []byte) ([]byte, error) {
 	h.Epoch = e.number
 	start := len(dst)
 	dst = h.Append(dst)
-	return e.aead.Seal(dst, e.at(h.Sequence), body, dst[start:]), nil
+	return e.aead.Seal(dst, e.at(h), body, dst[start:]), nil
 }
 
-// Open decrypts a datagram's body behind dst[:0], and lets its sequence through once. dst must have room for the body,
+// Open decrypts a datagram's body behind dst[:0], by its complete header, and lets its sequence through once. dst must have room for the body,
 // or it is allocated anew; it may be overwritten also when the datagram is refused.
 func (e *Epoch) Open(dst []byte, h wire.Header, datagram []byte) ([]byte, error) {
 	if !e.replay.Fresh(h.Sequence) {
 		return nil, ErrReplayed
 	}
-	body, err := e.aead.Open(dst[:0], e.at(h.Sequence), datagram[wire.HeaderSize:], datagram[:wire.HeaderSize])
+	body, err := e.aead.Open(dst[:0], e.at(h), datagram[wire.HeaderSize:], datagram[:wire.HeaderSize])
 	if err != nil {
 		return nil, ErrForged
 	}

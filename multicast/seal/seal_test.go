@@ -45,8 +45,14 @@ func TestSealOpen(t *testing.T) {
 
 // TestEveryByteCounts alters each bit of a datagram; none may be accepted, and none may use up the sequence number.
 func TestEveryByteCounts(t *testing.T) {
-	d, _ := epoch(t, 3, 1).Seal(nil, wire.Header{Sequence: 77, Length: 5, Channel: 4, Block: 9}, []byte("hello"))
+	header := wire.Header{Sequence: 77, Length: 5, Channel: 4, Block: 9}
+	d, _ := epoch(t, 3, 1).Seal(nil, header, []byte("hello"))
 	e := epoch(t, 3, 1)
+	for _, wrong := range []wire.Header{{Sequence: 77 + 1<<32, Block: 9}, {Sequence: 77, Block: 9 + 1<<16}} {
+		if _, err := e.Open(nil, wrong, d); err == nil {
+			t.Errorf("opened as sequence %d of block %d", wrong.Sequence, wrong.Block)
+		}
+	}
 	for bit := range len(d) * 8 {
 		altered := bytes.Clone(d)
 		altered[bit/8] ^= 1 << (bit % 8)

@@ -16,7 +16,7 @@ import (
 
 var (
 	header = Header{
-		Kind: Symbol, Epoch: 5, Tag: 0xaa, Sequence: 0x010203040506, Channel: 0x0708, Block: 0x090a0b0c,
+		Kind: Symbol, Epoch: 5, Sequence: 0x03040506, Channel: 0x0708, Block: 0x0b0c,
 		Length: 0x12345, Stripe: 3, Index: 0xee,
 	}
 	key      = Key{Epoch: 3, Salt: [SaltSize]byte{1, 31: 2}}
@@ -38,8 +38,8 @@ func TestGolden(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"header", header.Append(nil), "45 aa 010203040506 0708 090a0b0c 123443 ee"},
-		{"key", key.Append(nil), "01 01 03 01" + strings.Repeat("00", 30) + "02"},
+		{"header", header.Append(nil), "85 03040506 0708 0b0c 123443 ee"},
+		{"key", key.Append(nil), "01 02 03 01" + strings.Repeat("00", 30) + "02"},
 		{"announce", announce.Append(nil),
 			"02 0007 01020304 02 01 0000000000000009 00000000000000000000ffffe8010203 1388"},
 		{"announce without group", Announce{Channel: 1}.Append(nil), "02 0001 00000000 00 00" + strings.Repeat("00", 26)},
@@ -186,6 +186,29 @@ func FuzzMessage(f *testing.F) {
 		}
 		if !bytes.Equal(again, b) {
 			t.Fatalf("% x, written again % x", b, again)
+		}
+	})
+}
+
+// TestCompleteFindsWhatIsLeftOut takes the high bits away, and finds them again from numbers less than half a turn away.
+func TestCompleteFindsWhatIsLeftOut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sequence := rapid.Uint64Range(0, MaxSequence).Draw(t, "sequence")
+		block := rapid.Uint32().Draw(t, "block")
+		known := sequence + rapid.Uint64Range(0, 1<<31).Draw(t, "ahead")
+		if rapid.Bool().Draw(t, "behind") {
+			known = sequence - min(sequence, known-sequence)
+		}
+		floor := uint32(min(1<<32-1, uint64(block)+rapid.Uint64Range(0, 1<<15).Draw(t, "further")))
+		if rapid.Bool().Draw(t, "below") {
+			floor = block - min(block, floor-block)
+		}
+		h, err := ParseHeader(append(Header{Sequence: sequence, Block: block}.Append(nil), make([]byte, TagSize)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Complete(known, floor); h.Sequence != sequence || h.Block != block {
+			t.Fatalf("sequence %d block %d completed from %d and %d: %d and %d", sequence, block, known, floor, h.Sequence, h.Block)
 		}
 	})
 }
