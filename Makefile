@@ -4,6 +4,7 @@
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table
+# make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
 #
 # setup installs what is missing on Debian 12 or newer.
 
@@ -12,7 +13,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 3s
 
-.PHONY: build setup check fuzz lab test demo bench-evacuate clean
+.PHONY: build setup check fuzz lab test demo bench-evacuate bench-multicast clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -41,6 +42,11 @@ demo: setup build
 
 bench-evacuate: setup build
 	$(GO) run ./bench/evacuate
+
+# BENCH takes flags; "-full" is the whole matrix, which takes hours.
+bench-multicast: setup
+	bench/setup.sh peers
+	$(GO) run ./bench/multicast $(BENCH)
 
 clean:
 	rm -rf bin

@@ -83,7 +83,7 @@ func (h *Host) plug(ctx context.Context) error {
 		fmt.Sprintf("ip -n %s link set %s master br0 addrgenmode none up", sw, h.port),
 		fmt.Sprintf("ip -n %s link set lo up", h.Namespace),
 		fmt.Sprintf("ip -n %s link set %s addrgenmode none up", h.Namespace, linkName),
-		fmt.Sprintf("ip -n %s address add %s/%d dev %s", h.Namespace, h.Addr, network.Bits(), linkName),
+		fmt.Sprintf("ip -n %s address add %s/%d broadcast + dev %s", h.Namespace, h.Addr, network.Bits(), linkName),
 		fmt.Sprintf("ip -n %s route add default dev %s", h.Namespace, linkName),
 	)
 	if err != nil {
@@ -101,16 +101,16 @@ const (
 )
 
 // SetRate shapes both directions of the link to rate bit/s, Ethernet headers included; 0 = no limit. Either way the queueing
-// discipline counts the bytes, see Traffic.
+// discipline counts the bytes, see Traffic; a change of kind begins to count anew.
 func (h *Host) SetRate(ctx context.Context, rate int64) error {
-	discipline := "pfifo limit 10000"
+	discipline := "handle 1: pfifo limit 10000" // a handle belongs to a kind
 	if rate > 0 {
 		queue := max(rate/8*queueTime/1000, minQueue)
-		discipline = fmt.Sprintf("tbf rate %dbit burst %d limit %d", rate, bucketBytes, queue)
+		discipline = fmt.Sprintf("handle 2: tbf rate %dbit burst %d limit %d", rate, bucketBytes, queue)
 	}
 	return script(ctx,
-		fmt.Sprintf("tc -n %s qdisc replace dev %s root handle 1: %s", h.Namespace, linkName, discipline),
-		fmt.Sprintf("tc -n %s qdisc replace dev %s root handle 1: %s", h.lab.switchNamespace(), h.port, discipline),
+		fmt.Sprintf("tc -n %s qdisc replace dev %s root %s", h.Namespace, linkName, discipline),
+		fmt.Sprintf("tc -n %s qdisc replace dev %s root %s", h.lab.switchNamespace(), h.port, discipline),
 	)
 }
 

@@ -282,7 +282,7 @@ func TestLabWatch(t *testing.T) {
 	before := time.Now()
 	var sending sync.WaitGroup
 	sending.Go(func() { sendFrom(t, l.Source, netip.AddrPortFrom(l.Targets[0].Addr, 5000).String(), "merged") })
-	began, err := w.Flow(t.Context())
+	began, err := w.Flow(t.Context(), 1e6)
 	sending.Wait()
 	if err != nil {
 		t.Fatal(err)

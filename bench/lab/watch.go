@@ -78,18 +78,17 @@ func (w *Watch) sent() (int64, error) {
 	return 0, fmt.Errorf("%s: no %s", w.counters.Name(), linkName)
 }
 
-// A flow is what sends flowBytes without a pause of flowPause. Announcements and handshakes are less, or have pauses.
+// A flow sends flowBytes without a pause of flowPause. Announcements and handshakes are less, or have pauses.
 const (
 	flowBytes = 256 << 10
-	flowPause = 20 * time.Millisecond
-	flowStep  = 1000 // bytes in a millisecond: less is a pause
+	flowPause = 5 * time.Millisecond
 )
 
-// Flow returns when the link has begun to carry a flow, and tells when that began.
-func (w *Watch) Flow(ctx context.Context) (began time.Time, err error) {
+// Flow returns when the link has begun to carry a flow of more than rate bytes per second, and tells when that began.
+func (w *Watch) Flow(ctx context.Context, rate float64) (began time.Time, err error) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	f := flow{}
+	f := flow{rate: rate}
 	for {
 		sent, err := w.sent()
 		if err != nil {
@@ -108,6 +107,7 @@ func (w *Watch) Flow(ctx context.Context) (began time.Time, err error) {
 
 // flow finds where a flow begins in a sequence of counts.
 type flow struct {
+	rate    float64   // bytes per second; less is a pause
 	began   time.Time // the last look before the present flow
 	base    int64     // sent before it
 	grew    time.Time // when it was last seen to go on
@@ -118,7 +118,7 @@ type flow struct {
 
 // sees takes what was sent until now, and tells whether there is a flow.
 func (f *flow) sees(now time.Time, sent int64) bool {
-	if f.started && sent-f.seen >= flowStep {
+	if f.started && float64(sent-f.seen) >= f.rate*now.Sub(f.looked).Seconds() {
 		if now.Sub(f.grew) > flowPause {
 			f.began, f.base = f.looked, f.seen
 		}

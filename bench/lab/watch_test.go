@@ -7,7 +7,7 @@ import (
 
 // TestFlowBeginsBehindTheLastPause shows a link that shakes hands, waits, and then sends.
 func TestFlowBeginsBehindTheLastPause(t *testing.T) {
-	var f flow
+	f := flow{rate: 1e6}
 	origin := time.Unix(0, 0)
 	sent := int64(5000) // long before
 	for ms := range 1000 {

@@ -1,0 +1,135 @@
+// Command multicast measures how fast one source gets the same bytes to many targets, by package multicast and by the tools that an
+// operator could take instead, side by side on the same links, and holds the results against what scatter promises.
+//
+//	go run ./bench/multicast [-runs 5] [-size 256] [-rates 100,500,0] [-targets 1,2,4,8] [-loss 0,0.1,1,5] [-keep]
+//
+// Without arguments it measures what fits into a quarter of an hour; -full is everything, and takes about nine hours. It exits with 1 if
+// a promise is broken. It needs root and what `bench/setup.sh peers` fetches.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/scatter-vm/scatter/bench/promise"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		if err := roles[os.Args[1]](ctx, os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		}
+		return
+	}
+	kept, err := run(ctx, parse())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "multicast:", err)
+	}
+	if err != nil || !kept {
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	selection
+	runs int
+	size int64 // bytes
+	out  string
+	keep bool
+}
+
+func parse() (o options) {
+	o.selection = usual()
+	flag.Var(list{&o.rates}, "rates", "`Mbit/s` of the links; 0 = not shaped")
+	flag.Var(list{&o.targets}, "targets", "`numbers` of targets")
+	flag.Var(list{&o.loss}, "loss", "losses at each target in `per cent`, packet by packet")
+	flag.Var(list{&o.bursts}, "bursts", "losses at each target in `per cent`, many packets in a row")
+	flag.Var(names{&o.tools}, "tools", "what to measure, of "+toolNames())
+	full := flag.Bool("full", false, "everything: all rates, numbers of targets, losses and tools")
+	flag.IntVar(&o.runs, "runs", 5, "runs of each kind; the table shows their medians")
+	size := flag.Int64("size", 0, "MiB to transfer; 0 = 64, and 256 of everything")
+	flag.StringVar(&o.out, "out", filepath.Join("bench", "results", "multicast.md"), "where to write the table; the plot and the single runs go beside it")
+	flag.BoolVar(&o.keep, "keep", false, "add to the runs that are there")
+	flag.Parse()
+	o.narrow(given())
+	o.size = *size << 20
+	if *full {
+		o.selection = everything()
+	}
+	if o.size == 0 {
+		o.size = 64 << 20
+		if *full {
+			o.size = 256 << 20
+		}
+	}
+	return o
+}
+
+// given are the names of the flags on the command line.
+func given() map[string]bool {
+	set := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	return set
+}
+
+// run measures what is selected and reports whether all promises are kept.
+func run(ctx context.Context, o options) (kept bool, err error) {
+	all, err := o.measure(ctx)
+	if err != nil {
+		return false, err
+	}
+	r := summarize(all)
+	t := r.promises()
+	text := t.Markdown() + "\n" + r.table()
+	fmt.Print("\n", text)
+	base := o.base()
+	if plot := r.plot(); plot != "" {
+		text += fmt.Sprintf("\n![goodput](%s.svg)\n", filepath.Base(base))
+		err = promise.Write(base+".svg", plot)
+	}
+	return t.Kept(), errors.Join(err, promise.Write(o.out, text))
+}
+
+// base is the path of the results without extension.
+func (o *options) base() string { return o.out[:len(o.out)-len(filepath.Ext(o.out))] }
+
+// measure measures, after what is kept of earlier measurements.
+func (o *options) measure(ctx context.Context) (all []sample, err error) {
+	log := o.base() + ".jsonl"
+	if o.keep {
+		if all, err = load(log); err != nil {
+			return nil, err
+		}
+	} else if err := os.Remove(log); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	s, err := newScene(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for i := range o.runs {
+		for _, j := range o.jobs() {
+			m, err := s.measure(ctx, j)
+			if err != nil {
+				return all, err
+			}
+			fmt.Printf("%d/%d %s\n", i+1, o.runs, m)
+			all = append(all, m)
+			if err := save(log, m); err != nil {
+				return all, err
+			}
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// cell is the circumstances of a transfer.
+type cell struct {
+	Mbit    float64 // of each link; 0 = not shaped
+	Targets int
+	Loss    float64 // per cent, at each target
+	Burst   int     `json:",omitempty"` // packets lost in a row; 0 = each by itself
+}
+
+// burstLength is how many packets bursty loss takes in a row: 3 ms at 100 Mbit/s.
+const burstLength = 25
+
+func (c cell) link() string {
+	if c.Mbit == 0 {
+		return "not shaped"
+	}
+	return fmt.Sprintf("%v Mbit/s", c.Mbit)
+}
+
+func (c cell) losing() string {
+	if c.Burst > 0 {
+		return fmt.Sprintf("%v %% in bursts", c.Loss)
+	}
+	return fmt.Sprintf("%v %%", c.Loss)
+}
+
+func (c cell) String() string {
+	return fmt.Sprintf("%s, %d targets, %s lost", c.link(), c.Targets, c.losing())
+}
+
+// job is one transfer to do.
+type job struct {
+	cell
+	tool string
+}
+
+// selection is which cells and tools are measured.
+type selection struct {
+	rates, targets, loss, bursts []float64
+	tools                        []string
+	more                         []job
+}
+
+// usual is a selection for a quarter of an hour: the cells with figures of their own to reach.
+func usual() selection {
+	s := selection{rates: []float64{100}, targets: []float64{8}, loss: []float64{0, 0.1, 1, 5}, bursts: []float64{1}, tools: []string{"scatter", "uftp", "udpcast", "tcp"}}
+	s.more = []job{{cell{Mbit: 100, Targets: 8, Loss: 1}, "uftp-sealed"}}
+	for _, n := range []int{4, 8} {
+		for _, tool := range s.tools {
+			s.more = append(s.more, job{cell{Targets: n}, tool})
+		}
+	}
+	return s
+}
+
+// everything is the whole matrix.
+func everything() selection {
+	s := usual()
+	s.rates, s.targets = []float64{100, 500, 0}, []float64{1, 2, 4, 8}
+	s.more = s.more[:1]
+	return s
+}
+
+// jobs are the transfers of one round. The tools take turns in each cell.
+func (s *selection) jobs() (all []job) {
+	for _, rate := range s.rates {
+		for _, n := range s.targets {
+			for _, c := range s.lossy(cell{Mbit: rate, Targets: int(n)}) {
+				for _, tool := range s.tools {
+					all = append(all, job{c, tool})
+				}
+			}
+		}
+	}
+	for _, j := range s.more {
+		if !slices.Contains(all, j) {
+			all = append(all, j)
+		}
+	}
+	return all
+}
+
+// lossy is the cell with each of the losses.
+func (s *selection) lossy(c cell) (all []cell) {
+	for _, c.Loss = range s.loss {
+		all = append(all, c)
+	}
+	if c.Mbit == 0 {
+		return all
+	}
+	c.Burst = burstLength
+	for _, c.Loss = range s.bursts {
+		all = append(all, c)
+	}
+	return all
+}
+
+// narrow leaves out what is not asked for when something is, by flags of these names.
+func (s *selection) narrow(given map[string]bool) {
+	if given["loss"] != given["bursts"] {
+		if given["loss"] {
+			s.bursts = nil
+		} else {
+			s.loss = nil
+		}
+	}
+	for _, name := range []string{"rates", "targets", "loss", "bursts", "tools"} {
+		if given[name] {
+			s.more = nil
+		}
+	}
+}
+
+// list is a flag of numbers.
+type list struct{ of *[]float64 }
+
+func (l list) String() string {
+	if l.of == nil {
+		return ""
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(*l.of), " ", ","), "[]")
+}
+
+// Set reads numbers with commas between them; none is possible.
+func (l list) Set(text string) error {
+	*l.of = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if part == "" {
+			continue
+		}
+		v, err := strconv.ParseFloat(part, 64)
+		if err != nil || v < 0 {
+			return fmt.Errorf("%q is not a number of zero or more", part)
+		}
+		*l.of = append(*l.of, v)
+	}
+	return nil
+}
+
+// names is a flag of tools.
+type names struct{ of *[]string }
+
+func (n names) String() string {
+	if n.of == nil {
+		return ""
+	}
+	return strings.Join(*n.of, ",")
+}
+
+// Set reads names with commas between them.
+func (n names) Set(text string) error {
+	*n.of = strings.Split(text, ",")
+	for _, name := range *n.of {
+		if toolNamed(name) == nil {
+			return fmt.Errorf("unknown tool %q: there are %s", name, toolNames())
+		}
+	}
+	return nil
+}
