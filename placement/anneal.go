@@ -9,9 +9,10 @@ import (
 // Tuning of the annealing, found on fleets and circuits of many sizes. Heat and price are in units of the mean loss of a
 // proposal that loses.
 const (
-	annealBatch = 256  // steps between two looks at the schedule
-	stepEffort  = 8    // effort of a step beside what it touches
-	cooling     = 15.0 // first heat over last
+	annealBatch   = 256  // steps between two looks at the schedule
+	stepEffort    = 16   // effort of a step beside what it touches
+	partnerEffort = 16   // effort of trying a partner
+	cooling       = 15.0 // first heat over last
 
 	priceRise = 8.0 // last price of excess over first
 	partners  = 4   // units tried for an exchange
@@ -29,6 +30,7 @@ type anneal struct {
 	place   []int32 // of each unit among its host's members
 	excess  []excess
 	over    int // hosts with excess
+	tried   int // partners of exchanges
 	unit    measure
 	links   *links
 	heat    float64
@@ -55,7 +57,7 @@ type measure struct{ memory, vcpus, vms float64 }
 type excess = float64
 
 func newAnneal(ctx context.Context, s *state, rng *rand.Rand) *anneal {
-	a := &anneal{state: s, ctx: ctx, dice: newDice(rng), bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.host)), best: make([]uint16, len(s.host))}
+	a := &anneal{state: s, ctx: ctx, dice: newDice(rng), bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.at)), best: make([]uint16, len(s.at))}
 	for _, units := range a.members {
 		for i, u := range units {
 			a.place[u] = int32(i)
@@ -84,33 +86,54 @@ func (in *instance) meanUnit() measure {
 // means there was none.
 func (a *anneal) run(from, to float64, effort int) bool {
 	a.consider()
-	if len(a.host) == 0 || a.n == 0 {
+	if len(a.at) == 0 || a.n == 0 {
 		return a.found
 	}
 	mean := a.meanLoss()
-	start, steps, used := a.touched, 0, 0
+	start, steps, used, strictness := a.effort(), 0, 0, 1.0
 	for used < effort && a.ctx.Err() == nil && !(a.found && a.value.cost <= a.bound) {
 		progress := float64(used) / float64(effort)
 		a.heat = mean * from * math.Pow(to/from, progress)
-		a.price = mean * a.firstPrice * math.Pow(priceRise, progress)
+		a.price = mean * a.firstPrice * math.Pow(priceRise, progress) * strictness
 		for range annealBatch {
 			a.step()
 		}
 		steps += annealBatch
-		used = a.touched - start + stepEffort*steps
-		if progress > 0.3 || len(a.host) < 500 {
+		used = a.effort() - start + stepEffort*steps + partnerEffort*a.tried
+		strictness = a.adapt(strictness)
+		if progress > 0.3 || len(a.at) < 500 {
 			a.consider()
 		}
 	}
-	a.heat = 0
-	for range 10 * len(a.host) {
-		a.step()
-	}
+	a.finish()
 	a.consider()
 	if a.found {
 		a.adopt(a.best)
 	}
 	return a.found
+}
+
+// adapt makes excess dearer as long as there is any.
+func (a *anneal) adapt(strictness float64) float64 {
+	if a.over > 0 {
+		return strictness * 1.01
+	}
+	return math.Max(1, strictness/1.01)
+}
+
+// finish descends, ever more strictly as long as there is excess.
+func (a *anneal) finish() {
+	a.heat = 0
+	for round := range 50 {
+		for range len(a.at) {
+			a.step()
+		}
+		if a.over > 0 {
+			a.price *= 1.3
+		} else if round >= 10 {
+			return
+		}
+	}
 }
 
 // consider keeps the assignment if it is the cheapest so far within all room.
@@ -119,7 +142,7 @@ func (a *anneal) consider() {
 		return
 	}
 	if v := a.worth(); !a.found || v.less(a.value) {
-		copy(a.best, a.host)
+		copy(a.best, a.at)
 		a.value, a.found = v, true
 	}
 }
@@ -129,13 +152,13 @@ func (a *anneal) meanLoss() float64 {
 	var sum float64
 	n := 0
 	for range 10000 {
-		u := int32(a.dice.roll(len(a.host)))
+		u := int32(a.dice.roll(len(a.at)))
 		h := a.propose(u)
-		if h == a.limbo || !a.placed(u) || h == int(a.host[u]) {
+		if h == a.limbo || !a.placed(u) || h == int(a.at[u]) {
 			continue
 		}
 		there, here := a.changes(u, h)
-		if loss := a.links.loss(a.state, int(a.host[u]), h, there.bytes, here.bytes); loss > 0 {
+		if loss := a.links.loss(a.state, int(a.at[u]), h, there, here); loss > 0 {
 			sum += loss
 			n++
 		}

@@ -1,13 +1,20 @@
 package placement
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
-// bound knows costs that no placement undercuts: every class needs as many hosts as its units fill by themselves. For
-// each resource it holds the most that 1, 2, ... hosts can offer.
+// bound knows costs that no placement undercuts: every class needs as many hosts, and racks, as its units fill by
+// themselves.
 type bound struct {
-	in                 *instance
-	memory, vcpus, vms []int64
+	in    *instance
+	hosts offers
+	racks offers // on top of the hosts without a rack
 }
+
+// offers is, for each resource, the most that so many hosts or racks can offer: the first without any.
+type offers struct{ memory, vcpus, vms []int64 }
 
 // least is the bound for all units.
 func (b *bound) least() int64 { return b.of(func(int32) bool { return true }) }
@@ -17,11 +24,11 @@ func (b *bound) of(counts func(u int32) bool) int64 {
 	units := b.chosen(counts)
 	switch b.in.p.Objective {
 	case Hosts:
-		return b.hosts(units)
+		return b.hostsFor(units)
 	case Makespan:
 		return b.makespan(units, counts)
 	}
-	return b.traffic(units, counts)
+	return b.traffic(units, counts, b.linksFor)
 }
 
 func (b *bound) chosen(counts func(u int32) bool) (units []int32) {
@@ -34,57 +41,79 @@ func (b *bound) chosen(counts func(u int32) bool) (units []int32) {
 }
 
 func newBound(in *instance) *bound {
-	b := &bound{in: in}
-	b.memory = prefix(in.room, func(r room) int64 { return r.memory })
-	b.vcpus = prefix(in.room, func(r room) int64 { return r.vcpus })
-	b.vms = prefix(in.room, func(r room) int64 { return r.vms })
+	b := &bound{in: in, hosts: newOffers(room{}, in.room)}
+	racks := make([]room, in.racks+1)
+	for h, r := range in.room {
+		all := &racks[in.uplink[h]]
+		*all = room{min(all.memory+r.memory, unlimited), min(all.vcpus+r.vcpus, unlimited), min(all.vms+r.vms, unlimited)}
+	}
+	b.racks = newOffers(racks[in.racks], racks[:in.racks])
 	return b
 }
 
-// prefix sums the hosts' offers, the greatest first.
-func prefix(rooms []room, of func(room) int64) []int64 {
-	var out []int64
+func newOffers(base room, rooms []room) offers {
+	return offers{
+		prefix(base, rooms, func(r room) int64 { return r.memory }),
+		prefix(base, rooms, func(r room) int64 { return r.vcpus }),
+		prefix(base, rooms, func(r room) int64 { return r.vms }),
+	}
+}
+
+// prefix sums offers, the greatest first, on top of a base.
+func prefix(base room, rooms []room, of func(room) int64) []int64 {
+	out := []int64{of(base)}
 	for _, r := range rooms {
 		out = append(out, of(r))
 	}
-	slices.SortFunc(out, func(a, b int64) int { return int(max(-1, min(1, b-a))) })
-	var sum int64
-	for i := range out {
-		sum = min(sum+out[i], unlimited)
-		out[i] = sum
+	slices.SortFunc(out[1:], func(a, b int64) int { return cmp.Compare(b, a) })
+	for i := range out[1:] {
+		out[i+1] = min(out[i]+out[i+1], unlimited)
 	}
 	return out
 }
 
-// hosts is the least number of hosts that have room for the units, looking at each resource alone.
-func (b *bound) hosts(units []int32) int64 {
-	var memory, vcpus, vms int64
+// enough is the least number that offers what is wanted.
+func (o *offers) enough(want room) int64 {
+	of := func(offer []int64, want int64) int64 {
+		i, _ := slices.BinarySearch(offer, want)
+		return int64(i)
+	}
+	return max(of(o.memory, want.memory), of(o.vcpus, want.vcpus), of(o.vms, want.vms))
+}
+
+// want is what units take together, wherever they are.
+func (b *bound) want(units []int32) (sum room) {
+	for _, u := range units {
+		x := &b.in.units[u]
+		sum.memory += x.claim
+		if b.in.shared {
+			sum.memory += x.own
+		}
+		sum.vcpus += x.vcpus
+		sum.vms += int64(x.count)
+	}
+	return sum
+}
+
+// hostsFor is the least number of hosts that have room for the units, looking at each resource alone.
+func (b *bound) hostsFor(units []int32) int64 {
 	if len(units) == 0 {
 		return 0
 	}
-	for _, u := range units {
-		unit := &b.in.units[u]
-		memory += unit.claim
-		if b.in.shared {
-			memory += unit.own
-		}
-		vcpus += unit.vcpus
-		vms += int64(unit.count)
-	}
-	return max(atLeast(b.memory, memory), atLeast(b.vcpus, vcpus), atLeast(b.vms, vms))
+	return b.hosts.enough(b.want(units))
 }
 
-// atLeast is how many hosts it takes to offer what is wanted.
-func atLeast(offer []int64, want int64) int64 {
-	if want == 0 {
-		return 1
+// linksFor is the least number of links, those of racks included, that reach the units.
+func (b *bound) linksFor(units []int32) int64 {
+	if len(units) == 0 {
+		return 0
 	}
-	i, _ := slices.BinarySearch(offer, want)
-	return int64(i + 1)
+	want := b.want(units)
+	return b.hosts.enough(want) + b.racks.enough(want)
 }
 
-// traffic is the sum over classes of bytes times hosts needed.
-func (b *bound) traffic(units []int32, counts func(u int32) bool) int64 {
+// traffic is the sum over classes of bytes times what least says that their units need.
+func (b *bound) traffic(units []int32, counts func(u int32) bool, least func(units []int32) int64) int64 {
 	var sum int64
 	g := &b.in.classes
 	var owners []int32
@@ -95,15 +124,15 @@ func (b *bound) traffic(units []int32, counts func(u int32) bool) int64 {
 				owners = append(owners, int32(u))
 			}
 		}
-		sum += g.weight[c] * b.hosts(owners)
+		sum += g.weight[c] * least(owners)
 	}
 	for _, u := range units {
-		sum += b.in.units[u].own
+		sum += b.in.units[u].own * least([]int32{u})
 	}
 	return sum
 }
 
-// makespan is the time that the links take together, or the largest unit alone on the fastest.
+// makespan is the time that the links take together, that of the source's, or the largest unit's on the fastest.
 func (b *bound) makespan(units []int32, counts func(u int32) bool) int64 {
 	var fastest, sum int64
 	for _, v := range b.in.bps {
@@ -111,9 +140,9 @@ func (b *bound) makespan(units []int32, counts func(u int32) bool) int64 {
 		sum = min(sum+v, unlimited)
 	}
 	if sum == 0 {
-		return 0
+		return b.in.floor
 	}
-	least := sendTime(b.traffic(units, counts), sum)
+	least := max(b.in.floor, sendTime(b.traffic(units, counts, b.hostsFor), sum))
 	for _, u := range units {
 		bytes := b.in.units[u].own
 		for _, c := range b.in.classes.classesOf(u) {

@@ -131,7 +131,7 @@ func (c *clustering) number() []int32 {
 // contract returns the instance whose units are the clusters.
 func (in *instance) contract(cluster []int32) *instance {
 	n := int(slices.Max(cluster)) + 1
-	out := &instance{p: in.p, hostID: in.hostID, room: in.room, bps: in.bps, rack: in.rack, shared: in.shared, words: in.words}
+	out := &instance{p: in.p, hostID: in.hostID, room: in.room, bps: in.bps, floor: in.floor, racks: in.racks, uplink: in.uplink, shared: in.shared, words: in.words}
 	out.units = make([]unit, n)
 	out.allowed = make([]uint64, n*in.words)
 	out.groupsOf = make([][]int32, n)

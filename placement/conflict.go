@@ -99,7 +99,7 @@ func (c *conflict) solvable() (solved, proven bool) {
 
 // problem is the part as a problem of its own.
 func (c *conflict) problem() Problem {
-	p := Problem{Capacity: c.p.Capacity, Seed: c.p.Seed, Hosts: slices.Clone(c.p.Hosts)}
+	p := Problem{Capacity: c.p.Capacity, Headroom: c.p.Headroom, Overcommit: c.p.Overcommit, Seed: c.p.Seed, Hosts: slices.Clone(c.p.Hosts)}
 	index := map[int]int{}
 	names := map[string]bool{}
 	for _, v := range c.vms {

@@ -21,7 +21,7 @@ func newLinks(s *state) *links {
 	if !k.makespan {
 		return k
 	}
-	var longest, sum float64
+	longest, sum := float64(s.in.floor)/8e9, 0.0
 	for h := range s.n {
 		longest = math.Max(longest, float64(s.load[h].bytes)/float64(s.in.bps[h]))
 		sum += float64(s.in.bps[h])
@@ -34,13 +34,14 @@ func newLinks(s *state) *links {
 	return k
 }
 
-// loss is by how much the energy grows, in bytes, when the bytes on two hosts do.
-func (k *links) loss(s *state, from, to int, there, here int64) float64 {
+// loss is by how much the energy grows, in bytes, when the loads of two hosts do.
+func (k *links) loss(s *state, from, to int, there, here change) float64 {
+	traffic := float64(there.traffic() + here.traffic())
 	if !k.makespan {
-		return float64(there + here)
+		return traffic
 	}
 	x, y := s.load[from].bytes, s.load[to].bytes
-	return k.at(from, x+there) - k.at(from, x) + k.at(to, y+here) - k.at(to, y) + trafficWeight*float64(there+here)
+	return k.at(from, x+there.bytes) - k.at(from, x) + k.at(to, y+here.bytes) - k.at(to, y) + trafficWeight*traffic
 }
 
 func (k *links) at(h int, bytes int64) float64 {
@@ -55,6 +56,7 @@ func (s *state) worth() value {
 	v := value{traffic: s.traffic()}
 	switch s.in.p.Objective {
 	case Makespan:
+		v.cost = s.in.floor
 		for h := range s.n {
 			v.cost = max(v.cost, sendTime(s.load[h].bytes, s.in.bps[h]))
 		}

@@ -1,30 +1,22 @@
 package placement
 
-import "math"
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
 
 // maxExactUnits is up to how many units a problem is solved by exhaustion: 3^15 steps a host take well below a second.
 const maxExactUnits = 15
 
-// exactFits reports whether exhaustion applies. Anti-affinity by rack couples hosts, so that these problems are left to
-// the search.
+// exactFits reports whether exhaustion applies.
 func (in *instance) exactFits() bool {
 	n := len(in.units)
-	if n > maxExactUnits || len(in.room) == 0 || float64(len(in.room))*math.Pow(3, float64(n)) > 1e8 {
-		return false
-	}
-	for i := range in.groups {
-		g := &in.groups[i]
-		for h, d := range g.domain {
-			if int32(h) != d {
-				return false
-			}
-		}
-	}
-	return true
+	return n <= maxExactUnits && len(in.room) > 0 && float64(len(in.room)+in.racks)*math.Pow(3, float64(n)) <= 1e8
 }
 
-// exact solves a problem of few units over all ways to hand each host a subset of what is left. A subset is a bit mask of
-// units. Costs are compared by objective first, then by traffic and imbalance.
+// exact solves a problem of few units over all ways to hand each host, or each rack for its hosts, a subset of what is left.
+// A subset is a bit mask of units. Costs are compared by objective first, then by traffic and imbalance.
 type exact struct {
 	in      *instance
 	subsets int
@@ -32,8 +24,19 @@ type exact struct {
 	claim   []int64
 	vcpus   []int64
 	vms     []int64
-	best    []price    // of handing the subset to the hosts so far
-	choice  [][]uint32 // host, subset -> what this host gets of it
+}
+
+// dealing is what it costs to hand each subset to the receivers so far.
+type dealing struct {
+	best      []price
+	receivers []receiver
+}
+
+// receiver is a host, or a rack that deals its part out to its hosts.
+type receiver struct {
+	host  int
+	inner *dealing
+	share []uint32 // subset dealt to this and the receivers before -> what this one gets of it
 }
 
 // price orders solutions; impossible ones have a cost of never.
@@ -58,24 +61,34 @@ func (a price) less(b price) bool {
 // solveExact returns the best placement, or nil if there is none.
 func (in *instance) solveExact() *state {
 	e := newExact(in)
-	for h := range in.room {
-		e.hand(h)
+	d := e.deal(in.racks)
+	for rack := range in.racks {
+		inner := e.deal(rack)
+		e.add(d, receiver{inner: inner}, e.uplinked(rack, inner.best))
 	}
 	all := uint32(e.subsets - 1)
-	if e.best[all].cost == never {
+	if d.best[all].cost == never {
 		return nil
 	}
 	s := newState(in)
-	for h := len(in.room) - 1; h >= 0; h-- {
-		part := e.choice[h][all]
-		for u := range in.units {
-			if part>>u&1 != 0 {
-				s.move(int32(u), h)
-			}
-		}
-		all &^= part
-	}
+	d.carryOut(s, all)
 	return s
+}
+
+// carryOut moves the units of a subset to the hosts that get them.
+func (d *dealing) carryOut(s *state, set uint32) {
+	for i := len(d.receivers) - 1; i >= 0; i-- {
+		r := &d.receivers[i]
+		part := r.share[set]
+		set &^= part
+		if r.inner != nil {
+			r.inner.carryOut(s, part)
+			continue
+		}
+		for ; part != 0; part &= part - 1 {
+			s.move(int32(bits.TrailingZeros32(part)), r.host)
+		}
+	}
 }
 
 func newExact(in *instance) *exact {
@@ -84,10 +97,6 @@ func newExact(in *instance) *exact {
 	e.claim = e.sums(func(u *unit) int64 { return u.claim })
 	e.vcpus = e.sums(func(u *unit) int64 { return u.vcpus })
 	e.vms = e.sums(func(u *unit) int64 { return int64(u.count) })
-	e.best = make([]price, e.subsets)
-	for i := range e.best[1:] {
-		e.best[i+1].cost = never
-	}
 	return e
 }
 
@@ -134,29 +143,47 @@ func (e *exact) classBytes() []int64 {
 	return out
 }
 
-// hand extends the best prices by one more host.
-func (e *exact) hand(h int) {
-	prices := make([]price, e.subsets)
-	for set := range prices {
-		prices[set] = e.price(h, uint32(set))
+// deal hands subsets to the hosts of a rack; those without one are in the rack that comes after the last.
+func (e *exact) deal(rack int) *dealing {
+	d := &dealing{best: make([]price, e.subsets)}
+	for i := range d.best[1:] {
+		d.best[i+1].cost = never
 	}
+	if e.in.p.Objective == Makespan {
+		d.best[0].cost = e.in.floor
+	}
+	for h := range e.in.room {
+		if int(e.in.uplink[h]) != rack {
+			continue
+		}
+		prices := make([]price, e.subsets)
+		for set := range prices {
+			prices[set] = e.price(h, uint32(set))
+		}
+		e.add(d, receiver{host: h}, prices)
+	}
+	return d
+}
+
+// add extends the best prices by one more receiver.
+func (e *exact) add(d *dealing, r receiver, prices []price) {
 	next := make([]price, e.subsets)
-	choice := make([]uint32, e.subsets)
+	r.share = make([]uint32, e.subsets)
 	for set := range uint32(e.subsets) {
-		best := e.best[set]
+		best := d.best[set]
 		var take uint32
 		for part := set; part != 0; part = (part - 1) & set {
-			if prices[part].cost == never || e.best[set&^part].cost == never {
+			if prices[part].cost == never || d.best[set&^part].cost == never {
 				continue
 			}
-			if p := e.join(e.best[set&^part], prices[part]); p.less(best) {
+			if p := e.join(d.best[set&^part], prices[part]); p.less(best) {
 				best, take = p, part
 			}
 		}
-		next[set], choice[set] = best, take
+		next[set], r.share[set] = best, take
 	}
-	e.best = next
-	e.choice = append(e.choice, choice)
+	d.best = next
+	d.receivers = append(d.receivers, r)
 }
 
 func (e *exact) join(a, b price) price {
@@ -166,6 +193,26 @@ func (e *exact) join(a, b price) price {
 		a.cost += b.cost
 	}
 	return price{a.cost, a.traffic + b.traffic, a.imbalance + b.imbalance}
+}
+
+// uplinked adds what the link of a rack carries to the prices of handing subsets to its hosts.
+func (e *exact) uplinked(rack int, prices []price) []price {
+	domain := int32(len(e.in.room) + rack)
+	out := slices.Clone(prices)
+	for set := range out {
+		if out[set].cost == never {
+			continue
+		}
+		if !e.apart(domain, uint32(set)) {
+			out[set].cost = never
+			continue
+		}
+		out[set].traffic += e.bytes[set]
+		if e.in.p.Objective == "" || e.in.p.Objective == Traffic {
+			out[set].cost += e.bytes[set]
+		}
+	}
+	return out
 }
 
 // price is what it costs to hand a subset to a host, never if it does not fit.
@@ -194,9 +241,17 @@ func (e *exact) allowed(h int, set uint32) bool {
 			return false
 		}
 	}
+	return e.apart(int32(h), set)
+}
+
+// apart reports whether the anti-affinities let a subset be in one domain, a host or a rack.
+func (e *exact) apart(domain int32, set uint32) bool {
 	for i := range e.in.groups {
 		g := &e.in.groups[i]
-		n := g.start[h]
+		if !slices.Contains(g.domain, domain) {
+			continue
+		}
+		n := g.start[domain]
 		any := false
 		for u, w := range g.weight {
 			if set>>u&1 != 0 {

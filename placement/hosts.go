@@ -31,13 +31,13 @@ func (in *instance) only(open []bool) *instance {
 // units need no room.
 func (in *instance) fewest(ctx context.Context, idle []bool, effort int) (*instance, []uint16) {
 	p := &packing{in: in, ctx: ctx, idle: idle, trials: 5 + min(500, effort/(100*len(in.units)*len(in.room)+1))}
-	bound := int(newBound(in).hosts(in.chosen(idle)))
+	bound := int(newBound(in).hostsFor(in.chosen(idle)))
 	if !p.roomiest(bound) {
 		return in, nil
 	}
 	for count(p.best.open()) > bound && (p.closeOne() || p.closeTwo()) {
 	}
-	return in.only(p.best.open()), p.best.host
+	return in.only(p.best.open()), p.best.at
 }
 
 // packing tries to place all units on ever fewer hosts.

@@ -16,7 +16,9 @@ type instance struct {
 
 	room      []room // of each host
 	bps       []int64
-	rack      []int32
+	racks     int      // that hosts have
+	uplink    []uint16 // the rack of each host, and of limbo; equal to racks if it has none
+	floor     int64    // nanoseconds that the source's link takes
 	shared    bool
 	words     int      // of a host set
 	allowed   []uint64 // host sets of the units
@@ -67,9 +69,31 @@ func compile(p *Problem) (*instance, error) {
 	in.makeUnits(r)
 	in.restrict(r)
 	in.classes = in.hypergraph()
+	in.floor = in.sourceTime(nil)
 	return in, nil
 }
 
+// sourceTime is how long the source sends the classes of all units that are not idle.
+func (in *instance) sourceTime(idle []bool) int64 {
+	if in.p.SourceBPS == 0 {
+		return 0
+	}
+	leaves := func(u uint16) bool { return idle == nil || !idle[u] }
+	var bytes int64
+	for u := range in.units {
+		if leaves(uint16(u)) {
+			bytes += in.units[u].own
+		}
+	}
+	for c, w := range in.classes.weight {
+		if slices.ContainsFunc(in.classes.pinsOf(int32(c)), leaves) {
+			bytes += w
+		}
+	}
+	return sendTime(bytes, in.p.SourceBPS)
+}
+
+// orderHosts numbers the hosts by name.
 func (in *instance) orderHosts() {
 	hosts := in.p.Hosts
 	in.hostID = make([]int, len(hosts))
@@ -78,34 +102,57 @@ func (in *instance) orderHosts() {
 		in.hostID[i] = i
 		fastest = max(fastest, hosts[i].LinkBPS)
 	}
-	if fastest == 0 {
-		fastest = 10e9
-	}
 	slices.SortFunc(in.hostID, func(a, b int) int { return cmp.Compare(hosts[a].Name, hosts[b].Name) })
-	racks := map[string]int32{}
-	for h, id := range in.hostID {
-		spec := &hosts[id]
-		in.room = append(in.room, room{spec.Memory, orUnlimited(spec.VCPUs), orUnlimited(spec.MaxVMs)})
-		in.bps = append(in.bps, cmp.Or(spec.LinkBPS, fastest))
-		rack := int32(len(in.hostID) + h)
-		if spec.Rack != "" {
-			if known, ok := racks[spec.Rack]; ok {
-				rack = known
-			} else {
-				rack = int32(len(racks))
-				racks[spec.Rack] = rack
-			}
-		}
-		in.rack = append(in.rack, rack)
+	for _, id := range in.hostID {
+		in.room = append(in.room, in.p.roomOn(&hosts[id]))
+		in.bps = append(in.bps, cmp.Or(hosts[id].LinkBPS, fastest, 10e9))
 	}
+	in.orderRacks()
 	in.words = (len(hosts) + 63) / 64
+}
+
+// roomOn is what VMs may take on a host.
+func (p *Problem) roomOn(h *Host) room {
+	r := room{h.Memory, orUnlimited(h.VCPUs), orUnlimited(h.MaxVMs)}
+	if p.Headroom > 0 {
+		r.memory -= int64(math.Ceil(p.Headroom * float64(h.Memory)))
+	}
+	if p.Overcommit > 0 && h.VCPUs > 0 {
+		r.vcpus = int64(math.Min(p.Overcommit*float64(h.VCPUs), unlimited))
+	}
+	return r
+}
+
+// orderRacks numbers the racks by their first host.
+func (in *instance) orderRacks() {
+	number := map[string]uint16{"": math.MaxUint16}
+	for _, id := range in.hostID {
+		name := in.p.Hosts[id].Rack
+		if _, ok := number[name]; !ok {
+			number[name] = uint16(in.racks)
+			in.racks++
+		}
+		in.uplink = append(in.uplink, number[name])
+	}
+	in.uplink = append(in.uplink, math.MaxUint16)
+	for h, rack := range in.uplink {
+		in.uplink[h] = min(rack, uint16(in.racks))
+	}
+}
+
+// domain is what a host is part of for an anti-affinity: itself, or its rack if it has one.
+func (in *instance) domain(h int, scope string) int32 {
+	if rack := int32(in.uplink[h]); scope == ScopeRack && int(rack) < in.racks {
+		return int32(len(in.hostID)) + rack
+	}
+	return int32(h)
 }
 
 func orUnlimited(n int) int64 {
 	if n == 0 {
 		return unlimited
 	}
-	return int64(n)
+	return min(int64(n), unlimited)
 }
 
 // makeUnits unites the VMs that affinities keep together.

@@ -28,7 +28,7 @@ func (s *state) polish() {
 	p.rank()
 	for range 50 {
 		moved := p.moves()
-		if len(s.host) <= maxPolishSwaps {
+		if len(s.at) <= maxPolishSwaps {
 			moved = p.swaps() || moved
 		}
 		if !moved {
@@ -54,17 +54,17 @@ func (p *polish) rank() {
 func (p *polish) time(h int, c change) int64 { return sendTime(p.load[h].bytes+c.bytes, p.in.bps[h]) }
 
 func (p *polish) moves() (moved bool) {
-	for u := range int32(len(p.host)) {
+	for u := range int32(len(p.at)) {
 		if !p.placed(u) {
 			continue
 		}
 		best, bestMerit := nowhere, merit{}
 		for h := range p.n {
-			if h == int(p.host[u]) || !p.in.allows(u, h) {
+			if h == int(p.at[u]) || !p.in.allows(u, h) {
 				continue
 			}
 			there, here := p.changes(u, h)
-			m := p.merit(int(p.host[u]), h, there, here)
+			m := p.merit(int(p.at[u]), h, there, here)
 			if m.betters() && m.minus(bestMerit).betters() && p.fits(u, h) {
 				best, bestMerit = h, m
 			}
@@ -83,7 +83,7 @@ func (m merit) minus(n merit) merit {
 }
 
 func (p *polish) swaps() (moved bool) {
-	for u := range int32(len(p.host)) {
+	for u := range int32(len(p.at)) {
 		for v := range u {
 			if p.placed(u) && p.placed(v) && p.tradable(u, v) && p.worthwhile(u, v) && p.swap(u, v) {
 				p.rank()
@@ -97,22 +97,22 @@ func (p *polish) swaps() (moved bool) {
 // worthwhile reports whether trading places betters the assignment. Classes of both are looked for only when that could
 // be so.
 func (p *polish) worthwhile(u, v int32) bool {
-	a, b := int(p.host[u]), int(p.host[v])
-	there, here := p.trade(u, v, 0, 0)
+	a, b := int(p.at[u]), int(p.at[v])
+	there, here := p.trade(u, v, change{}, change{})
 	if !p.merit(a, b, there, here).betters() {
 		return false
 	}
-	kept, held := p.common(u, v)
+	kept, held := p.shared(u, v)
 	there, here = p.trade(u, v, kept, held)
 	return p.merit(a, b, there, here).betters()
 }
 
 // merit is the difference that changes of two hosts make.
 func (p *polish) merit(a, b int, there, here change) merit {
-	m := merit{value: value{traffic: there.bytes + here.bytes}}
+	m := merit{value: value{traffic: there.traffic() + here.traffic()}}
 	switch p.in.p.Objective {
 	case Makespan:
-		m.cost = p.longest(a, b, there, here) - p.time(p.slowest[0], change{})
+		m.cost = p.longest(a, b, there, here) - max(p.in.floor, p.time(p.slowest[0], change{}))
 	case Hosts:
 		m.cost = p.opened(a, there) + p.opened(b, here)
 	default:
@@ -126,7 +126,7 @@ func (p *polish) merit(a, b int, there, here change) merit {
 
 // longest is the makespan after changes of two hosts.
 func (p *polish) longest(a, b int, there, here change) int64 {
-	t := max(p.time(a, there), p.time(b, here))
+	t := max(p.in.floor, p.time(a, there), p.time(b, here))
 	for _, h := range p.slowest[:min(3, len(p.slowest))] {
 		if h != a && h != b {
 			t = max(t, p.time(h, change{}))

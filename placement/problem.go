@@ -15,8 +15,8 @@ const (
 
 // Objectives.
 const (
-	Traffic  = "traffic"  // bytes delivered to all hosts; the default
-	Makespan = "makespan" // time until the slowest host has received its bytes, then traffic
+	Traffic  = "traffic"  // bytes x links of the multicast tree, without the source's own; the default
+	Makespan = "makespan" // time until the slowest link, the source's included, is done, then traffic
 	Hosts    = "hosts"    // number of hosts used, then traffic
 )
 
@@ -57,7 +57,7 @@ type Host struct {
 	VCPUs     int               `json:"vcpus,omitempty"`    // 0 = unlimited
 	MaxVMs    int               `json:"max_vms,omitempty"`  // 0 = unlimited
 	LinkBPS   int64             `json:"link_bps,omitempty"` // bits per second; 0 = as fast as the fastest other, 10 Gbit/s if none
-	Rack      string            `json:"rack,omitempty"`
+	Rack      string            `json:"rack,omitempty"`     // whose link is one more that classes cross; without one, the host hangs on the source's switch
 	Labels    map[string]string `json:"labels,omitempty"`
 	Residents []string          `json:"residents,omitempty"` // VMs that run there already
 }
@@ -83,13 +83,17 @@ type Constraint struct {
 
 // Problem is what Solve solves.
 type Problem struct {
+	Comment     string       `json:"comment,omitempty"` // for people
 	VMs         []VM         `json:"vms"`
 	Hosts       []Host       `json:"hosts"`
 	Classes     []Class      `json:"classes,omitempty"`
 	Constraints []Constraint `json:"constraints,omitempty"`
-	Objective   string       `json:"objective,omitempty"` // "" = traffic
-	Capacity    string       `json:"capacity,omitempty"`  // "" = sum
-	Partial     bool         `json:"partial,omitempty"`   // leave VMs out, the least important, rather than fail
+	Objective   string       `json:"objective,omitempty"`       // "" = traffic
+	Capacity    string       `json:"capacity,omitempty"`        // "" = sum
+	Headroom    float64      `json:"memory_headroom,omitempty"` // part of each host's Memory to keep free, 0 to 1
+	Overcommit  float64      `json:"vcpu_overcommit,omitempty"` // VMs may have so many times a host's VCPUs; 0 = 1
+	SourceBPS   int64        `json:"source_bps,omitempty"`      // the source's link, which each class crosses once; 0 = never the slowest
+	Partial     bool         `json:"partial,omitempty"`         // leave VMs out, the least important, rather than fail
 	Seed        uint64       `json:"seed,omitempty"`
 
 	// Budget is how long Solve may search, 0 = as long as pays for a problem of this size. It is turned into a number of
@@ -99,11 +103,11 @@ type Problem struct {
 
 // Placement is a solution.
 type Placement struct {
-	Host       []int         `json:"host"`        // host of each VM, -1 = not placed
-	Cost       int64         `json:"cost"`        // by the objective: bytes, nanoseconds or hosts
-	LowerBound int64         `json:"lower_bound"` // no placement of the same VMs costs less
-	Optimal    bool          `json:"optimal"`     // proven
-	Traffic    int64         `json:"traffic_bytes"`
+	Host       []int         `json:"host"`          // host of each VM, -1 = not placed
+	Cost       int64         `json:"cost"`          // by the objective: bytes, nanoseconds or hosts
+	LowerBound int64         `json:"lower_bound"`   // no placement of the same VMs costs less
+	Optimal    bool          `json:"optimal"`       // proven
+	Traffic    int64         `json:"traffic_bytes"` // over all hosts' and racks' links
 	Makespan   time.Duration `json:"makespan_ns"`
 	Loads      []Load        `json:"loads"`         // of each host
 	Reasons    []Reason      `json:"reasons"`       // of each VM

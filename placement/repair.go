@@ -18,7 +18,7 @@ type repair struct {
 }
 
 func newRepair(s *state, rng *rand.Rand) *repair {
-	r := &repair{state: s, rng: rng, weight: make([]int64, len(s.host))}
+	r := &repair{state: s, rng: rng, weight: make([]int64, len(s.at))}
 	for u := range r.weight {
 		r.weight[u] = 1
 	}
@@ -155,11 +155,11 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 // drift makes a few random moves and exchanges that stay feasible.
 func (r *repair) drift() {
 	for range 10 {
-		u, v := int32(r.rng.IntN(len(r.host))), int32(r.rng.IntN(len(r.host)))
+		u, v := int32(r.rng.IntN(len(r.at))), int32(r.rng.IntN(len(r.at)))
 		switch {
-		case !r.placed(u) || !r.placed(v) || r.host[u] == r.host[v]:
-		case r.fits(u, int(r.host[v])):
-			r.move(u, int(r.host[v]))
+		case !r.placed(u) || !r.placed(v) || r.at[u] == r.at[v]:
+		case r.fits(u, int(r.at[v])):
+			r.move(u, int(r.at[v]))
 		default:
 			r.swap(u, v)
 		}

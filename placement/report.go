@@ -12,7 +12,7 @@ import (
 func (s *state) report() *Placement {
 	in := s.in
 	pl := &Placement{Host: make([]int, len(in.p.VMs)), Loads: make([]Load, s.n), Reasons: make([]Reason, len(in.p.VMs))}
-	pl.Traffic = s.traffic()
+	pl.Traffic, pl.Makespan = s.traffic(), time.Duration(in.floor)
 	for v, u := range in.unitOf {
 		pl.Host[v] = s.hostID(u)
 	}
@@ -33,7 +33,7 @@ func (s *state) hostID(u int32) int {
 	if !s.placed(u) {
 		return -1
 	}
-	return s.in.hostID[s.host[u]]
+	return s.in.hostID[s.at[u]]
 }
 
 // sendTime is the nanoseconds, rounded up, that bytes take on a link of bps bits per second.
@@ -49,19 +49,23 @@ func sendTime(bytes, bps int64) int64 {
 	return int64(min(q, math.MaxInt64))
 }
 
+// explainer tells why units are where they are.
+type explainer struct {
+	*state
+	common []int64 // bytes shared with the unit in question, by unit
+	near   []int32
+}
+
 // explain fills in the reason of each VM: what its unit saves where it is.
 func (s *state) explain(reasons []Reason) {
-	members := s.members()
-	for u := range s.host {
-		r := s.reason(int32(u))
-		var mates []int32
-		if s.placed(int32(u)) {
-			mates = members[s.host[u]]
+	x := &explainer{state: s, common: make([]int64, len(s.at))}
+	for u := range int32(len(s.at)) {
+		r := s.reason(u)
+		if s.placed(u) {
+			r.With = x.closest(u)
 		}
-		with := s.closest(int32(u), mates)
 		for _, v := range s.in.units[u].vms {
 			r.VM = v
-			r.With = with
 			reasons[v] = r
 		}
 	}
@@ -75,10 +79,11 @@ func (s *state) reason(u int32) Reason {
 		return r
 	}
 	for h := range s.n {
-		if h == int(s.host[u]) || !s.in.allows(u, h) {
+		if h == int(s.at[u]) || !s.in.allows(u, h) {
 			continue
 		}
-		saved, room := -s.gain(u, h), s.fits(u, h)
+		there, here := s.changes(u, h)
+		saved, room := there.traffic()+here.traffic(), s.fits(u, h)
 		if r.Next == -1 || room && !r.Room || room == r.Room && saved < r.Saved {
 			r.Next, r.Saved, r.Room = s.in.hostID[h], saved, room
 		}
@@ -87,27 +92,28 @@ func (s *state) reason(u int32) Reason {
 }
 
 // closest lists VMs of up to three other units that share most bytes with u.
-func (s *state) closest(u int32, mates []int32) []int {
-	if len(mates) < 2 {
-		return nil
-	}
-	common := map[int32]int64{}
-	g := &s.in.classes
+func (x *explainer) closest(u int32) []int {
+	g := &x.in.classes
+	near := x.near[:0]
 	for _, c := range g.classesOf(u) {
 		for _, v := range g.pinsOf(c) {
-			if s.host[v] == s.host[u] && int32(v) != u {
-				common[int32(v)] += g.weight[c]
+			if x.at[v] != x.at[u] || int32(v) == u {
+				continue
 			}
+			if x.common[v] == 0 {
+				near = append(near, int32(v))
+			}
+			x.common[v] += g.weight[c]
 		}
 	}
-	near := make([]int32, 0, len(common))
-	for v := range common {
-		near = append(near, v)
-	}
-	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(common[b], common[a]), cmp.Compare(a, b)) })
+	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(x.common[b], x.common[a]), cmp.Compare(a, b)) })
 	var out []int
-	for _, v := range near[:min(3, len(near))] {
-		out = append(out, s.in.units[v].vms[0])
+	for i, v := range near {
+		if i < 3 {
+			out = append(out, x.in.units[v].vms[0])
+		}
+		x.common[v] = 0
 	}
+	x.near = near
 	return out
 }

@@ -193,9 +193,7 @@ func (r *rules) hosts(i int, c *Constraint) []uint64 {
 func (in *instance) addGroup(i int32, c *Constraint, r *rules) {
 	g := group{constraint: i, limit: int64(max(c.Max, 1)), weight: map[int32]int64{}, domain: make([]int32, len(in.hostID))}
 	for h := range in.hostID {
-		if g.domain[h] = int32(h); c.Scope == ScopeRack {
-			g.domain[h] = in.rack[h]
-		}
+		g.domain[h] = in.domain(h, c.Scope)
 	}
 	g.start = make([]int64, 2*len(in.hostID))
 	for _, name := range r.away[i] {

@@ -12,14 +12,18 @@ import (
 // Tuning of the search. What it does depends on nothing of the machine, so that the result is the same everywhere. A sweep
 // is the effort of moving every unit once.
 const (
-	mostLanes   = 4    // tasks of a generation
-	fewSweeps   = 50   // that a task should be able to afford; more if units are many
-	manySweeps  = 200  // the most of that
-	longSweeps  = 1000 // beyond which a task is made longer rather than one of more than mostTasks
-	mostTasks   = 64
+	mostLanes   = 4   // tasks of a generation
+	hostSweeps  = 10  // per host, that a task should be able to afford
+	unitSweeps  = 30  // units per sweep that it should afford if units are many
+	fewSweeps   = 50  // the least of that
+	manySweeps  = 400 // the most of that
+	longSweeps  = 4000
+	mostTasks   = 64 // beyond which tasks are made longer, up to longSweeps
 	poolSize    = 6
 	breedHeat   = 0.5
 	refineHeat  = 0.2
+	fullShare   = 0.15    // of the effort, for all classes after a sample of the light ones
+	twoCores    = 500     // units from which on there are two tasks at least
 	stateBudget = 1 << 30 // bytes of states that may exist at once
 )
 
@@ -46,6 +50,7 @@ type search struct {
 	idle   []bool   // units to leave in limbo
 	known  []uint16 // an assignment within all room, if one is known
 	bound  int64    // a cost at which to stop
+	light  int64    // weight below which fresh samples classes
 }
 
 // run fills a pool with solutions from scratch and breeds them in pairs, generation by generation, until the effort is
@@ -78,9 +83,15 @@ func (r *search) run() *solution {
 
 // divide tells how many generations of how many tasks the effort is for.
 func (r *search) divide() (generations, lanes int) {
-	sweep := r.in.sweep()
-	enough := max(fewSweeps, min(len(r.in.units)/10, manySweeps)) * sweep
-	tasks := max(2, min(r.effort/enough, max(mostTasks, r.effort/(longSweeps*sweep))))
+	limit, sweep := r.in.thinning()
+	r.light = limit
+	units := len(r.in.units)
+	enough := hostSweeps * len(r.in.room)
+	if units >= twoCores {
+		enough = max(fewSweeps, min(units/unitSweeps, manySweeps))
+	}
+	enough = max(1, enough) * sweep
+	tasks := max(min(units/twoCores, 1)+1, min(r.effort/enough, max(mostTasks, r.effort/(longSweeps*sweep))))
 	lanes = min(tasks, mostLanes)
 	return tasks / lanes, lanes
 }
@@ -107,7 +118,7 @@ func (r *search) task(number int, fresh bool, parents []*solution, effort int) *
 // found, in order.
 func (r *search) each(n int, f func(i int) *solution) []*solution {
 	out := make([]*solution, n)
-	bytes := 8*len(r.in.units)*(len(r.in.room)+1) + 4*r.in.classes.rows*(len(r.in.room)+1)
+	bytes := r.in.classes.spreadBytes(len(r.in.units), len(r.in.room)+r.in.racks)
 	tickets := make(chan struct{}, max(1, min(n, runtime.GOMAXPROCS(0), stateBudget/max(bytes, 1))))
 	var wg sync.WaitGroup
 	for i := range n {
@@ -128,119 +139,4 @@ func best(pool []*solution, n int) []*solution {
 	})
 	pool = slices.CompactFunc(pool, func(a, b *solution) bool { return slices.Equal(a.host, b.host) })
 	return pool[:min(n, len(pool))]
-}
-
-// fresh finds a solution from scratch, at once or level by level: first with the light classes only sampled, then with
-// all.
-func (r *search) fresh(how recipe, rng *rand.Rand, effort int) *solution {
-	arena := r.in.sparse(rng)
-	few := len(arena.units)
-	if how.few > 0 {
-		few = how.few * len(arena.room)
-	}
-	levels := arena.levels(rng, r.idle, few)
-	if arena != r.in {
-		levels = slices.Insert(levels, 0, level{in: r.in, idle: r.idle})
-	}
-	var host []uint16
-	for k := len(levels) - 1; k >= 0; k-- {
-		l := &levels[k]
-		s := newState(l.in)
-		heat := how.hot
-		if host == nil {
-			r.start(s, l.idle, rng)
-		} else {
-			s.adopt(levels[k+1].project(host))
-			heat = refineHeat
-		}
-		a := r.anneal(s, rng)
-		a.firstPrice = how.price
-		found := a.run(heat, heat/cooling, effort/len(levels))
-		if k == 0 && found && s.complete(r.idle) {
-			return &solution{s.host, a.value}
-		}
-		host = s.host
-	}
-	return nil
-}
-
-// sweep is about the effort of moving every unit once.
-func (in *instance) sweep() int {
-	g := &in.classes
-	return 64 + 64*len(in.units) + len(g.mates) + len(g.pairs) + 4*len(g.larges)
-}
-
-// anneal prepares to improve a state. Only on the instance itself does reaching the bound mean that it is over.
-func (r *search) anneal(s *state, rng *rand.Rand) *anneal {
-	a := newAnneal(r.ctx, s, rng)
-	if s.in.p.Objective == Makespan || s.in != r.in {
-		return a
-	}
-	a.bound = r.bound
-	return a
-}
-
-// complete reports whether all units but the idle ones are placed.
-func (s *state) complete(idle []bool) bool {
-	for u := range s.host {
-		if !s.placed(int32(u)) && (idle == nil || !idle[u]) {
-			return false
-		}
-	}
-	return true
-}
-
-// start packs all units that are not idle. Should some find no room, it falls back on the known assignment, or else puts
-// them where they overfill a host.
-func (r *search) start(s *state, idle []bool, rng *rand.Rand) {
-	left := s.pack(idle, rng)
-	if len(left) > 0 && r.known != nil && len(s.host) == len(r.known) {
-		s.adopt(r.known)
-		return
-	}
-	for _, u := range left {
-		for _, h := range rng.Perm(s.n) {
-			if s.in.allows(u, h) && s.parted(u, h) {
-				s.move(u, h)
-				break
-			}
-		}
-	}
-}
-
-// breed anneals, from the better parent a on, among the assignments that keep together what both do, and then refines the
-// outcome unit by unit.
-func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
-	cluster := agreed(a.host, b.host)
-	coarse := r.in.contract(cluster)
-	host := make([]uint16, len(coarse.units))
-	for u, k := range cluster {
-		host[k] = a.host[u]
-	}
-	s := newState(coarse)
-	s.adopt(host)
-	r.anneal(s, rng).run(breedHeat, breedHeat/cooling, effort/2)
-	fine := newState(r.in)
-	fine.adopt((&level{in: coarse, cluster: cluster}).project(s.host))
-	x := r.anneal(fine, rng)
-	if !x.run(refineHeat, refineHeat/cooling, effort/2) {
-		return nil
-	}
-	return &solution{fine.host, x.value}
-}
-
-// agreed unites the units that two assignments both keep together, and returns the unit of the coarser instance for each.
-func agreed(a, b []uint16) []int32 {
-	number := map[[2]uint16]int32{}
-	out := make([]int32, len(a))
-	for u := range a {
-		key := [2]uint16{a[u], b[u]}
-		k, ok := number[key]
-		if !ok {
-			k = int32(len(number))
-			number[key] = k
-		}
-		out[u] = k
-	}
-	return out
 }

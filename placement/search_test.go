@@ -173,6 +173,9 @@ func TestReasonsSayWhatIsSaved(t *testing.T) {
 func drawState(t *rapid.T) *state {
 	p := randomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
 	p.Capacity = rapid.SampledFrom([]string{Sum, Shared}).Draw(t, "capacity")
+	for h := range p.Hosts {
+		p.Hosts[h].Rack = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "rack")
+	}
 	in, err := compile(&p)
 	if err != nil {
 		t.Fatal(err)
@@ -185,12 +188,25 @@ func drawState(t *rapid.T) *state {
 	return s
 }
 
+// equals compares all tables.
+func (s *state) equals(t *state) bool {
+	same := s.spread.equals(&t.spread) && slices.Equal(s.load, t.load) && s.traffic() == t.traffic()
+	if s.racks != nil {
+		same = same && s.racks.equals(t.racks)
+	}
+	return same
+}
+
+func (s *spread) equals(t *spread) bool {
+	return slices.Equal(s.leave, t.leave) && slices.Equal(s.enter, t.enter) && slices.Equal(s.seat, t.seat)
+}
+
 func TestStateKeepsItsTablesForLargeClasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		fresh := newState(s.in)
-		fresh.adopt(s.host)
-		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) {
+		fresh.adopt(s.at)
+		if !s.equals(fresh) {
 			t.Fatal("tables differ")
 		}
 		for u := range int32(40) {
@@ -207,15 +223,19 @@ func TestTradeForeseesTheLoads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		u, v := int32(rapid.IntRange(0, 39).Draw(t, "u")), int32(rapid.IntRange(0, 39).Draw(t, "v"))
-		a, b := int(s.host[u]), int(s.host[v])
+		a, b := int(s.at[u]), int(s.at[v])
 		if a == b || a == s.limbo || b == s.limbo {
 			return
 		}
 		before := slices.Clone(s.load)
-		kept, held := s.common(u, v)
+		kept, held := s.shared(u, v)
 		there, here := s.trade(u, v, kept, held)
+		traffic := s.traffic()
 		s.move(u, b)
 		s.move(v, a)
+		if got := s.traffic() - traffic; got != there.traffic()+here.traffic() {
+			t.Fatalf("%d bytes more, foreseen %+v and %+v", got, there, here)
+		}
 		for h, c := range map[int]change{a: there, b: here} {
 			if got := s.load[h].bytes - before[h].bytes; got != c.bytes || s.load[h].claim-before[h].claim != c.claim {
 				t.Fatalf("host %d: %d bytes more, foreseen %+v", h, got, c)
@@ -233,11 +253,11 @@ func TestContractionKeepsCosts(t *testing.T) {
 			t.Fatal("nothing to unite")
 		}
 		coarse := newState(s.in.contract(cluster))
-		for k := range coarse.host {
+		for k := range coarse.at {
 			coarse.move(int32(k), rng.IntN(coarse.n))
 		}
 		fine := newState(s.in)
-		fine.adopt((&level{cluster: cluster}).project(coarse.host))
+		fine.adopt((&level{cluster: cluster}).project(coarse.at))
 		for h := range fine.n {
 			if fine.used(h) != coarse.used(h) || fine.load[h].bytes != coarse.load[h].bytes || fine.load[h].vms != coarse.load[h].vms {
 				t.Fatalf("host %d: %+v, coarse %+v", h, fine.load[h], coarse.load[h])
@@ -252,7 +272,8 @@ func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	thin := in.sparse(rand.New(rand.NewPCG(1, 1)))
+	limit, sweep := in.thinning()
+	thin := in.sparse(rand.New(rand.NewPCG(1, 1)), limit)
 	sum := func(g *hypergraph) (s float64) {
 		for _, w := range g.weight {
 			s += float64(w)
@@ -264,5 +285,8 @@ func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
 	}
 	if a, b := sum(&in.classes), sum(&thin.classes); b < 0.98*a || b > 1.02*a {
 		t.Errorf("%.0f bytes became %.0f", a, b)
+	}
+	if got := thin.sweep(); 10*got < 9*sweep || 10*got > 11*sweep {
+		t.Errorf("a sweep takes %d, foreseen %d", got, sweep)
 	}
 }

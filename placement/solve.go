@@ -9,10 +9,11 @@ import (
 
 // Effort is counted in owners visited, so that a search ends at the same step on every machine.
 const (
-	effortPerSecond = 120_000_000
-	effortPerUnit   = 750_000
-	leastEffort     = 140_000_000 // unless units are very few
-	maxEffort       = 2_000_000_000
+	effortPerSecond = 200_000_000
+	effortPerUnit   = 3_000_000 // of few units
+	usualEffort     = 110_000_000
+	effortOfMany    = 1_250_000 // per unit, if that is more
+	maxEffort       = 2_500_000_000
 	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
 )
 
@@ -50,7 +51,10 @@ func (in *instance) effort() int {
 		return int(in.p.Budget.Seconds() * effortPerSecond)
 	}
 	n := len(in.units)
-	return min(max(effortPerUnit*n, min(4*effortPerUnit*n, leastEffort)), maxEffort)
+	if n < twoCores {
+		return min(effortPerUnit*n, usualEffort)
+	}
+	return min(max(usualEffort, effortOfMany*n), maxEffort)
 }
 
 // solve finds the best state it can, and reports whether it is proven to be the best.
@@ -75,6 +79,11 @@ func (in *instance) solve(ctx context.Context, effort int) (s *state, proven boo
 // seek searches for a cheap placement; nil means that it found none.
 func (in *instance) seek(ctx context.Context, effort int) *state {
 	idle, known := in.leaveOut(ctx)
+	if idle != nil {
+		less := *in
+		less.floor = in.sourceTime(idle)
+		in = &less
+	}
 	arena := in
 	if in.p.Objective == Hosts {
 		if confined, packed := in.fewest(ctx, idle, effort); packed != nil {
@@ -100,7 +109,7 @@ func (in *instance) anyhow() []uint16 {
 	if len(s.pack(nil, rand.New(rand.NewPCG(in.p.Seed, 7)))) > 0 {
 		return nil
 	}
-	return s.host
+	return s.at
 }
 
 // enough is a cost that need not be undercut: the search is over once it is reached.

@@ -128,10 +128,10 @@ func TestStateKeepsItsTables(t *testing.T) {
 			}
 		}
 		fresh := newState(in)
-		for u, h := range s.host {
+		for u, h := range s.at {
 			fresh.move(int32(u), int(h))
 		}
-		if !slices.Equal(s.leave, fresh.leave) || !slices.Equal(s.enter, fresh.enter) || !slices.Equal(s.load, fresh.load) || !slices.Equal(s.seat, fresh.seat) || s.traffic() != fresh.traffic() {
+		if !s.equals(fresh) {
 			t.Fatalf("\n%+v\n%+v", s, fresh)
 		}
 	})

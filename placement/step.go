@@ -1,17 +1,25 @@
 package placement
 
-// change is by how much a host's load grows.
-type change struct{ claim, bytes, vcpus, vms int64 }
+// change is by how much a host's load grows, and the bytes to its rack.
+type change struct{ claim, bytes, uplink, vcpus, vms int64 }
 
 func (c change) plus(d change) change {
-	return change{c.claim + d.claim, c.bytes + d.bytes, c.vcpus + d.vcpus, c.vms + d.vms}
+	return change{c.claim + d.claim, c.bytes + d.bytes, c.uplink + d.uplink, c.vcpus + d.vcpus, c.vms + d.vms}
 }
+
+// traffic is by how much the bytes grow that cross links.
+func (c change) traffic() int64 { return c.bytes + c.uplink }
 
 // changes are those of u's host and of h if u moved there.
 func (s *state) changes(u int32, h int) (there, here change) {
 	x := &s.in.units[u]
 	n := int64(x.count)
-	return change{-x.claim, -x.own - s.leave[u], -x.vcpus, -n}, change{x.claim, x.own + s.arrival(u, h), x.vcpus, n}
+	there = change{-x.claim, -x.own - s.leave[u], 0, -x.vcpus, -n}
+	here = change{x.claim, x.own + s.arrival(u, h), 0, x.vcpus, n}
+	if s.racks != nil {
+		there.uplink, here.uplink = s.uplinksAfter(u, h)
+	}
+	return there, here
 }
 
 // beyond is the excess of a host after a change.
@@ -49,27 +57,27 @@ func (a *anneal) propose(u int32) int {
 	}
 	i := a.dice.roll(n)
 	if i < len(pairs) {
-		return int(a.host[pairs[i].mate])
+		return int(a.at[pairs[i].mate])
 	}
 	if i -= len(pairs); i < len(smalls) {
 		c := &smalls[i]
-		return int(a.host[g.mates[int(c.from)+a.dice.roll(int(c.to-c.from))]])
+		return int(a.at[g.mates[int(c.from)+a.dice.roll(int(c.to-c.from))]])
 	}
 	pins := g.pinsOf(larges[i-len(smalls)].class)
-	return int(a.host[pins[a.dice.roll(len(pins))]])
+	return int(a.at[pins[a.dice.roll(len(pins))]])
 }
 
 // step proposes one move, or where a host has no room for it an exchange.
 func (a *anneal) step() {
-	u := int32(a.dice.roll(len(a.host)))
+	u := int32(a.dice.roll(len(a.at)))
 	h := a.propose(u)
-	from := int(a.host[u])
+	from := int(a.at[u])
 	if h == from || h == a.limbo || from == a.limbo || !a.in.allows(u, h) {
 		return
 	}
 	limit := a.heat * a.dice.exponential()
 	there, here := a.changes(u, h)
-	loss := a.links.loss(a.state, from, h, there.bytes, here.bytes)
+	loss := a.links.loss(a.state, from, h, there, here)
 	if loss-a.price*a.excess[from] > limit {
 		return
 	}
@@ -82,25 +90,26 @@ func (a *anneal) step() {
 			a.setExcess(h, y)
 		}
 	case y > 0 && len(a.members[h]) > 0:
-		a.exchange(u, h, limit)
+		a.exchange(u, h, there, here, limit)
 	}
 }
 
 // shift moves u and keeps the lists of members.
 func (a *anneal) shift(u int32, h int) {
-	from := a.members[a.host[u]]
+	from := a.members[a.at[u]]
 	last := from[len(from)-1]
 	from[a.place[u]], a.place[last] = last, a.place[u]
-	a.members[a.host[u]] = from[:len(from)-1]
+	a.members[a.at[u]] = from[:len(from)-1]
 	a.place[u] = int32(len(a.members[h]))
 	a.members[h] = append(a.members[h], u)
 	a.move(u, h)
 }
 
-// exchange lets u trade places with the best of a few units on h, if the loss stays within the limit. They are first
-// judged as if they had no class in common with u, which never overstates the loss in traffic.
-func (a *anneal) exchange(u int32, h int, limit float64) {
-	from := int(a.host[u])
+// exchange lets u, whose move to h would make such changes, trade places with the best of a few units on h, if the loss
+// stays within the limit. They are first judged as if they had no class in common with u, which never overstates the loss in
+// traffic.
+func (a *anneal) exchange(u int32, h int, there, here change, limit float64) {
+	from := int(a.at[u])
 	var partner int32 = nowhere
 	least := limit
 	for range partners {
@@ -108,15 +117,18 @@ func (a *anneal) exchange(u int32, h int, limit float64) {
 		if !a.in.allows(v, from) {
 			continue
 		}
-		if loss, _, _ := a.exchanged(u, v, 0, 0); loss <= least {
+		back, forth := a.changes(v, from)
+		if loss, _, _ := a.traded(from, h, there.plus(forth), here.plus(back), least); loss <= least {
 			partner, least = v, loss
 		}
 	}
+	a.tried += partners
 	if partner == nowhere {
 		return
 	}
-	kept, held := a.common(u, partner)
-	loss, x, y := a.exchanged(u, partner, kept, held)
+	kept, held := a.shared(u, partner)
+	back, forth := a.changes(partner, from)
+	loss, x, y := a.traded(from, h, there.plus(forth).plus(kept), here.plus(back).plus(held), limit)
 	if loss > limit {
 		return
 	}
@@ -131,51 +143,13 @@ func (a *anneal) exchange(u int32, h int, limit float64) {
 	a.setExcess(h, y)
 }
 
-// exchanged is what it would cost, price of excess included, if u and v traded places, and the excess of their hosts
-// then.
-func (a *anneal) exchanged(u, v int32, kept, held int64) (loss float64, x, y excess) {
-	from, h := int(a.host[u]), int(a.host[v])
-	there, here := a.trade(u, v, kept, held)
+// traded is what it would cost, price of excess included, if the loads of two hosts changed so, and their excess then. When
+// it costs more than a limit even if there were no excess, that is all it tells.
+func (a *anneal) traded(from, h int, there, here change, limit float64) (loss float64, x, y excess) {
+	loss = a.links.loss(a.state, from, h, there, here) - a.price*(a.excess[from]+a.excess[h])
+	if loss > limit {
+		return loss, 0, 0
+	}
 	x, y = a.beyond(from, there), a.beyond(h, here)
-	loss = a.links.loss(a.state, from, h, there.bytes, here.bytes)
-	return loss + a.price*(x-a.excess[from]+y-a.excess[h]), x, y
-}
-
-// common is the bytes of classes of both u and v that only u needs on its host, and that only v needs on its own.
-func (s *state) common(u, v int32) (kept, held int64) {
-	g := &s.in.classes
-	from, to := s.host[u], s.host[v]
-	for _, p := range g.pairsOf(u) {
-		if int32(p.mate) == v {
-			kept += p.weight
-			held += p.weight
-		}
-	}
-	for _, c := range g.smallsOf(u) {
-		mates := g.mates[c.from:c.to]
-		found := uint32(0)
-		for _, m := range mates {
-			found |= same(m, uint16(v))
-		}
-		s.touched += len(mates) / 2
-		if found == 0 {
-			continue
-		}
-		var there, here uint32
-		for _, m := range mates {
-			there += same(s.host[m], from)
-			here += same(s.host[m], to)
-		}
-		kept += c.weight & ifZero(there)
-		held += c.weight & ifZero(here-1)
-	}
-	for _, c := range g.largesOf(u) {
-		seats := s.seat[int(c.row)*(s.n+1):]
-		there, here := seats[from]>>16, seats[to]>>16
-		if here > 0 && (there == 1 || here == 1) && g.owns(v, c.class) {
-			kept += c.weight & ifZero(there-1)
-			held += c.weight & ifZero(here-1)
-		}
-	}
-	return kept, held
+	return loss + a.price*(x+y), x, y
 }

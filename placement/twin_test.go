@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"slices"
@@ -14,6 +15,8 @@ func drawProblem(t *rapid.T) Problem {
 		Objective: rapid.SampledFrom([]string{"", Traffic, Makespan, Hosts}).Draw(t, "objective"),
 		Capacity:  rapid.SampledFrom([]string{"", Sum, Shared}).Draw(t, "capacity"),
 		Seed:      rapid.Uint64().Draw(t, "seed"),
+		SourceBPS: rapid.SampledFrom([]int64{0, 0, 1e9, 5e9}).Draw(t, "source"),
+		Headroom:  rapid.SampledFrom([]float64{0, 0, 0.15}).Draw(t, "headroom"), Overcommit: rapid.SampledFrom([]float64{0, 0, 1.5}).Draw(t, "overcommit"),
 	}
 	n, hosts := rapid.IntRange(0, 6).Draw(t, "vms"), rapid.IntRange(1, 4).Draw(t, "hosts")
 	for i := range n {
@@ -74,6 +77,7 @@ func drawConstraint(t *rapid.T, p *Problem) Constraint {
 func verdict(p *Problem, host []int) (broken string, cost, traffic int64) {
 	bytes := make([]int64, len(p.Hosts))
 	covered := make([]int64, len(p.VMs))
+	var source int64
 	for _, c := range p.Classes {
 		at := map[int]bool{}
 		owners := slices.Clone(c.VMs)
@@ -84,15 +88,19 @@ func verdict(p *Problem, host []int) (broken string, cost, traffic int64) {
 				at[host[v]] = true
 			}
 		}
+		racks := map[string]bool{}
 		for h := range at {
 			bytes[h] += c.Bytes
-			traffic += c.Bytes
+			racks[p.Hosts[h].Rack] = true
 		}
+		delete(racks, "")
+		traffic += c.Bytes * int64(len(at)+len(racks))
+		source += c.Bytes * int64(min(len(at), 1))
 	}
-	return brokenRule(p, host, bytes, covered), costOf(p, host, bytes, traffic), traffic
+	return brokenRule(p, host, bytes, covered), costOf(p, host, bytes, source, traffic), traffic
 }
 
-func costOf(p *Problem, host []int, bytes []int64, traffic int64) int64 {
+func costOf(p *Problem, host []int, bytes []int64, source, traffic int64) int64 {
 	var fastest, most int64
 	for _, h := range p.Hosts {
 		fastest = max(fastest, h.LinkBPS)
@@ -107,13 +115,10 @@ func costOf(p *Problem, host []int, bytes []int64, traffic int64) int64 {
 		}
 	}
 	for h, b := range bytes {
-		bps := p.Hosts[h].LinkBPS
-		if bps == 0 {
-			bps = fastest
-		}
-		t := new(big.Int).Mul(big.NewInt(b), big.NewInt(8e9))
-		t.Add(t, big.NewInt(bps-1)).Div(t, big.NewInt(bps))
-		most = max(most, t.Int64())
+		most = max(most, ceilTime(b, cmp.Or(p.Hosts[h].LinkBPS, fastest)))
+	}
+	if p.SourceBPS > 0 {
+		most = max(most, ceilTime(source, p.SourceBPS))
 	}
 	switch p.Objective {
 	case Makespan:
@@ -122,6 +127,11 @@ func costOf(p *Problem, host []int, bytes []int64, traffic int64) int64 {
 		return int64(len(used))
 	}
 	return traffic
+}
+
+func ceilTime(bytes, bps int64) int64 {
+	t := new(big.Int).Mul(big.NewInt(bytes), big.NewInt(8e9))
+	return t.Add(t, big.NewInt(bps-1)).Div(t, big.NewInt(bps)).Int64()
 }
 
 func brokenRule(p *Problem, host []int, bytes, covered []int64) string {
@@ -142,7 +152,7 @@ func brokenRule(p *Problem, host []int, bytes, covered []int64) string {
 		if p.Capacity == Shared {
 			memory += bytes[h]
 		}
-		if memory > spec.Memory || spec.VCPUs > 0 && vcpus > spec.VCPUs || spec.MaxVMs > 0 && vms > spec.MaxVMs {
+		if float64(memory) > float64(spec.Memory)*(1-p.Headroom) || spec.VCPUs > 0 && float64(vcpus) > float64(spec.VCPUs)*cmp.Or(p.Overcommit, 1) || spec.MaxVMs > 0 && vms > spec.MaxVMs {
 			return fmt.Sprintf("host %d is overfull", h)
 		}
 	}

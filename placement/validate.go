@@ -45,6 +45,14 @@ func (p *Problem) validateOptions() error {
 	default:
 		return invalid(fmt.Sprintf("%q is neither sum nor shared", p.Capacity), "capacity")
 	}
+	switch {
+	case !(p.Headroom >= 0 && p.Headroom <= 1):
+		return invalid("must be 0 to 1", "memory_headroom")
+	case !(p.Overcommit >= 0 && p.Overcommit <= 1000):
+		return invalid("must be 0 to 1000", "vcpu_overcommit")
+	case p.SourceBPS < 0:
+		return invalid("negative", "source_bps")
+	}
 	if p.Budget < 0 || p.Budget > 24*time.Hour {
 		return invalid("must be 0 to 24 h", "budget_ns")
 	}

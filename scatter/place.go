@@ -10,7 +10,8 @@ import (
 
 // problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
 func (e *evacuation) problem() (*Problem, error) {
-	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Budget: e.cfg.Budget, Seed: e.cfg.Seed, Partial: e.cfg.Partial}
+	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Budget: e.cfg.Budget, Seed: e.cfg.Seed,
+		Partial: e.cfg.Partial, SourceBPS: 8 * e.cfg.Rate}
 	for _, v := range e.vms {
 		p.VMs = append(p.VMs, placement.VM{Name: v.name(), Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs})
 	}

@@ -59,7 +59,7 @@ func strictly(b []byte, to any) error {
 
 // Network is what a plan from a Problem may use of the network. Zero values mean the same as in SendConfig.
 type Network struct {
-	Rate           int64 // bytes/s on the source's link; 0 = not known: no time is predicted
+	Rate           int64 // bytes/s on the source's link; 0 = the problem's SourceBPS, without which no time is predicted
 	GroupBase      netip.Addr
 	MaxGroups      int
 	MaxMemberships int
@@ -74,6 +74,10 @@ func PlanProblem(ctx context.Context, problem Problem, net Network) (*Plan, erro
 		return nil, err
 	}
 	problem.Classes = tidyClasses(problem.Classes)
+	if net.Rate > 0 {
+		problem.SourceBPS = 8 * net.Rate
+	}
+	net.Rate = problem.SourceBPS / 8
 	placed, err := placement.Solve(ctx, problem)
 	if blocked := asBlocked(err); blocked != nil {
 		conflict := conflictPlan(err, blocked)

@@ -16,6 +16,7 @@ type Rules struct {
 	VMs         map[string]VMRules   `json:"vms"` // by name
 	Hosts       map[string]HostRules `json:"hosts"`
 	Constraints []Constraint         `json:"constraints"`
+	Headroom    float64              `json:"memory_headroom"` // part of each host's memory to keep free, 0 to 1
 }
 
 // VMRules is what is known of one VM.
@@ -61,6 +62,7 @@ func RulesOf(tables map[string]any) (Rules, error) {
 // many evacuations. A pin none of whose hosts is there is a Blocker.
 func (r *Rules) Apply(p *Problem) (passed []string, err error) {
 	vmThere, hostThere := make(map[string]bool), make(map[string]bool)
+	p.Headroom = cmp.Or(r.Headroom, p.Headroom)
 	for i := range p.VMs {
 		v := &p.VMs[i]
 		vmThere[v.Name] = true

@@ -11,6 +11,7 @@ import (
 
 func TestRules(t *testing.T) {
 	rules, err := ReadRules(strings.NewReader(`{
+		"memory_headroom": 0.1,
 		"vms": {"a": {"labels": {"tier": "web", "os": "new"}, "priority": 3}, "elsewhere": {"priority": 9}},
 		"hosts": {"h0": {"rack": "r1", "link_bps": 5, "memory_bytes": 100, "vcpus": 4, "max_vms": 2}, "h1": {"memory_bytes": 9000000000, "labels": {"ssd": "yes"}}},
 		"constraints": [
@@ -29,6 +30,7 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := twoFamilies()
+	want.Headroom = 0.1
 	want.VMs[0].Labels, want.VMs[0].Priority = map[string]string{"tier": "web", "os": "new", "owner": "me"}, 3
 	h := &want.Hosts[0]
 	h.Rack, h.LinkBPS, h.Memory, h.VCPUs, h.MaxVMs = "r1", 5, 100, 4, 2

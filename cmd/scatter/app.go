@@ -65,7 +65,7 @@ on the source. 'scatter recover' decides after a crash where each guest lives.
 	f.BoolVar(&a.json, "json", false, "print JSON lines on stdout; the last line on stderr is the exit object")
 	f.Var((*levelValue)(&a.logLevel), "log-level", "least `level` of log lines on stderr: debug, info, warn or error")
 	c.SetHelpTemplate(helpTemplate)
-	c.AddCommand(newPKI(a), newRecv(a), newSend(a), newPlan(a), newCheck(a), newRecover(a), newVersion(a))
+	c.AddCommand(newPKI(a), newRecv(a), newSend(a), newPlan(a), newCheck(a), newRecover(a), newBench(a), newVersion(a))
 	return c
 }
 

@@ -61,6 +61,9 @@ func (s *sections) summary(p *scatter.Plan) {
 // quality says how good the placement is, by its objective.
 func quality(p *scatter.Plan) string {
 	what, format := "all hosts receive %s of contents", func(n int64) string { return formatSize(n) }
+	if slices.ContainsFunc(p.Hosts, func(h scatter.PlanHost) bool { return h.Rack != "" }) {
+		what = "the links of all hosts and racks carry %s of contents"
+	}
 	switch p.Objective {
 	case scatter.ObjectiveMakespan:
 		what, format = "the slowest link takes %s", func(n int64) string { return formatSeconds(float64(n) / 1e9) }
