@@ -29,8 +29,9 @@ type target struct {
 	addr     netip.AddrPort
 	window   int // bytes of blocks that it holds at most; 0 = not yet known
 	live     bool
-	keyed    uint8   // the last key epoch that it knows
-	reported instant // when its last report came
+	keyed    uint8         // the last key epoch that it knows
+	reported instant       // when its last report came
+	every    time.Duration // it was told to let pass between reports
 	stats    TargetStats
 }
 

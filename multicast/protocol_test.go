@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-var schedules = flag.Int("schedules", 50, "random schedules of the protocol test")
+var schedules = flag.Int("schedules", 0, "random schedules of the protocol test; 0 = 10,000, or 300 with -short")
 
 const simWindow = 4 << 20
 
@@ -42,8 +42,16 @@ func TestDeliversWithoutLoss(t *testing.T) {
 
 // TestRandomSchedules throws everything at the protocol at once. Each target gets every block, or is named.
 func TestRandomSchedules(t *testing.T) {
-	for seed := range *schedules {
+	n := *schedules
+	if n == 0 {
+		n = 10_000
+		if testing.Short() {
+			n = 300
+		}
+	}
+	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			w := randomWorld(t, uint64(seed))
 			w.run(10*time.Minute, w.finished)
 			w.verify()
@@ -51,21 +59,25 @@ func TestRandomSchedules(t *testing.T) {
 	}
 }
 
+// randomWorld is a small world, and one in ten a larger one.
 func randomWorld(t *testing.T, seed uint64) *world {
 	w := newWorld(t, seed, simWindow)
 	r := w.rng
 	w.rate = []float64{1e6, 20e6, 200e6}[r.IntN(3)]
-	n := 1 + r.IntN(8)
+	targets, channels, blocks, sizes := 4, 2, 6, []int{2000, 30_000}
+	if r.IntN(10) == 0 {
+		targets, channels, blocks, sizes = 8, 4, 20, []int{2000, 30_000, 300_000}
+	}
+	n := 1 + r.IntN(targets)
 	for _, name := range names(n) {
 		w.addHost(name, w.randomLink(), simWindow)
 	}
-	for id := range 1 + r.IntN(4) {
+	for id := range 1 + r.IntN(channels) {
 		c := Channel{ID: ChannelID(id * 100), Group: group(id)}
 		for _, i := range r.Perm(n)[:1+r.IntN(n)] {
 			c.Members = append(c.Members, w.names[i])
 		}
-		most := []int{2000, 30_000, 300_000}[r.IntN(3)]
-		w.open(c, w.payloads(r.IntN(20), most))
+		w.open(c, w.payloads(r.IntN(blocks), sizes[r.IntN(len(sizes))]))
 	}
 	if r.IntN(3) == 0 {
 		w.kill(w.names[r.IntN(n)], time.Duration(r.Int64N(int64(time.Second))), r.IntN(2) == 0)
@@ -77,8 +89,9 @@ func randomWorld(t *testing.T, seed uint64) *world {
 func (w *world) randomLink() link {
 	r := w.rng
 	l := plain()
-	l.delay = time.Duration(r.Int64N(int64(10 * time.Millisecond)))
-	l.control = time.Duration(r.Int64N(int64(20 * time.Millisecond)))
+	far := []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}[r.IntN(3)]
+	l.delay = time.Duration(r.Int64N(int64(far)))
+	l.control = time.Duration(r.Int64N(int64(far)))
 	l.deliver = time.Duration(r.Int64N(int64(5 * time.Millisecond)))
 	l.loss = []float64{0, 0, 0.01, 0.05, 0.3}[r.IntN(5)]
 	l.dup = []float64{0, 0, 0.1}[r.IntN(3)]
@@ -170,7 +183,9 @@ func TestEjectedTargetIsLockedOut(t *testing.T) {
 
 func TestSilentlyDeadTargetIsNamed(t *testing.T) {
 	w := fleet(t, 3, 3, plain(), 200, 100_000)
-	w.kill("t1", 100*time.Millisecond, false)
+	died := 100 * time.Millisecond
+	w.kill("t1", died, false)
+	w.run(died+3*time.Second, func() bool { return w.lost["t1"] != nil })
 	w.run(20*time.Second, w.finished)
 	w.verify()
 	if !errors.Is(w.lost["t1"], ErrSilent) {
@@ -254,5 +269,36 @@ func TestSlowPlacementHoldsTheSource(t *testing.T) {
 		if h.state.stats.Overrun != 0 {
 			t.Errorf("%s: %d datagrams beyond its window", h.name, h.state.stats.Overrun)
 		}
+	}
+}
+
+// TestManyTargets sends to 200 targets that lose one datagram in a hundred each: the link is used well, and their reports take
+// little of it.
+func TestManyTargets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates 200 targets")
+	}
+	const window, rate, blocks = 24 << 20, 12.5e6, 256
+	w := newWorldOf(t, 1, window, 1472)
+	w.rate = rate
+	l := plain()
+	l.loss = 0.01
+	for _, name := range names(200) {
+		w.addHost(name, l, window)
+	}
+	var payloads [][]byte
+	for range blocks {
+		payloads = append(payloads, make([]byte, 256<<10))
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(200)}, payloads)
+	w.run(time.Minute, func() bool { return w.sender.stats.Multicast > 0 })
+	began := w.now
+	w.run(time.Minute, w.finished)
+	w.verify()
+	goodput := float64(w.sender.stats.Payload) / (w.now - began).Seconds() / rate
+	reports := float64(w.reports) / float64(w.onWire)
+	t.Logf("goodput %.3f of the link, reports %.4f of the bytes, fell %d lost %d", goodput, reports, w.fell, len(w.lost))
+	if goodput < 0.90 || reports > 0.01 || w.fell+len(w.lost) > 0 {
+		t.Errorf("goodput %.3f of the link, reports %.4f of the bytes, %d by unicast, %d lost", goodput, reports, w.fell, len(w.lost))
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
 const (
@@ -17,6 +19,11 @@ const (
 	DefaultSlowRatio = 0.5
 	// slowTime is how long a member must get too little before it leaves its group.
 	slowTime = 2 * time.Second
+	// reportCost is the bytes that a report takes of a link with all its headers, more or less, and reportShare what all
+	// reports may take of the source's.
+	reportCost  = 200
+	reportShare = 0.006
+	maxReport   = 500 * time.Millisecond
 )
 
 // pacing is the state of considering rates, of the link and of the unicast streams.
@@ -43,11 +50,31 @@ func (s *sendState) considerRates(now instant) {
 			}
 		}
 	}
+	s.considerReports()
 	sent := s.link - s.paced.link
 	s.paced.link = s.link
 	if len(s.paced.samples) > 0 {
 		s.auto.rate = s.rate
 		s.auto.consider(median(s.paced.samples), float64(sent) > busyPart*s.rate*paceInterval.Seconds())
+	}
+}
+
+// considerReports keeps what all reports take of the link at a small share: many targets report less often.
+func (s *sendState) considerReports() {
+	live := 0
+	for _, t := range s.targets {
+		if t.live {
+			live++
+		}
+	}
+	every := time.Duration(float64(live*reportCost) / (reportShare * s.rate) * float64(time.Second))
+	every = min(max(every, s.timing.report), maxReport)
+	for _, name := range sortedNames(s.targets) {
+		// small changes are not worth a message
+		if t := s.targets[name]; t.live && (every*5 < t.every*4 || every*4 > t.every*5) {
+			t.every = every
+			s.control(t, wire.Every{Milliseconds: uint16(every.Milliseconds())}.Append(nil))
+		}
 	}
 }
 

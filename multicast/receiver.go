@@ -68,6 +68,7 @@ type Receiver struct {
 	mu      sync.Mutex // guards what follows
 	state   *recvState
 	outbox  [][]byte
+	planned instant // when the next report is made
 	jobs    queue[recvEvent]
 	arrived *sync.Cond // jobs, or closed
 	closed  bool
@@ -133,7 +134,9 @@ func (r *Receiver) sort(events []recvEvent) (rest []recvEvent) {
 			rest = append(rest, e)
 		}
 	}
-	if len(r.outbox) > 0 || r.state.prompt {
+	due := r.state.due()
+	if len(r.outbox) > 0 || due != never && due < r.planned {
+		r.planned = due
 		poke(r.wake)
 	}
 	return rest
@@ -282,8 +285,10 @@ func (r *Receiver) say() (messages [][]byte, wait time.Duration) {
 		due = r.state.due()
 	}
 	if due == never {
+		r.planned = now + time.Hour
 		return messages, time.Hour
 	}
+	r.planned = due
 	return messages, max(due-now, time.Microsecond)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/scatter-vm/scatter/multicast/seal"
 	"github.com/scatter-vm/scatter/multicast/wire"
@@ -30,9 +31,10 @@ type recvState struct {
 	stats      ReceiverStats
 
 	reported instant
-	changed  bool // something is worth a report
-	prompt   bool // and soon
-	fresh    int  // bytes since the last report
+	every    time.Duration // between reports while something changes
+	changed  bool          // something is worth a report
+	prompt   bool          // and soon
+	fresh    int           // bytes since the last report
 	report   wire.Report
 	have     []uint8
 }
@@ -97,7 +99,7 @@ type recvEvent struct {
 
 func newRecvState(t timing, key [32]byte, evacuation [8]byte, window int) *recvState {
 	return &recvState{
-		timing: t, key: key, evacuation: evacuation, retire: never, channels: map[uint16]*inbound{},
+		timing: t, every: t.report, key: key, evacuation: evacuation, retire: never, channels: map[uint16]*inbound{},
 		pool: pool{limit: window, free: map[int][][]byte{}},
 	}
 }
@@ -125,6 +127,8 @@ func (r *recvState) control(now instant, message []byte) error {
 		return r.onClose(message)
 	case wire.TypeLeave:
 		return r.onLeave(message)
+	case wire.TypeEvery:
+		return r.onEvery(message)
 	default:
 		return fmt.Errorf("message of type %d: %w", message[0], wire.ErrFormat)
 	}
@@ -219,6 +223,15 @@ func (r *recvState) onClose(message []byte) error {
 		r.emit(recvEvent{kind: leave, channel: c})
 	}
 	return nil
+}
+
+// onEvery learns how often to report. Where that is seldom, because targets are many, more may arrive in between.
+func (r *recvState) onEvery(message []byte) error {
+	m, err := wire.ParseEvery(message)
+	if err == nil {
+		r.every = time.Duration(m.Milliseconds) * time.Millisecond
+	}
+	return err
 }
 
 // refuse tells the source that a group could not be joined, or a block not placed.
@@ -393,13 +406,21 @@ func (r *recvState) due() instant {
 	switch {
 	case len(r.open) == 0 && !r.changed:
 		return never
-	case r.changed && (r.prompt || r.fresh > r.pool.limit/16):
+	case r.changed && (r.prompt || r.fresh > r.plenty()):
 		return r.reported + minSpacing*r.timing.reorder
 	case r.changed:
-		return r.reported + r.timing.report
+		return r.reported + r.every
 	default:
-		return r.reported + r.timing.heartbeat
+		return r.reported + max(r.every, r.timing.heartbeat)
 	}
+}
+
+// plenty is how many bytes are worth a report before its time.
+func (r *recvState) plenty() int {
+	if r.every > r.timing.report {
+		return r.pool.limit / 4
+	}
+	return r.pool.limit / 16
 }
 
 // reportNow makes a report. The message is the caller's.

@@ -50,7 +50,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		probe: 3 * time.Second, probeGap: 10 * time.Millisecond, rejoin: 600 * time.Millisecond,
-		mark: 20 * time.Millisecond, silence: 700 * time.Millisecond, dead: 10 * time.Second,
+		mark: 20 * time.Millisecond, silence: 700 * time.Millisecond, dead: 2500 * time.Millisecond,
 		heartbeat: 200 * time.Millisecond, report: 25 * time.Millisecond, reorder: 2 * time.Millisecond,
 		keyRest: time.Second,
 	}
@@ -144,7 +144,7 @@ func (s *sendState) addTarget(name string, addr netip.AddrPort) error {
 	if !addr.IsValid() || addr.Addr().IsMulticast() {
 		return fmt.Errorf("target %s: %v is not a unicast address", name, addr)
 	}
-	t := &target{name: name, addr: addr, live: true}
+	t := &target{name: name, addr: addr, live: true, every: s.timing.report}
 	s.targets[name] = t
 	s.tellKeys(t)
 	return nil

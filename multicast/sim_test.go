@@ -33,6 +33,7 @@ type world struct {
 	placed  map[ChannelID]map[uint64]bool // confirmed
 	blocks  map[ChannelID][][]byte
 	onWire  int
+	reports int // bytes of what targets said, with the headers of frame, TLS, TCP, IP and Ethernet
 	fell    int
 	pending []ChannelID // channels with blocks still to be sent
 	feed    map[ChannelID][][]byte
@@ -51,6 +52,7 @@ type host struct {
 	port      port    // of the switch, towards the host
 	idle      instant // when it has placed what it has
 	dead      bool
+	look      instant // when it is looked at for a report that is due; never = not
 }
 
 // port is a bottleneck with a queue.
@@ -127,16 +129,21 @@ func simKeys() keys {
 }
 
 func newWorld(t *testing.T, seed uint64, window int) *world {
+	return newWorldOf(t, seed, window, simPacket)
+}
+
+// newWorldOf is a world whose datagrams have so many bytes.
+func newWorldOf(t *testing.T, seed uint64, window, packet int) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), rate: 20e6, hosts: map[string]*host{}, lost: map[string]error{},
 		placed: map[ChannelID]map[uint64]bool{}, blocks: map[ChannelID][][]byte{}, feed: map[ChannelID][][]byte{},
 	}
 	var err error
-	w.sender, err = makeSendState(defaultTiming(), simKeys(), window, simPacket)
+	w.sender, err = makeSendState(defaultTiming(), simKeys(), window, packet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sender.burst = 8 * simPacket
+	w.sender.burst = 8 * packet
 	w.ticking()
 	return w
 }
@@ -154,8 +161,8 @@ func (w *world) ticking() {
 func (w *world) addHost(name string, l link, window int) *host {
 	h := &host{
 		name: name, link: l, joined: map[netip.AddrPort]bool{}, delivered: map[ChannelID]map[uint64][]byte{},
-		addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(len(w.hosts) + 1)}), 9),
-		state: newRecvState(defaultTiming(), [32]byte{1}, [8]byte{2}, window),
+		addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(len(w.hosts) / 200), byte(len(w.hosts)%200 + 1)}), 9),
+		state: newRecvState(defaultTiming(), [32]byte{1}, [8]byte{2}, window), look: never,
 	}
 	w.hosts[name] = h
 	w.names = append(w.names, name)
@@ -163,22 +170,31 @@ func (w *world) addHost(name string, l link, window int) *host {
 		w.t.Fatal(err)
 	}
 	w.act()
-	w.reporting(h)
 	return h
 }
 
 // reporting lets a host report when it is due.
 func (w *world) reporting(h *host) {
-	if h.dead {
+	due := h.state.due()
+	if due == never || h.look != never && h.look <= max(due, w.now) {
 		return
 	}
-	if due := h.state.due(); due != never && w.now >= due {
-		w.toSender(h, h.state.reportNow(w.now))
-	}
-	w.after(time.Millisecond, func() { w.reporting(h) })
+	at := max(due, w.now)
+	h.look = at
+	w.after(at-w.now, func() {
+		if h.look != at || h.dead {
+			return // another look came before
+		}
+		h.look = never
+		if due := h.state.due(); due != never && w.now >= due {
+			w.toSender(h, h.state.reportNow(w.now))
+		}
+		w.reporting(h)
+	})
 }
 
 func (w *world) toSender(h *host, message []byte) {
+	w.reports += len(message) + 5 + 22 + 66
 	w.after(h.link.control, func() {
 		if err := w.sender.receive(w.now, h.name, message); err != nil {
 			w.t.Fatalf("%v: %v", w.now, err)
@@ -242,6 +258,7 @@ func (w *world) hostEvents(h *host) {
 			w.after(h.idle-w.now, func() { w.place(h, e) })
 		}
 	}
+	w.reporting(h)
 }
 
 // place checks a block and notes it as delivered.
@@ -265,6 +282,7 @@ func (w *world) place(h *host, e recvEvent) {
 	}
 	h.delivered[id][uint64(e.number)] = w.blocks[id][e.number]
 	h.state.placed(e.channel, e.block)
+	w.reporting(h)
 	if got := h.state.pool.used; got > h.state.pool.limit {
 		w.t.Fatalf("%s: holds %d bytes", h.name, got)
 	}

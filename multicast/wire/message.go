@@ -18,6 +18,7 @@ const (
 	TypeReport                   // target: what has arrived, what lacks, what is placed
 	TypeKeyed                    // target: the key epoch is known
 	TypeLeave                    // source: the channel goes on by unicast, leave its group
+	TypeEvery                    // source: how often to report
 )
 
 // MaxText bounds the text of a Refusal, in bytes.
@@ -192,6 +193,28 @@ func ParseKeyed(b []byte) (m Keyed, err error) {
 		return m, fmt.Errorf("keyed message: %w", ErrFormat)
 	}
 	return Keyed{Epoch: b[1]}, nil
+}
+
+// Every tells a target how often to report while datagrams arrive.
+type Every struct{ Milliseconds uint16 }
+
+// MaxEvery is the longest time between reports that a source may ask for, in milliseconds.
+const MaxEvery = 1000
+
+// Append writes the message behind b.
+func (m Every) Append(b []byte) []byte {
+	return binary.BigEndian.AppendUint16(append(b, byte(TypeEvery)), m.Milliseconds)
+}
+
+// ParseEvery reads an Every message.
+func ParseEvery(b []byte) (m Every, err error) {
+	if len(b) == 3 && Type(b[0]) == TypeEvery {
+		m.Milliseconds = binary.BigEndian.Uint16(b[1:])
+	}
+	if m.Milliseconds == 0 || m.Milliseconds > MaxEvery {
+		return Every{}, fmt.Errorf("every message: %w", ErrFormat)
+	}
+	return m, nil
 }
 
 func boolean(v bool) byte {

@@ -47,6 +47,7 @@ func TestGolden(t *testing.T) {
 		{"answer", Answer{Channel: 7, Unicast: true, Window: 1 << 20}.Append(nil), "04 0007 01 00100000"},
 		{"refusal", Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil), "05 0007 01 6e6f"},
 		{"leave", Leave{Channel: 7}.Append(nil), "08 0007"},
+		{"every", Every{Milliseconds: 260}.Append(nil), "09 0104"},
 		{"keyed", Keyed{Epoch: 3}.Append(nil), "07 03"},
 		{"report", report.Append(nil), "06 00000004 00000005 00000006 0002" +
 			"0007 0000000000000009 00000008 00000007 0000000000000006 00000005 00000004 00000003 0004 00 ff 01b7 03010203" +
@@ -86,6 +87,9 @@ func parse(which Type, b []byte) (v any, again []byte, err error) {
 	case TypeKeyed:
 		m, err := ParseKeyed(b)
 		return m, m.Append(nil), err
+	case TypeEvery:
+		m, err := ParseEvery(b)
+		return m, m.Append(nil), err
 	case TypeReport:
 		var m Report
 		err := m.Parse(b)
@@ -104,6 +108,7 @@ func samples() map[Type][]byte {
 		TypeRefusal:  Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil),
 		TypeKeyed:    Keyed{Epoch: 3}.Append(nil),
 		TypeLeave:    Leave{Channel: 7}.Append(nil),
+		TypeEvery:    Every{Milliseconds: 260}.Append(nil),
 		TypeReport:   report.Append(nil),
 	}
 }
