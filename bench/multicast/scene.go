@@ -133,9 +133,12 @@ func (s *scene) measure(ctx context.Context, j job) (sample, error) {
 		}
 	}
 	m := sample{cell: j.cell, Tool: j.tool, Size: t.size}
-	ctx, cancel := context.WithTimeout(ctx, patience(t))
+	limited, cancel := context.WithTimeout(ctx, patience(t))
 	defer cancel()
-	err := m.take(ctx, tool, t)
+	err := m.take(limited, tool, t)
+	if ctx.Err() != nil {
+		return m, context.Cause(ctx)
+	}
 	if err == nil {
 		err = s.compare(tool, t)
 	}
@@ -169,13 +172,13 @@ func prepare(tool *tool, t transfer, i int) error {
 	return errors.Join(err, f.Truncate(t.size), f.Close())
 }
 
-// patience is how long a transfer may take: it should take a twentieth, and some seconds more.
+// patience is how long a transfer may take: it should take an eighth, and some seconds more.
 func patience(t transfer) time.Duration {
 	rate := t.Mbit * 1e6 / 8
 	if rate == 0 {
 		rate = 100e6
 	}
-	return time.Minute + time.Duration(20*float64(t.size)/rate*float64(time.Second))
+	return 10*time.Second + time.Duration(8*float64(t.size)/rate*float64(time.Second))
 }
 
 // compare wants what has arrived to be what was sent.
