@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-var schedules = flag.Int("schedules", 0, "random schedules of the protocol test; 0 = 10,000, or 300 with -short")
+var schedules = flag.Int("schedules", 0, "random schedules of the protocol test; 0 = 10,000, or 200 with -short")
 
 const simWindow = 4 << 20
 
@@ -46,7 +46,7 @@ func TestRandomSchedules(t *testing.T) {
 	if n == 0 {
 		n = 10_000
 		if testing.Short() {
-			n = 300
+			n = 200
 		}
 	}
 	for seed := range n {
