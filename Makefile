@@ -4,6 +4,7 @@
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table
+# make bench-placement what placements cost beside those of simple rules, in five minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
 #
 # setup installs what is missing on Debian 12 or newer.
@@ -13,7 +14,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 3s
 
-.PHONY: build setup check fuzz lab test demo bench-evacuate bench-multicast clean
+.PHONY: build setup check fuzz lab test demo bench-evacuate bench-placement bench-multicast clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -42,6 +43,9 @@ demo: setup build
 
 bench-evacuate: setup build
 	$(GO) run ./bench/evacuate
+
+bench-placement:
+	$(GO) run ./bench/placement
 
 # BENCH takes flags; "-full" is the whole matrix, which takes hours.
 bench-multicast: setup
