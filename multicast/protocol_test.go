@@ -46,7 +46,7 @@ func TestRandomSchedules(t *testing.T) {
 	if n == 0 {
 		n = 10_000
 		if testing.Short() {
-			n = 200
+			n = 100
 		}
 	}
 	for seed := range n {

@@ -248,15 +248,25 @@ func (c *Client) run(ctx context.Context, req request, files []*os.File) (json.R
 	}
 	select {
 	case m := <-call.reply:
-		if m.Error != nil {
-			return nil, &QMPError{Command: req.name(), Class: m.Error.Class, Desc: m.Error.Desc}
-		}
-		return m.Return, nil
+		return m.result(req)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("qmp %s: %w", req.name(), context.Cause(ctx))
 	case <-c.done:
+	}
+	select {
+	case m := <-call.reply: // it came before the end
+		return m.result(req)
+	default:
 		return nil, fmt.Errorf("qmp %s: %w", req.name(), c.err)
 	}
+}
+
+// result is what a reply says about a command.
+func (m message) result(req request) (json.RawMessage, error) {
+	if m.Error != nil {
+		return nil, &QMPError{Command: req.name(), Class: m.Error.Class, Desc: m.Error.Desc}
+	}
+	return m.Return, nil
 }
 
 // acquire takes a place in a channel used as a semaphore.
