@@ -1,6 +1,7 @@
 # make demo            four guests leave one host for three others, before your eyes
-# make test            everything: set-up, check, fuzz, lab
+# make test            everything: set-up, check, fuzz, long, lab
 # make check           the fast half: formatting, vet, unit tests with the race detector
+# make long            the tests that check leaves out because they take long
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table
@@ -14,7 +15,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 3s
 
-.PHONY: build setup check fuzz lab test demo bench-evacuate bench-placement bench-multicast clean
+.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-placement bench-multicast clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -31,12 +32,15 @@ check: setup
 fuzz:
 	bench/fuzz.sh $(FUZZTIME)
 
+long:
+	$(GO) test -count=1 $$(grep -rlE 'testing\.Short\(\)' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+
 # Each package's lab tests have the machine to themselves: they measure.
 lab: setup build
 	$(GO) test -tags lab -count=1 -p 1 -timeout 20m \
 		$$(grep -rlE '^//go:build lab$$' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
 
-test: check fuzz lab
+test: check fuzz long lab
 
 demo: setup build
 	$(GO) run ./bench/demo
