@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/scatter-vm/scatter/bench/lab"
 )
 
 // TestMain lets the test program play the roles of the real one.
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 func TestEachToolDelivers(t *testing.T) {
 	o := &options{size: 8 << 20, selection: selection{rates: []float64{200}, targets: []float64{2}, loss: []float64{1}, bursts: []float64{1}}}
 	for _, tool := range tools {
-		program := tool.send(transfer{})[0]
+		program := tool.send(transfer{source: new(lab.Host)})[0]
 		if _, err := exec.LookPath(program); tool.name != "scatter" && tool.name != "tcp" && err != nil {
 			t.Logf("%s is not there: bench/setup.sh peers", tool.name)
 			continue
