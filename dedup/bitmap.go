@@ -45,3 +45,19 @@ func (m bitmap) countIn(lo, hi uint64) uint64 {
 	}
 	return n
 }
+
+// nth returns the member in lo..hi-1 before which n others are, or hi.
+func (m bitmap) nth(lo, hi, n uint64) uint64 {
+	for i := lo; i < hi; i = (i | 63) + 1 {
+		w := m[i>>6] >> (i & 63)
+		if in := uint64(bits.OnesCount64(w)); n >= in {
+			n -= in
+			continue
+		}
+		for range n {
+			w &= w - 1
+		}
+		return min(hi, i+uint64(bits.TrailingZeros64(w)))
+	}
+	return hi
+}

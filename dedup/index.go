@@ -3,6 +3,7 @@ package dedup
 import (
 	"fmt"
 	"iter"
+	"sort"
 )
 
 // Stats counts pages, but for Contents and Classes.
@@ -116,14 +117,17 @@ func (x *Index) Classes() []Class {
 
 // Contents yields the owners of each content of a class, ascending, ordered by first owner. The slice is borrowed until
 // the next turn of the loop; it may be reordered.
-func (x *Index) Contents(class int) iter.Seq[[]Page] {
+func (x *Index) Contents(class int) iter.Seq[[]Page] { return x.ContentsFrom(class, 0) }
+
+// ContentsFrom is Contents without about the first part of them, 0 to 1: for samples. What is left out costs no time.
+func (x *Index) ContentsFrom(class int, part float64) iter.Seq[[]Page] {
 	c := &x.classes[class]
 	if c.single() {
-		return x.merged(c)
+		return x.merged(c, part)
 	}
 	return func(yield func([]Page) bool) {
 		var buf []Page
-		for at := c.begin; at < c.end; {
+		for at := x.heads.next(c.begin+uint64(part*float64(c.end-c.begin)), c.end); at < c.end; {
 			buf, at = x.read(buf, at)
 			if !yield(buf) {
 				return
@@ -142,15 +146,16 @@ func (x *Index) read(buf []Page, at uint64) ([]Page, uint64) {
 	return buf, end
 }
 
-// merged yields the contents of a single VM: pages without an equal and those with equals in the VM, by first owner.
-func (x *Index) merged(c *class) iter.Seq[[]Page] {
+// merged yields the contents of a single VM: pages without an equal and those with equals in the VM, by first owner. part is
+// that of the contents that is left out.
+func (x *Index) merged(c *class, part float64) iter.Seq[[]Page] {
 	return func(yield func([]Page) bool) {
 		var buf []Page
 		one := make([]Page, 1)
-		at := c.begin
+		first, at := x.startOf(c, part)
 		for _, r := range x.l.byVM[c.first()] {
 			end := x.l.starts[r+1]
-			for p := x.alone.next(x.l.starts[r], end); p < end || at < c.end && uint64(x.order[at]) < end; {
+			for p := x.alone.next(max(first, x.l.starts[r]), end); p < end || at < c.end && uint64(x.order[at]) < end; {
 				if at < c.end && uint64(x.order[at]) < p {
 					if buf, at = x.read(buf, at); !yield(buf) {
 						return
@@ -165,6 +170,47 @@ func (x *Index) merged(c *class) iter.Seq[[]Page] {
 			}
 		}
 	}
+}
+
+// startOf is where a single VM's contents go on behind a part of them: the page, and the position of the first content with several owners. The
+// part is that of the kind of which there is more.
+func (x *Index) startOf(c *class, part float64) (page, at uint64) {
+	var alone uint64
+	for _, r := range x.l.byVM[c.first()] {
+		alone += x.alone.countIn(x.l.starts[r], x.l.starts[r+1])
+	}
+	if c.end-c.begin > alone {
+		switch at = x.heads.next(c.begin+uint64(part*float64(c.end-c.begin)), c.end); at {
+		case c.begin:
+			return 0, at
+		case c.end:
+			return x.l.Pages(), at
+		}
+		return uint64(x.order[at]), at
+	}
+	skip := uint64(part * float64(alone))
+	if skip == 0 {
+		return 0, c.begin
+	}
+	for _, r := range x.l.byVM[c.first()] {
+		lo, hi := x.l.starts[r], x.l.starts[r+1]
+		if n := x.alone.countIn(lo, hi); skip >= n {
+			skip -= n
+			continue
+		}
+		page = x.alone.nth(lo, hi, skip)
+		return page, x.headFrom(c, page)
+	}
+	return x.l.Pages(), c.end
+}
+
+// headFrom is the position of a class's first content whose first owner is page or behind it.
+func (x *Index) headFrom(c *class, page uint64) uint64 {
+	n := sort.Search(int(c.end-c.begin), func(i int) bool {
+		head := x.heads.next(c.begin+uint64(i), c.end)
+		return head == c.end || uint64(x.order[head]) >= page
+	})
+	return x.heads.next(c.begin+uint64(n), c.end)
 }
 
 // Held hands over the Index's spare memory, 8 bytes a page, as an empty table. It may be called once; later calls take

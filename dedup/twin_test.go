@@ -162,6 +162,72 @@ func contentsOf(x *Index) map[string][][]Page {
 	return out
 }
 
+// TestContentsFromAPart: what is left out is the beginning, and about as much as was asked for.
+func TestContentsFromAPart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		l, err := NewLayout(w.regions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := newIndex(look(t, l, w.first), nil, l, 1, minSetBudget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := rapid.Float64Range(0, 1).Draw(t, "part")
+		for i, c := range x.Classes() {
+			var all, rest [][]Page
+			for owners := range x.Contents(i) {
+				all = append(all, slices.Clone(owners))
+			}
+			for owners := range x.ContentsFrom(i, part) {
+				rest = append(rest, slices.Clone(owners))
+			}
+			left := len(all) - len(rest)
+			if left < 0 || !slices.EqualFunc(all[left:], rest, slices.Equal[[]Page]) {
+				t.Fatalf("class %v from %v: %v of %v", c.VMs, part, rest, all)
+			}
+			count := func(owners []Page) int { return len(owners) }
+			if len(c.VMs) == 1 {
+				count = kindOf(all)
+			}
+			before, last, want := 0, 0, 0
+			for i, owners := range all {
+				n := count(owners)
+				want += n
+				if i < left && n > 0 {
+					before, last = before+n, n
+				}
+			}
+			want = int(part * float64(want))
+			if before < want || before-last > want {
+				t.Fatalf("class %v from %v: %d of %v left out, want %d", c.VMs, part, left, all, want)
+			}
+		}
+	})
+}
+
+// kindOf counts those contents of a VM of which there are more: with one owner, or the owners of the others.
+func kindOf(all [][]Page) func([]Page) int {
+	alone, several := 0, 0
+	for _, owners := range all {
+		if len(owners) == 1 {
+			alone++
+		} else {
+			several += len(owners)
+		}
+	}
+	return func(owners []Page) int {
+		switch {
+		case several > alone && len(owners) > 1:
+			return len(owners)
+		case several <= alone && len(owners) == 1:
+			return 1
+		}
+		return 0
+	}
+}
+
 func TestIndexEqualsItsDumbTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)

@@ -7,10 +7,11 @@ import (
 )
 
 // Anonymise gives a copy of a problem in which every name is replaced by a number: VMs, hosts, racks, residents, constraints, keys and
-// values of labels. Sizes, classes and the order of everything stay.
+// values of labels. The comment goes. Sizes, classes and the order of everything stay.
 func Anonymise(p *Problem) *Problem {
 	a := anonymiser{vms: alias("vm"), hosts: alias("host"), racks: alias("rack"), keys: alias("key"), values: alias("value")}
 	out := *p
+	out.Comment = ""
 	out.VMs, out.Hosts, out.Constraints = slices.Clone(p.VMs), slices.Clone(p.Hosts), slices.Clone(p.Constraints)
 	for i := range out.VMs {
 		v := &out.VMs[i]

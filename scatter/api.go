@@ -243,15 +243,17 @@ type StageTime struct {
 
 // VMReport is the outcome for one VM.
 type VMReport struct {
-	Name       string      `json:"name"`
-	Host       string      `json:"host"`
-	State      string      `json:"state"` // evacuated, on-source, in-doubt
-	Cause      string      `json:"cause,omitempty"`
-	DowntimeMS float64     `json:"downtime_ms"` // source stopped until the target ran
-	Stages     []StageTime `json:"stages"`
-	Bytes      int64       `json:"bytes"` // converge bytes, as sent
-	Passes     int         `json:"passes"`
-	Verified   bool        `json:"verified"`
+	Name        string      `json:"name"`
+	Host        string      `json:"host"`
+	State       string      `json:"state"` // evacuated, on-source, in-doubt
+	Cause       string      `json:"cause,omitempty"`
+	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
+	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
+	PredictedS  float64     `json:"predicted_time_s"`      // when the plan expected it to run on its host; 0 = the rate was not known
+	Stages      []StageTime `json:"stages"`
+	Bytes       int64       `json:"bytes"` // converge bytes, as sent
+	Passes      int         `json:"passes"`
+	Verified    bool        `json:"verified"`
 }
 
 // HostReport is how datagrams fared at one target.

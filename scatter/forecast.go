@@ -1,6 +1,13 @@
 package scatter
 
-import "time"
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast/wire"
+)
 
 // forecast is what an evacuation is expected to take.
 type forecast struct {
@@ -10,56 +17,232 @@ type forecast struct {
 	vms   []vmForecast
 }
 
+// defaultParallel is how many VMs converge at one time.
+const defaultParallel = 2
+
 // vmForecast is the same for one VM.
 type vmForecast struct {
 	time     time.Duration // when it runs on its host; 0 = the rate is not known
 	downtime time.Duration
 }
 
-// wireOverhead is what datagram headers and their seal add to the contents, as a share.
-const wireOverhead = 0.045
+// What an evacuation takes beside its contents. The first three are headers in full packets of 1500 bytes; the others were measured.
+const (
+	datagramHeaders = 14 + 20 + 8 + wire.Overhead // Ethernet, IP, UDP, the datagram's own
+	datagramPayload = 1514 - datagramHeaders
+	ownersOnWire    = 0.002 // of a block: who owns its pages
 
-func onWire(contents int64) int64 { return int64(float64(contents) * (1 + wireOverhead)) }
+	linkUse      = 0.98                   // of a link: what pacing and pauses between groups leave
+	prepareTime  = 200 * time.Millisecond // until a target's QEMU waits for pages
+	convergeTime = 150 * time.Millisecond // passes, commit and run of a small VM
+	endTime      = 60 * time.Millisecond  // connections, journal
+	deviceBytes  = 200 << 10              // of a VM's stream beside its pages
+	passTime     = 50 * time.Millisecond  // between two looks of QEMU at what is dirty, at the end
 
-// forecastOf is the forecast of a plan of which only the problem is known.
+	// A VM goes on to rewrite pages as fast as between the two looks, but in the end not more than so many times those which it
+	// rewrote there: programs return to the same memory.
+	workingSet = 5
+)
+
+// onWire is what the payload of blocks takes on a link.
+func onWire(payload float64) float64 { return payload * (1 + ownersOnWire) * 1514 / datagramPayload }
+
+// forecaster plays an evacuation through. Times are seconds since it started.
+type forecaster struct {
+	vms      []forecastVM
+	plan     *plan
+	packed   compressibility
+	rate     float64 // bytes/s, 0 = not known
+	parallel int
+	begin    float64       // when bulk begins
+	limit    time.Duration // of a pause
+
+	out    forecast
+	now    float64
+	busy   []float64 // until when each converge slot is taken
+	sentAt []float64 // by VM: when its contents were sent, weighted by bytes
+	weight []float64
+}
+
+// forecastVM is what the forecast needs to know of a VM.
+type forecastVM struct {
+	host   int     // -1 = stays
+	memory float64 // bytes that are not zero
+	hot    float64 // pages that changed between the looks
+	gap    float64 // seconds between these
+}
+
+// run plays the evacuation through.
+func (f *forecaster) run() forecast {
+	f.out.vms, f.out.hosts = make([]vmForecast, len(f.vms)), make([]int64, len(f.plan.hosts))
+	f.sentAt, f.weight = make([]float64, len(f.vms)), make([]float64, len(f.vms))
+	f.busy = make([]float64, max(1, f.parallel))
+	f.now = f.begin
+	f.converge(f.plan.endsAt[-1])
+	press := newPress(&f.packed, f.rate)
+	for i, s := range f.plan.steps {
+		sent := onWire(press.class(s.class, f.plan.contentsOf(s)))
+		began := f.now
+		f.send(sent, f.plan.channels[s.channel].hosts)
+		for _, vm := range f.plan.vmsOf(s) {
+			f.sentAt[vm] += sent * (began + f.now) / 2
+			f.weight[vm] += sent
+		}
+		f.converge(f.plan.endsAt[i])
+	}
+	end := max(f.now, slices.Max(f.busy))
+	if f.rate > 0 {
+		f.out.time = seconds(end + endTime.Seconds())
+	}
+	return f.out
+}
+
+// send has bytes cross the source's link and those of hosts.
+func (f *forecaster) send(bytes float64, hosts []int) {
+	f.out.bytes += int64(bytes)
+	for _, h := range hosts {
+		f.out.hosts[h] += int64(bytes)
+	}
+	if f.rate > 0 {
+		f.now += bytes / (linkUse * f.rate)
+	}
+}
+
+// converge has VMs converge whose contents are there, each as soon as one of the slots is free. What they send takes its share of the link.
+func (f *forecaster) converge(vms []int) {
+	for _, i := range vms {
+		v := &f.vms[i]
+		if v.host < 0 {
+			continue
+		}
+		slot := slices.Index(f.busy, slices.Min(f.busy))
+		begin := max(f.now, f.busy[slot])
+		dirty := v.hot + f.dirtied(i, begin)
+		stream := float64(tcpBytes(int64(dirty*PageSize) + deviceBytes))
+		f.send(stream, []int{v.host})
+		took := convergeTime.Seconds() + v.memory/filterSpeed
+		if f.rate > 0 {
+			took += stream / f.rate
+			f.out.vms[i].time = seconds(begin + took)
+		}
+		f.out.vms[i].downtime = f.downtime(v)
+		f.busy[slot] = begin + took
+	}
+}
+
+// dirtied is how many pages that were sent the VM has rewritten until then.
+func (f *forecaster) dirtied(vm int, until float64) float64 {
+	v := &f.vms[vm]
+	if v.gap == 0 || f.weight[vm] == 0 {
+		return 0
+	}
+	age := until - f.sentAt[vm]/f.weight[vm]
+	return min(v.hot/v.gap*age, workingSet*v.hot)
+}
+
+// downtime is the pause of a VM: what it rewrites in a last pass, and its devices.
+func (f *forecaster) downtime(v *forecastVM) time.Duration {
+	d := fixedPerStop
+	if f.rate > 0 {
+		last := 0.0
+		if v.gap > 0 {
+			last = v.hot / v.gap * passTime.Seconds() * PageSize
+		}
+		d += seconds((last + deviceBytes) / f.rate)
+	}
+	if f.limit > 0 {
+		d = min(d, f.limit)
+	}
+	return d
+}
+
+// press plays the workers through that compress blocks: how much they try depends on what the tries before have gained, on how much waits
+// for the link, and on whether they keep up with it.
+type press struct {
+	packed *compressibility
+	gains  []gain
+	next   int
+	share  float64 // of blocks that there is time to try
+	due    float64
+	early  float64 // bytes that go out before the link is known to be the bottleneck
+}
+
+func newPress(c *compressibility, rate float64) *press {
+	workers := runtime.GOMAXPROCS(0)
+	p := &press{packed: c, gains: make([]gain, workers), share: 1, early: windowBytes / 2}
+	if c.speed > 0 {
+		// The link takes what the workers make of so many raw bytes as they can make.
+		cores := float64(workers)
+		link := cmp.Or(rate, unknownRate)
+		p.share = min(1, cores/(link/c.speed+cores*(1-c.mean)))
+	}
+	return p
+}
+
+// class is the payload of a class's blocks.
+func (p *press) class(class, contents int) float64 {
+	total := 0.0
+	blocks := (contents + blockContents - 1) / blockContents
+	for i := range blocks {
+		size := float64(min(blockContents, contents-i*blockContents) * PageSize)
+		total += size * p.block(class, i, blocks)
+	}
+	return total
+}
+
+// block is the part that remains of a block.
+func (p *press) block(class, i, n int) float64 {
+	if p.early > 0 {
+		p.early -= blockContents * PageSize
+		return 1
+	}
+	g := &p.gains[p.next]
+	p.next = (p.next + 1) % len(p.gains)
+	if p.due += p.share; p.due < 1 || p.packed.speed == 0 {
+		return 1
+	}
+	p.due--
+	if !g.worth() {
+		return 1
+	}
+	part := min(1, p.packed.of(class, i, n))
+	g.note(1000, int(1000*part))
+	return part
+}
+
+// contentsOf is how many contents a step sends.
+func (p *plan) contentsOf(s bulkStep) int { return p.classes[s.class].contents }
+
+// vmsOf are the VMs that a step brings something.
+func (p *plan) vmsOf(s bulkStep) (vms []int) {
+	for _, vm := range p.classes[s.class].vms {
+		if slices.Contains(p.channels[s.channel].hosts, p.host[vm]) {
+			vms = append(vms, vm)
+		}
+	}
+	return vms
+}
+
+// forecastOf is the forecast of a plan of which only the problem is known: nothing is compressed, nothing changes.
 func forecastOf(problem *Problem, p *plan, rate int64) forecast {
-	f := forecast{bytes: onWire(p.bytes), vms: make([]vmForecast, len(problem.VMs))}
-	for h := range problem.Hosts {
-		f.hosts = append(f.hosts, onWire(p.delivered(h)))
+	f := forecaster{plan: p, packed: incompressible, rate: float64(rate), parallel: defaultParallel, begin: prepareTime.Seconds()}
+	for vm, v := range problem.VMs {
+		f.vms = append(f.vms, forecastVM{host: p.host[vm], memory: float64(v.Memory)})
 	}
-	if rate == 0 {
-		return f
-	}
-	f.time = seconds(float64(f.bytes) / float64(rate))
-	return f
+	return f.run()
 }
 
 // forecast is the forecast of the evacuation's plan.
-func (e *evacuation) forecast() forecast {
-	f := forecastOf(e.posed, e.plan, 0)
-	for vm := range e.vms {
-		n := int64(float64(e.hot[vm])*PageSize*1.03) + deviceBytes
-		f.bytes += n
-		if h := e.vms[vm].host; h >= 0 {
-			f.hosts[h] += n
-		}
+func (e *evacuation) forecast() (forecast, error) {
+	packed, err := e.sample()
+	if err != nil {
+		return forecast{}, err
 	}
-	if r := e.cfg.Rate; r > 0 {
-		f.time = seconds(float64(f.bytes) / float64(r))
+	f := forecaster{plan: e.plan, packed: packed, rate: float64(e.cfg.Rate), parallel: e.cfg.Parallel, limit: e.cfg.Downtime,
+		begin: (time.Since(e.started) + prepareTime).Seconds()}
+	for vm, v := range e.vms {
+		n := e.pagesOf[vm]
+		f.vms = append(f.vms, forecastVM{host: v.host, memory: float64((n.Total - n.Zero) * PageSize), hot: float64(e.hot[vm]), gap: e.gap.Seconds()})
 	}
-	for vm := range e.vms {
-		f.vms[vm].downtime = e.predictedDowntime(vm)
-	}
-	return f
-}
-
-// deviceBytes is a usual size of what a VM sends beside its pages.
-const deviceBytes = 200 << 10
-
-func (e *evacuation) predictedDowntime(vm int) time.Duration {
-	d := 2 * fixedPerStop
-	if r := e.cfg.Rate; r > 0 {
-		d += seconds(float64(e.hot[vm]*PageSize+deviceBytes) / float64(r))
-	}
-	return min(d, e.cfg.Downtime)
+	return f.run(), nil
 }

@@ -70,7 +70,9 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 		return err
 	}
 	d := description{problem: e.posed, placed: placed, plan: e.plan, limits: lim}
-	d.forecast = e.forecast()
+	if d.forecast, err = e.forecast(); err != nil {
+		return err
+	}
 	e.public = e.describe(d)
 	return nil
 }

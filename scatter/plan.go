@@ -16,6 +16,8 @@ const groupPort = 9770
 // plan is what bulk executes.
 type plan struct {
 	hosts    []string // names, by host index
+	host     []int    // by VM, -1 = stays
+	classes  []classInfo
 	channels []channel
 	steps    []bulkStep
 	endsAt   map[int][]int // step -> VMs whose last contents it sends; step -1: VMs without any
@@ -67,7 +69,7 @@ type classInfo struct {
 // first, each as near as possible to the one before it, so that few hosts join and leave; then the contents of single
 // hosts, VM by VM in turn over the hosts, so that the first VMs can converge while the rest is still being sent.
 func newPlan(hosts []string, host []int, classes []classInfo, order []int, lim groupLimits) (*plan, error) {
-	p := &plan{hosts: hosts, endsAt: make(map[int][]int)}
+	p := &plan{hosts: hosts, host: host, classes: classes, endsAt: make(map[int][]int)}
 	sets := p.targetSets(host, classes)
 	if err := p.makeChannels(sets, lim); err != nil {
 		return nil, err

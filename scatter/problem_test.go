@@ -108,7 +108,7 @@ func TestOwnersOfAClassCountOnce(t *testing.T) {
 // drawnProblem is any problem that makes sense.
 func drawnProblem(t *rapid.T) Problem {
 	labels := rapid.MapOfN(rapid.StringMatching("[a-c]"), rapid.StringMatching("[a-c]"), 0, 2)
-	p := Problem{Seed: rapid.Uint64().Draw(t, "seed"), Partial: true, Objective: rapid.SampledFrom([]string{"", "traffic", "makespan", "hosts"}).Draw(t, "objective"),
+	p := Problem{Comment: rapid.SampledFrom([]string{"", "about guest0"}).Draw(t, "comment"), Seed: rapid.Uint64().Draw(t, "seed"), Partial: true, Objective: rapid.SampledFrom([]string{"", "traffic", "makespan", "hosts"}).Draw(t, "objective"),
 		Capacity: rapid.SampledFrom([]string{"", "sum", "shared"}).Draw(t, "capacity")}
 	for i := range rapid.IntRange(1, 6).Draw(t, "vms") {
 		p.VMs = append(p.VMs, placement.VM{Name: fmt.Sprint("guest", i), Memory: rapid.Int64Range(0, 100).Draw(t, "memory"), VCPUs: rapid.IntRange(0, 4).Draw(t, "vcpus"),

@@ -19,8 +19,9 @@ func (e *evacuation) report() *Report {
 	r.SourceBytes = r.MulticastBytes + r.UnicastBytes + r.RepairBytes + r.ConvergeBytes + r.ControlBytes + int64(s.Probe)
 	r.Group = GroupStats{Count: e.plan.groups(), Joins: int64(s.Joins), Leaves: int64(s.Leaves)}
 	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.public.PredictedBytes, e.public.PredictedTimeS
-	for _, v := range e.vms {
+	for i, v := range e.vms {
 		line := e.reportVM(v)
+		line.PredictedS, line.PredictedMS = e.public.VMs[i].TimeS, e.public.VMs[i].DowntimeMS
 		r.Pages.Resent += v.resent()
 		r.VMs = append(r.VMs, line)
 	}

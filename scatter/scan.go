@@ -35,6 +35,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 	if err := e.layOut(); err != nil {
 		return err
 	}
+	began := time.Now()
 	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
 	if err != nil {
 		return err
@@ -42,6 +43,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 	if err := pause(ctx, lookGap-time.Since(e.started)); err != nil {
 		return err
 	}
+	e.gap = time.Since(began)
 	second, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
 	if err != nil {
 		return err

@@ -46,7 +46,8 @@ type evacuation struct {
 	pages    Pages
 	pagesOf  []Pages
 	ownBytes []int64
-	hot      []int64 // pages by VM
+	hot      []int64       // pages by VM
+	gap      time.Duration // between the looks that found them
 
 	posed   *Problem
 	plan    *plan
@@ -131,7 +132,7 @@ func (c *SendConfig) setDefaults() error {
 		c.Downtime = 300 * time.Millisecond
 	}
 	if c.Parallel == 0 {
-		c.Parallel = 2
+		c.Parallel = defaultParallel
 	}
 	if c.OnStall == "" {
 		c.OnStall = StallKeep

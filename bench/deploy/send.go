@@ -31,6 +31,7 @@ type Report struct {
 	VMs []struct {
 		Name, Host, State, Cause string
 		DowntimeMS               float64 `json:"downtime_ms"`
+		PredictedMS              float64 `json:"predicted_downtime_ms"`
 		Bytes                    int64
 	}
 }

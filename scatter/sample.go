@@ -1,0 +1,151 @@
+package scatter
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/block"
+)
+
+// sampleBlocks is how many blocks are compressed to find out what compression is going to gain: 16 MiB, some 50 ms on two cores.
+const sampleBlocks = 64
+
+// compressibility is what compression would do to the contents, by samples.
+type compressibility struct {
+	parts [][]float64 // by class: bytes after and before, at places that are spread evenly over it; nil = like mean
+	mean  float64
+	speed float64 // bytes/s of one core
+}
+
+// incompressible is what is known when nothing is compressed.
+var incompressible = compressibility{mean: 1}
+
+// of is the part that remains of block i of n of a class.
+func (c *compressibility) of(class, i, n int) float64 {
+	if class >= len(c.parts) || len(c.parts[class]) == 0 {
+		return c.mean
+	}
+	parts := c.parts[class]
+	return parts[i*len(parts)/n]
+}
+
+// sampleAt is a place where a sample is taken.
+type sampleAt struct {
+	class, number int
+	part          float64 // of the class's contents that lie before it
+}
+
+// sampling says where to take samples: where most bytes are, spread over each class.
+func sampling(classes []classInfo) (places []sampleAt) {
+	order := make([]int, len(classes))
+	var all int64
+	for i := range classes {
+		order[i] = i
+		all += classes[i].bytes
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(classes[b].bytes, classes[a].bytes) })
+	for _, class := range order {
+		left := sampleBlocks - len(places)
+		if left == 0 || all == 0 {
+			return places
+		}
+		blocks := (classes[class].contents + blockContents - 1) / blockContents
+		n := min(left, blocks, int(sampleBlocks*classes[class].bytes/all)+1)
+		for i := range n {
+			places = append(places, sampleAt{class, i, (float64(i) + 0.5) / float64(n)})
+		}
+	}
+	return places
+}
+
+// sample compresses some blocks as bulk would.
+func (e *evacuation) sample() (compressibility, error) {
+	if e.cfg.NoCompress {
+		return incompressible, nil
+	}
+	places := sampling(e.classes)
+	c := compressibility{parts: make([][]float64, len(e.classes)), mean: 1}
+	for _, at := range places {
+		c.parts[at.class] = append(c.parts[at.class], 1)
+	}
+	work := make(chan sampleAt, len(places))
+	for _, at := range places {
+		work <- at
+	}
+	close(work)
+	workers := runtime.GOMAXPROCS(0)
+	samplers := make([]sampler, workers)
+	var wg sync.WaitGroup
+	for i := range samplers {
+		wg.Go(func() { samplers[i].run(e, work, &c) })
+	}
+	wg.Wait()
+	var sum sampler
+	for i := range samplers {
+		if err := samplers[i].err; err != nil {
+			return c, err
+		}
+		sum.before, sum.after, sum.took = sum.before+samplers[i].before, sum.after+samplers[i].after, sum.took+samplers[i].took
+	}
+	if sum.before > 0 {
+		c.mean = float64(sum.after) / float64(sum.before)
+		c.speed = float64(sum.before) / max(sum.took.Seconds(), 1e-6)
+	}
+	return c, nil
+}
+
+// sampler is one worker.
+type sampler struct {
+	before, after int
+	took          time.Duration // compressing
+	err           error
+
+	contents []block.Content
+	data, to []byte
+}
+
+// run takes samples. Each writes to a place of its own in c.
+func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *compressibility) {
+	enc, err := block.NewEncoder()
+	if err != nil {
+		s.err = err
+		return
+	}
+	s.data = make([]byte, blockContents*PageSize)
+	for at := range work {
+		n := s.read(e, at)
+		if n == 0 {
+			continue // the class ended, or its VM did
+		}
+		began := time.Now()
+		if s.to, s.err = enc.Append(s.to[:0], s.contents[:n], true); s.err != nil {
+			return
+		}
+		s.took += time.Since(began)
+		s.before, s.after = s.before+n*PageSize, s.after+len(s.to)
+		c.parts[at.class][at.number] = float64(len(s.to)) / float64(n*PageSize)
+	}
+}
+
+// read reads a block's contents as they are now, and returns how many there are.
+func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
+	s.contents = s.contents[:0]
+	var c cargo
+	for owners := range e.index.ContentsFrom(at.class, at.part) {
+		region, page := e.layout.Locate(owners[0])
+		r := e.regions[region]
+		data := s.data[n*PageSize : (n+1)*PageSize]
+		if e.vms[r.vm].mem.GatherTo([]qemu.PageRef{{Block: uint16(r.memory), Page: page}}, []uint32{0}, data) != nil {
+			return 0
+		}
+		s.contents = append(s.contents, block.Content{Owners: e.owners(owners[:min(len(owners), batchOwners)], &c), Data: data})
+		if n++; n == blockContents {
+			break
+		}
+	}
+	return n
+}
