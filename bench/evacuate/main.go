@@ -17,6 +17,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/promise"
 )
 
 // options are the command line.
@@ -81,8 +82,8 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 		return false, err
 	}
 	table := m.table()
-	fmt.Print("\n", table.markdown())
-	return table.kept(), write(o.out, table)
+	fmt.Print("\n", table.Markdown())
+	return table.Kept(), promise.Write(o.out, table.Markdown())
 }
 
 // configs describes the guests.
@@ -95,10 +96,3 @@ func configs(n int) (all []lab.GuestConfig) {
 
 // guestMiB is the memory of each guest.
 const guestMiB = 512
-
-func write(path string, t *table) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(t.markdown()), 0o644)
-}

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -91,4 +93,19 @@ func Median[R any, V cmp.Ordered](runs []R, f func(R) V) V {
 	}
 	slices.Sort(values)
 	return values[len(values)/2]
+}
+
+// Guests names what a measurement with guests depends on: cores, QEMU, Go.
+func Guests() string {
+	return fmt.Sprintf("%d cores that run source, targets and guests (on an emulated processor); %s; %s", runtime.NumCPU(), qemuVersion(), runtime.Version())
+}
+
+func qemuVersion() string {
+	out, err := exec.Command("qemu-system-x86_64", "--version").Output()
+	if err != nil {
+		return "QEMU of unknown version"
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	version, _, _ := strings.Cut(strings.TrimPrefix(line, "QEMU emulator version "), " ")
+	return "QEMU " + version
 }
