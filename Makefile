@@ -6,6 +6,7 @@
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table
 # make bench-placement what placements cost beside those of simple rules, in five minutes
+# make bench-prediction what evacuations take beside what their plans say, in three minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
 #
 # setup installs what is missing on Debian 12 or newer.
@@ -15,7 +16,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 3s
 
-.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-placement bench-multicast clean
+.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-placement bench-prediction bench-multicast clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -50,6 +51,9 @@ bench-evacuate: setup build
 
 bench-placement:
 	$(GO) run ./bench/placement
+
+bench-prediction: setup build
+	$(GO) run ./bench/prediction
 
 # BENCH takes flags; "-full" is the whole matrix, which takes hours.
 bench-multicast: setup
