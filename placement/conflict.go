@@ -1,7 +1,9 @@
 package placement
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 )
@@ -30,13 +32,10 @@ type conflict struct {
 
 // conflict names a part of the problem that cannot be solved, as small as the effort allows to find.
 func (in *instance) conflict(ctx context.Context) error {
+	// What is tried first decides which conflict is found: the order of the input must not.
 	c := &conflict{p: in.p, ctx: ctx, resources: []string{Memory, VCPUs, VMSlot}}
-	for v := range in.p.VMs {
-		c.vms = append(c.vms, v)
-	}
-	for i := range in.p.Constraints {
-		c.constraints = append(c.constraints, i)
-	}
+	c.vms = ordered(len(in.p.VMs), func(v int) string { return in.p.VMs[v].Name })
+	c.constraints = ordered(len(in.p.Constraints), func(i int) string { return fmt.Sprintf("%+v", in.p.Constraints[i].sorted()) })
 	if len(in.empty) > 0 {
 		c.vms = slices.Clone(in.units[in.empty[0]].vms)
 	}
@@ -45,6 +44,22 @@ func (in *instance) conflict(ctx context.Context) error {
 	c.vms = narrow(c.vms, func(s []int) bool { d := *c; d.vms = s; return c.fails(&d) })
 	c.constraints = narrow(c.constraints, func(s []int) bool { d := *c; d.constraints = s; return c.fails(&d) })
 	return c.error()
+}
+
+// ordered lists the numbers below n by what key says of them.
+func ordered(n int, key func(int) string) []int {
+	list, keys := make([]int, n), make([]string, n)
+	for i := range n {
+		list[i], keys[i] = i, key(i)
+	}
+	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(keys[a], keys[b]) })
+	return list
+}
+
+// sorted is the constraint with its names in order.
+func (c Constraint) sorted() Constraint {
+	c.VMs, c.Hosts = slices.Sorted(slices.Values(c.VMs)), slices.Sorted(slices.Values(c.Hosts))
+	return c
 }
 
 // narrow takes away parts of a list, ever smaller ones, as long as what is left still fails.

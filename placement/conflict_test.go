@@ -36,7 +36,7 @@ func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
 		want        InfeasibleError
 	}{
 		"label nobody has":     {[]Constraint{harmless, labels}, 8, InfeasibleError{VMs: []string{vm(5)}, Constraints: []int{1}, Names: []string{"gpu"}}},
-		"pin against exclude":  {[]Constraint{pin, harmless, ban}, 8, InfeasibleError{VMs: []string{vm(3)}, Constraints: []int{0, 2}, Names: []string{"pin", "exclude"}}},
+		"pin against exclude":  {[]Constraint{pin, harmless, ban}, 8, InfeasibleError{VMs: []string{vm(3)}, Constraints: []int{2, 0}, Names: []string{"exclude", "pin"}}},
 		"together and apart":   {[]Constraint{harmless, together, apart}, 8, InfeasibleError{VMs: []string{vm(1), vm(2)}, Constraints: []int{1, 2}, Names: []string{"affinity", "anti-affinity"}}},
 		"five apart on four":   {[]Constraint{apart, harmless}, 8, InfeasibleError{VMs: apart.VMs, Constraints: []int{0}, Names: []string{"anti-affinity"}}},
 		"more than all memory": {[]Constraint{harmless}, 4, InfeasibleError{VMs: names(base.VMs[3:]), Resources: []string{Memory}}},

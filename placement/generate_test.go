@@ -20,8 +20,8 @@ func uniform(n, hosts int, slots float64) Problem {
 	return p
 }
 
-// families returns n VMs of k families that fill the hosts exactly, in random order. The best traffic is known when a
-// family fills whole hosts: one core per host.
+// families returns n VMs of k equal families that fill the hosts exactly, in random order, and the best traffic: each
+// family on as few hosts as hold it.
 func families(n, hosts, k int, seed uint64) (p Problem, best int64) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	p = uniform(n, hosts, float64(n)/float64(hosts))
@@ -33,12 +33,14 @@ func families(n, hosts, k int, seed uint64) (p Problem, best int64) {
 			}
 		}
 		p.Classes = append(p.Classes, Class{VMs: members, Bytes: 300 << 20})
+		slots := n / hosts
+		best += int64((len(members)+slots-1)/slots) * 300 << 20
 	}
 	for i := range n {
 		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 100 << 20})
 	}
 	rename(&p, rng)
-	return p, int64(hosts)*300<<20 + int64(n)*100<<20
+	return p, best + int64(n)*100<<20
 }
 
 // rename gives the VMs names in random order.

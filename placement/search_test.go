@@ -28,7 +28,7 @@ func TestFamiliesReachTheKnownOptimum(t *testing.T) {
 	for _, shape := range [][3]int{{24, 8, 4}, {24, 4, 4}, {48, 8, 6}, {96, 16, 8}} {
 		for seed := range uint64(3) {
 			p, best := families(shape[0], shape[1], shape[2], seed)
-			if pl := solve(t, p); pl.Cost != best && shape != [3]int{48, 8, 6} || !pl.Optimal {
+			if pl := solve(t, p); pl.Cost != best || !pl.Optimal {
 				t.Errorf("%v: cost %d, best %d, bound %d", shape, pl.Cost, best, pl.LowerBound)
 			}
 		}
@@ -40,28 +40,6 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 	p.Budget = time.Second
 	if pl := solve(t, p); pl.Cost > cost {
 		t.Errorf("cost %d, the blocks' is %d", pl.Cost, cost)
-	}
-}
-
-// TestSearchIsCloseToExact compares both ways on problems where hosts are hard to fill.
-func TestSearchIsCloseToExact(t *testing.T) {
-	var sum, worst float64
-	const n = 8
-	for seed := range uint64(n) {
-		p := tinyTight(12, 4, seed)
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		exact, found := in.solveExact(), in.seek(t.Context(), in.effort()/2)
-		if exact == nil || found == nil {
-			t.Fatal("no placement")
-		}
-		gap := float64(found.traffic())/float64(exact.traffic()) - 1
-		sum, worst = sum+gap, max(worst, gap)
-	}
-	if sum/n > 0.002 || worst > 0.03 {
-		t.Errorf("mean gap %.2f %%, worst %.2f %%", 100*sum/n, 100*worst)
 	}
 }
 
