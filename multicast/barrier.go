@@ -11,6 +11,7 @@ const maxGap = 8
 
 // begin announces a channel to its members and starts the probes.
 func (s *sendState) begin(now instant, ch *channel) {
+	ch.began = now
 	grouped := ch.Group.IsValid()
 	for _, m := range ch.members {
 		s.announce(m)
@@ -61,6 +62,8 @@ func (s *sendState) barrier(now instant, ch *channel) {
 	}
 	for _, m := range ch.members {
 		switch {
+		case s.speechless(now, m):
+			s.lost(m.target, ErrSilent)
 		case m.phase != asking:
 		case now >= m.probe.until:
 			s.lost(m.target, fmt.Errorf("channel %d: %w", ch.ID, ErrUnreachable))
@@ -68,6 +71,12 @@ func (s *sendState) barrier(now instant, ch *channel) {
 			s.signals.push(signal{channel: ch, kind: wire.Probe, to: m.addr, block: m.probe.step(now, s)})
 		}
 	}
+}
+
+// speechless tells whether a member that is to answer has not reported for so long that it is dead: whoever has heard of
+// a channel reports.
+func (s *sendState) speechless(now instant, m *member) bool {
+	return (m.phase == joining || m.phase == asking) && now-max(m.channel.began, m.reported) > s.timing.dead
 }
 
 // step moves to the next probe and gives the number of this one.

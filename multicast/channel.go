@@ -39,7 +39,8 @@ type target struct {
 type channel struct {
 	Channel
 	wire    uint16
-	start   uint64 // sequences of the channel are above this
+	start   uint64  // sequences of the channel are above this
+	began   instant // to be opened
 	opening bool
 	members []*member
 	group   *stream // nil while nobody is served by multicast

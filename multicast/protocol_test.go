@@ -193,6 +193,22 @@ func TestSilentlyDeadTargetIsNamed(t *testing.T) {
 	}
 }
 
+// TestTargetThatDiesBeforeAChannelOpensIsNamed, and holds the others up no longer than one that dies later.
+func TestTargetThatDiesBeforeAChannelOpensIsNamed(t *testing.T) {
+	w := newWorld(t, 5, simWindow)
+	for _, name := range names(3) {
+		w.addHost(name, plain(), simWindow)
+	}
+	w.kill("t1", 0, false)
+	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, w.payloads(50, 100_000))
+	w.run(3*time.Second, func() bool { return w.lost["t1"] != nil })
+	w.run(20*time.Second, w.finished)
+	w.verify()
+	if !errors.Is(w.lost["t1"], ErrSilent) || len(w.lost) != 1 {
+		t.Errorf("lost %v", w.lost)
+	}
+}
+
 func TestMemberWithoutMulticastGetsUnicast(t *testing.T) {
 	w := newWorld(t, 4, simWindow)
 	for i, name := range names(3) {
