@@ -179,7 +179,7 @@ func (e *evacuation) askPrepare(v *sourceVM) error {
 
 // openDataPlane hands out the key and learns where the targets take datagrams.
 func (e *evacuation) openDataPlane(ctx context.Context) error {
-	local, err := e.localAddr()
+	local, err := interfaceAddr(e.cfg.Interface, e.cfg.GroupBase)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	local, err := interfaceAddr(cfg.Interface)
+	local, err := interfaceAddr(cfg.Interface, cfg.GroupBase)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,8 +90,10 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	if cfg.Name == "" {
 		return nil, errors.New("name: must be this host's name, as in its certificate")
 	}
-	if _, err := interfaceAddr(cfg.Interface); err != nil {
-		return nil, err
+	if _, err := interfaceAddr(cfg.Interface, netip.IPv4Unspecified()); err != nil {
+		if _, err6 := interfaceAddr(cfg.Interface, netip.IPv6Unspecified()); err6 != nil {
+			return nil, err
+		}
 	}
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -277,26 +276,6 @@ func (e *evacuation) discover(ctx context.Context) error {
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
 	found.places(e.cfg.Place, e.vms, e.links)
 	return found.err()
-}
-
-// localAddr is the source address of the datagrams: the interface's, in the family of the groups.
-func (e *evacuation) localAddr() (netip.Addr, error) { return interfaceAddr(e.cfg.Interface) }
-
-func interfaceAddr(name string) (netip.Addr, error) {
-	ifi, err := net.InterfaceByName(name)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("interface %s: %w", name, err)
-	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("interface %s: %w", name, err)
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			return p.Addr(), nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("interface %s: has no IPv4 address", name)
 }
 
 // tell reports progress to the caller.

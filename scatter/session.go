@@ -146,15 +146,15 @@ func (s *session) begin(m control.Begin) error {
 	if s.mcast != nil {
 		return errors.New("begin came twice")
 	}
-	local, err := interfaceAddr(s.r.cfg.Interface)
-	if err != nil {
-		return err
-	}
-	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Local: local, Source: m.Source, Window: windowBytes,
+	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Source: m.Source, Window: windowBytes,
 		Deliver: s.deliver, Log: s.log,
 		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
 	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
 		return errors.New("begin: key or source address is malformed")
+	}
+	var err error
+	if conf.Local, err = interfaceAddr(s.r.cfg.Interface, m.Source); err != nil {
+		return err
 	}
 	copy(conf.Key[:], m.Key)
 	conf.Evacuation = s.key.id()
@@ -167,7 +167,9 @@ func (s *session) begin(m control.Begin) error {
 	return s.conn.Send(control.Begun{Datagram: s.mcast.UnicastAddr()})
 }
 
-func validSource(a netip.Addr) bool { return a.IsValid() && !a.IsMulticast() && !a.IsUnspecified() }
+func validSource(a netip.Addr) bool {
+	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && !a.IsMulticast() && !a.IsUnspecified()
+}
 
 func (s *session) prepare(ctx context.Context, m control.Prepare) error {
 	if m.VM < 0 || m.VM >= maxVMs {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,28 @@ func TestNoFault(t *testing.T) {
 	o := s.send().finish()
 	o.exits(s, 0)
 	o.reports(s, evacuated, evacuated)
+	s.spread(s.Targets...)
+}
+
+// Groups of IPv6 take the datagrams where --group-base names one.
+func TestIPv6(t *testing.T) {
+	s := newScene(t)
+	s.must(s.SpeakIPv6(t.Context()))
+	s.receiveAll()
+	x := s.send("--group-base", "ff15::77:0", "--rate", "200mbit")
+	x.sends(2 << 20)
+	for _, h := range s.Targets {
+		if hears, err := h.Hears(t.Context(), netip.MustParseAddr("ff15::77:0")); err != nil || !hears {
+			t.Errorf("%s has not joined by MLD: %v", h.Name, err)
+		}
+	}
+	o := x.finish()
+	o.exits(s, 0)
+	o.reports(s, evacuated, evacuated)
+	o.spares(s, "unicast")
+	if o.report.MulticastBytes == 0 {
+		t.Error("nothing was multicast")
+	}
 	s.spread(s.Targets...)
 }
 

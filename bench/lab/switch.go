@@ -41,6 +41,18 @@ func (l *Lab) SwitchOn(ctx context.Context) error {
 	return l.setBridge(ctx, "mcast_snooping 1")
 }
 
+// SpeakIPv6 gives the hosts IPv6 addresses, fd77::N, beside those they have, and the switch one to query memberships from.
+func (l *Lab) SpeakIPv6(ctx context.Context) error {
+	lines := []string{fmt.Sprintf("ip -n %s address add fe80::ff/64 dev br0 nodad", l.switchNamespace())}
+	for i, h := range l.Hosts() {
+		for _, prefix := range []string{"fe80", "fd77"} {
+			lines = append(lines, fmt.Sprintf("ip -n %s address add %s::%x/64 dev %s nodad", h.Namespace, prefix, i+1, linkName))
+		}
+	}
+	return script(ctx, append(lines, fmt.Sprintf("ip -n %s link set br0 type bridge mcast_mld_version 2 mcast_querier 0", l.switchNamespace()),
+		fmt.Sprintf("ip -n %s link set br0 type bridge mcast_querier 1", l.switchNamespace()))...)
+}
+
 func (l *Lab) setBridge(ctx context.Context, option string) error {
 	return script(ctx, fmt.Sprintf("ip -n %s link set br0 type bridge %s", l.switchNamespace(), option))
 }

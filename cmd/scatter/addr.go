@@ -74,11 +74,11 @@ func parsePairs(what string, list []string) (map[string]string, error) {
 // parseGroupBase reads the first multicast address to be used.
 func parseGroupBase(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
-	if err != nil || !a.Is4() || !a.IsMulticast() {
-		return a, fmt.Errorf("group base %q: must be an IPv4 multicast address, as in 239.77.0.0", s)
+	if err != nil || a.Is4In6() || a.Zone() != "" || !a.IsMulticast() {
+		return a, fmt.Errorf("group base %q: must be a multicast address, as in 239.77.0.0 or ff15::77:0", s)
 	}
-	if a.IsLinkLocalMulticast() {
-		return a, fmt.Errorf("group base %q: 224.0.0.x is reserved for routing protocols; use 239.x.x.x", s)
+	if a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast() {
+		return a, fmt.Errorf("group base %q: is reserved for protocols on the link; use 239.x.x.x or ff15::x", s)
 	}
 	return a, nil
 }

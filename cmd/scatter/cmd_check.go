@@ -40,7 +40,7 @@ comes with its remedy. Nothing is changed.`,
 	f.StringVar(&o.iface, "interface", "", "network `interface` that leads to the other hosts (required)")
 	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (required with --to)")
 	f.StringArrayVar(&o.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated")
-	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use")
+	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use, of IPv4 or IPv6 (ff15::77:0)")
 	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary (default: every /usr/bin/qemu-system-*)")
 	return c
 }

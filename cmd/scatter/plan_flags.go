@@ -101,7 +101,7 @@ type groupFlags struct {
 
 func (g *groupFlags) add(f *pflag.FlagSet) {
 	f.Var(&g.rate, "rate", "ceiling of everything that is sent, as in 500mbit or 60MB (default: what the link gives)")
-	f.StringVar(&g.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use")
+	f.StringVar(&g.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use, of IPv4 or IPv6 (ff15::77:0)")
 	f.IntVar(&g.groups, "max-groups", 64, "sets of targets that get a multicast group at most")
 	f.IntVar(&g.memberships, "max-memberships", 16, "groups that a target is a member of at one time, at most")
 	f.BoolVar(&g.unicast, "unicast", false, "use no multicast at all")
