@@ -12,5 +12,8 @@ func NewHeld(l *Layout) *Held { return &Held{make([]uint64, l.Pages())} }
 // Set records that the target holds a page with this hash.
 func (h *Held) Set(p Page, hash uint64) { atomic.StoreUint64(&h.hashes[p], hash) }
 
+// Forget records that nobody knows what the target holds of a page: Get then returns what no page's hash is.
+func (h *Held) Forget(p Page) { h.Set(p, hotHash) }
+
 // Get returns the hash last set.
 func (h *Held) Get(p Page) uint64 { return atomic.LoadUint64(&h.hashes[p]) }

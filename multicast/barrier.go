@@ -124,7 +124,7 @@ func (s *sendState) answered(now instant, m *member, unicast bool) {
 	case m.phase == asking && unicast:
 		s.attach(m, s.stream(ch, true))
 		m.stream.to = m.addr
-		m.stream.pace = newPace(s.rate * (1 - m.lossy))
+		m.stream.pace = newPace(s.rate * (1 - m.target.lossy))
 		m.stream.filled, m.stream.credit = now, float64(s.burst)
 		s.takeUp(m)
 		if ch.Group.IsValid() {

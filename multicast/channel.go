@@ -15,6 +15,9 @@ type Channel struct {
 	ID      ChannelID
 	Group   netip.AddrPort // multicast group and port; zero: every member gets its own unicast datagrams
 	Members []string       // names of targets
+	// Background makes a channel give way: while others have blocks under way it takes a small share of the link, and never
+	// more than a part of the window.
+	Background bool
 }
 
 // MaxBlock is the largest payload of a block, in bytes.
@@ -32,6 +35,7 @@ type target struct {
 	keyed    uint8         // the last key epoch that it knows
 	reported instant       // when its last report came
 	every    time.Duration // it was told to let pass between reports
+	lossy    float64       // loss at which it left a group that was too fast for it
 	stats    TargetStats
 }
 
@@ -48,20 +52,23 @@ type channel struct {
 	blocks  []*block
 	first   uint32 // number of blocks[0]
 	count   uint32 // blocks so far
+	used    int    // bytes of blocks that wait for confirmation
 }
 
 // phase is where a member stands.
 //
 //	joining --answer by group--> served <--answer by unicast-- asking --no answer--> gone
-//	   |                           |                             ^
-//	   +-- no answer, refusal -----+-- group goes silent --------+
+//	   |                          | |                            ^                    ^
+//	   |                          | +-- group goes silent -------+                    |
+//	   +-- no answer, refusal ----|------------------------------+                    |
+//	                              +-- group is too fast for it -----------------------+
 type phase uint8
 
 const (
 	joining phase = iota // announced; the group is being probed
 	asking               // the group does not reach it; its unicast address is being probed
 	served               // has a stream
-	gone                 // ejected
+	gone                 // ejected, or has left the channel
 )
 
 // member is a target in a channel.
@@ -77,7 +84,6 @@ type member struct {
 	waiting instant // since when a higher one is on its way; never = not waiting
 	rejoins int     // since the group was last heard
 	view    view    // of its stream
-	lossy   float64 // loss at which it left the group
 	reason  error   // why it left
 }
 

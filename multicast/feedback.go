@@ -34,14 +34,14 @@ func (s *sendState) receive(now instant, name string, message []byte) error {
 	return nil
 }
 
-// member finds the target in a channel; nil: the channel is closed, or never was the target's.
+// member finds the target in a channel; nil: the channel is closed, or is not the target's.
 func (s *sendState) member(t *target, number uint16) *member {
 	ch := s.wires[number]
 	if ch == nil {
 		return nil
 	}
 	for _, m := range ch.members {
-		if m.target == t {
+		if m.target == t && m.phase != gone {
 			return m
 		}
 	}
@@ -122,7 +122,7 @@ func (s *sendState) onProgress(now instant, m *member, p *wire.Progress) error {
 		}
 		if h.Placed {
 			s.confirm(m, b)
-		} else if m.phase == served {
+		} else if m.phase == served && !s.waits(m) {
 			s.supply(m, b, h.Stripes)
 		}
 	}
@@ -156,6 +156,10 @@ func holding(p *wire.Progress, number uint32) wire.Holding {
 	}
 	return wire.Holding{}
 }
+
+// waits tells whether a member's repair waits because its group seems too fast for it: as long as there are new blocks
+// for the others, these come first.
+func (s *sendState) waits(m *member) bool { return m.view.behind != never && s.fresh.len() > 0 }
 
 // supply orders what a member needs of a block beyond what it has, what is under way to it and what is ordered
 // already. Several members' needs of a stripe overlap: the same new symbols serve them all.

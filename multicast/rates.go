@@ -17,8 +17,14 @@ const (
 	headroom = 1.25
 	// DefaultSlowRatio is the default of SenderConfig.SlowRatio.
 	DefaultSlowRatio = 0.5
-	// slowTime is how long a member must get too little before it leaves its group.
+	// slowTime is how long a member must get too little before it leaves its group; heldTime, when the others are about to
+	// wait for it.
 	slowTime = 2 * time.Second
+	heldTime = 500 * time.Millisecond
+	// backgroundShare is what all channels in the background take of the link while others have blocks under way, and
+	// backgroundWindow the part of the window that one of them may take.
+	backgroundShare  = 0.05
+	backgroundWindow = 4
 	// reportCost is the bytes that a report takes of a link with all its headers, more or less, and reportShare what all
 	// reports may take of the source's.
 	reportCost  = 200
@@ -97,18 +103,18 @@ func (s *sendState) sampleOf(m *member) sample {
 	return recent
 }
 
-// considerGroup moves members that get much less than what the others get to unicast, where they have a rate of their
-// own, and the others do not pay for their repair.
+// considerGroup finds members that get much less than what the others get: these should not pay for their repair.
 func (s *sendState) considerGroup(now instant, st *stream) {
 	own := len(s.paced.samples)
 	recent := make([]sample, len(st.members))
 	for i, m := range st.members {
 		recent[i] = s.sampleOf(m)
 	}
-	if len(s.paced.samples)-own < 2 {
+	if s.slowRatio <= 0 || len(s.paced.samples)-own < 2 {
 		return
 	}
 	others := 1 - best(s.paced.samples[own:])
+	held := s.heldBySlow(st)
 	for i, m := range slices.Clone(st.members) {
 		switch {
 		case recent[i].sent < paceSamples:
@@ -116,9 +122,40 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 			m.view.behind = never
 		case m.view.behind == never:
 			m.view.behind = now
-		case now-m.view.behind >= slowTime:
-			m.lossy = recent[i].share()
-			s.ask(now, m, errSlow)
+		case now-m.view.behind >= slowTime, now-m.view.behind >= heldTime && held > s.limit()/2:
+			m.target.lossy = recent[i].share()
+			s.tooSlow(m.target)
+		}
+	}
+}
+
+// heldBySlow is how many bytes of blocks only members that are behind keep from being confirmed.
+func (s *sendState) heldBySlow(st *stream) (bytes int) {
+	slow := slices.DeleteFunc(slices.Clone(st.members), func(m *member) bool { return m.view.behind == never })
+	if len(slow) == 0 {
+		return 0
+	}
+	for _, b := range st.channel.blocks {
+		lack := 0
+		for _, m := range slow {
+			if !b.done && !b.isPlaced(m) {
+				lack++
+			}
+		}
+		if lack > 0 && lack == b.pending {
+			bytes += footprint(len(b.payload))
+		}
+	}
+	return bytes
+}
+
+// tooSlow takes a target out of the channels that it shares with others.
+func (s *sendState) tooSlow(t *target) {
+	for _, ch := range slices.Clone(s.open) {
+		for _, m := range ch.members {
+			if m.target == t && m.phase != gone && ch.live() > 1 {
+				s.leave(m)
+			}
 		}
 	}
 }
@@ -146,7 +183,11 @@ func (s *sendState) refill(now instant, st *stream) {
 		return
 	}
 	most := st.pace.rate*creditTime.Seconds() + float64(s.burst)
-	st.credit = min(most, st.credit+st.pace.rate*(now-st.filled).Seconds())
+	rate := st.pace.rate
+	if st.channel.Background && s.crowded {
+		rate = min(rate, backgroundShare*s.rate/float64(s.background()))
+	}
+	st.credit = min(most, st.credit+rate*(now-st.filled).Seconds())
 	st.filled = now
 	if st.credit <= 0 {
 		return
@@ -155,4 +196,14 @@ func (s *sendState) refill(now instant, st *stream) {
 		s.repairs.push(t)
 	}
 	st.held = st.held[:0]
+}
+
+// background is the number of channels in the background that have blocks under way, at least 1.
+func (s *sendState) background() (n int) {
+	for _, ch := range s.open {
+		if ch.Background && ch.outstanding() {
+			n++
+		}
+	}
+	return max(n, 1)
 }

@@ -3,6 +3,7 @@ package multicast
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/scatter-vm/scatter/multicast/fec"
 	"github.com/scatter-vm/scatter/multicast/udp"
@@ -211,6 +212,7 @@ func (s *sendState) mark(st *stream) {
 // tick does what is due by time. Call it every few milliseconds while channels are open.
 func (s *sendState) tick(now instant) {
 	s.considerRates(now)
+	s.crowded = slices.ContainsFunc(s.open, func(ch *channel) bool { return !ch.Background && ch.outstanding() })
 	for _, ch := range append([]*channel(nil), s.open...) {
 		s.barrier(now, ch)
 		if !ch.outstanding() {

@@ -48,10 +48,15 @@ type SenderConfig struct {
 	Confirmed func(channel ChannelID, block uint64)
 	// Unreachable tells that the Sender has ejected a target, and why.
 	Unreachable func(target string, err error)
+	// Left tells that a channel's group was too fast for a target, which is no longer a member: of the blocks below next
+	// it has not placed those of lacks, and from next on it gets none. From now on Confirmed does not speak for it. What it
+	// lacks can be sent by another channel, best in the background: the target has forgotten this one before it takes
+	// blocks of one that is opened later. nil: targets do not leave.
+	Left func(channel ChannelID, target string, lacks []uint64, next uint64)
 
 	ProbeTimeout time.Duration // how long each path to a member is probed; 0 = 3 s
-	// SlowRatio is the share of what the others of a group get below which a member leaves it, after some seconds, and
-	// goes on by unicast; 0 = DefaultSlowRatio, negative: it never does.
+	// SlowRatio is the share of what the others of a group get below which a member leaves the channel: after some seconds,
+	// or when half the window waits for it. 0 = DefaultSlowRatio, negative: it never does.
 	SlowRatio float64
 	Log       *slog.Logger // nil: discarded
 	// In runs open where sockets are to be opened, another network namespace for example; nil: as it is.
@@ -79,6 +84,9 @@ func (c *SenderConfig) complete() error {
 	}
 	if c.Unreachable == nil {
 		c.Unreachable = func(string, error) {}
+	}
+	if c.Left == nil {
+		c.SlowRatio = -1
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -442,6 +450,10 @@ func (s *Sender) act(e event) {
 	case unreachable:
 		s.cfg.Log.Warn("target lost", "target", e.target, "err", e.err)
 		s.cfg.Unreachable(e.target, e.err)
+	case left:
+		s.cfg.Log.Warn("target is served by unicast instead of multicast",
+			"target", e.target, "channel", uint32(e.channel), "reason", e.err)
+		s.cfg.Left(e.channel, e.target, e.lacks, e.block)
 	case fellBack:
 		s.cfg.Log.Warn("target is served by unicast instead of multicast",
 			"target", e.target, "channel", uint32(e.channel), "reason", e.err)

@@ -30,7 +30,7 @@ var (
 	errDeaf    = errors.New("no probe came through the group")
 	errRefused = errors.New("the group could not be joined")
 	errSilent  = errors.New("the group has gone silent")
-	errSlow    = errors.New("most of the group's datagrams are lost")
+	errSlow    = errors.New("the group is too fast for it")
 )
 
 // timing of the protocol; a test may scale it.
@@ -71,6 +71,7 @@ type sendState struct {
 	paced    pacing
 
 	slowRatio float64 // of what the others of a group get: less is too little
+	crowded   bool    // a channel that is not in the background has blocks under way
 
 	targets  map[string]*target
 	channels map[ChannelID]*channel
@@ -114,6 +115,7 @@ const (
 	confirmed                    // block of channel
 	unreachable                  // target, for err
 	fellBack                     // target in channel goes on by unicast, for err
+	left                         // target is no longer a member of channel
 )
 
 type event struct {
@@ -123,6 +125,7 @@ type event struct {
 	channel ChannelID
 	block   uint64
 	err     error
+	lacks   []uint64 // left: blocks below block that the target has not placed; it gets none from block on
 }
 
 func (s *sendState) emit(e event) { s.events = append(s.events, e) }
@@ -193,15 +196,24 @@ func (s *sendState) number(ch *channel) {
 	s.open = append(s.open, ch)
 }
 
-// room tells whether a block of length bytes may be sent on the channel now.
-func (s *sendState) room(ch *channel, length int) bool {
+// limit is how many bytes of blocks may wait for confirmation.
+func (s *sendState) limit() int {
 	limit := s.window
 	for _, t := range s.targets {
 		if t.live && t.window > 0 {
 			limit = min(limit, t.window)
 		}
 	}
-	return s.used+footprint(length) <= limit && ch.count-ch.first < wire.MaxOutstanding
+	return limit
+}
+
+// room tells whether a block of length bytes may be sent on the channel now.
+func (s *sendState) room(ch *channel, length int) bool {
+	limit, more := s.limit(), footprint(length)
+	if ch.Background && ch.used > 0 && ch.used+more > limit/backgroundWindow {
+		return false
+	}
+	return s.used+more <= limit && ch.count-ch.first < wire.MaxOutstanding
 }
 
 // enqueue takes a block over. The caller has made sure of room and of live members.
@@ -217,6 +229,7 @@ func (s *sendState) enqueue(ch *channel, payload []byte) uint64 {
 	ch.count++
 	ch.blocks = append(ch.blocks, b)
 	s.used += footprint(len(payload))
+	ch.used += footprint(len(payload))
 	s.stats.Payload += uint64(len(payload))
 	s.stats.Blocks++
 	for _, st := range ch.streams() {
@@ -285,17 +298,18 @@ func (s *sendState) confirm(m *member, b *block) {
 func (s *sendState) lessPending(ch *channel, b *block) {
 	b.pending--
 	if b.pending == 0 {
-		s.release(b)
+		s.release(ch, b)
 		s.emit(event{kind: confirmed, channel: ch.ID, block: uint64(b.number)})
 	}
 }
 
 // release forgets what a block holds; transfers still queued are skipped.
-func (s *sendState) release(b *block) {
+func (s *sendState) release(ch *channel, b *block) {
 	if b.done {
 		return
 	}
 	s.used -= footprint(len(b.payload))
+	ch.used -= footprint(len(b.payload))
 	b.done, b.payload, b.tail = true, nil, nil
 }
 
@@ -323,7 +337,7 @@ func (s *sendState) closeChannel(ch *channel) {
 		}
 	}
 	for _, b := range ch.blocks {
-		s.release(b)
+		s.release(ch, b)
 	}
 	delete(s.channels, ch.ID)
 	delete(s.wires, ch.wire)
@@ -351,6 +365,9 @@ func (s *sendState) eject(name string) bool {
 
 // drop ends a member.
 func (s *sendState) drop(m *member) {
+	if m.phase == gone {
+		return
+	}
 	s.detach(m)
 	m.phase = gone
 	for _, b := range m.channel.blocks {
@@ -360,6 +377,22 @@ func (s *sendState) drop(m *member) {
 	}
 	m.channel.advance()
 	s.opened(m.channel)
+}
+
+// leave takes a member out of a channel whose group is too fast for it, and tells what it lacks.
+func (s *sendState) leave(m *member) {
+	ch := m.channel
+	e := event{kind: left, target: m.name, channel: ch.ID, block: uint64(ch.count), err: errSlow}
+	for _, b := range ch.blocks {
+		if !b.done && !b.isPlaced(m) {
+			e.lacks = append(e.lacks, uint64(b.number))
+		}
+	}
+	s.stats.Fallbacks++
+	m.stats.Fallbacks++
+	s.control(m.target, wire.Close{Channel: ch.wire}.Append(nil))
+	s.emit(e)
+	s.drop(m)
 }
 
 // detach takes a member off its stream.

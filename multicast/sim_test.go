@@ -35,7 +35,10 @@ type world struct {
 	onWire  int
 	reports int // bytes of what targets said, with the headers of frame, TLS, TCP, IP and Ethernet
 	fell    int
-	pending []ChannelID // channels with blocks still to be sent
+	left    map[string]int                // how often hosts have left a channel
+	excused map[string]map[ChannelID]bool // channels whose blocks they get by another one
+	rests   ChannelID                     // of the last channel for what one lacked
+	pending []ChannelID                   // channels with blocks still to be sent
 	feed    map[ChannelID][][]byte
 	trace   func(string)
 }
@@ -137,6 +140,7 @@ func newWorldOf(t *testing.T, seed uint64, window, packet int) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), rate: 20e6, hosts: map[string]*host{}, lost: map[string]error{},
 		placed: map[ChannelID]map[uint64]bool{}, blocks: map[ChannelID][][]byte{}, feed: map[ChannelID][][]byte{},
+		left: map[string]int{}, excused: map[string]map[ChannelID]bool{}, rests: 1 << 20,
 	}
 	var err error
 	w.sender, err = makeSendState(defaultTiming(), simKeys(), window, packet)
@@ -231,7 +235,25 @@ func (w *world) event(e event) {
 		w.lost[e.target] = e.err
 	case fellBack:
 		w.fell++
+	case left:
+		w.catchUp(e)
 	}
+}
+
+// catchUp sends what a target lacks that has left a channel by another one, as an engine would.
+func (w *world) catchUp(e event) {
+	w.left[e.target]++
+	if w.excused[e.target] == nil {
+		w.excused[e.target] = map[ChannelID]bool{}
+	}
+	w.excused[e.target][e.channel] = true
+	var rest [][]byte
+	for _, n := range e.lacks {
+		rest = append(rest, w.blocks[e.channel][n])
+	}
+	rest = append(rest, w.blocks[e.channel][e.block:]...)
+	w.rests++
+	w.open(Channel{ID: w.rests, Members: []string{e.target}, Background: true}, rest)
 }
 
 func (w *world) toHost(h *host, message []byte) {
@@ -409,6 +431,10 @@ func (w *world) verify() {
 				}
 				continue
 			}
+			if w.excused[m.name][id] {
+				w.whole(h, id)
+				continue
+			}
 			if got, want := len(h.delivered[id]), len(w.blocks[id]); got != want {
 				w.t.Errorf("%s: channel %d: %d of %d blocks", m.name, id, got, want)
 			}
@@ -416,6 +442,21 @@ func (w *world) verify() {
 	}
 	if w.sender.used != 0 {
 		w.t.Errorf("%d bytes still count as unconfirmed", w.sender.used)
+	}
+}
+
+// whole wants a host that has left a channel to have each of its blocks by this channel or by another one.
+func (w *world) whole(h *host, id ChannelID) {
+	have := map[*byte]bool{}
+	for _, blocks := range h.delivered {
+		for _, b := range blocks {
+			have[&b[0]] = true
+		}
+	}
+	for n, b := range w.blocks[id] {
+		if !have[&b[0]] {
+			w.t.Errorf("%s: channel %d: has not got block %d in any way", h.name, id, n)
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ type view struct {
 	shortest time.Duration // round trip with empty queues
 	loss     float64       // recent
 	recent   sample        // since the rate was last considered
-	behind   instant       // since when it has got less than half of what others have; never = it has not
+	behind   instant       // since when it has got too little beside the others; never = it has not
 }
 
 // sample is what was seen in some time.

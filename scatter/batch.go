@@ -186,5 +186,7 @@ func (e *evacuation) owners(pages []dedup.Page, c *cargo) []block.Owner {
 		out[i] = block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index}
 		c.add(r.vm)
 	}
+	c.owners = append(c.owners, pages...)
+	c.ends = append(c.ends, len(c.owners))
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,12 +26,13 @@ type bulk struct {
 	work  chan *batch // to the workers
 	order chan *batch // to the sender, the same batches and the ends of steps
 	spare chan *batch
+	extra atomic.Uint32 // channels that the plan does not know
 }
 
 // batchesPerWorker bounds the batches that are being made, and with them the memory they hold.
 const batchesPerWorker = 2
 
-// run returns when every step was sent.
+// run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
 	workers := runtime.GOMAXPROCS(0)
 	n := workers * batchesPerWorker
@@ -55,7 +57,13 @@ func (b *bulk) run(ctx context.Context) error {
 	for range workers {
 		g.Go(func() error { return b.encode(gctx) })
 	}
-	g.Go(func() error { return b.send(gctx) })
+	g.Go(func() error {
+		defer b.tracker.end()
+		return b.send(gctx)
+	})
+	for host := range b.plan.hosts {
+		g.Go(func() error { return b.follow(gctx, host) })
+	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -166,17 +174,14 @@ func (b *bulk) encode(ctx context.Context) error {
 
 // send sends the batches in order. The channel of the next step is opened while the current one is sent.
 func (b *bulk) send(ctx context.Context) error {
-	ch := newChannels(b.e.sender, b.plan)
+	ch := newChannels(b.e.sender, b.plan, b.tracker)
 	defer ch.wait()
 	for t := range b.order {
 		s := b.plan.steps[t.step]
 		ch.ahead(ctx, b.plan.steps[t.step:])
 		err := t.await(ctx) // also if nobody is left to send it to: it is used again
 		if err == nil {
-			err = ch.await(ctx, s.channel)
-		}
-		if err == nil {
-			err = b.sendBatch(ctx, t, multicast.ChannelID(b.plan.channels[s.channel].id))
+			err = b.sendStep(ctx, ch, s.channel, t)
 		}
 		if err != nil && !errors.Is(err, multicast.ErrNoMembers) { // without members its VMs are given up, or blind
 			return fmt.Errorf("bulk: %w", err)
@@ -192,11 +197,33 @@ func (b *bulk) send(ctx context.Context) error {
 	return nil
 }
 
+// sendStep sends a batch of a channel's, if its host does not get all in the background.
+func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch) error {
+	c := b.plan.channels[channel]
+	if len(c.hosts) == 1 && b.tracker.slow(c.hosts[0]) {
+		for _, p := range t.blocks {
+			b.tracker.skip(p, c.hosts[0])
+		}
+		return nil
+	}
+	id := multicast.ChannelID(c.id)
+	if err := ch.await(ctx, channel); err != nil {
+		for _, p := range t.blocks {
+			b.tracker.refuse(id, p.cargo)
+		}
+		return err
+	}
+	return b.sendBatch(ctx, t, id)
+}
+
+// sendBatch sends all blocks of a batch, also where nobody is left to get them.
 func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) error {
+	var err error
 	for _, p := range t.blocks {
-		if err := b.tracker.send(ctx, ch, p.payload, p.cargo); err != nil {
+		err = b.tracker.send(ctx, ch, p.payload, p.cargo)
+		if err != nil && !errors.Is(err, multicast.ErrNoMembers) { // else each block is noted as missed by those who have left
 			return err
 		}
 	}
-	return nil
+	return err
 }

@@ -12,10 +12,11 @@ import (
 // channels opens the channels of a plan a step ahead of their use, so that joins cost no time, and closes each in
 // the background once all its blocks are confirmed.
 type channels struct {
-	sender *multicast.Sender
-	plan   *plan
-	opened map[int]*opening
-	wg     sync.WaitGroup
+	sender  *multicast.Sender
+	plan    *plan
+	tracker *tracker
+	opened  map[int]*opening
+	wg      sync.WaitGroup
 }
 
 // opening is a channel that is being opened. err is set when done is closed.
@@ -24,8 +25,8 @@ type opening struct {
 	err  error
 }
 
-func newChannels(s *multicast.Sender, p *plan) *channels {
-	return &channels{sender: s, plan: p, opened: make(map[int]*opening)}
+func newChannels(s *multicast.Sender, p *plan, t *tracker) *channels {
+	return &channels{sender: s, plan: p, tracker: t, opened: make(map[int]*opening)}
 }
 
 // ahead begins to open the channel of the first step, those of all groups that are due by now, and that of the next host.
@@ -55,9 +56,9 @@ func (c *channels) open(ctx context.Context, channel int) {
 	})
 }
 
-// openLive opens a channel for those of its members that have not been ejected.
+// openLive opens a channel for those of its members that have not been ejected, and are not behind.
 func (c *channels) openLive(ctx context.Context, m multicast.Channel) error {
-	live := c.live(m.Members)
+	live := c.ready(m.ID, c.live(m.Members))
 	for {
 		m.Members = live
 		err := c.sender.Open(ctx, m)
@@ -74,6 +75,22 @@ func (c *channels) live(names []string) []string {
 		t, ok := targets[n]
 		return !ok || t.Ejected
 	})
+}
+
+// ready leaves those of a channel's members that have nothing to catch up with. The others are as if they had left it, and may
+// be in the next one.
+func (c *channels) ready(ch multicast.ChannelID, names []string) []string {
+	behind := func(name string) bool { return c.tracker.behind(slices.Index(c.plan.hosts, name)) }
+	some := slices.DeleteFunc(slices.Clone(names), behind)
+	if len(some) == 0 {
+		return names
+	}
+	for _, name := range names {
+		if !slices.Contains(some, name) {
+			c.tracker.leave(ch, slices.Index(c.plan.hosts, name), nil, 0)
+		}
+	}
+	return some
 }
 
 // await returns when the channel is open.

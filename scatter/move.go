@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -190,8 +191,12 @@ func (e *evacuation) openDataPlane(ctx context.Context) error {
 		Control:   e.multicastTo, Unreachable: e.unreachable,
 	}
 	fillRandom(conf.Key[:])
-	e.tracker = newTracker(len(e.vms), func(vm int) { e.post(event{kind: evBulkDone, vm: vm}) })
-	conf.Confirmed = e.tracker.confirmed
+	host := make([]int, len(e.vms))
+	for i, v := range e.vms {
+		host[i] = v.host
+	}
+	e.tracker = newTracker(host, e.layout, e.held, func(vm int) { e.post(event{kind: evBulkDone, vm: vm}) })
+	conf.Confirmed, conf.Left = e.tracker.confirmed, e.tooSlow
 	if e.sender, err = multicast.NewSender(conf); err != nil {
 		return err
 	}
@@ -246,6 +251,13 @@ func (e *evacuation) unreachable(target string, err error) {
 		if e.hostName(v) == target {
 			e.goBlind(v)
 		}
+	}
+}
+
+// tooSlow is multicast's word that a target has left a channel whose group was too fast for it.
+func (e *evacuation) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
+	if host := slices.IndexFunc(e.links, func(l *link) bool { return l.name() == target }); host >= 0 {
+		e.tracker.leave(ch, host, lacks, next)
 	}
 }
 

@@ -2,17 +2,21 @@ package scatter
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
+	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 )
 
-// cargo is what a block carries: distinct bytes, and pages by VM.
+// cargo is what a block carries: distinct bytes, their owners, and pages by VM.
 type cargo struct {
-	bytes int64
-	vms   []int
-	pages []int64 // of vms[i]
+	bytes  int64
+	owners []dedup.Page
+	ends   []int // of each content's owners
+	vms    []int
+	pages  []int64 // of vms[i]
 }
 
 func (c *cargo) add(vm int) {
@@ -34,6 +38,9 @@ type blockSender interface {
 type tracker struct {
 	sender blockSender
 	done   func(vm int)
+	host   []int // by VM
+	layout *dedup.Layout
+	held   *dedup.Held
 
 	mu      sync.Mutex // guards the fields below
 	open    map[blockKey]sentBlock
@@ -43,9 +50,14 @@ type tracker struct {
 	onWay   int               // bytes of unconfirmed payloads
 	placed  int64             // distinct bytes confirmed
 	pages   []int64           // by VM: pages confirmed
-	pending []int             // by VM: unconfirmed blocks
+	pending []int             // by VM: unconfirmed blocks, and missed ones that were not sent again
 	sent    []bool            // by VM: its last block was sent
 	told    []bool            // by VM: done was called
+	ended   bool              // no blocks follow but those that were missed
+	left    map[multicast.ChannelID][]leaver
+	refused map[multicast.ChannelID][]cargo // of blocks that found no members
+	backlog map[int]*backlog                // by host
+	news    chan struct{}                   // closed when those who wait for missed blocks should look again
 }
 
 // sentBlock is a block on its way.
@@ -59,23 +71,31 @@ type blockKey struct {
 	n  uint64
 }
 
-func newTracker(vms int, done func(vm int)) *tracker {
-	return &tracker{done: done, open: make(map[blockKey]sentBlock), early: make(map[blockKey]bool),
-		pages: make([]int64, vms), pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms)}
+// newTracker makes a tracker of VMs that go to host[vm], whose pages are numbered by layout.
+func newTracker(host []int, layout *dedup.Layout, held *dedup.Held, done func(vm int)) *tracker {
+	vms := len(host)
+	return &tracker{done: done, host: host, layout: layout, held: held,
+		open: make(map[blockKey]sentBlock), early: make(map[blockKey]bool),
+		pages: make([]int64, vms), pending: make([]int, vms), sent: make([]bool, vms), told: make([]bool, vms),
+		left: make(map[multicast.ChannelID][]leaver), refused: make(map[multicast.ChannelID][]cargo), backlog: make(map[int]*backlog), news: make(chan struct{})}
 }
 
 func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []byte, c cargo) error {
-	t.mu.Lock()
-	for _, vm := range c.vms {
-		t.pending[vm]++
-	}
-	t.mu.Unlock()
+	t.expect(c)
 	n, err := t.sender.Send(ctx, ch, payload)
 	if err != nil {
+		if errors.Is(err, multicast.ErrNoMembers) {
+			t.missedByAll(ch, c)
+		}
 		return err
 	}
 	key := blockKey{ch, n}
 	t.mu.Lock()
+	for _, l := range t.left[ch] {
+		if l.misses(n) {
+			t.miss(&c, l.host, 0)
+		}
+	}
 	t.open[key] = sentBlock{c, payload}
 	t.onWay += len(payload)
 	early := t.early[key]
@@ -84,6 +104,15 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 		t.confirmed(ch, n)
 	}
 	return nil
+}
+
+// expect counts a block as pending.
+func (t *tracker) expect(c cargo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, vm := range c.vms {
+		t.pending[vm]++
+	}
 }
 
 // confirmed is multicast's word that every live member has placed the block.
@@ -105,6 +134,9 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	for i, vm := range b.vms {
 		t.pending[vm]--
 		t.pages[vm] += b.pages[i]
+	}
+	if t.over() {
+		t.stir()
 	}
 	t.mu.Unlock()
 	t.tell(b.vms...)

@@ -48,7 +48,7 @@ func (d *done) add(vm int) {
 
 func newTestTracker(vms int) (*tracker, *postman, *done) {
 	d, p := &done{}, &postman{}
-	t := newTracker(vms, d.add)
+	t := newTracker(make([]int, vms), nil, nil, d.add)
 	t.sender = p
 	return t, p, d
 }

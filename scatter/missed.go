@@ -1,0 +1,224 @@
+package scatter
+
+import (
+	"context"
+	"slices"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/multicast"
+)
+
+// leaver is a host that a channel's blocks no longer reach.
+type leaver struct {
+	host  int
+	lacks []uint64 // ascending, below next
+	next  uint64   // the first of all that follow
+}
+
+func (l *leaver) misses(n uint64) bool {
+	_, found := slices.BinarySearch(l.lacks, n)
+	return found || n >= l.next
+}
+
+// backlog is what a host has missed and was not sent again. A host that ever left a channel has one.
+type backlog struct {
+	parts     []part
+	turn      int  // how often it has left a channel
+	following bool // its backlog is being sent
+}
+
+// part is contents that a host lacks, with their owners there.
+type part struct {
+	owners []dedup.Page
+	ends   []int // of each content's owners
+	vms    []int // whose pending blocks are among it, one for each block
+	bytes  int64 // of contents that nobody else has got either
+}
+
+// join puts q behind p, if that makes no more than one block.
+func (p *part) join(q part) bool {
+	if len(p.ends) > 0 && (len(p.ends)+len(q.ends) > blockContents || len(p.owners)+len(q.owners) > batchOwners) {
+		return false
+	}
+	for _, end := range q.ends {
+		p.ends = append(p.ends, len(p.owners)+end)
+	}
+	p.owners, p.vms, p.bytes = append(p.owners, q.owners...), append(p.vms, q.vms...), p.bytes+q.bytes
+	return true
+}
+
+// leave is multicast's word that a host is no longer reached by a channel: it lacks some blocks, and all from next on.
+func (t *tracker) leave(ch multicast.ChannelID, host int, lacks []uint64, next uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := leaver{host, lacks, next}
+	t.left[ch] = append(t.left[ch], l)
+	t.backlogOf(host).turn++
+	for key, b := range t.open {
+		if key.ch == ch && l.misses(key.n) {
+			t.miss(&b.cargo, host, 0)
+			t.open[key] = b
+		}
+	}
+	for i := range t.refused[ch] {
+		t.miss(&t.refused[ch][i], host, 0)
+	}
+	t.stir()
+}
+
+func (t *tracker) backlogOf(host int) *backlog {
+	if t.backlog[host] == nil {
+		t.backlog[host] = &backlog{}
+	}
+	return t.backlog[host]
+}
+
+// skip takes a block that is not sent, because the host that it is for gets its blocks in the background.
+func (t *tracker) skip(b outBlock, host int) {
+	t.expect(b.cargo)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.miss(&b.cargo, host, b.cargo.bytes)
+	t.spare = append(t.spare, b.payload)
+	t.stir()
+}
+
+// refuse takes a block whose channel could not be opened.
+func (t *tracker) refuse(ch multicast.ChannelID, c cargo) {
+	t.expect(c)
+	t.missedByAll(ch, c)
+}
+
+// missedByAll takes a block that finds no members in its channel. Those who have left that are still to get it, also those
+// of whom this is told later.
+func (t *tracker) missedByAll(ch multicast.ChannelID, c cargo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.left[ch] {
+		t.miss(&c, l.host, 0)
+	}
+	if len(c.vms) > 0 {
+		t.refused[ch] = append(t.refused[ch], c)
+	}
+	t.stir()
+}
+
+// miss moves the pages of a host's VMs from a block's cargo to the host's backlog. Until they are sent again it is not known
+// what the target holds of them: it may yet place the block, or not. bytes is what of it nobody else has got.
+func (t *tracker) miss(c *cargo, host int, bytes int64) {
+	p, start := part{bytes: bytes}, 0
+	for _, end := range c.ends {
+		before := len(p.owners)
+		for _, o := range c.owners[start:end] {
+			if t.host[t.layout.VM(o)] == host {
+				t.held.Forget(o)
+				p.owners = append(p.owners, o)
+			}
+		}
+		if len(p.owners) > before {
+			p.ends = append(p.ends, len(p.owners))
+		}
+		start = end
+	}
+	rest := cargo{bytes: c.bytes, owners: c.owners, ends: c.ends}
+	for i, vm := range c.vms {
+		if t.host[vm] == host {
+			p.vms = append(p.vms, vm)
+		} else {
+			rest.vms, rest.pages = append(rest.vms, vm), append(rest.pages, c.pages[i])
+		}
+	}
+	*c = rest
+	if slices.ContainsFunc(p.vms, func(vm int) bool { return !t.told[vm] }) {
+		b := t.backlogOf(host)
+		b.parts = append(b.parts, p)
+	}
+}
+
+// slow tells whether a host has ever left a channel: it gets what is for it alone in the background from then on.
+func (t *tracker) slow(host int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.backlog[host] != nil
+}
+
+// behind tells whether a host has a backlog now.
+func (t *tracker) behind(host int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.backlog[host]
+	return b != nil && (b.following || len(b.parts) > 0)
+}
+
+// end says that no blocks follow but those that were missed.
+func (t *tracker) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	t.stir()
+}
+
+// over tells whether nothing can be missed any more: all was sent and is confirmed. The lock is held.
+func (t *tracker) over() bool { return t.ended && len(t.open) == 0 }
+
+// stir wakes those who wait for missed blocks; the lock is held.
+func (t *tracker) stir() {
+	close(t.news)
+	t.news = make(chan struct{})
+}
+
+// awaitMissed returns true when a host has a backlog, false when it will not have any: all that was sent is confirmed.
+func (t *tracker) awaitMissed(ctx context.Context, host int) bool {
+	for {
+		t.mu.Lock()
+		b, over, news := t.backlog[host], t.over(), t.news
+		some := b != nil && len(b.parts) > 0
+		t.mu.Unlock()
+		if some || over {
+			return some
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// follow begins to send a host's backlog, and returns its turn.
+func (t *tracker) follow(host int) (turn int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.backlogOf(host)
+	b.following = true
+	return b.turn
+}
+
+// followed ends what follow began.
+func (t *tracker) followed(host int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.backlogOf(host).following = false
+}
+
+// nextMissed takes no more than a block from a host's backlog; false: there is none, or its turn is over.
+func (t *tracker) nextMissed(host, turn int) (p part, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.backlogOf(host)
+	for b.turn == turn && len(b.parts) > 0 && p.join(b.parts[0]) {
+		b.parts, ok = b.parts[1:], true
+	}
+	return p, ok
+}
+
+// resent says that the blocks of a part were sent again.
+func (t *tracker) resent(p part) {
+	t.mu.Lock()
+	for _, vm := range p.vms {
+		t.pending[vm]--
+	}
+	t.placed += p.bytes
+	t.mu.Unlock()
+	t.tell(p.vms...)
+}
