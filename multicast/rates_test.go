@@ -82,7 +82,7 @@ func (w *world) fastDone() bool {
 // TestSlowTargetLeavesTheGroup puts a target on a tenth of the rate into a group of eight: the others have all in hardly
 // more time than without it, and it gets the rest by unicast.
 func TestSlowTargetLeavesTheGroup(t *testing.T) {
-	const blocks = 768
+	const blocks = 512
 	alone := slowFleet(t, 8, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
 	w := slowFleet(t, 8, 0.1, blocks)
@@ -101,7 +101,7 @@ func TestSlowTargetLeavesTheGroup(t *testing.T) {
 
 // TestTwoSlowTargets: they share what one may take from the others.
 func TestTwoSlowTargets(t *testing.T) {
-	const blocks = 768
+	const blocks = 512
 	alone := slowFleet(t, 5, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
 	w := slowFleet(t, 5, 0.1, blocks)

@@ -50,8 +50,8 @@ type SenderConfig struct {
 	Unreachable func(target string, err error)
 	// Left tells that a channel's group was too fast for a target, which is no longer a member: of the blocks below next
 	// it has not placed those of lacks, and from next on it gets none. From now on Confirmed does not speak for it. What it
-	// lacks can be sent by another channel, best in the background: the target has forgotten this one before it takes
-	// blocks of one that is opened later. nil: targets do not leave.
+	// lacks can be sent by another channel, best in the background: a target with one worker has done with this channel
+	// before it places blocks of one that is opened later. nil: targets do not leave.
 	Left func(channel ChannelID, target string, lacks []uint64, next uint64)
 
 	ProbeTimeout time.Duration // how long each path to a member is probed; 0 = 3 s

@@ -98,8 +98,8 @@ type SendConfig struct {
 	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
 	MaxMemberships int
 
-	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after some seconds, and
-	// gets its blocks by unicast; default 0.5, negative: it stays.
+	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after a second or two, and
+	// gets what it lacks by unicast, while the others do not wait for it; default 0.5, negative: it stays.
 	SlowRatio float64
 
 	NoCompress bool   // send blocks uncompressed

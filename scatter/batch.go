@@ -71,6 +71,7 @@ type batchEncoder struct {
 	tracker  *tracker
 	enc      *block.Encoder
 	gain     gain
+	waits    bool      // for a slow host: there is time to compress
 	pages    []vmPages // by VM
 	equal    []dedup.Equal
 	contents []block.Content
@@ -117,7 +118,7 @@ func (w *batchEncoder) emit(t *batch) error {
 		return nil
 	}
 	w.cargo.bytes = int64(len(w.contents) * PageSize)
-	try := !w.e.cfg.NoCompress && w.tracker.busy() && w.gain.worth()
+	try := !w.e.cfg.NoCompress && (w.waits || w.tracker.busy()) && w.gain.worth()
 	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, try)
 	if err != nil {
 		return fmt.Errorf("block: %w", err)

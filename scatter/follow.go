@@ -31,6 +31,7 @@ func (b *bulk) catchUp(ctx context.Context, host int) error {
 	if err != nil {
 		return err
 	}
+	enc.waits = true
 	id := multicast.ChannelID(len(b.plan.channels)) + multicast.ChannelID(b.extra.Add(1))
 	c := multicast.Channel{ID: id, Members: []string{b.plan.hosts[host]}, Background: true}
 	if err := b.e.sender.Open(ctx, c); err != nil {

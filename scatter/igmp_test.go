@@ -244,7 +244,7 @@ const mergeTime = 25 * time.Millisecond
 // contents are more than a block.
 func (l igmpLab) send(ctx context.Context, t *testing.T, sender *multicast.Sender, p *plan) {
 	t.Helper()
-	ch := newChannels(sender, p)
+	ch := newChannels(sender, p, newTracker(nil, nil, nil, nil))
 	for i, s := range p.steps {
 		ch.ahead(ctx, p.steps[i:])
 		if err := ch.await(ctx, s.channel); err != nil {

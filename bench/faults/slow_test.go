@@ -81,3 +81,43 @@ func TestQEMUThatDoesNotRead(t *testing.T) {
 		s.says(r, "overrun=0 dropped=0")
 	}
 }
+
+// tenthRate is the rate of a link, in bit/s, that is ten times as slow as the others.
+const tenthRate = 50e6
+
+// began is when a VM entered a stage, in seconds since the start; -1: it never did.
+func began(v scatter.VMReport, stage string) float64 {
+	for _, st := range v.Stages {
+		if st.Stage == stage {
+			return st.AtS
+		}
+	}
+	return -1
+}
+
+// A target with a tenth of the others' rate leaves the group, so that the other one has all long before it. What it lacks goes on
+// by unicast, once for all its VMs, and not over the control path.
+func TestFaultSlowTarget(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	fast, slow := s.Targets[0], s.Targets[1]
+	s.must(slow.SetRate(t.Context(), tenthRate))
+	o := s.send().finish()
+	o.exits(s, 0)
+	o.reports(s, evacuated, evacuated)
+	o.warns(s, slow.Name, "unicast", "too fast")
+	o.spares(s, fast.Name)
+	for _, h := range o.report.Hosts {
+		if left := h.Unicast > 0; left != (h.Name == slow.Name) {
+			t.Errorf("%s went on by unicast in %d channels", h.Name, h.Unicast)
+		}
+	}
+	first, last := o.vm(s, s.guests[0]), o.vm(s, s.guests[1])
+	if began(first, evacuated) > began(last, "converge") {
+		t.Errorf("%s arrived only when %s had all its pages: %+v, %+v", first.Name, last.Name, first.Stages, last.Stages)
+	}
+	if r := o.report; last.Bytes > r.UnicastBytes/4 {
+		t.Errorf("%d bytes by unicast, %d of %s over the control path", r.UnicastBytes, last.Bytes, last.Name)
+	}
+	s.spread(s.Targets...)
+}
