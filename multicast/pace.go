@@ -1,99 +1,212 @@
 package multicast
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // pace finds the rate that a path carries, from the loss and the queueing delay that are seen at the present one.
 //
 // It grows fast at first, then slowly, as long as queues are short and loss is not more than what the path loses at any
 // rate. Loss alone does not tell congestion from a bad link, so a suspicion is tested: the rate is cut to what arrives,
 // and if the loss stays, it does not come from the rate; the rate is taken back, and that loss is the path's own.
+//
+// A queue that does not drain after a cut is somebody else's: a TCP flow fills it whatever we do, and would be left all
+// of the link by who shuns queues, and nothing by who ignores loss. So with a rival on the path the rate goes as TCP's does.
 type pace struct {
 	rate     float64 // bytes per second
 	floor    float64
 	ceiling  float64 // 0 = none
 	starting bool
-	base     float64 // loss at any rate
-	settle   bool    // the last cut has not yet shown its effect
+	base     float64       // loss at any rate
+	learned  time.Duration // that base is the mean of
+	at       instant       // when the rate was last considered
+	blind    instant       // until then, what is seen is older than the last cut
 	test     test
+	drain    drain
+	rival    rival
 }
 
-// test is a suspicion under test.
+// test is a suspicion under test, with what was before the cut.
 type test struct {
-	running bool
-	rate    float64 // before the cut
-	loss    float64
+	running  bool
+	rate     float64
+	starting bool
+	loss     float64
+}
+
+// drain is a queue that should become empty after a cut, with what was before the first.
+type drain struct {
+	running  bool
+	rate     float64
+	starting bool
+	cuts     int
+	until    instant
 }
 
 const (
-	paceInterval = 100 * time.Millisecond
+	paceInterval = 50 * time.Millisecond
 	paceFloor    = 125_000 // bytes per second: 1 Mbit/s
 	// paceSamples is the least number of datagrams whose loss is worth a thought.
 	paceSamples = 20
 
-	growStart    = 1.5
-	growSteady   = 1.03
-	queueLimit   = 10 * time.Millisecond
+	// Factors of the rate in paceInterval; mostElapsed bounds the time that growth is made up for.
+	growStart   = 1.22
+	growSteady  = 1.015
+	mostElapsed = 200 * time.Millisecond
+
+	backOff    = 0.9
+	startCut   = 0.6     // at least, after growth at growStart
+	shortBurst = 8 << 10 // bytes that leave together at low rates, or little more
+	queueLimit = 4       // times what is noise
+
 	excessLoss   = 0.02 // beyond the path's own
+	excessSigmas = 3    // likewise, where few datagrams make loss uncertain
 	lossTestPart = 0.6  // of the loss must stay after the cut for it to be the path's own
 	// mostBase is the largest loss that parity is left to hide. Beyond it the path is taken for congested.
 	mostBase = 0.3
-	backOff  = 0.9
+	// baseMemory is the time that the path's own loss is the mean of: too long for it to follow the loss that a growing
+	// rate causes.
+	baseMemory = 2 * time.Second
+
+	// farTrip is a round trip with empty queues that is no local network's.
+	farTrip = 5 * time.Millisecond
+	// drainCuts is how often the rate is cut for a queue to drain, before it is taken for a rival's.
+	drainCuts = 3
 )
 
 func newPace(rate float64) pace { return pace{rate: rate, floor: paceFloor, starting: true} }
 
-// consider moves the rate. busy: the path was used to its rate.
-func (p *pace) consider(s sample, busy bool) {
-	if p.settle || s.sent < paceSamples {
-		p.settle = false
+// consider moves the rate. busy: the path was used to its rate. t is what left by our port meanwhile; none if the path
+// is not all of it.
+func (p *pace) consider(now instant, s sample, busy bool, t traffic) {
+	if now < p.blind {
+		p.at = now
+	}
+	if now < p.blind || s.sent < paceSamples {
 		return
 	}
-	loss := s.share()
+	elapsed := min(now-p.at, mostElapsed)
+	p.at = now
 	switch {
-	case p.test.running:
-		p.judge(loss)
-	case loss > p.base+excessLoss:
-		p.suspect(loss)
-	case s.queue != unknown && s.queue > queueLimit:
-		p.cut(backOff)
-	case busy:
-		p.grow()
-		p.base = min(p.base, loss+excessLoss/2)
+	case p.rival.there:
+		p.compete(now, s, busy, t, elapsed)
+	case p.far(s):
+		p.drain = drain{rate: p.rate, starting: p.starting}
+		p.meet(now, s)
+	default:
+		p.explore(now, s, busy, elapsed)
 	}
+	p.learn(s, elapsed)
 	p.rate = max(p.rate, p.floor)
 	if p.ceiling > 0 {
 		p.rate = min(p.rate, p.ceiling)
 	}
 }
 
-func (p *pace) grow() {
-	if p.starting {
-		p.rate *= growStart
-	} else {
-		p.rate *= growSteady
+// explore moves the rate of a path that seems to be ours alone.
+func (p *pace) explore(now instant, s sample, busy bool, elapsed time.Duration) {
+	queued := p.queued(s)
+	p.drain.running = p.drain.running && queued
+	switch tooMuch := p.tooMuch(s); {
+	case p.drain.running && tooMuch: // far from it still
+		p.cut(now, s, (1-s.share())*backOff)
+	case p.drain.running:
+		p.await(now, s)
+	case p.test.running:
+		p.judge(s)
+	case tooMuch:
+		p.suspect(s)
+		p.cut(now, s, p.delivered(s)*backOff)
+	case queued && (s.queue() > queueLimit*p.noise() || s.excess(p.base)):
+		p.cut(now, s, backOff)
+	case busy:
+		p.grow(elapsed)
 	}
 }
 
-func (p *pace) cut(factor float64) {
-	p.rate *= factor
-	p.starting, p.settle = false, true
+func (p *pace) grow(elapsed time.Duration) {
+	if p.starting {
+		p.rate *= over(growStart, elapsed)
+	} else {
+		p.rate *= over(growSteady, elapsed)
+	}
 }
 
-// suspect cuts the rate to what arrives, to see whether the loss goes away.
-func (p *pace) suspect(loss float64) {
-	p.test = test{running: true, rate: p.rate, loss: loss}
-	starting := p.starting
-	p.cut((1 - loss) * backOff)
-	p.starting = starting
+// over is a factor for paceInterval when more or less time has gone by.
+func over(factor float64, elapsed time.Duration) float64 {
+	return math.Pow(factor, elapsed.Seconds()/paceInterval.Seconds())
+}
+
+// cut lowers the rate. If there is a queue, it should drain then.
+func (p *pace) cut(now instant, s sample, factor float64) {
+	if d := &p.drain; p.queued(s) {
+		if !d.running {
+			*d = drain{running: true, rate: p.rate, starting: p.starting}
+		}
+		d.cuts++
+		d.until = now + s.lag() + time.Duration(float64(s.queue())/(1-backOff))
+	}
+	p.rate *= factor
+	p.starting, p.blind = false, now+s.lag()
+}
+
+// suspect begins a test of whether the loss goes away with the cut that is to follow.
+func (p *pace) suspect(s sample) {
+	p.test = test{running: true, rate: p.rate, starting: p.starting, loss: s.share()}
+}
+
+// delivered is the part of the rate that gets through.
+func (p *pace) delivered(s sample) float64 {
+	if p.starting { // the rate has grown since
+		return min(1-s.share(), startCut)
+	}
+	return 1 - s.share()
 }
 
 // judge ends the test: loss that stays is the path's own.
-func (p *pace) judge(loss float64) {
+func (p *pace) judge(s sample) {
 	p.test.running = false
-	if loss >= lossTestPart*p.test.loss && loss <= mostBase {
-		p.base = loss
-		p.rate = p.test.rate
+	if loss := s.share(); loss >= lossTestPart*p.test.loss && loss <= mostBase {
+		p.base, p.learned = loss, 0
+		p.rate, p.starting = p.test.rate, p.test.starting
+	}
+}
+
+// learn takes loss without a queue, unless it is under suspicion, for the path's own.
+func (p *pace) learn(s sample, elapsed time.Duration) {
+	if p.test.running || p.waited(s) || p.tooMuch(s) {
 		return
 	}
-	p.starting = false
+	p.learned = min(p.learned+elapsed, baseMemory)
+	p.base += (s.share() - p.base) * float64(elapsed) / float64(max(p.learned, 1))
 }
+
+// await waits until the queue is empty. If it stays in spite of several cuts, it is a rival's.
+func (p *pace) await(now instant, s sample) {
+	switch {
+	case now < p.drain.until:
+	case p.drain.cuts < drainCuts:
+		p.cut(now, s, backOff)
+	default:
+		p.drain.running, p.test.running = false, false
+		p.meet(now, s)
+	}
+}
+
+// queued tells whether all datagrams have waited in a queue for others than their own burst.
+func (p *pace) queued(s sample) bool { return s.queue() > p.noise() }
+
+// waited tells whether any has.
+func (p *pace) waited(s sample) bool { return s.longest-s.empty > p.noise() }
+
+// noise is a wait that tells nothing: that of a machine, or of a burst's last datagram for the first.
+func (p *pace) noise() time.Duration {
+	return max(time.Millisecond, time.Duration(shortBurst/p.rate*float64(time.Second)))
+}
+
+// tooMuch tells whether the loss is more than parity should hide without question.
+func (p *pace) tooMuch(s sample) bool { return s.share() > p.base+excessLoss && s.excess(p.base) }
+
+// far tells whether the path is long, or has a queue that nobody has ever seen empty.
+func (p *pace) far(s sample) bool { return s.empty > farTrip+2*p.noise() }

@@ -35,7 +35,9 @@ const (
 // pacing is the state of considering rates, of the link and of the unicast streams.
 type pacing struct {
 	next    instant
-	link    uint64   // bytes that had left by the link at the last time
+	at      instant  // of the last time
+	link    uint64   // bytes that we had sent then
+	port    uint64   // bytes that had left by the port then, from whomever
 	samples []sample // of all members
 }
 
@@ -50,19 +52,30 @@ func (s *sendState) considerRates(now instant) {
 	for _, ch := range s.open {
 		for _, st := range ch.streams() {
 			if st.unicast {
-				s.considerStream(st)
+				s.considerStream(now, st)
 			} else {
 				s.considerGroup(now, st)
 			}
 		}
 	}
 	s.considerReports()
-	sent := s.link - s.paced.link
-	s.paced.link = s.link
+	t := s.traffic(now)
 	if len(s.paced.samples) > 0 {
 		s.auto.rate = s.rate
-		s.auto.consider(median(s.paced.samples), float64(sent) > busyPart*s.rate*paceInterval.Seconds())
+		s.auto.consider(now, median(s.paced.samples), t.ours > busyPart*s.rate, t)
 	}
+}
+
+// traffic is what has left since the last time.
+func (s *sendState) traffic(now instant) (t traffic) {
+	p := &s.paced
+	elapsed := (now - p.at).Seconds()
+	t.ours = float64(s.link-p.link) / elapsed
+	if p.port > 0 && s.port > p.port {
+		t.all = max(t.ours, float64(s.port-p.port)/elapsed)
+	}
+	p.at, p.link, p.port = now, s.link, s.port
+	return t
 }
 
 // considerReports keeps what all reports take of the link at a small share: many targets report less often.
@@ -85,19 +98,20 @@ func (s *sendState) considerReports() {
 }
 
 // considerStream adjusts the rate of a unicast stream.
-func (s *sendState) considerStream(st *stream) {
+func (s *sendState) considerStream(now instant, st *stream) {
 	recent := s.sampleOf(st.members[0])
 	st.pace.ceiling = headroom * s.rate
-	st.pace.consider(recent, float64(st.bytes) > busyPart*st.pace.rate*paceInterval.Seconds())
+	st.pace.consider(now, recent, float64(st.bytes) > busyPart*st.pace.rate*paceInterval.Seconds(), traffic{})
 	st.bytes = 0
 }
 
-// sampleOf takes what a member has seen since the last time.
+// sampleOf takes what a member has seen since the last time that it was enough.
 func (s *sendState) sampleOf(m *member) sample {
 	recent := m.view.recent
-	m.view.recent = sample{queue: unknown}
 	m.stats.Loss = m.view.recentLoss()
-	if recent.sent >= paceSamples {
+	if recent.sent >= paceSamples { // else more must come first
+		m.view.recent = noSample()
+		recent.every = m.every
 		s.paced.samples = append(s.paced.samples, recent)
 	}
 	return recent
@@ -160,14 +174,13 @@ func (s *sendState) tooSlow(t *target) {
 	}
 }
 
-// median of loss and of waiting; of two, the worse.
+// median of loss and of delay; of two, the worse.
 func median(all []sample) sample {
 	middle := len(all) / 2
-	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.queue, b.queue) })
-	queue := all[middle].queue
-	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.share(), b.share()) })
+	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.queue(), b.queue()) })
 	m := all[middle]
-	m.queue = queue
+	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.share(), b.share()) })
+	m.sent, m.lost = all[middle].sent, all[middle].lost
 	return m
 }
 

@@ -98,6 +98,7 @@ func (c *SenderConfig) complete() error {
 type Sender struct {
 	cfg    SenderConfig
 	conn   *udp.Sender
+	port   *udp.Port // nil: not to be had
 	origin time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -128,6 +129,9 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if s.state, err = newSendState(cfg, conn); err != nil {
 		conn.Close()
 		return nil, err
+	}
+	if s.port, err = udp.OpenPort(udp.Options{Interface: cfg.Interface, In: cfg.In}); err != nil {
+		cfg.Log.Info("other traffic of the interface is not seen", "err", err)
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.wg.Go(s.transmit)
@@ -336,6 +340,9 @@ func (s *Sender) Close() error {
 	s.cancel(ErrClosed)
 	err := s.conn.Close()
 	s.wg.Wait()
+	if s.port != nil {
+		s.port.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == nil {
@@ -397,17 +404,28 @@ func (s *Sender) ticks() {
 	for {
 		select {
 		case <-ticker.C:
-			s.tick()
+			s.tick(s.countPort())
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *Sender) tick() {
+// countPort is the number of bytes that have left by the interface, when the tick to come wants to know; 0 = not known.
+func (s *Sender) countPort() (sent uint64) {
+	s.mu.Lock()
+	due := s.now() >= s.state.paced.next
+	s.mu.Unlock()
+	if due && s.port != nil {
+		sent, _ = s.port.Sent()
+	}
+	return sent
+}
+
+func (s *Sender) tick(port uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.link = s.cfg.Pacer.Sent()
+	s.state.link, s.state.port = s.cfg.Pacer.Sent(), port
 	s.state.tick(s.now())
 	s.cfg.Pacer.adjust(int64(s.state.auto.rate))
 	if s.state.ready() {

@@ -66,7 +66,8 @@ type sendState struct {
 	packet   int     // largest UDP payload
 	burst    int     // bytes of a burst, at most udp.MaxBurst
 	rate     float64 // of the link, bytes per second
-	link     uint64  // bytes that have left by the link, from whomever
+	link     uint64  // bytes that the engine has sent, as datagrams and otherwise
+	port     uint64  // bytes that have left by the interface, from whomever; 0 = not known
 	auto     pace    // of the link, where the rate is to be found
 	paced    pacing
 

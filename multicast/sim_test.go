@@ -39,6 +39,7 @@ type world struct {
 	excused map[string]map[ChannelID]bool // channels whose blocks they get by another one
 	rests   ChannelID                     // of the last channel for what one lacked
 	pending []ChannelID                   // channels with blocks still to be sent
+	leaving func() uint64                 // bytes that have left by the source's port; nil: not known
 	feed    map[ChannelID][][]byte
 	trace   func(string)
 }
@@ -65,6 +66,12 @@ type port struct {
 	free    instant // when it has sent what it has
 	dropped int
 	passed  int
+	bytes   int // passed, or in the queue
+}
+
+// sent is the number of bytes that have left.
+func (p *port) sent(now instant) uint64 {
+	return uint64(p.bytes) - uint64(max(0, p.free-now).Seconds()*p.rate)
 }
 
 // pass takes a datagram; ok is false when the queue is full.
@@ -78,6 +85,7 @@ func (p *port) pass(now instant, size int) (delay time.Duration, ok bool) {
 		return 0, false
 	}
 	p.passed++
+	p.bytes += size
 	p.free += time.Duration(float64(size) / p.rate * 1e9)
 	return p.free - now, true
 }
@@ -154,6 +162,9 @@ func newWorldOf(t *testing.T, seed uint64, window, packet int) *world {
 
 func (w *world) ticking() {
 	w.sender.rate, w.sender.link = w.rate, uint64(w.onWire)
+	if w.leaving != nil {
+		w.sender.port = w.leaving()
+	}
 	w.sender.tick(w.now)
 	if w.auto {
 		w.rate = w.sender.auto.rate

@@ -62,11 +62,15 @@ type view struct {
 	behind   instant       // since when it has got too little beside the others; never = it has not
 }
 
-// sample is what was seen in some time.
+// sample is what was seen in some time. Round trips are without the time that a target waits with a report.
 type sample struct {
-	sent, lost int
-	queue      time.Duration // shortest wait in queues
+	sent, lost        int
+	shortest, longest time.Duration // round trips
+	empty             time.Duration // the shortest round trip ever: with empty queues, as far as is known
+	every             time.Duration // between reports
 }
+
+func noSample() sample { return sample{shortest: unknown} }
 
 const (
 	// lossMemory is how many datagrams the estimate of loss goes back to.
@@ -75,7 +79,7 @@ const (
 )
 
 func newView() view {
-	return view{shortest: unknown, recent: sample{queue: unknown}, behind: never}
+	return view{shortest: unknown, recent: noSample(), behind: never}
 }
 
 // take takes in a report about a path.
@@ -94,7 +98,8 @@ func (v *view) take(now instant, t *trail, p wire.Path) {
 func (v *view) delay(d time.Duration) {
 	d = max(d, 0)
 	v.shortest = min(v.shortest, d)
-	v.recent.queue = min(v.recent.queue, d-v.shortest)
+	v.recent.empty = v.shortest
+	v.recent.shortest, v.recent.longest = min(v.recent.shortest, d), max(v.recent.longest, d)
 }
 
 // count notes that of sent datagrams so many arrived. What comes late or twice may make that more than all.
@@ -113,6 +118,18 @@ func (s sample) share() float64 {
 	}
 	return min(1, max(0, float64(s.lost)/float64(s.sent)))
 }
+
+// excess tells whether more was lost than chance makes of a path's own loss.
+func (s sample) excess(base float64) bool {
+	expected := base * float64(s.sent)
+	return float64(s.lost) > expected+excessSigmas*math.Sqrt(expected)
+}
+
+// queue is how long every datagram has waited in queues.
+func (s sample) queue() time.Duration { return s.shortest - s.empty }
+
+// lag is how long it takes until a whole sample tells of a rate that is set now.
+func (s sample) lag() time.Duration { return s.longest + s.every + paceInterval }
 
 // recentLoss is the estimate of loss, within 0 to 1.
 func (v *view) recentLoss() float64 { return min(1, max(0, v.loss)) }
