@@ -30,6 +30,7 @@ type Receiver struct {
 	ifi      *net.Interface
 	member   membership
 	overflow atomic.Uint32
+	merges   bool
 
 	headers []unix.Mmsghdr
 	vectors []unix.Iovec
@@ -92,7 +93,7 @@ func (r *Receiver) configure(o Options) (err error) {
 		return err
 	}
 	if !o.Plain {
-		_ = setInt(r.raw, unix.SOL_UDP, unix.UDP_GRO, 1) // without it datagrams come one by one
+		r.merges = setInt(r.raw, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // without it datagrams come one by one
 	}
 	return setInt(r.raw, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
 }
@@ -179,6 +180,18 @@ func (r *Receiver) controls(b []byte) (size int) {
 
 // Overflow is how many datagrams the kernel has dropped because the socket's buffer was full.
 func (r *Receiver) Overflow() uint32 { return r.overflow.Load() }
+
+// Merges tells whether the system hands over datagrams merged (UDP_GRO).
+func (r *Receiver) Merges() bool { return r.merges }
+
+// Buffer is the bytes that the system grants the socket for datagrams that wait; 0 = not known.
+func (r *Receiver) Buffer() int {
+	n, err := getInt(r.raw, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	if err != nil {
+		return 0
+	}
+	return n / 2 // the kernel counts its own bookkeeping
+}
 
 // Addr is where the socket is bound.
 func (r *Receiver) Addr() netip.AddrPort {
