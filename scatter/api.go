@@ -316,9 +316,14 @@ type CheckConfig struct {
 	Targets   []TargetAddr // empty: only this host
 	TLSDir    string
 	GroupBase netip.Addr
-	QEMU      string // target's QEMU binary; empty = /usr/bin/qemu-system-*
-	Log       *slog.Logger
+	// Hold is how long to wait before targets are probed again, at most MaxHold; 0: they are not. A switch without a querier
+	// forgets who listens, most after 260 s.
+	Hold time.Duration
+	QEMU string // target's QEMU binary; empty = /usr/bin/qemu-system-*
 }
+
+// MaxHold is the longest Hold of a CheckConfig.
+const MaxHold = 10 * time.Minute
 
 // Finding is one result of [Check].
 type Finding struct {

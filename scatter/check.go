@@ -27,6 +27,9 @@ const (
 	qemuTimeout       = 10 * time.Second
 )
 
+// membershipLimit is where the system says how many groups a socket may join.
+const membershipLimit = "proc/sys/net/ipv4/igmp_max_memberships"
+
 // oldestSafeTCG is the first QEMU that does not lose guest writes while it migrates an emulated (TCG) guest.
 var oldestSafeTCG = [2]int{9, 0}
 
@@ -143,7 +146,7 @@ func (h checkedHost) checkReceiveBuffer(caps uint64) Finding {
 // checkGroups: memberships are counted per socket; what exceeds the limit goes by unicast.
 func (h checkedHost) checkGroups() Finding {
 	const name = "multicast groups"
-	n, err := h.number("proc/sys/net/ipv4/igmp_max_memberships")
+	n, err := h.number(membershipLimit)
 	switch {
 	case err != nil:
 		return foundWarning(name, "mount /proc, or ignore this", "net.ipv4.igmp_max_memberships: %v", err)

@@ -34,6 +34,7 @@ type dialer struct {
 	target     TargetAddr
 	tlsDir     string
 	local      string // source address, "" = the system's choice
+	segment    int    // bytes of the largest TCP segment in either direction, 0 = the system's choice
 	evacuation string
 	sent       *atomic.Int64 // bytes written to all connections, below TLS
 }
@@ -78,7 +79,9 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	nd := net.Dialer{Control: tuneSocket, KeepAlive: -1}
+	nd := net.Dialer{KeepAlive: -1, Control: func(network, address string, c syscall.RawConn) error {
+		return errors.Join(tuneSocket(network, address, c), d.cutShort(c))
+	}}
 	raw, err := nd.DialContext(ctx, "tcp", d.target.Addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("%w; is 'scatter recv' running there?", err)
@@ -109,6 +112,15 @@ func tuneSocket(_, _ string, c syscall.RawConn) error {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(lostAfter.Milliseconds())),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer))
 	})
+	return errors.Join(cerr, err)
+}
+
+// cutShort bounds the segments of a socket.
+func (d *dialer) cutShort(c syscall.RawConn) (err error) {
+	if d.segment == 0 {
+		return nil
+	}
+	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, d.segment) })
 	return errors.Join(cerr, err)
 }
 

@@ -3,87 +3,136 @@ package scatter
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
+	"time"
 
-	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/multicast/probe"
+	"github.com/scatter-vm/scatter/multicast/udp"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
-// prober opens the data plane to targets without moving anything, to see what reaches them.
-type prober struct {
-	cfg    CheckConfig
-	id     [8]byte
-	links  []*link
-	sender *multicast.Sender
-	found  []Finding
-}
+// How long probes of a target go on that do not all come through. Before the hold, lost membership reports are repeated by the
+// target's system within a second; after it, nothing is to come that has not come at once.
+const (
+	probeTime = 3 * time.Second
+	againTime = time.Second
+	probeGap  = 20 * time.Millisecond // doubles up to maxGap
+	maxGap    = 400 * time.Millisecond
+)
 
-// ProbeTargets connects to each target and sees whether datagrams reach it, by a group and by unicast.
+// smallSegment passes every network: the connection stands where full packets get lost, so that this can be told.
+const smallSegment = 536
+
+// probedAtOnce bounds the targets that probes are sent to at a time.
+const probedAtOnce = 4
+
+// ProbeTargets connects to each target and finds out which datagrams reach it: by groups and by unicast, of which sizes, and
+// whether it also gets those that are none of its business. The findings are in the order of the targets.
 func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
 	if !cfg.GroupBase.IsValid() {
 		cfg.GroupBase = netip.MustParseAddr("239.77.0.0")
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	if !cfg.GroupBase.IsMulticast() {
+		return nil, fmt.Errorf("group base %v: must be a multicast address", cfg.GroupBase)
+	}
+	if cfg.Hold < 0 || cfg.Hold > MaxHold {
+		return nil, fmt.Errorf("hold %v: must be up to %v", cfg.Hold, MaxHold)
 	}
 	local, err := interfaceAddr(cfg.Interface, cfg.GroupBase)
 	if err != nil {
 		return nil, err
 	}
-	p := &prober{cfg: cfg}
-	rand.Read(p.id[:])
-	defer p.close()
-	conf := multicast.SenderConfig{Interface: cfg.Interface, Local: local, Evacuation: p.id, Window: windowBytes, Log: cfg.Log,
-		Pacer: multicast.NewPacer(0, 0), Control: p.multicastTo, Unreachable: func(string, error) {}, Confirmed: func(multicast.ChannelID, uint64) {}}
-	rand.Read(conf.Key[:])
-	if p.sender, err = multicast.NewSender(conf); err != nil {
+	ifi, err := net.InterfaceByName(cfg.Interface)
+	if err != nil {
 		return nil, err
 	}
-	begin := control.Begin{Key: conf.Key[:], Source: local, Window: windowBytes}
-	group := cfg.GroupBase
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, probedAtOnce)
+	found := make([][]Finding, len(cfg.Targets))
 	for i, t := range cfg.Targets {
-		p.probe(ctx, i, t, begin, group)
-		group = group.Next()
+		p := &prober{cfg: cfg, local: local, turns: turns, answers: make(chan control.Message, 1)}
+		p.o = observation{iface: cfg.Interface, mtu: ifi.MTU, hold: cfg.Hold, groups: probeGroups(cfg.GroupBase, i)}
+		wg.Go(func() { found[i] = p.findings(ctx, t) })
 	}
-	return p.found, ctx.Err()
+	wg.Wait()
+	var all []Finding
+	for _, f := range found {
+		all = append(all, f...)
+	}
+	return all, ctx.Err()
 }
 
-func (p *prober) probe(ctx context.Context, i int, t TargetAddr, begin control.Begin, group netip.Addr) {
-	l, err := openLink(ctx, dialer{target: t, tlsDir: p.cfg.TLSDir, evacuation: hex.EncodeToString(p.id[:]), sent: new(atomic.Int64)})
+// probeGroups are the groups for target i. The one that it does not join is none that an evacuation would have it join.
+func probeGroups(base netip.Addr, i int) (groups [probe.Unicast]netip.Addr) {
+	groups[probe.AnySource] = groupAt(base, 2*i)
+	groups[probe.SourceSpecific] = groupAt(base, 2*i+1)
+	groups[probe.Stranger] = groupAt(base, 2*i+MaxGroups)
+	return groups
+}
+
+// groupAt is the nth address from base on; behind the last one of IPv4 come the first ones that may be used (239.0.0.0/8).
+func groupAt(base netip.Addr, n int) netip.Addr {
+	const first, end = 239 << 24, 240 << 24
+	b := base.AsSlice()
+	last := b[len(b)-4:]
+	at := uint64(binary.BigEndian.Uint32(last)) + uint64(n)
+	if base.Is4() && at >= end {
+		at = at - end + first
+	}
+	binary.BigEndian.PutUint32(last, uint32(at))
+	group, _ := netip.AddrFromSlice(b)
+	return group
+}
+
+// prober observes what reaches one target.
+type prober struct {
+	cfg     CheckConfig
+	local   netip.Addr
+	turns   chan struct{} // holds an element for each that sends
+	link    *link
+	answers chan control.Message
+	lost    context.CancelCauseFunc // ends the wait for answers
+	o       observation
+}
+
+// findings connects, observes and judges.
+func (p *prober) findings(ctx context.Context, t TargetAddr) []Finding {
+	var id [8]byte
+	rand.Read(id[:])
+	l, err := openLink(ctx, dialer{target: t, tlsDir: p.cfg.TLSDir, segment: smallSegment, evacuation: hex.EncodeToString(id[:]), sent: new(atomic.Int64)})
 	if err != nil {
 		remedy := "start 'scatter recv' there, and see its log"
 		if _, ok := errors.AsType[*pki.Error](err); ok {
 			remedy = "" // the error has its own
 		}
-		p.add(t.String(), foundError("control connection", remedy, "%v", err))
-		return
+		return about(t.String(), foundError("control connection", remedy, "%v", err))
 	}
-	p.links = append(p.links, l)
-	l.serve(len(p.links)-1, p)
-	p.add(l.name(), foundOK("control connection", "up, room for %d MiB of guests, QEMU %s", l.welcome.Memory>>20, orNone(l.welcome.QEMU)))
-	if err := begun(ctx, l, p.sender, begin); err != nil {
-		p.add(l.name(), foundError("datagrams", "see the log of 'scatter recv' there", "%v", err))
-		return
+	defer l.close()
+	p.link = l
+	ctx, p.lost = context.WithCancelCause(ctx)
+	defer p.lost(nil)
+	l.serve(0, p)
+	up := foundOK("control connection", "up, room for %d MiB of guests, QEMU %s", l.welcome.Memory>>20, orNone(l.welcome.QEMU))
+	if err := p.observe(ctx); err != nil {
+		return about(l.name(), up, foundError("datagrams", "see the log of 'scatter recv' there; both hosts need the same scatter", "%v", err))
 	}
-	before := p.sender.Stats().Fallbacks
-	err = p.sender.Open(ctx, multicast.Channel{ID: multicast.ChannelID(i + 1), Group: netip.AddrPortFrom(group, groupPort), Members: []string{l.name()}})
-	switch {
-	case err != nil:
-		p.add(l.name(), foundError("datagrams", "let UDP from this host pass to the target (firewall, routing, MTU)",
-			"no datagram reaches it, neither by group %s nor by unicast: its VMs would go over the control path", group))
-	case p.sender.Stats().Fallbacks > before:
-		p.add(l.name(), foundWarning("multicast", "switch IGMP snooping on together with a querier in this VLAN (or both off), allow UDP to "+group.String()+
-			" in firewalls, and join through the right --interface on the target",
-			"group %s does not reach it, unicast does: it would get every shared page by itself", group))
-	default:
-		p.add(l.name(), foundOK("multicast", "group %s reaches it", group))
+	return about(l.name(), append([]Finding{up}, p.o.judge()...)...)
+}
+
+// about says which host findings are about.
+func about(host string, found ...Finding) []Finding {
+	for i := range found {
+		found[i].Host = host
 	}
+	return found
 }
 
 func orNone(s string) string {
@@ -93,35 +142,109 @@ func orNone(s string) string {
 	return s
 }
 
-func (p *prober) add(host string, f Finding) {
-	f.Host = host
-	p.found = append(p.found, f)
+// observe has the target listen, and sends probes; a second time after the hold.
+func (p *prober) observe(ctx context.Context) error {
+	s, err := p.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if p.o.before, err = p.send(ctx, s, control.Counted{}, probeTime); err != nil || p.o.hold == 0 {
+		return err
+	}
+	if err := pause(ctx, p.o.hold); err != nil {
+		return err
+	}
+	p.o.after, err = p.send(ctx, s, p.o.before, againTime)
+	return err
 }
 
-func (p *prober) multicastTo(target string, msg []byte) error {
-	for _, l := range p.links {
-		if l.name() == target {
-			return l.conn.Send(control.Multicast{Body: msg})
+// listen asks the target to listen, and opens the socket for the probes.
+func (p *prober) listen(ctx context.Context) (*probe.Sender, error) {
+	var key probe.Key
+	rand.Read(key[:])
+	groups := &p.o.groups
+	err := p.ask(ctx, control.Listen{Key: key[:], Source: p.local, AnySource: groups[probe.AnySource],
+		SourceSpecific: groups[probe.SourceSpecific], Port: groupPort, Seconds: int(maxListen / time.Second)}, &p.o.there)
+	if err != nil {
+		return nil, err
+	}
+	if p.o.there.Error != "" {
+		return nil, fmt.Errorf("it cannot listen: %s", p.o.there.Error)
+	}
+	to := [probe.Paths]netip.AddrPort{probe.Unicast: p.o.there.Datagram}
+	for path, g := range groups {
+		to[path] = netip.AddrPortFrom(g, groupPort)
+	}
+	s, err := probe.NewSender(udp.Options{Interface: p.cfg.Interface, Local: p.local}, key, to)
+	if err == nil {
+		p.o.packets = s.Packets()
+	}
+	return s, err
+}
+
+// send sends rounds of probes until all that should come has come since the earlier count, or for a while.
+func (p *prober) send(ctx context.Context, s *probe.Sender, earlier control.Counted, atMost time.Duration) (now control.Counted, err error) {
+	select {
+	case p.turns <- struct{}{}:
+		defer func() { <-p.turns }()
+	case <-ctx.Done():
+		return now, context.Cause(ctx)
+	}
+	end := time.Now().Add(atMost)
+	for gap := probeGap; ; gap = min(2*gap, maxGap) {
+		if err := s.Round(); err != nil {
+			return now, err
+		}
+		if err := pause(ctx, gap); err != nil {
+			return now, err
+		}
+		if err := p.ask(ctx, control.Count{}, &now); err != nil {
+			return now, err
+		}
+		if p.o.complete(now, earlier) || time.Now().After(end) {
+			for path := range p.o.failed {
+				p.o.failed[path] = s.Err(probe.Path(path))
+			}
+			return now, nil
 		}
 	}
-	return fmt.Errorf("target %s: unknown", target)
 }
 
-func (p *prober) fromTarget(int, control.Message) {}
-
-func (p *prober) multicastFrom(host int, body []byte) {
-	if err := p.sender.HandleControl(p.links[host].name(), body); err != nil {
-		p.cfg.Log.Warn("report not understood", "host", p.links[host].name(), "err", err)
+// ask sends a message and waits for its answer, a *control.Listening or *control.Counted.
+func (p *prober) ask(ctx context.Context, m control.Message, answer any) error {
+	if err := p.link.conn.Send(m); err != nil {
+		return err
+	}
+	select {
+	case got := <-p.answers:
+		switch want := answer.(type) {
+		case *control.Listening:
+			if a, ok := got.(control.Listening); ok {
+				*want = a
+				return nil
+			}
+		case *control.Counted:
+			if a, ok := got.(control.Counted); ok {
+				*want = a
+				return nil
+			}
+		}
+		return fmt.Errorf("it answered %s to %s", got.Type(), m.Type())
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(helloTimeout):
+		return fmt.Errorf("it does not answer %s", m.Type())
 	}
 }
 
-func (p *prober) linkLost(host int, err error) { p.sender.Eject(p.links[host].name(), err) }
-
-func (p *prober) close() {
-	if p.sender != nil {
-		p.sender.Close()
-	}
-	for _, l := range p.links {
-		l.close()
+func (p *prober) fromTarget(_ int, m control.Message) {
+	select {
+	case p.answers <- m:
+	default: // one question at a time has one answer
 	}
 }
+
+func (p *prober) multicastFrom(int, []byte) {}
+
+func (p *prober) linkLost(_ int, err error) { p.lost(err) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/multicast/probe"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
@@ -25,8 +26,9 @@ type session struct {
 	conn *control.Conn
 	log  *slog.Logger
 
-	mcast *multicast.Receiver
-	wg    sync.WaitGroup // of prepares and runs
+	mcast  *multicast.Receiver
+	probes *probe.Listener
+	wg     sync.WaitGroup // of prepares and runs
 
 	blocks sync.Mutex // guards decoder: one block at a time
 	dec    *block.Decoder
@@ -40,6 +42,7 @@ func (s *session) serve(ctx context.Context) error {
 	cancel()
 	s.conn.Close()
 	s.wg.Wait()
+	s.stopListening()
 	if s.mcast != nil {
 		s.mcast.Close()
 		s.logDatagrams(s.mcast.Stats())
@@ -100,6 +103,10 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 			answer.Error = err.Error()
 		}
 		return s.conn.Send(answer)
+	case control.Listen:
+		return s.listen(m)
+	case control.Count:
+		return s.count()
 	case control.Prepare:
 		return s.prepare(ctx, m)
 	case control.Digest:

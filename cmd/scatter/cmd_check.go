@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ type checkOptions struct {
 	iface, tlsDir string
 	to            []string
 	groupBase     string
+	hold          time.Duration
 	qemu          string
 }
 
@@ -25,8 +27,12 @@ func newCheck(a *app) *cobra.Command {
 		Use:   "check --interface IF [--to [NAME=]IP:PORT... --tls-dir DIR]",
 		Short: "Say whether this host, and the way to others, have what it takes",
 		Long: `check looks at this host: privileges, socket buffers, group limits, the interface, QEMU. With --to it dials
-targets where 'scatter recv' runs and finds out whether multicast reaches them. Each finding
-comes with its remedy. Nothing is changed.`,
+targets where 'scatter recv' runs and finds out which datagrams reach them, by groups and by unicast,
+small and full ones, and whether the switch floods. Each finding comes with its remedy and names the
+setting that is likely wrong. Nothing is changed.
+
+A switch that snoops IGMP without a querier forgets who listens, most after 260 seconds. --hold 5m
+waits that long and probes again. A querier that asks meanwhile is found as well.`,
 		Annotations: exitHelp(
 			"0    nothing hinders an evacuation; there may be warnings",
 			"1    an error was found that hinders one",
@@ -41,14 +47,18 @@ comes with its remedy. Nothing is changed.`,
 	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (required with --to)")
 	f.StringArrayVar(&o.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated")
 	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use, of IPv4 or IPv6 (ff15::77:0)")
+	f.DurationVar(&o.hold, "hold", 0, "probe targets again after this `time`, at most 10m")
 	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary (default: every /usr/bin/qemu-system-*)")
 	return c
 }
 
 func (o *checkOptions) config() (scatter.CheckConfig, error) {
-	cfg := scatter.CheckConfig{Interface: o.iface, TLSDir: o.tlsDir, QEMU: o.qemu}
+	cfg := scatter.CheckConfig{Interface: o.iface, TLSDir: o.tlsDir, QEMU: o.qemu, Hold: o.hold}
 	if err := required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || len(o.to) == 0); err != nil {
 		return cfg, err
+	}
+	if o.hold < 0 || o.hold > scatter.MaxHold || o.hold > 0 && len(o.to) == 0 {
+		return cfg, usagef("--hold %v: must be up to %v, with --to", o.hold, scatter.MaxHold)
 	}
 	var err error
 	if cfg.Targets, err = parseTargets(o.to); err != nil {
@@ -69,7 +79,6 @@ func (o *checkOptions) run(ctx context.Context, a *app) error {
 	defer v.Close()
 	ctx, stop := a.interruptible(ctx, v)
 	defer stop()
-	cfg.Log = v.Log
 	findings, err := scatter.Check(ctx, cfg)
 	if e := a.printFindings(findings); err == nil {
 		err = e

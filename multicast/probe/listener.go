@@ -24,12 +24,15 @@ type Config struct {
 
 func (c *Config) validate() error {
 	for _, g := range []netip.Addr{c.AnySource, c.SourceSpecific} {
-		if !g.Is4() || !g.IsMulticast() || g.IsLinkLocalMulticast() {
-			return fmt.Errorf("group %v: must be an IPv4 multicast address outside 224.0.0.0/24", g)
+		if !g.IsMulticast() || g.IsLinkLocalMulticast() || g.IsInterfaceLocalMulticast() || g.Is4In6() || g.Zone() != "" {
+			return fmt.Errorf("group %v: must be a multicast address that is not reserved for the link", g)
+		}
+		if g.Is4() != c.Source.Is4() {
+			return fmt.Errorf("group %v and source %v: must be of one family", g, c.Source)
 		}
 	}
-	if !c.Source.Is4() || c.Source.IsMulticast() || c.Source.IsUnspecified() {
-		return fmt.Errorf("source %v: must be an IPv4 address", c.Source)
+	if s := c.Source; !s.IsValid() || s.Is4In6() || s.IsMulticast() || s.IsUnspecified() {
+		return fmt.Errorf("source %v: must be the address of a host", s)
 	}
 	if c.AnySource == c.SourceSpecific || c.Port == 0 || c.For <= 0 {
 		return errors.New("groups must differ, port and time be positive")
@@ -119,7 +122,7 @@ func (l *Listener) Merges() bool { return l.groups.Merges() }
 // Counts is what has come so far.
 func (l *Listener) Counts() []Count { return l.tally.counts() }
 
-// Queries is how many IGMP queries have passed the interface, and who sent the last one. They are not authenticated.
+// Queries is how many queries of IGMP or MLD have passed the interface, and who sent the last one. They are not authenticated.
 func (l *Listener) Queries() (n int, querier netip.Addr) {
 	if l.tap == nil {
 		return 0, netip.Addr{}

@@ -118,7 +118,19 @@ func good() Config {
 
 // TestLoopback has a listener hear what it joined, and see what it did not join: the loopback interface floods.
 func TestLoopback(t *testing.T) {
-	l, err := Listen(good())
+	six := good()
+	six.Source = netip.IPv6Loopback()
+	six.Options.Local = six.Source
+	six.AnySource, six.SourceSpecific = netip.MustParseAddr("ff15::77:1"), netip.MustParseAddr("ff15::77:2")
+	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, port) }
+	t.Run("IPv4", func(t *testing.T) {
+		testLoopback(t, good(), [Paths]netip.AddrPort{Stranger: at(stranger), SourceSpecific: at(specific), AnySource: at(any4)})
+	})
+	t.Run("IPv6", func(t *testing.T) { testLoopback(t, six, [Paths]netip.AddrPort{}) }) // whose groups have no route there
+}
+
+func testLoopback(t *testing.T, c Config, to [Paths]netip.AddrPort) {
+	l, err := Listen(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +141,8 @@ func TestLoopback(t *testing.T) {
 	if (l.Blind == nil) != (os.Getuid() == 0) {
 		t.Errorf("blind: %v", l.Blind)
 	}
-	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, port) }
-	s, err := NewSender(loopback, key, [Paths]netip.AddrPort{Stranger: at(stranger), SourceSpecific: at(specific), AnySource: at(any4), Unicast: l.Addr()})
+	to[Unicast] = l.Addr()
+	s, err := NewSender(c.Options, key, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +156,7 @@ func TestLoopback(t *testing.T) {
 	for _, seen := range []bool{false, true} {
 		for path := range Paths {
 			for _, packet := range s.Packets() {
-				if path != Stranger && !seen || seen && l.Blind == nil {
+				if to[path].IsValid() && (path != Stranger && !seen || seen && l.Blind == nil) {
 					want = append(want, Count{Slot{path, packet, seen}, 2})
 				}
 			}
@@ -201,6 +213,8 @@ func TestListenRefuses(t *testing.T) {
 		"one group for both":     func(c *Config) { c.AnySource = c.SourceSpecific },
 		"no source":              func(c *Config) { c.Source = netip.Addr{} },
 		"group as the source":    func(c *Config) { c.Source = any4 },
+		"two families":           func(c *Config) { c.AnySource = netip.MustParseAddr("ff15::77:1") },
+		"IPv4 in IPv6":           func(c *Config) { c.AnySource = netip.AddrFrom16(any4.As16()) },
 		"no port":                func(c *Config) { c.Port = 0 },
 		"no time":                func(c *Config) { c.For = 0 },
 		"interface that is none": func(c *Config) { c.Options.Interface = "none0" },

@@ -15,7 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/multicast/udp"
 )
 
-// tap sees the probes and the IGMP queries that an interface takes in, whoever they are for. It needs CAP_NET_RAW.
+// tap sees the probes and the queries of IGMP or MLD that an interface takes in, whoever they are for. It needs CAP_NET_RAW.
 type tap struct {
 	file *os.File // a packet socket
 
@@ -30,14 +30,14 @@ func openTap(o udp.Options) (*tap, error) {
 	if in == nil {
 		in = func(open func() error) error { return open() }
 	}
-	if err := in(func() error { return t.open(o.Interface) }); err != nil {
+	if err := in(func() error { return t.open(o.Interface, o.Local.Is4()) }); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
 // open makes the socket. It is bound last, so that nothing gets past the filter.
-func (t *tap) open(name string) error {
+func (t *tap) open(name string, v4 bool) error {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (t *tap) open(name string) error {
 	if err != nil {
 		return os.NewSyscallError("packet socket", err)
 	}
-	if err := configure(fd, ifi.Index); err != nil {
+	if err := configure(fd, ifi.Index, v4); err != nil {
 		unix.Close(fd)
 		return err
 	}
@@ -57,7 +57,11 @@ func (t *tap) open(name string) error {
 // tapBuffer holds some rounds of jumbo frames.
 const tapBuffer = 2 << 20
 
-func configure(fd, ifindex int) error {
+func configure(fd, ifindex int, v4 bool) error {
+	filter, protocol := filter4, uint16(unix.ETH_P_IP)
+	if !v4 {
+		filter, protocol = filter6, unix.ETH_P_IPV6
+	}
 	program, err := bpf.Assemble(filter)
 	if err != nil {
 		return err
@@ -74,30 +78,52 @@ func configure(fd, ifindex int) error {
 		os.NewSyscallError("attach filter", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(raw)), Filter: unsafe.SliceData(raw)})),
 		os.NewSyscallError("take in all multicast", unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &all)),
-		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: ifindex})))
+		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: ifindex})))
 }
 
 func networkOrder(n uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, n))
 }
 
-const igmpQuery = 0x11
+// Types of queries, and where things are in packets. Those of MLD have the one option that asks routers to look at them.
+const (
+	igmpQuery = 0x11
+	mldQuery  = 130
+	head6     = 40
+	options6  = 8
+)
 
-// filter passes probes and IGMP queries.
-var filter = []bpf.Instruction{
-	bpf.LoadMemShift{Off: 0}, // X = length of the IP header
-	bpf.LoadAbsolute{Off: 9, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_IGMP, SkipTrue: 5},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 3},
-	bpf.LoadIndirect{Off: 8, Size: 4},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32([]byte(magic)), SkipTrue: 1},
-	bpf.RetConstant{Val: maxPacket},
-	bpf.RetConstant{Val: 0},
-	bpf.LoadIndirect{Off: 0, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: igmpQuery, SkipTrue: 1},
-	bpf.RetConstant{Val: maxPacket},
-	bpf.RetConstant{Val: 0},
-}
+// filter4 and filter6 pass probes and queries.
+var (
+	filter4 = []bpf.Instruction{
+		bpf.LoadMemShift{Off: 0}, // X = length of the IP header
+		bpf.LoadAbsolute{Off: 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_IGMP, SkipTrue: 5},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 3},
+		bpf.LoadIndirect{Off: 8, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: magicNumber, SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadIndirect{Off: 0, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: igmpQuery, SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	}
+	filter6 = []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_HOPOPTS, SkipTrue: 5},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: head6 + 8, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: magicNumber, SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: head6 + options6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: mldQuery, SkipTrue: 1},
+		bpf.RetConstant{Val: maxPacket},
+		bpf.RetConstant{Val: 0},
+	}
+	magicNumber = binary.BigEndian.Uint32([]byte(magic))
+)
 
 // read hands the payloads of probes to see until the tap is closed.
 func (t *tap) read(see func(payload []byte)) {
@@ -116,21 +142,38 @@ func (t *tap) read(see func(payload []byte)) {
 
 // packet takes a packet apart, which anybody may have made.
 func (t *tap) packet(b []byte, see func(payload []byte)) {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return
+	switch {
+	case len(b) >= 20 && b[0]>>4 == 4:
+		t.packet4(b, see)
+	case len(b) >= head6 && b[0]>>4 == 6:
+		t.packet6(b, see)
 	}
+}
+
+func (t *tap) packet4(b []byte, see func(payload []byte)) {
 	head := int(b[0]&0xf) * 4
-	if length := int(binary.BigEndian.Uint16(b[2:])); length <= len(b) {
-		b = b[:length]
-	}
+	b = b[:min(len(b), int(binary.BigEndian.Uint16(b[2:])))] // Ethernet pads
 	if head < 20 || len(b) < head+8 {
 		return
 	}
-	switch b[9] {
-	case unix.IPPROTO_UDP:
+	switch {
+	case b[9] == unix.IPPROTO_UDP:
 		see(b[head+8:])
-	case unix.IPPROTO_IGMP:
+	case b[9] == unix.IPPROTO_IGMP && b[head] == igmpQuery:
 		t.query(netip.AddrFrom4([4]byte(b[12:16])))
+	}
+}
+
+func (t *tap) packet6(b []byte, see func(payload []byte)) {
+	b = b[:min(len(b), head6+int(binary.BigEndian.Uint16(b[4:])))]
+	if len(b) < head6+options6+1 {
+		return
+	}
+	switch {
+	case b[6] == unix.IPPROTO_UDP:
+		see(b[head6+8:])
+	case b[6] == unix.IPPROTO_HOPOPTS && b[head6] == unix.IPPROTO_ICMPV6 && b[head6+options6] == mldQuery:
+		t.query(netip.AddrFrom16([16]byte(b[8:24])))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // Type tells messages apart on the wire. The numbers are part of the protocol.
 type Type uint8
 
-// The messages, by direction: Hello to End go to the target, Welcome to State come from it,
+// The messages, by direction: up to 31 and from 96 they go to the target, from 32 to 63 they come from it,
 // Multicast, Ping and Failed go both ways.
 const (
 	TypeHello     Type = 1
@@ -21,6 +21,8 @@ const (
 	TypeDigest    Type = 7
 	TypeEnd       Type = 8
 	TypeExamine   Type = 9
+	TypeListen    Type = 10
+	TypeCount     Type = 11
 	TypeWelcome   Type = 32
 	TypePrepared  Type = 33
 	TypeLoaded    Type = 34
@@ -29,6 +31,8 @@ const (
 	TypeDigested  Type = 37
 	TypeBegun     Type = 38
 	TypeExamined  Type = 39
+	TypeListening Type = 40
+	TypeCounted   Type = 41
 	TypeMulticast Type = 64
 	TypePing      Type = 65
 	TypeFailed    Type = 66
@@ -115,6 +119,46 @@ type Examine struct {
 type Examined struct {
 	VM    int    `json:"vm"`
 	Error string `json:"error,omitempty"` // why it would not
+}
+
+// Listen asks the target to count probes. It ends what an earlier Listen began.
+type Listen struct {
+	Key            []byte     `json:"key"`            // 32 bytes, authenticates the probes
+	Source         netip.Addr `json:"source"`         // sender of the probes
+	AnySource      netip.Addr `json:"anySource"`      // group to join
+	SourceSpecific netip.Addr `json:"sourceSpecific"` // group to join, for Source only
+	Port           uint16     `json:"port"`           // of the groups
+	Seconds        int        `json:"seconds"`        // to listen for
+}
+
+// Listening answers Listen, and tells what the target has for receiving.
+type Listening struct {
+	Datagram    netip.AddrPort `json:"datagram"`            // where unicast probes go
+	NotJoined   string         `json:"notJoined,omitempty"` // why it is not a member of both groups
+	Blind       string         `json:"blind,omitempty"`     // why it does not see what passes its interface
+	MTU         int            `json:"mtu"`                 // of its interface
+	Buffer      int            `json:"buffer"`              // bytes that a socket may hold
+	Merges      bool           `json:"merges"`              // its system hands datagrams over merged
+	Memberships int            `json:"memberships"`         // groups that a socket may join; -1 = not known
+	Error       string         `json:"error,omitempty"`     // why it cannot listen
+}
+
+// Count asks what has come since Listen.
+type Count struct{}
+
+// Counted answers Count.
+type Counted struct {
+	Probes  []Probed   `json:"probes"`
+	Queries int        `json:"queries"` // of IGMP or MLD, that passed the interface
+	Querier netip.Addr `json:"querier"` // sender of the last one
+}
+
+// Probed is how many rounds of probes have come by a path, with packets of a size.
+type Probed struct {
+	Path   uint8 `json:"path"`   // as in the probes
+	Packet int   `json:"packet"` // bytes
+	Seen   bool  `json:"seen"`   // they passed the interface; otherwise a socket heard them
+	Rounds int   `json:"rounds"`
 }
 
 // Prepared answers Prepare: the QEMU waits for pages.
@@ -211,6 +255,10 @@ func (Digest) Type() Type    { return TypeDigest }
 func (End) Type() Type       { return TypeEnd }
 func (Examine) Type() Type   { return TypeExamine }
 func (Examined) Type() Type  { return TypeExamined }
+func (Listen) Type() Type    { return TypeListen }
+func (Listening) Type() Type { return TypeListening }
+func (Count) Type() Type     { return TypeCount }
+func (Counted) Type() Type   { return TypeCounted }
 func (Welcome) Type() Type   { return TypeWelcome }
 func (Begun) Type() Type     { return TypeBegun }
 func (Prepared) Type() Type  { return TypePrepared }
@@ -257,6 +305,14 @@ func parse(t Type, body []byte) (Message, error) {
 		return decode[Examine](body)
 	case TypeExamined:
 		return decode[Examined](body)
+	case TypeListen:
+		return decode[Listen](body)
+	case TypeListening:
+		return decode[Listening](body)
+	case TypeCount:
+		return decode[Count](body)
+	case TypeCounted:
+		return decode[Counted](body)
 	case TypeWelcome:
 		return decode[Welcome](body)
 	case TypeBegun:
@@ -294,7 +350,8 @@ var typeNames = map[Type]string{
 	TypeQuery: "query", TypeDigest: "digest", TypeEnd: "end", TypeWelcome: "welcome", TypeBegun: "begun",
 	TypePrepared: "prepared", TypeLoaded: "loaded", TypeRunning: "running", TypeState: "state",
 	TypeDigested: "digested", TypeMulticast: "multicast", TypePing: "ping", TypeFailed: "failed",
-	TypeExamine: "examine", TypeExamined: "examined", TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
+	TypeExamine: "examine", TypeExamined: "examined", TypeListen: "listen", TypeListening: "listening",
+	TypeCount: "count", TypeCounted: "counted", TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
 }
 
 func (t Type) String() string {
