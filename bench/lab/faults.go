@@ -165,3 +165,11 @@ func (h *Host) Restore(ctx context.Context) error { return h.setPort(ctx, "up") 
 func (h *Host) setPort(ctx context.Context, state string) error {
 	return script(ctx, fmt.Sprintf("ip -n %s link set %s %s", h.lab.switchNamespace(), h.port, state))
 }
+
+// SetMTU sets the MTU of the host's end of its link, and of the switch's.
+func (h *Host) SetMTU(ctx context.Context, host, port int) error {
+	return script(ctx,
+		fmt.Sprintf("ip -n %s link set %s mtu %d", h.lab.switchNamespace(), h.port, port),
+		fmt.Sprintf("ip -n %s link set %s mtu %d", h.Namespace, linkName, host),
+	)
+}

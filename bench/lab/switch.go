@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -19,6 +20,25 @@ func (l *Lab) LoseQuerier(ctx context.Context, after time.Duration) error {
 // FindQuerier undoes LoseQuerier. Memberships that are forgotten by then come back with the next report.
 func (l *Lab) FindQuerier(ctx context.Context) error {
 	return l.setBridge(ctx, fmt.Sprintf("mcast_membership_interval %d", membershipInterval))
+}
+
+// AskEvery makes the switch's querier ask who listens, now and at each interval of a second or more. Until the first
+// answers are due, after half a second, it floods.
+func (l *Lab) AskEvery(ctx context.Context, interval time.Duration) error {
+	return errors.Join(
+		l.setBridge(ctx, fmt.Sprintf("mcast_querier 0 mcast_query_interval %d", interval.Milliseconds()/10)),
+		l.setBridge(ctx, "mcast_querier 1"))
+}
+
+// StopQuerier ends the switch's own querier. It then knows of none, and sends groups to everybody.
+func (l *Lab) StopQuerier(ctx context.Context) error { return l.setBridge(ctx, "mcast_querier 0") }
+
+// Flood switches snooping off, so that groups go to everybody, or on again.
+func (l *Lab) Flood(ctx context.Context, on bool) error {
+	if on {
+		return l.setBridge(ctx, "mcast_snooping 0")
+	}
+	return l.setBridge(ctx, "mcast_snooping 1")
 }
 
 // SwitchOff takes all ports of the switch down, and makes it forget all groups.
