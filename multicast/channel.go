@@ -15,8 +15,8 @@ type Channel struct {
 	ID      ChannelID
 	Group   netip.AddrPort // multicast group and port; zero: every member gets its own unicast datagrams
 	Members []string       // names of targets
-	// Background makes a channel give way: while others have blocks under way it takes a small share of the link, and never
-	// more than a part of the window.
+	// Background makes a channel give way: while others have blocks under way it takes a small share of the link, and it has
+	// a small part of the window for itself. It is for one target that is slow.
 	Background bool
 }
 

@@ -22,7 +22,7 @@ const (
 	slowTime = 2 * time.Second
 	heldTime = 500 * time.Millisecond
 	// backgroundShare is what all channels in the background take of the link while others have blocks under way, and
-	// backgroundWindow the part of the window that one of them may take.
+	// backgroundWindow the part of the window that is theirs.
 	backgroundShare  = 0.05
 	backgroundWindow = 4
 	// reportCost is the bytes that a report takes of a link with all its headers, more or less, and reportShare what all
@@ -198,7 +198,8 @@ func (s *sendState) refill(now instant, st *stream) {
 	most := st.pace.rate*creditTime.Seconds() + float64(s.burst)
 	rate := st.pace.rate
 	if st.channel.Background && s.crowded {
-		rate = min(rate, backgroundShare*s.rate/float64(s.background()))
+		channels, _ := s.background()
+		rate = min(rate, backgroundShare*s.rate/float64(channels))
 	}
 	st.credit = min(most, st.credit+rate*(now-st.filled).Seconds())
 	st.filled = now
@@ -209,14 +210,4 @@ func (s *sendState) refill(now instant, st *stream) {
 		s.repairs.push(t)
 	}
 	st.held = st.held[:0]
-}
-
-// background is the number of channels in the background that have blocks under way, at least 1.
-func (s *sendState) background() (n int) {
-	for _, ch := range s.open {
-		if ch.Background && ch.outstanding() {
-			n++
-		}
-	}
-	return max(n, 1)
 }

@@ -99,9 +99,9 @@ func TestSlowTargetLeavesTheGroup(t *testing.T) {
 	}
 }
 
-// TestTwoSlowTargets: they share what one may take from the others.
-func TestTwoSlowTargets(t *testing.T) {
-	const blocks = 512
+// TestSlowTargetsShareWhatIsLeft: together they take little from the others, and each gets something meanwhile.
+func TestSlowTargetsShareWhatIsLeft(t *testing.T) {
+	const blocks = 400
 	alone := slowFleet(t, 5, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
 	w := slowFleet(t, 5, 0.1, blocks)
@@ -110,10 +110,38 @@ func TestTwoSlowTargets(t *testing.T) {
 	if ratio := float64(w.now) / float64(alone.now); ratio > 1.10 {
 		t.Errorf("the others take %.3f of the time that they need alone", ratio)
 	}
+	for _, name := range []string{"t2", "t4"} {
+		n := 0
+		for id, blocks := range w.hosts[name].delivered {
+			if id > 1 {
+				n += len(blocks)
+			}
+		}
+		if n < 5 {
+			t.Errorf("%s has got %d blocks in the background", name, n)
+		}
+	}
 	w.run(10*time.Minute, w.finished)
 	w.verify()
 	if len(w.left) != 2 || w.left["t2"] != 1 || w.left["t4"] != 1 {
 		t.Errorf("left: %v", w.left)
+	}
+}
+
+// TestSlowTargetHoldsASmallWindow: where the window is gone in less time than a target may be behind, it leaves when the
+// others would wait for it.
+func TestSlowTargetHoldsASmallWindow(t *testing.T) {
+	var took []instant
+	for _, part := range []float64{0, 0.1} {
+		w := slowFleet(t, 4, part, 100)
+		w.sender.window = simWindow
+		w.run(time.Minute, w.fastDone)
+		took = append(took, w.now)
+		w.run(10*time.Minute, w.finished)
+		w.verify()
+	}
+	if most := took[0] + heldTime + 3*paceInterval; took[1] > most {
+		t.Errorf("the others need %v, %v alone: more than %v", took[1], took[0], most)
 	}
 }
 
@@ -140,7 +168,7 @@ func TestSlowTargetLeavesAllGroups(t *testing.T) {
 // TestLateWordsOfOneWhoLeft: what a target reports about a channel that it has left counts for nothing, and when it is
 // ejected nothing is counted twice.
 func TestLateWordsOfOneWhoLeft(t *testing.T) {
-	w := slowFleet(t, 3, 0, 40)
+	w := slowFleet(t, 3, 0, 200)
 	w.hosts["t2"].link.control = 300 * time.Millisecond // its reports come late
 	w.after(time.Second, func() {
 		w.sender.tooSlow(w.sender.targets["t2"])

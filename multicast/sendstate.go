@@ -208,13 +208,33 @@ func (s *sendState) limit() int {
 	return limit
 }
 
-// room tells whether a block of length bytes may be sent on the channel now.
+// room tells whether a block of length bytes may be sent on the channel now. Channels in the background share a part of the
+// window, so that they neither take the rest of it nor wait for it. Each channel may have one block under way.
 func (s *sendState) room(ch *channel, length int) bool {
 	limit, more := s.limit(), footprint(length)
-	if ch.Background && ch.used > 0 && ch.used+more > limit/backgroundWindow {
+	if s.used+more > limit || ch.count-ch.first >= wire.MaxOutstanding {
 		return false
 	}
-	return s.used+more <= limit && ch.count-ch.first < wire.MaxOutstanding
+	channels, behind := s.background()
+	switch {
+	case channels == 0 || ch.used == 0:
+		return true
+	case ch.Background:
+		return ch.used+more <= limit/backgroundWindow/channels
+	default:
+		return s.used-behind+more <= limit-limit/backgroundWindow
+	}
+}
+
+// background is the number of channels in the background, and the bytes of their blocks that wait for confirmation.
+func (s *sendState) background() (channels, bytes int) {
+	for _, ch := range s.open {
+		if ch.Background {
+			channels++
+			bytes += ch.used
+		}
+	}
+	return channels, bytes
 }
 
 // enqueue takes a block over. The caller has made sure of room and of live members.

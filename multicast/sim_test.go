@@ -242,6 +242,11 @@ func (w *world) event(e event) {
 			w.t.Fatalf("channel %d: block %d confirmed twice", e.channel, e.block)
 		}
 		w.placed[e.channel][e.block] = true
+		for _, m := range w.sender.channels[e.channel].members {
+			if m.phase != gone && w.hosts[m.name].delivered[e.channel][e.block] == nil {
+				w.t.Fatalf("channel %d: block %d is confirmed, but %s has not got it", e.channel, e.block, m.name)
+			}
+		}
 	case unreachable:
 		w.lost[e.target] = e.err
 	case fellBack:
