@@ -190,13 +190,8 @@ func TestLateWordsOfOneWhoLeft(t *testing.T) {
 // operator to say.
 func TestSlowTargetMayStay(t *testing.T) {
 	for ratio, left := range map[float64]int{0.5: 1, 0.1: 0, -1: 0} {
-		w := newWorld(t, 1, simWindow)
-		w.rate, w.sender.slowRatio = 12.5e6, ratio
-		for _, name := range names(3) {
-			w.addHost(name, plain(), simWindow)
-		}
-		w.hosts["t2"].port = port{rate: 3e6, queue: 64 << 10}
-		w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, w.payloads(200, 200_000))
+		w := slowFleet(t, 3, 0.25, 100)
+		w.sender.slowRatio = ratio
 		w.run(2*time.Minute, w.finished)
 		w.verify()
 		if w.left["t2"] != left {
