@@ -171,11 +171,11 @@ func TestLateWordsOfOneWhoLeft(t *testing.T) {
 	w := slowFleet(t, 3, 0, 200)
 	w.hosts["t2"].link.control = 300 * time.Millisecond // its reports come late
 	w.hosts["t1"].link.deliver = 25 * time.Millisecond  // it has not all the blocks that t2 has
-	w.after(time.Second, func() {
+	w.after(2500*time.Millisecond, func() {
 		w.sender.tooSlow(w.sender.targets["t2"])
 		w.act()
 	})
-	w.after(3*time.Second, func() {
+	w.after(3500*time.Millisecond, func() {
 		w.lost["t2"] = errors.New("ejected")
 		w.sender.eject("t2")
 		w.act()
