@@ -145,6 +145,41 @@ func TestSlowTargetHoldsASmallWindow(t *testing.T) {
 	}
 }
 
+// TestWindowOfTheBackground: neither takes the other's part of the window, and the background shares its part.
+func TestWindowOfTheBackground(t *testing.T) {
+	w := newWorld(t, 1, simWindow)
+	for _, name := range names(3) {
+		w.addHost(name, plain(), simWindow)
+	}
+	fill := func(ch *channel) int {
+		for w.sender.room(ch, 100_000) {
+			w.blocks[ch.ID] = append(w.blocks[ch.ID], make([]byte, 100_000))
+			w.sender.enqueue(ch, w.blocks[ch.ID][ch.count])
+		}
+		return ch.used
+	}
+	front := w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, nil)
+	back := w.open(Channel{ID: 2, Members: names(1), Background: true}, nil)
+	w.run(time.Minute, func() bool { return !front.opening && !back.opening })
+	const part = simWindow / backgroundWindow
+	for range 2 {
+		if used := fill(front); used > simWindow-part || used < simWindow/2 {
+			t.Errorf("%d bytes of %d are used", used, simWindow)
+		}
+		if used := fill(back); used > part || used < part/2 {
+			t.Errorf("the background uses %d bytes of %d", used, simWindow)
+		}
+	}
+	other := w.open(Channel{ID: 3, Members: []string{"t1"}, Background: true}, nil)
+	w.run(time.Minute, func() bool { return !other.opening && w.sender.used == 0 })
+	fill(front)
+	for _, ch := range []*channel{back, other} {
+		if used := fill(ch); used > part/2 || used < part/4 {
+			t.Errorf("one of two in the background uses %d bytes of %d", used, simWindow)
+		}
+	}
+}
+
 // TestSlowTargetLeavesAllGroups: who is too slow for one group is for the others, too, also those that are being opened.
 func TestSlowTargetLeavesAllGroups(t *testing.T) {
 	w := slowFleet(t, 4, 0.1, 300)
