@@ -14,40 +14,10 @@ const (
 	membershipTime = 260 * time.Second
 )
 
-// membershipProtocol is how hosts tell switches and routers what they listen to.
-type membershipProtocol struct {
-	name   string
-	naming string // its first version that names sources
-	option string // of a Linux bridge, to speak that
-	limits string // of the system: sysctls
-}
-
-var (
-	igmp = membershipProtocol{"IGMP", "IGMPv3", "mcast_igmp_version 3", "net.ipv4.igmp_max_memberships=20 net.ipv4.igmp_max_msf=10"}
-	mld  = membershipProtocol{"MLD", "MLDv2", "mcast_mld_version 2", "net.ipv6.mld_max_msf=64 net.core.optmem_max=131072"}
-)
-
-func (o *observation) protocol() membershipProtocol {
-	if o.groups[probe.AnySource].Is4() {
-		return igmp
-	}
-	return mld
-}
-
-// What helps, where more than one finding says so.
-
-func (p membershipProtocol) querier() string {
-	return "switch on an " + p.name + " querier in this VLAN, at a switch or router (a Linux bridge: mcast_querier 1)"
-}
-
-func (p membershipProtocol) snooping() string {
-	return "switch " + p.name + " snooping on, together with a querier in this VLAN (a Linux bridge: mcast_snooping 1 mcast_querier 1)"
-}
-
 // judge says what the observation means: what works, and which setting of which machine is likely wrong.
 func (o *observation) judge() []Finding {
 	found := []Finding{o.judgeSockets(), o.judgeUnicast()}
-	if o.there.NotJoined != "" {
+	if o.there.NotJoined != "" && !o.grouped() {
 		return append(found, foundWarning("multicast", "see there that its interface does multicast, and: sysctl -w "+o.protocol().limits,
 			"it cannot join groups, so it would get every shared page by itself: %s", o.there.NotJoined))
 	}
@@ -62,6 +32,8 @@ func (o *observation) judge() []Finding {
 	}
 	return found
 }
+
+func (o *observation) protocol() membershipProtocol { return protocolOf(o.groups[probe.AnySource]) }
 
 // judgeSockets is about what the target has for receiving.
 func (o *observation) judgeSockets() Finding {
@@ -162,6 +134,9 @@ func (o *observation) judgeGroup() []Finding {
 func (o *observation) judgeSourceSpecific() Finding {
 	const check = "source-specific multicast"
 	group := o.groups[probe.SourceSpecific]
+	if o.there.NotJoined != "" {
+		return foundWarning(check, "there: sysctl -w "+o.protocol().limits, "it can join groups only for any source: %s", o.there.NotJoined)
+	}
 	if o.seen(probe.SourceSpecific) {
 		return foundWarning(check, fmt.Sprintf("let UDP to %s in, in the target's firewall", group),
 			"group %s gets to the target's interface and is dropped behind it", group)

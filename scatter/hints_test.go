@@ -99,6 +99,8 @@ func TestHints(t *testing.T) {
 		{name: "group of IPv6 kept back", o: observed(0, 0, 0, all).with(speakIPv6), check: "multicast", level: LevelWarning, message: "group ff15::77:0", remedy: "MLD snooping"},
 		{name: "no source-specific of IPv6", o: observed(0, 0, all, all).with(speakIPv6), check: "source-specific multicast", level: LevelWarning, message: "ff15::77:1", remedy: "MLDv2"},
 		{name: "no join", o: observed(0, 0, 0, all).with(func(o *observation) { o.there.NotJoined = "join: no buffer space" }), check: "multicast", level: LevelWarning, message: "no buffer space", remedy: "igmp_max_memberships"},
+		{name: "no source-specific join", o: observed(0, 0, all, all).with(func(o *observation) { o.there.NotJoined = "join: no buffer space" }), check: "source-specific multicast", level: LevelWarning, message: "no buffer space", remedy: "igmp_max_msf"},
+		{name: "no any-source join", o: observed(0, all, 0, all).with(func(o *observation) { o.there.NotJoined = "join: no buffer space" }), check: "multicast", level: LevelOK, message: "not needed"},
 		{name: "small buffer", o: well().with(func(o *observation) { o.there.Buffer = 208 << 10 }), check: "sockets", level: LevelWarning, message: "208 KiB", remedy: "rmem_max"},
 		{name: "no GRO", o: well().with(func(o *observation) { o.there.Merges = false }), check: "sockets", level: LevelWarning, message: "one by one", remedy: "Linux 5.0"},
 		{name: "unknown limit", o: well().with(func(o *observation) { o.there.Memberships = -1 }), check: "sockets", level: LevelOK, message: "an unknown number of groups"},

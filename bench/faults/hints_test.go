@@ -121,7 +121,7 @@ func (h *hints) noFirewall(host *lab.Host) {
 // What an operator has to know of IGMP, `scatter check` knows: each fault of network and firewalls has its own hint, which names the
 // setting to change.
 func TestCheckSaysWhichSettingIsWrong(t *testing.T) {
-	const n = 7
+	const n = 8
 	l, err := lab.New(t.Context(), lab.Config{Targets: n})
 	if err != nil {
 		t.Fatal(err)
@@ -134,8 +134,13 @@ func TestCheckSaysWhichSettingIsWrong(t *testing.T) {
 	h := &hints{Lab: l, t: t}
 	h.Deployment, err = deploy.New(t.Context(), l, program)
 	h.must(err)
-	_, err = h.ReceiveAll(t.Context(), l.Targets)
+	last := l.Targets[n-1]
+	_, err = h.ReceiveAll(t.Context(), l.Targets[:n-1])
 	h.must(err)
+	_, err = h.ReceiveWith(t.Context(), last, "setpriv", "--bounding-set=-net_raw", program, "recv", "--name", last.Name, "--listen", h.Address(last),
+		"--interface", last.Interface, "--tls-dir", deploy.TLSDir(last), "--run-dir", deploy.RunDir(last), "--log-level", "info")
+	h.must(err)
+	h.settles(l.Targets[0])
 	h.ofTargets()
 	h.ofTheSource()
 	h.ofMTU()
@@ -148,7 +153,7 @@ const udpIn = "meta l4proto udp "
 // ofTargets: each target has a fault of its own.
 func (h *hints) ofTargets() {
 	ctx, t := h.t.Context(), h.Targets
-	fine, deaf, silent, fenced, closed, shut, half := t[0], t[1], t[2], t[3], t[4], t[5], t[6]
+	fine, deaf, silent, fenced, closed, shut, half, blind := t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
 	h.must(deaf.BlackholeMulticast(ctx, true))
 	h.must(silent.LoseReports(ctx, -1))
 	h.firewall(fenced, "input", "ip daddr 239.0.0.0/8")
@@ -166,6 +171,7 @@ func (h *hints) ofTargets() {
 	h.want("group dropped by the target", fenced, found, hint{"multicast", "warning", []string{"behind it", "the target's firewall"}})
 	h.want("unicast dropped by the target", closed, found, hint{"datagrams", "error", []string{"groups reach it", "the target's firewall"}})
 	h.want("nothing passes", shut, found, hint{"datagrams", "error", []string{"no datagram reaches it"}})
+	h.want("recv without CAP_NET_RAW", blind, found, hint{"flooding", "warning", []string{"cannot be seen", "not permitted", "CAP_NET_RAW"}}, hint{"multicast", "ok", nil})
 	h.want("no source-specific joins", half, found, hint{"source-specific multicast", "warning", []string{"IGMPv3"}})
 }
 
@@ -198,8 +204,8 @@ func (h *hints) ofMTU() {
 func (h *hints) ofTheSwitch() {
 	ctx, target := h.t.Context(), h.Targets[0]
 	check := func(args ...string) map[string]findings { return h.check(h.Targets[:1], args...) }
-	h.must(h.LoseQuerier(ctx, time.Second))
-	h.want("no querier", target, check("--hold", "3s"), hint{"querier", "warning", []string{"no more after 3s", "no querier has asked", "switch on an IGMP querier"}})
+	h.must(h.LoseQuerier(ctx, 2*time.Second))
+	h.want("no querier", target, check("--hold", "4s"), hint{"querier", "warning", []string{"no more after 4s", "no querier has asked", "switch on an IGMP querier"}})
 	h.must(h.FindQuerier(ctx))
 	h.must(h.AskEvery(ctx, time.Second))
 	h.settles(target)
