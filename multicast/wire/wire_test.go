@@ -200,11 +200,11 @@ func TestCompleteFindsWhatIsLeftOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sequence := rapid.Uint64Range(0, MaxSequence).Draw(t, "sequence")
 		block := rapid.Uint32().Draw(t, "block")
-		known := sequence + rapid.Uint64Range(0, 1<<31).Draw(t, "ahead")
+		known := sequence + rapid.Uint64Range(0, 1<<31-1).Draw(t, "ahead")
 		if rapid.Bool().Draw(t, "behind") {
 			known = sequence - min(sequence, known-sequence)
 		}
-		floor := uint32(min(1<<32-1, uint64(block)+rapid.Uint64Range(0, 1<<15).Draw(t, "further")))
+		floor := uint32(min(1<<32-1, uint64(block)+rapid.Uint64Range(0, 1<<15-1).Draw(t, "further")))
 		if rapid.Bool().Draw(t, "below") {
 			floor = block - min(block, floor-block)
 		}
