@@ -78,7 +78,9 @@ func index(target string) (i int) {
 	return i
 }
 
+// addReceiver adds a target. Every other one takes its blocks where it reads.
 func (r *rig) addReceiver(t testing.TB, i int, cfg ReceiverConfig) {
+	cfg.Quick = i%2 == 1
 	cfg.Control = func(message []byte) error { r.up[i] <- message; return nil }
 	cfg.Deliver = func(c ChannelID, b uint64, payload []byte) error {
 		if r.deliver != nil {

@@ -30,6 +30,10 @@ type ReceiverConfig struct {
 	// makes the source eject this target.
 	Deliver func(channel ChannelID, block uint64, payload []byte) error
 	Workers int // calls of Deliver at the same time; 0 = 1
+	// Quick says that Deliver only copies, and waits for nothing. It is called where the datagrams are read then, one block at a time while it
+	// is still in the processor's cache, and Workers has no effect. The reading waits for it: leave it false where Deliver may take longer
+	// than some milliseconds.
+	Quick bool
 
 	Log *slog.Logger // nil: discarded
 	// In runs open where sockets are to be opened, another network namespace for example; nil: as it is.
@@ -46,7 +50,10 @@ func (c *ReceiverConfig) complete() error {
 	if c.Window < footprint(MaxBlock) || c.Window > MaxWindow {
 		return fmt.Errorf("receiver: window %d: must be %d to %d", c.Window, footprint(MaxBlock), MaxWindow)
 	}
-	if c.Workers < 1 {
+	switch {
+	case c.Quick:
+		c.Workers = 0
+	case c.Workers < 1:
 		c.Workers = 1
 	}
 	if c.Log == nil {
@@ -64,6 +71,9 @@ type Receiver struct {
 	done    chan struct{}
 	wake    chan struct{} // something to tell the source
 	wg      sync.WaitGroup
+
+	delivering sync.Mutex // guards decoder, and is held while a reader delivers
+	decoder    fec.Decoder
 
 	mu      sync.Mutex // guards what follows
 	state   *recvState
@@ -185,7 +195,9 @@ func (r *Receiver) read(s *udp.Receiver, unicast bool) {
 				r.pause()
 				continue
 			}
-			r.take(s, unicast)
+			if complete := r.take(s, unicast); complete && r.cfg.Quick {
+				r.deliverAll()
+			}
 		}
 	})
 }
@@ -198,7 +210,8 @@ func (r *Receiver) pause() {
 	}
 }
 
-func (r *Receiver) take(s *udp.Receiver, unicast bool) {
+// take takes in what has been read, and tells whether blocks are complete.
+func (r *Receiver) take(s *udp.Receiver, unicast bool) (complete bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -208,31 +221,45 @@ func (r *Receiver) take(s *udp.Receiver, unicast bool) {
 		}
 	})
 	r.sort(r.state.takeEvents())
+	return r.jobs.len() > 0
 }
 
-// work delivers complete blocks.
+// deliverAll delivers what is complete, where the datagrams are read: of a group or of unicast, one at a time.
+func (r *Receiver) deliverAll() {
+	r.delivering.Lock()
+	defer r.delivering.Unlock()
+	for r.deliver(&r.decoder, false) {
+	}
+}
+
+// work delivers complete blocks until the end.
 func (r *Receiver) work() {
 	var decoder fec.Decoder
-	for {
-		job, ok := r.job()
-		if !ok {
-			return
-		}
-		payload, err := job.block.restore(&decoder)
-		if err == nil {
-			err = r.cfg.Deliver(job.channel.id, uint64(job.number), payload)
-		}
-		r.finish(job, err)
+	for r.deliver(&decoder, true) {
 	}
 }
 
-func (r *Receiver) job() (recvEvent, bool) {
+// deliver delivers a complete block, and may wait for one. false: there is none, or the Receiver is closed.
+func (r *Receiver) deliver(decoder *fec.Decoder, wait bool) bool {
+	job, ok := r.job(wait)
+	if !ok {
+		return false
+	}
+	payload, err := job.block.restore(decoder)
+	if err == nil {
+		err = r.cfg.Deliver(job.channel.id, uint64(job.number), payload)
+	}
+	r.finish(job, err)
+	return true
+}
+
+func (r *Receiver) job(wait bool) (recvEvent, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.jobs.len() == 0 && !r.closed {
+	for wait && r.jobs.len() == 0 && !r.closed {
 		r.arrived.Wait()
 	}
-	if r.closed {
+	if r.closed || r.jobs.len() == 0 {
 		return recvEvent{}, false
 	}
 	return r.jobs.pop(), true

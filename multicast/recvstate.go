@@ -420,7 +420,7 @@ func (r *recvState) plenty() int {
 	if r.every > r.timing.report {
 		return r.pool.limit / 4
 	}
-	return r.pool.limit / 16
+	return r.pool.limit / 8
 }
 
 // reportNow makes a report. The message is the caller's.

@@ -31,13 +31,24 @@ func (s *sendState) next(now instant, b *burst) (bool, error) {
 		}
 	}
 	for _, q := range []*queue[*transfer]{&s.repairs, &s.fresh} {
-		for q.len() > 0 {
-			if ok, err := s.sendTransfer(now, q, b); ok || err != nil {
-				return ok, err
+		for q.len() > 0 && s.fits(q.front(), b) {
+			if err := s.sendTransfer(now, q, b); err != nil {
+				return false, err
 			}
 		}
 	}
-	return false, nil
+	return b.count > 0, nil
+}
+
+// fits tells whether symbols of a transfer may join the burst.
+func (s *sendState) fits(t *transfer, b *burst) bool {
+	size := wire.Overhead + t.block.cut.Size
+	return b.count == 0 || b.to == t.stream.to && b.size == size && b.count < s.most(size)
+}
+
+// most is how many datagrams of size bytes a burst holds.
+func (s *sendState) most(size int) int {
+	return min(max(1, min(s.burst, udp.MaxBurst)/size), udp.MaxSegments)
 }
 
 // ready tells whether next may have something.
@@ -84,15 +95,15 @@ func (s *sendState) seal(b *burst, h wire.Header, body []byte) (sequence uint64,
 
 // sendTransfer fills the burst from the transfer at the front of q, which leaves the queue when it has no more to send,
 // or when its stream has no credit.
-func (s *sendState) sendTransfer(now instant, q *queue[*transfer], b *burst) (bool, error) {
+func (s *sendState) sendTransfer(now instant, q *queue[*transfer], b *burst) error {
 	t := q.front()
 	if len(t.stream.members) > 0 && t.wants() {
 		if t.stream.unicast && t.stream.credit <= 0 {
 			t.stream.held = append(t.stream.held, q.pop())
-			return false, nil
+			return nil
 		}
 		if err := s.fill(now, t, b); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if s.repairs.len()+s.fresh.len() == 1 {
@@ -104,23 +115,22 @@ func (s *sendState) sendTransfer(now instant, q *queue[*transfer], b *burst) (bo
 		t.stream.queued--
 		s.drained(t.stream)
 	}
-	return b.count > 0, nil
+	return nil
 }
 
 // fill seals as many of the transfer's symbols as the burst holds.
 func (s *sendState) fill(now instant, t *transfer, b *burst) error {
 	b.to, b.priority = t.stream.to, Bulk
-	size := wire.Overhead + t.block.cut.Size
-	most := max(1, min(s.burst, udp.MaxBurst)/size)
+	most, before := s.most(wire.Overhead+t.block.cut.Size), b.onWire()
 	first := s.sequence + 1
 	for i := range t.stripes {
-		for t.stripes[i].want > 0 && b.count < min(most, udp.MaxSegments) {
+		for t.stripes[i].want > 0 && b.count < most {
 			if err := s.sendSymbol(t, i, b); err != nil {
 				return err
 			}
 		}
 	}
-	t.stream.sent(now, first, s.sequence, b.onWire())
+	t.stream.sent(now, first, s.sequence, b.onWire()-before)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/multicast/udp"
 )
 
 // looped is a sender and a receiver that are joined at the neck.
@@ -110,5 +112,23 @@ func TestNoAllocationPerDatagram(t *testing.T) {
 	}
 	if l.r.stats.Accepted < 400 {
 		t.Errorf("%d datagrams accepted", l.r.stats.Accepted)
+	}
+}
+
+// TestBurstSpansBlocks wants a burst to go on with the next block where the datagrams are alike, and to end where they are not.
+func TestBurstSpansBlocks(t *testing.T) {
+	l := newLooped(t)
+	l.s.burst = udp.MaxBurst
+	symbol := l.s.symbol()
+	for _, length := range []int{10 * symbol, 10 * symbol, 3 * (symbol - 1), 10 * symbol} {
+		l.s.enqueue(l.ch, make([]byte, length))
+	}
+	for i, want := range []int{20, 3, 10} {
+		if ok, err := l.s.next(l.now, &l.b); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if l.b.count != want || len(l.b.bytes) != want*l.b.size {
+			t.Errorf("burst %d has %d datagrams in %d bytes, wanted %d of %d", i, l.b.count, len(l.b.bytes), want, l.b.size)
+		}
 	}
 }

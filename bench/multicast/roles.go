@@ -225,6 +225,7 @@ func receive(c *control.Conn, f *os.File, size int64) error {
 	r, err := multicast.NewReceiver(multicast.ReceiverConfig{
 		Interface: linkName, Source: begin.Source, Key: [32]byte(begin.Key), Evacuation: [8]byte{1}, Window: begin.Window,
 		Control: func(m []byte) error { return c.Send(control.Multicast{Body: m}) },
+		Quick:   true,
 		Deliver: func(_ multicast.ChannelID, n uint64, b []byte) error {
 			if _, err := f.WriteAt(b, int64(n)*blockBytes); err != nil {
 				return err

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
@@ -21,14 +23,13 @@ var anyIPv4 = netip.IPv4Unspecified()
 type scene struct {
 	lab     *lab.Lab
 	dir     string // in memory: the payload, and what arrives
+	mounted bool
 	own     string
 	size    int64
 	shaped  float64 // Mbit/s, of all links now
 	losing  cell    // whose loss all targets have now
 	settled bool    // the switch knows who listens
 }
-
-const memory = "/dev/shm"
 
 // newScene builds a lab for all the jobs of o.
 func newScene(ctx context.Context, o *options) (s *scene, err error) {
@@ -45,7 +46,10 @@ func newScene(ctx context.Context, o *options) (s *scene, err error) {
 	if s.own, err = os.Executable(); err != nil {
 		return s, err
 	}
-	if s.dir, err = os.MkdirTemp(memory, "scatter-bench-"); err != nil {
+	if s.dir, err = os.MkdirTemp("", "scatter-bench-"); err != nil {
+		return s, err
+	}
+	if err = s.mount(); err != nil {
 		return s, err
 	}
 	if err = s.payload(); err != nil {
@@ -55,6 +59,16 @@ func newScene(ctx context.Context, o *options) (s *scene, err error) {
 		return s, err
 	}
 	return s, s.certify()
+}
+
+// mount puts memory under the directory: in large pages if the kernel has them, like the memory that QEMU gets for its guests.
+func (s *scene) mount() error {
+	err := unix.Mount("scatter-bench", s.dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,huge=always")
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount("scatter-bench", s.dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755")
+	}
+	s.mounted = err == nil
+	return os.NewSyscallError("mount", err)
 }
 
 func (s *scene) path() string { return filepath.Join(s.dir, "payload") }
@@ -88,6 +102,9 @@ func (s *scene) close() error {
 	var err error
 	if s.lab != nil {
 		err = s.lab.Close()
+	}
+	if s.mounted {
+		err = errors.Join(err, os.NewSyscallError("unmount", unix.Unmount(s.dir, unix.MNT_DETACH)))
 	}
 	if s.dir != "" {
 		err = errors.Join(err, os.RemoveAll(s.dir))

@@ -14,8 +14,6 @@ import (
 	"os"
 	"syscall"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -121,20 +119,4 @@ func buffer(c syscall.RawConn, force, plain, size int) error {
 		return nil
 	}
 	return setInt(c, unix.SOL_SOCKET, plain, size)
-}
-
-// membership is what ipv4.PacketConn and ipv6.PacketConn have in common.
-type membership interface {
-	JoinGroup(*net.Interface, net.Addr) error
-	LeaveGroup(*net.Interface, net.Addr) error
-	JoinSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
-	LeaveSourceSpecificGroup(ifi *net.Interface, group, source net.Addr) error
-	SetMulticastInterface(*net.Interface) error
-}
-
-func memberships(conn *net.UDPConn, v4 bool) membership {
-	if v4 {
-		return ipv4.NewPacketConn(conn)
-	}
-	return ipv6.NewPacketConn(conn)
 }

@@ -7,8 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
-	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,24 +22,30 @@ const (
 	messages    = 8       // received with one system call
 	messageSize = 1 << 16 // the largest that the kernel joins
 	controlSize = 64
+	// gather is how long datagrams may come together once the socket has been emptied. Where they come fast, one wake-up then serves several
+	// bursts; where they come slowly, it is nothing beside what a burst takes of the link.
+	gather = 300 * time.Microsecond
 )
 
 // Receiver is a socket that datagrams arrive at. Wait and Each are for one goroutine, the rest for any.
+//
+// The socket blocks, and Wait with it takes a thread: by the runtime's poller each burst would pay for a round of epoll, a read in vain
+// and two changes of goroutine, which is more than it costs to read it.
 type Receiver struct {
-	conn     *net.UDPConn
-	raw      syscall.RawConn
+	fd       int
+	addr     netip.AddrPort
 	ifi      *net.Interface
-	member   membership
 	overflow atomic.Uint32
+	closing  atomic.Bool
+	inUse    sync.RWMutex // held by whoever needs fd to be open
 	merges   bool
+	granted  int // bytes, with the kernel's bookkeeping; 0 = not known
 
 	headers []unix.Mmsghdr
 	vectors []unix.Iovec
 	buffers []byte
 	control []byte
-	read    func(fd uintptr) bool
 	n       int
-	errno   syscall.Errno
 }
 
 // NewReceiver opens a socket for unicast: port 0 of the local address.
@@ -67,35 +74,59 @@ func (r *Receiver) open(o Options, port uint16) (err error) {
 			bind = netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 		}
 	}
-	if r.conn, err = listen(bind, port != 0); err != nil {
+	conn, err := listen(bind, port != 0)
+	if err != nil {
 		return err
 	}
-	r.member = memberships(r.conn, o.Local.Is4())
-	if err := r.configure(o); err != nil {
-		r.conn.Close()
+	defer conn.Close()
+	if err := r.configure(conn, o); err != nil {
 		return err
 	}
-	return nil
+	r.addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	r.fd, err = detach(conn)
+	return err
 }
 
-func (r *Receiver) configure(o Options) (err error) {
-	if r.raw, err = r.conn.SyscallConn(); err != nil {
+func (r *Receiver) configure(conn *net.UDPConn, o Options) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
 		return err
 	}
 	level, all := unix.IPPROTO_IP, unix.IP_MULTICAST_ALL
 	if !o.Local.Is4() {
 		level, all = unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL
 	}
-	if err := setInt(r.raw, level, all, 0); err != nil {
+	if err := setInt(raw, level, all, 0); err != nil {
 		return err
 	}
-	if err := buffer(r.raw, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer); err != nil {
+	if err := buffer(raw, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer); err != nil {
 		return err
 	}
+	r.granted, _ = getInt(raw, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	if !o.Plain {
-		r.merges = setInt(r.raw, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // without it datagrams come one by one
+		r.merges = setInt(raw, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // without it datagrams come one by one
 	}
-	return setInt(r.raw, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	return setInt(raw, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+}
+
+// detach gives a descriptor of the connection's socket, of which the runtime's poller knows nothing once the connection is closed.
+func detach(conn *net.UDPConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var dup error
+	if err := raw.Control(func(old uintptr) { fd, dup = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, err
+	}
+	if dup != nil {
+		return -1, os.NewSyscallError("fcntl", dup)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+	return fd, nil
 }
 
 func (r *Receiver) allocate() {
@@ -110,30 +141,40 @@ func (r *Receiver) allocate() {
 		r.headers[i].Hdr.SetIovlen(1)
 		r.headers[i].Hdr.Control = &r.control[i*controlSize]
 	}
-	r.read = r.recvmmsg
 }
 
-// recvmmsg is called by the runtime when the socket may be readable; false: wait.
-func (r *Receiver) recvmmsg(fd uintptr) bool {
+// Wait waits for datagrams and reads as many as one system call gives, or none. After Close the error is net.ErrClosed.
+func (r *Receiver) Wait() error {
+	if r.n > 0 && r.n < messages {
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: gather.Nanoseconds()}, nil) // ends early at a signal, which does no harm
+	}
+	r.n = 0
+	r.inUse.RLock()
+	defer r.inUse.RUnlock()
+	if r.closing.Load() {
+		return net.ErrClosed
+	}
+	n, errno := r.recvmmsg()
+	switch {
+	case r.closing.Load():
+		return net.ErrClosed
+	case errno == unix.EINTR:
+		return nil
+	case errno != 0:
+		return os.NewSyscallError("recvmmsg", errno)
+	}
+	r.n = n
+	return nil
+}
+
+// recvmmsg waits for one message and takes what else is there.
+func (r *Receiver) recvmmsg() (n int, errno unix.Errno) {
 	for i := range r.headers {
 		r.headers[i].Hdr.SetControllen(controlSize)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])), messages,
-		unix.MSG_DONTWAIT, 0, 0)
-	r.n, r.errno = int(n), errno
-	return errno != unix.EAGAIN && errno != unix.EINTR
-}
-
-// Wait waits for datagrams and reads as many as one system call gives. After Close the error is net.ErrClosed.
-func (r *Receiver) Wait() error {
-	r.n = 0
-	if err := r.raw.Read(r.read); err != nil {
-		return err
-	}
-	if r.errno != 0 {
-		return os.NewSyscallError("recvmmsg", r.errno)
-	}
-	return nil
+	got, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.headers[0])), messages,
+		unix.MSG_WAITFORONE, 0, 0)
+	return int(got), errno
 }
 
 // Each hands the datagrams that Wait read to take, which borrows them for the call.
@@ -185,27 +226,14 @@ func (r *Receiver) Overflow() uint32 { return r.overflow.Load() }
 func (r *Receiver) Merges() bool { return r.merges }
 
 // Buffer is the bytes that the system grants the socket for datagrams that wait; 0 = not known.
-func (r *Receiver) Buffer() int {
-	n, err := getInt(r.raw, unix.SOL_SOCKET, unix.SO_RCVBUF)
-	if err != nil {
-		return 0
-	}
-	return n / 2 // the kernel counts its own bookkeeping
-}
+func (r *Receiver) Buffer() int { return r.granted / 2 } // the kernel counts its own bookkeeping
 
 // Addr is where the socket is bound.
-func (r *Receiver) Addr() netip.AddrPort {
-	return r.conn.LocalAddr().(*net.UDPAddr).AddrPort()
-}
+func (r *Receiver) Addr() netip.AddrPort { return r.addr }
 
 // Join joins a group: for datagrams of source only, or of any source when that is zero. ErrFull: use another socket.
 func (r *Receiver) Join(group, source netip.Addr) error {
-	var err error
-	if source.IsValid() {
-		err = r.member.JoinSourceSpecificGroup(r.ifi, udpAddr(group), udpAddr(source))
-	} else {
-		err = r.member.JoinGroup(r.ifi, udpAddr(group))
-	}
+	err := r.membership(group, source, unix.MCAST_JOIN_GROUP, unix.MCAST_JOIN_SOURCE_GROUP)
 	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
 		return ErrFull
 	}
@@ -214,13 +242,16 @@ func (r *Receiver) Join(group, source netip.Addr) error {
 
 // Leave takes back what Join did with the same arguments.
 func (r *Receiver) Leave(group, source netip.Addr) error {
-	if source.IsValid() {
-		return r.member.LeaveSourceSpecificGroup(r.ifi, udpAddr(group), udpAddr(source))
-	}
-	return r.member.LeaveGroup(r.ifi, udpAddr(group))
+	return r.membership(group, source, unix.MCAST_LEAVE_GROUP, unix.MCAST_LEAVE_SOURCE_GROUP)
 }
 
-func udpAddr(a netip.Addr) net.Addr { return net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)) }
-
 // Close closes the socket, which leaves its groups; a Wait under way returns net.ErrClosed.
-func (r *Receiver) Close() error { return r.conn.Close() }
+func (r *Receiver) Close() error {
+	if r.closing.Swap(true) {
+		return net.ErrClosed
+	}
+	_ = unix.Shutdown(r.fd, unix.SHUT_RD) // ends a Wait, and says that the socket is not connected
+	r.inUse.Lock()
+	defer r.inUse.Unlock()
+	return os.NewSyscallError("close", unix.Close(r.fd))
+}

@@ -60,7 +60,7 @@ func (s *Sender) configure(o Options, ifi *net.Interface) error {
 	if err != nil {
 		return err
 	}
-	if err := memberships(s.conn, s.local.Is4()).SetMulticastInterface(ifi); err != nil {
+	if err := s.batching(ifi); err != nil {
 		return err
 	}
 	if err := s.hops(raw, o.TTL); err != nil {
@@ -69,7 +69,6 @@ func (s *Sender) configure(o Options, ifi *net.Interface) error {
 	if err := buffer(raw, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer); err != nil {
 		return err
 	}
-	s.batching()
 	if _, err := getInt(raw, unix.SOL_UDP, unix.UDP_SEGMENT); err == nil && !o.Plain {
 		s.segment = true
 		s.control = segmentControl()
@@ -93,17 +92,21 @@ func (s *Sender) hops(raw syscall.RawConn, ttl int) error {
 		setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE))
 }
 
-func (s *Sender) batching() {
-	if s.local.Is4() {
-		s.batch = ipv4.NewPacketConn(s.conn)
-	} else {
-		s.batch = ipv6.NewPacketConn(s.conn)
-	}
+// batching prepares for batches of datagrams, and has those to groups leave by the interface.
+func (s *Sender) batching(ifi *net.Interface) error {
 	s.messages = make([]ipv4.Message, MaxSegments)
 	for i := range s.messages {
 		s.messages[i].Buffers = make([][]byte, 1)
 		s.messages[i].Addr = &s.address
 	}
+	if s.local.Is4() {
+		c := ipv4.NewPacketConn(s.conn)
+		s.batch = c
+		return c.SetMulticastInterface(ifi)
+	}
+	c := ipv6.NewPacketConn(s.conn)
+	s.batch = c
+	return c.SetMulticastInterface(ifi)
 }
 
 // MTU is the interface's, in bytes.
