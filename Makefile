@@ -14,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 GO ?= go
-FUZZTIME ?= 3s
+FUZZTIME ?= 2s
 
 .PHONY: build setup check fuzz long lab test demo bench-evacuate bench-placement bench-prediction bench-multicast clean
 
