@@ -82,7 +82,7 @@ func (w *world) fastDone() bool {
 // TestSlowTargetLeavesTheGroup puts a target on a tenth of the rate into a group of eight: the others have all in hardly
 // more time than without it, and it gets the rest by unicast.
 func TestSlowTargetLeavesTheGroup(t *testing.T) {
-	const blocks = 512
+	const blocks = 400
 	alone := slowFleet(t, 8, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
 	w := slowFleet(t, 8, 0.1, blocks)
@@ -226,8 +226,8 @@ func TestLateWordsOfOneWhoLeft(t *testing.T) {
 // operator to say.
 func TestSlowTargetMayStay(t *testing.T) {
 	for ratio, left := range map[float64]int{0.5: 1, 0.1: 0, -1: 0} {
-		w := slowFleet(t, 3, 0.25, 100)
-		w.sender.slowRatio = ratio
+		w := slowFleet(t, 3, 0.25, 40)
+		w.sender.slowRatio, w.sender.window = ratio, simWindow
 		w.run(2*time.Minute, w.finished)
 		w.verify()
 		if w.left["t2"] != left {

@@ -32,6 +32,7 @@ func TestEachToolDelivers(t *testing.T) {
 	for _, tool := range []string{"scatter", "tcp"} {
 		o.more = append(o.more, job{lossy, tool}, job{bursty, tool})
 	}
+	o.more = append(o.more, job{cell{Mbit: 200, Targets: 3, Slow: true}, "scatter"})
 	for _, tool := range tools {
 		program := tool.send(transfer{source: new(lab.Host)})[0]
 		if _, err := exec.LookPath(program); tool.name != "scatter" && tool.name != "tcp" && err != nil {

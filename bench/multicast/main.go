@@ -1,9 +1,10 @@
 // Command multicast measures how fast one source gets the same bytes to many targets, by package multicast and by the tools that an
 // operator could take instead, side by side on the same links, and holds the results against what scatter promises.
 //
-//	go run ./bench/multicast [-runs 5] [-size 256] [-rates 100,500,0] [-targets 1,2,4,8] [-loss 0,0.1,1,5] [-keep]
+//	go run ./bench/multicast [-runs 5] [-size 256] [-rates 100,500,0] [-targets 1,2,4,8] [-loss 0,0.1,1,5] [-slow] [-keep]
 //
-// Without arguments it measures what fits into a quarter of an hour; -full is everything, and takes about nine hours. It exits with 1 if
+// Without arguments it measures what fits into a quarter of an hour; -full is everything, and takes about nine hours; -slow is what one
+// slow target costs seven others, of which each run waits until it has the payload, too (with -keep: added to the rest). It exits with 1 if
 // a promise is broken. It needs root and what `bench/setup.sh peers` fetches.
 package main
 
@@ -55,6 +56,7 @@ func parse() (o options) {
 	flag.Var(list{&o.loss}, "loss", "losses at each target in `per cent`, packet by packet")
 	flag.Var(list{&o.bursts}, "bursts", "losses at each target in `per cent`, many packets in a row")
 	flag.Var(names{&o.tools}, "tools", "what to measure, of "+toolNames())
+	onlySlow := flag.Bool("slow", false, "only what a slow target costs the others")
 	full := flag.Bool("full", false, "everything: all rates, numbers of targets, losses and tools")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each kind; the table shows their medians")
 	size := flag.Int64("size", 0, "MiB to transfer; 0 = 64, and 256 of everything")
@@ -62,6 +64,9 @@ func parse() (o options) {
 	flag.BoolVar(&o.keep, "keep", false, "add to the runs that are there")
 	flag.Parse()
 	o.narrow(given())
+	if *onlySlow {
+		o.selection = slow()
+	}
 	o.size = *size << 20
 	if *full {
 		o.selection = everything()

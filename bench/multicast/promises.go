@@ -24,6 +24,7 @@ const (
 	sealAllowance = 0.012 // of the link, for the peers do not seal
 	sendCPULimit  = 1.0   // seconds per GB
 	memoryLimit   = 64    // MiB
+	slowLimit     = 1.10  // time of the others beside a slow target, of what they need without
 )
 
 // promises holds the figures against what scatter promises of them.
@@ -40,6 +41,14 @@ func (r results) promises() *promise.Table {
 		c := cell{Targets: p.targets}
 		if f, ok := r[job{c, "scatter"}]; ok {
 			t.AtLeast(c.String()+": goodput", "%.2f Gbit/s", f.goodput*8/1e9, p.rate/1e9)
+		}
+	}
+	for _, c := range r.cells() {
+		alone := c
+		alone.Slow = false
+		f, ok := r[job{c, "scatter"}]
+		if without, both := r[job{alone, "scatter"}]; ok && both && c.Slow && f.goodput > 0 {
+			t.AtMost(c.String()+": time of the others, of what they need without it", "%.3f", without.goodput/f.goodput, slowLimit)
 		}
 	}
 	for _, c := range r.cells() {

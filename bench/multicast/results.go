@@ -103,7 +103,7 @@ func (r results) cells() []cell {
 	slices.SortFunc(all, func(a, b cell) int {
 		// links that are not shaped come last
 		return cmp.Or(boolCompare(a.Mbit == 0, b.Mbit == 0), cmp.Compare(a.Mbit, b.Mbit), cmp.Compare(a.Targets, b.Targets),
-			cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
+			boolCompare(a.Slow, b.Slow), cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
 	})
 	return all
 }
@@ -143,7 +143,7 @@ func (r results) table() string {
 }
 
 func (f figures) line(c cell, tool string) []string {
-	line := []string{c.link(), fmt.Sprint(c.Targets), c.losing(), tool}
+	line := []string{c.link(), c.who(), c.losing(), tool}
 	runs := fmt.Sprint(f.runs)
 	if f.failed > 0 {
 		runs += fmt.Sprintf(", %d failed", f.failed)
@@ -152,7 +152,7 @@ func (f figures) line(c cell, tool string) []string {
 		return append(line, "-", "", "-", "", "-", "-", "-", "-", runs)
 	}
 	goodput, overhead := "", ""
-	if tool == "scatter" && c.Burst == 0 {
+	if tool == "scatter" && c.Burst == 0 && !c.Slow {
 		overhead = fmt.Sprintf("%.3f", limit(c))
 		if c.Mbit > 0 {
 			goodput = fmt.Sprintf("%.3f", 1/limit(c))
@@ -177,6 +177,8 @@ func (r results) facts() []string {
 		"medians; goodput: payload per target from the first data on the source's link until the last target has all, as a share of the link's rate; " +
 			"bytes: all that left the source's port, with headers; what arrived was compared with what was sent; scatter and tcp write over files that are there, the others make new ones",
 		"scatter seals all it sends (AES-256-GCM), and is told the rate, like uftp and udpcast, which send in the clear; uftp-sealed is uftp with AES-256-GCM",
+		fmt.Sprintf("one slow: the link of one target has %.0f %% of the rate; the figures are those of the others, but all that left the source until that one has "+
+			"got the payload, too, counts", slowPart*100),
 		"limit: what headers, seal and the parity that the worst target needs leave of the link at best",
 		fmt.Sprintf("%d cores run source and targets; %s", runtime.NumCPU(), runtime.Version()),
 	}

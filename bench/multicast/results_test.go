@@ -43,6 +43,7 @@ func TestPromisesBreak(t *testing.T) {
 		"beside a peer":    {took(c, "scatter", 0.93, 1.07), took(c, "udpcast", 0.945, 1.05)},
 		"beside a sealed":  {took(c, "scatter", 0.93, 1.07), took(c, "uftp-sealed", 0.935, 1.05)},
 		"failed":           {took(c, "scatter", 0.93, 1.07), {cell: c, Tool: "scatter", Failed: "it did"}},
+		"a slow target":    {took(cell{Mbit: 100, Targets: 8}, "scatter", 0.95, 1.05), took(cell{Mbit: 100, Targets: 8, Slow: true}, "scatter", 0.85, 2)},
 		"slow, not shaped": {{cell: cell{Targets: 4}, Tool: "scatter", Size: 1e9, Seconds: 3, Bytes: 1e9}},
 		"CPU, not shaped":  {{cell: cell{Targets: 4}, Tool: "scatter", Size: 1e9, Seconds: 1, Bytes: 1e9, Send: 1.5}},
 	} {
@@ -102,5 +103,15 @@ func TestSelection(t *testing.T) {
 	var n []string
 	if (names{&n}).Set("scatter,rsync") == nil || (names{&n}).Set("scatter,tcp") != nil || len(n) != 2 {
 		t.Errorf("names %v", n)
+	}
+}
+
+func TestSlowTargetMayCostALittle(t *testing.T) {
+	c := cell{Mbit: 100, Targets: 8}
+	alone := took(c, "scatter", 0.95, 1.05)
+	c.Slow = true
+	p := summarize([]sample{alone, took(c, "scatter", 0.90, 2)}).promises()
+	if !p.Kept() || !strings.Contains(p.Markdown(), "one of them slow") {
+		t.Error(p.Markdown())
 	}
 }

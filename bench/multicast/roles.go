@@ -17,6 +17,7 @@ import (
 
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -60,6 +61,9 @@ type sender struct {
 	config multicast.SenderConfig
 	conns  map[string]*control.Conn
 	wg     sync.WaitGroup
+	data   []byte
+	rests  errgroup.Group // send what slow targets lack
+	extra  atomic.Uint32  // channels for that
 }
 
 // sendRole sends a file to targets, given as NAME=ADDRESS.
@@ -73,14 +77,17 @@ func sendRole(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &sender{conns: map[string]*control.Conn{}}
+	s := &sender{conns: map[string]*control.Conn{}, data: data}
 	s.config = multicast.SenderConfig{Interface: linkName, Evacuation: [8]byte{1}, Window: window, Pacer: multicast.NewPacer(*rate, 0),
-		Control: func(target string, m []byte) error { return s.conns[target].Send(control.Multicast{Body: m}) }}
+		Control: func(target string, m []byte) error { return s.conns[target].Send(control.Multicast{Body: m}) },
+		Left: func(_ multicast.ChannelID, target string, lacks []uint64, next uint64) {
+			s.rests.Go(func() error { return s.catchUp(ctx, target, lacks, next) })
+		}}
 	rand.Read(s.config.Key[:])
 	if err := s.open(ctx, *dir, fs.Args()[1:]); err != nil {
 		return err
 	}
-	err = s.transfer(ctx, data)
+	err = errors.Join(s.transfer(ctx), s.rests.Wait())
 	stats, _ := json.Marshal(s.Stats())
 	fmt.Println(string(stats))
 	return errors.Join(err, s.close())
@@ -147,9 +154,12 @@ func (s *sender) listen(name string, c *control.Conn) {
 	}
 }
 
+// common is the channel to all targets.
+const common = multicast.ChannelID(1)
+
 // transfer sends the data in blocks.
-func (s *sender) transfer(ctx context.Context, data []byte) error {
-	c := multicast.Channel{ID: 1, Group: group}
+func (s *sender) transfer(ctx context.Context) error {
+	c, data := multicast.Channel{ID: common, Group: group}, s.data
 	for name := range s.conns {
 		c.Members = append(c.Members, name)
 	}
@@ -162,6 +172,26 @@ func (s *sender) transfer(ctx context.Context, data []byte) error {
 			return err
 		}
 		data = data[n:]
+	}
+	return errors.Join(s.Flush(ctx, c.ID), s.CloseChannel(c.ID))
+}
+
+// catchUp sends a slow target the blocks that it lacks, and all from next on, by a channel of its own. Each has its number in front.
+func (s *sender) catchUp(ctx context.Context, target string, lacks []uint64, next uint64) error {
+	c := multicast.Channel{ID: common + multicast.ChannelID(s.extra.Add(1)), Members: []string{target}, Background: true}
+	if err := s.Open(ctx, c); err != nil {
+		return err
+	}
+	for n := next; int(n)*blockBytes < len(s.data); n++ {
+		lacks = append(lacks, n)
+	}
+	for _, n := range lacks {
+		start := int(n) * blockBytes
+		block := binary.BigEndian.AppendUint64(make([]byte, 0, 8+blockBytes), n)
+		block = append(block, s.data[start:min(start+blockBytes, len(s.data))]...)
+		if _, err := s.Send(ctx, c.ID, block); err != nil {
+			return err
+		}
 	}
 	return errors.Join(s.Flush(ctx, c.ID), s.CloseChannel(c.ID))
 }
@@ -221,20 +251,12 @@ func receive(c *control.Conn, f *os.File, size int64) error {
 	if !ok || len(begin.Key) != 32 {
 		return fmt.Errorf("unexpected %s", m.Type())
 	}
-	var have atomic.Int64
+	arrived := newArrived(f, size)
 	r, err := multicast.NewReceiver(multicast.ReceiverConfig{
 		Interface: linkName, Source: begin.Source, Key: [32]byte(begin.Key), Evacuation: [8]byte{1}, Window: begin.Window,
 		Control: func(m []byte) error { return c.Send(control.Multicast{Body: m}) },
 		Quick:   true,
-		Deliver: func(_ multicast.ChannelID, n uint64, b []byte) error {
-			if _, err := f.WriteAt(b, int64(n)*blockBytes); err != nil {
-				return err
-			}
-			if have.Add(int64(len(b))) == size {
-				fmt.Println("complete")
-			}
-			return nil
-		},
+		Deliver: arrived.block,
 	})
 	if err != nil {
 		return err
@@ -258,6 +280,38 @@ func receive(c *control.Conn, f *os.File, size int64) error {
 			return err
 		}
 	}
+}
+
+// arrived puts blocks in their places, one at a time.
+type arrived struct {
+	file  *os.File
+	lacks int
+	have  []bool // by block
+}
+
+func newArrived(f *os.File, size int64) *arrived {
+	blocks := int((size + blockBytes - 1) / blockBytes)
+	return &arrived{file: f, lacks: blocks, have: make([]bool, blocks)}
+}
+
+func (a *arrived) block(ch multicast.ChannelID, n uint64, b []byte) error {
+	if ch != common {
+		if len(b) < 8 {
+			return errors.New("block without its number")
+		}
+		n, b = binary.BigEndian.Uint64(b), b[8:]
+	}
+	if n >= uint64(len(a.have)) {
+		return fmt.Errorf("block %d of %d", n, len(a.have))
+	}
+	if _, err := a.file.WriteAt(b, int64(n)*blockBytes); err != nil || a.have[n] {
+		return err
+	}
+	a.have[n] = true
+	if a.lacks--; a.lacks == 0 {
+		fmt.Println("complete")
+	}
+	return nil
 }
 
 // tcpSendRole sends a file to each target by a connection of its own, all at once.

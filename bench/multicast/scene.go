@@ -27,7 +27,7 @@ type scene struct {
 	own     string
 	size    int64
 	shaped  float64 // Mbit/s, of all links now
-	losing  cell    // whose loss all targets have now
+	losing  cell    // whose loss, and slow target, there is now
 	settled bool    // the switch knows who listens
 }
 
@@ -115,7 +115,7 @@ func (s *scene) close() error {
 // arrange makes the links those of a cell.
 func (s *scene) arrange(ctx context.Context, c cell) error {
 	for _, h := range s.lab.Hosts() {
-		if s.shaped != c.Mbit {
+		if s.shaped != c.Mbit || s.losing.Slow {
 			if err := h.SetRate(ctx, int64(c.Mbit*1e6)); err != nil {
 				return err
 			}
@@ -127,6 +127,9 @@ func (s *scene) arrange(ctx context.Context, c cell) error {
 		}
 	}
 	s.shaped, s.losing = c.Mbit, c
+	if c.Slow {
+		return s.lab.Targets[c.Targets-1].SetRate(ctx, int64(c.Mbit*slowPart*1e6))
+	}
 	return nil
 }
 
@@ -194,6 +197,9 @@ func patience(t transfer) time.Duration {
 	rate := t.Mbit * 1e6 / 8
 	if rate == 0 {
 		rate = 100e6
+	}
+	if t.Slow {
+		rate *= slowPart
 	}
 	return 10*time.Second + time.Duration(8*float64(t.size)/rate*float64(time.Second))
 }

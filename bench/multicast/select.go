@@ -13,7 +13,11 @@ type cell struct {
 	Targets int
 	Loss    float64 // per cent, at each target
 	Burst   int     `json:",omitempty"` // packets lost in a row; 0 = each by itself
+	Slow    bool    `json:",omitempty"` // the last target's link has a tenth of the rate
 }
+
+// slowPart is what a slow target's link has of the others' rate.
+const slowPart = 0.1
 
 // burstLength is how many packets bursty loss takes in a row: 3 ms at 100 Mbit/s.
 const burstLength = 25
@@ -32,8 +36,20 @@ func (c cell) losing() string {
 	return fmt.Sprintf("%v %%", c.Loss)
 }
 
+// who says how many targets there are.
+func (c cell) who() string {
+	if c.Slow {
+		return fmt.Sprintf("%d, one slow", c.Targets)
+	}
+	return fmt.Sprint(c.Targets)
+}
+
 func (c cell) String() string {
-	return fmt.Sprintf("%s, %d targets, %s lost", c.link(), c.Targets, c.losing())
+	slow := ""
+	if c.Slow {
+		slow = ", one of them slow"
+	}
+	return fmt.Sprintf("%s, %d targets%s, %s lost", c.link(), c.Targets, slow, c.losing())
 }
 
 // job is one transfer to do.
@@ -67,6 +83,14 @@ func everything() selection {
 	s.rates, s.targets = []float64{100, 500, 0}, []float64{1, 2, 4, 8}
 	s.more = s.more[:1]
 	return s
+}
+
+// slow is a selection that shows what a slow target costs the others.
+func slow() selection {
+	c := cell{Mbit: 100, Targets: 8}
+	alone := job{c, "scatter"}
+	c.Slow = true
+	return selection{more: []job{alone, {c, "scatter"}}}
 }
 
 // jobs are the transfers of one round. The tools take turns in each cell.
