@@ -16,17 +16,27 @@ type trail struct {
 	count uint32 // datagrams so far
 }
 
-// step is a burst: consecutive sequences.
+// step is one or more bursts: consecutive sequences that were sent within stepTime.
 type step struct {
 	first, last uint64
 	before      uint32 // datagrams before it
 	at          instant
 }
 
-// maxSteps is about a second of bursts.
-const maxSteps = 1024
+// The trail goes back for at least a quarter of a second: longer than a round trip, or no report would tell of a rate.
+const (
+	maxSteps = 1024
+	stepTime = 250 * time.Microsecond
+)
 
 func (t *trail) add(now instant, first, last uint64) {
+	if n := len(t.steps); n > 0 {
+		if s := &t.steps[(t.next+n-1)%n]; s.last+1 == first && now < s.at+stepTime {
+			s.last = last
+			t.count += uint32(last - first + 1)
+			return
+		}
+	}
 	s := step{first: first, last: last, before: t.count, at: now}
 	t.count += uint32(last - first + 1)
 	if len(t.steps) < maxSteps {
