@@ -42,6 +42,8 @@ type world struct {
 	leaving func() uint64                 // bytes that have left by the source's port; nil: not known
 	feed    map[ChannelID][][]byte
 	trace   func(string)
+	// attacker stands between the hosts and the network; nil: nobody does
+	attacker func(datagram []byte, hand func([]byte))
 }
 
 // host is a target and its link.
@@ -376,12 +378,21 @@ func (w *world) spread(to netip.AddrPort, datagram []byte) {
 			}
 			w.after(delay, func() {
 				if !h.dead {
-					h.state.receive(w.now, datagram, unicast)
+					w.hand(h, datagram, unicast)
 					w.hostEvents(h)
 				}
 			})
 		}
 	}
+}
+
+// hand gives a datagram to a host, unless somebody on the way does that.
+func (w *world) hand(h *host, datagram []byte, unicast bool) {
+	if w.attacker == nil {
+		h.state.receive(w.now, datagram, unicast)
+		return
+	}
+	w.attacker(bytes.Clone(datagram), func(d []byte) { h.state.receive(w.now, d, unicast) })
 }
 
 // open opens a channel and gives it blocks to send when it is open.
