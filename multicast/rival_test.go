@@ -104,7 +104,7 @@ var meetings = []meeting{
 // less than 30 % of the bytes.
 func TestSharesTheLinkWithTCP(t *testing.T) {
 	for _, bottleneck := range bottlenecks() {
-		for _, head := range []time.Duration{0, 5 * time.Second, -5 * time.Second} { // of TCP
+		for _, head := range heads() {
 			for _, m := range meetings {
 				t.Run(fmt.Sprintf("%.0f/%d/%v/%s", bottleneck.rate, bottleneck.queue, head, m.name), func(t *testing.T) {
 					testShare(t, bottleneck, plain(), head, m)
@@ -147,6 +147,14 @@ func bottlenecks() []port {
 	return all
 }
 
+// heads are how much earlier TCP begins.
+func heads() []time.Duration {
+	if testing.Short() {
+		return []time.Duration{0}
+	}
+	return []time.Duration{0, 5 * time.Second, -5 * time.Second}
+}
+
 // share is the median of what the sender has of all bytes, second by second.
 func (w *world) share(tcp *flow, from, to instant) float64 {
 	var shares []float64
@@ -166,7 +174,11 @@ func (w *world) share(tcp *flow, from, to instant) float64 {
 
 // TestLossOfALongPath sends over long paths that lose datagrams at any rate: the loss is not taken for a rival's.
 func TestLossOfALongPath(t *testing.T) {
-	for _, trip := range []time.Duration{10 * time.Millisecond, 50 * time.Millisecond} {
+	trips := []time.Duration{50 * time.Millisecond, 10 * time.Millisecond}
+	if testing.Short() {
+		trips = trips[:1]
+	}
+	for _, trip := range trips {
 		for _, loss := range []float64{0.001, 0.01, 0.05} {
 			t.Run(fmt.Sprintf("%v/%v", trip, loss), func(t *testing.T) {
 				w := newWorld(t, 1, 64*simWindow)
