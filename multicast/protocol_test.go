@@ -70,7 +70,10 @@ func randomWorld(t *testing.T, seed uint64) *world {
 	}
 	n := 1 + r.IntN(targets)
 	for _, name := range names(n) {
-		w.addHost(name, w.randomLink(), simWindow)
+		h := w.addHost(name, w.randomLink(), simWindow)
+		if r.IntN(8) == 0 {
+			h.port = port{rate: w.rate / 10, queue: 32 << 10}
+		}
 	}
 	for id := range 1 + r.IntN(channels) {
 		c := Channel{ID: ChannelID(id * 100), Group: group(id)}
