@@ -18,7 +18,7 @@ const (
 	// DefaultSlowRatio is the default of SenderConfig.SlowRatio.
 	DefaultSlowRatio = 0.5
 	// slowTime is how long a member must get too little before it leaves its group; heldTime, when the others are about to
-	// wait for it.
+	// wait for it, or have all there is.
 	slowTime = 2 * time.Second
 	heldTime = 500 * time.Millisecond
 	// backgroundShare is what all channels in the background take of the link while others have blocks under way, and
@@ -136,7 +136,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 			m.view.behind = never
 		case m.view.behind == never:
 			m.view.behind = now
-		case now-m.view.behind >= slowTime, now-m.view.behind >= heldTime && held > s.limit()/2:
+		case now-m.view.behind >= slowTime, now-m.view.behind >= heldTime && (held > s.limit()/2 || held == st.channel.used):
 			m.target.lossy = recent[i].share()
 			s.tooSlow(m.target)
 		}

@@ -145,6 +145,17 @@ func TestSlowTargetHoldsASmallWindow(t *testing.T) {
 	}
 }
 
+// TestSlowTargetGetsTheEndByUnicast: when the others have all there is, the link is not filled for long with what a slow port
+// drops.
+func TestSlowTargetGetsTheEndByUnicast(t *testing.T) {
+	w := slowFleet(t, 4, 0.1, 20)
+	w.run(time.Minute, w.finished)
+	w.verify()
+	if most := uint64(w.rate * (heldTime + 3*paceInterval).Seconds()); w.left["t2"] != 1 || w.sender.stats.Repair > most {
+		t.Errorf("left: %v; %d bytes of repair, more than %d", w.left, w.sender.stats.Repair, most)
+	}
+}
+
 // TestWindowOfTheBackground: neither takes the other's part of the window, and the background shares its part.
 func TestWindowOfTheBackground(t *testing.T) {
 	w := newWorld(t, 1, simWindow)

@@ -56,7 +56,7 @@ type SenderConfig struct {
 
 	ProbeTimeout time.Duration // how long each path to a member is probed; 0 = 3 s
 	// SlowRatio is the share of what the others of a group get below which a member leaves the channel: after some seconds,
-	// or when half the window waits for it. 0 = DefaultSlowRatio, negative: it never does.
+	// or sooner when half the window waits for it, or nobody waits for anything else. 0 = DefaultSlowRatio, negative: it never does.
 	SlowRatio float64
 	Log       *slog.Logger // nil: discarded
 	// In runs open where sockets are to be opened, another network namespace for example; nil: as it is.

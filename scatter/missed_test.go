@@ -15,7 +15,8 @@ import (
 // shipment is a tracker between an engine and a multicast that tells of everything later, in its order. The pages of the
 // targets are numbers: what was last placed there.
 type shipment struct {
-	t       *rapid.T
+	t       rapid.TB
+	chance  *rapid.T // what makes things happen by themselves; nil: they do not
 	tr      *tracker
 	host    []int
 	memory  []uint64 // by page
@@ -41,8 +42,9 @@ const (
 	shipGroup                     = multicast.ChannelID(1)
 )
 
-func newShipment(t *rapid.T) *shipment {
-	s := &shipment{t: t, left: make([]bool, shipHosts), memory: make([]uint64, shipVMs*shipPages),
+func newShipment(t rapid.TB) *shipment {
+	chance, _ := t.(*rapid.T)
+	s := &shipment{t: t, chance: chance, left: make([]bool, shipHosts), memory: make([]uint64, shipVMs*shipPages),
 		blocks: make(map[blockKey]*parcel), next: make(map[multicast.ChannelID]uint64), version: 1000}
 	var regions []dedup.Region
 	for vm := range shipVMs {
@@ -171,7 +173,7 @@ func (s *shipment) leave(host int) {
 		if b := s.blocks[k]; k.ch == shipGroup && !b.placed[host] {
 			b.lacks[host] = true
 			lacks = append(lacks, k.n)
-			if rapid.Bool().Draw(s.t, "placed late") {
+			if rapid.Bool().Draw(s.chance, "placed late") {
 				s.place(b, host)
 			}
 		}
@@ -185,13 +187,16 @@ func (s *shipment) leave(host int) {
 
 // happen lets a few things happen, or none.
 func (s *shipment) happen() {
-	for range rapid.IntRange(0, 4).Draw(s.t, "happenings") {
-		switch rapid.IntRange(0, 7).Draw(s.t, "what") {
+	if s.chance == nil {
+		return
+	}
+	for range rapid.IntRange(0, 4).Draw(s.chance, "happenings") {
+		switch rapid.IntRange(0, 7).Draw(s.chance, "what") {
 		case 0:
-			s.leave(rapid.IntRange(0, shipHosts-1).Draw(s.t, "leaves"))
+			s.leave(rapid.IntRange(0, shipHosts-1).Draw(s.chance, "leaves"))
 		case 1, 2, 3:
 			if keys := s.keys(); len(keys) > 0 {
-				s.arrive(rapid.SampledFrom(keys).Draw(s.t, "block"), rapid.IntRange(0, shipHosts-1).Draw(s.t, "at"))
+				s.arrive(rapid.SampledFrom(keys).Draw(s.chance, "block"), rapid.IntRange(0, shipHosts-1).Draw(s.chance, "at"))
 			}
 		default:
 			if len(s.told) > 0 {
@@ -223,7 +228,7 @@ func (s *shipment) catchUp(host int) {
 			if s.host[s.tr.layout.VM(o)] != host {
 				s.t.Fatalf("host %d is sent a page of another's", host)
 			}
-			if rapid.IntRange(0, 9).Draw(s.t, "zero") > 0 {
+			if rapid.IntRange(0, 9).Draw(s.chance, "zero") > 0 {
 				now = append(now, o)
 			}
 		}
@@ -321,4 +326,53 @@ func TestMissedIsSentWithSharedBytes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestHostsThatAreBehindStayOut: who has something to catch up with is no member of the groups that are opened meanwhile, and is
+// when it has caught up.
+func TestHostsThatAreBehindStayOut(t *testing.T) {
+	s := newShipment(t)
+	c := newChannels(nil, &plan{hosts: []string{"h0", "h1", "h2"}}, s.tr)
+	wants := func(ch multicast.ChannelID, want ...string) {
+		if got := c.ready(ch, []string{"h0", "h2"}); !slices.Equal(got, want) {
+			t.Errorf("channel %d: %v, not %v", ch, got, want)
+		}
+	}
+	wants(5, "h0", "h2")
+	s.send(shipGroup, s.cargo(s.tr.layout.First(0), s.tr.layout.First(2)))
+	s.drain()
+	s.tr.leave(shipGroup, 2, nil, 1)
+	wants(6, "h0", "h2") // it lacks nothing yet
+	s.left[2] = true
+	s.send(shipGroup, s.cargo(s.tr.layout.First(2)+1))
+	wants(7, "h0")
+	if l := s.tr.left[7]; len(l) != 1 || l[0].host != 2 || !l[0].misses(0) {
+		t.Errorf("who is not in channel 7: %v", l)
+	}
+	turn := s.tr.follow(2)
+	p, ok := s.tr.nextMissed(2, turn)
+	wants(8, "h0") // what it lacks is on its way
+	if _, again := s.tr.nextMissed(2, turn); !ok || again || !slices.Equal(p.owners, []dedup.Page{s.tr.layout.First(2) + 1}) {
+		t.Errorf("it lacks %v", p)
+	}
+	s.tr.resent(p)
+	s.tr.followed(2)
+	wants(9, "h0", "h2")
+	s.tr.skip(outBlock{cargo: s.cargo(s.tr.layout.First(0))}, 0)
+	s.tr.skip(outBlock{cargo: s.cargo(s.tr.layout.First(2))}, 2)
+	wants(10, "h0", "h2") // together they are no slower than each other
+}
+
+// TestTurnEndsWhenAHostLeavesAgain: what it lacked before and what it lacks since do not go by one channel.
+func TestTurnEndsWhenAHostLeavesAgain(t *testing.T) {
+	s := newShipment(t)
+	s.tr.skip(outBlock{cargo: s.cargo(0)}, 0)
+	turn := s.tr.follow(0)
+	s.tr.leave(5, 0, nil, 0)
+	if p, ok := s.tr.nextMissed(0, turn); ok {
+		t.Errorf("%v in the old turn", p)
+	}
+	if p, ok := s.tr.nextMissed(0, s.tr.follow(0)); !ok || len(p.owners) != 1 {
+		t.Errorf("%v in the new turn", p)
+	}
 }
