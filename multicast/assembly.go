@@ -41,41 +41,46 @@ func (b *bitmap) lastUnset(n int) int {
 
 // incoming is what has arrived of a stripe.
 type incoming struct {
+	first  int    // source symbol, of the block's
+	k      int    // source symbols
 	seen   bitmap // ids
 	filled bitmap // places
 	have   int
 }
 
 func newAssembly(c wire.Cut, buffer []byte) *assembly {
-	return &assembly{
+	a := &assembly{
 		cut: c, buffer: buffer[:c.Bytes()], at: make([]uint8, c.Symbols),
 		stripes: make([]incoming, c.Stripes), lacking: c.Stripes,
 	}
+	for i := range a.stripes {
+		a.stripes[i].first, a.stripes[i].k = c.First(i), c.K(i)
+	}
+	return a
 }
 
 // slot is the room of a stripe's place: no bytes, with a capacity of one symbol.
 func (a *assembly) slot(stripe, place int) []byte {
-	off := (a.cut.First(stripe) + place) * a.cut.Size
+	off := (a.stripes[stripe].first + place) * a.cut.Size
 	return a.buffer[off : off : off+a.cut.Size]
 }
 
 // needs tells whether symbol id of a stripe would bring the block further.
 func (a *assembly) needs(stripe, id int) bool {
 	st := &a.stripes[stripe]
-	return st.have < a.cut.K(stripe) && !st.seen.has(id)
+	return st.have < st.k && !st.seen.has(id)
 }
 
 // place makes room for a symbol that is needed and gives its place.
 func (a *assembly) place(stripe, id int) int {
-	st, k := &a.stripes[stripe], a.cut.K(stripe)
-	if id >= k {
-		return st.filled.lastUnset(k)
+	st := &a.stripes[stripe]
+	if id >= st.k {
+		return st.filled.lastUnset(st.k)
 	}
 	if st.filled.has(id) { // parity is parked here: it moves. There is room, for the stripe is not complete
-		free := st.filled.lastUnset(k)
+		free := st.filled.lastUnset(st.k)
 		copy(a.slot(stripe, free)[:a.cut.Size], a.slot(stripe, id)[:a.cut.Size])
-		first := a.cut.First(stripe)
-		a.at[first+free] = a.at[first+id]
+		a.at[st.first+free] = a.at[st.first+id]
 		st.filled.set(free)
 		st.filled.unset(id)
 	}
@@ -87,9 +92,9 @@ func (a *assembly) add(stripe, id, place int) {
 	st := &a.stripes[stripe]
 	st.seen.set(id)
 	st.filled.set(place)
-	a.at[a.cut.First(stripe)+place] = uint8(id)
+	a.at[st.first+place] = uint8(id)
 	st.have++
-	if st.have == a.cut.K(stripe) {
+	if st.have == st.k {
 		a.lacking--
 	}
 }

@@ -24,6 +24,7 @@ type recvState struct {
 	highest    uint64  // sequence that has been heard, or heard of
 	retire     instant // when those before it are forgotten; never = they are
 	channels   map[uint16]*inbound
+	recent     *inbound // of channels: that of the last datagram
 	open       []*inbound
 	pool       pool
 	scratch    []byte
@@ -213,6 +214,7 @@ func (r *recvState) onClose(message []byte) error {
 	}
 	c.closed = true
 	delete(r.channels, m.Channel)
+	r.recent = nil
 	r.open = slices.DeleteFunc(r.open, func(o *inbound) bool { return o == c })
 	for _, a := range c.blocks {
 		if a != nil && !a.placed && a.lacking > 0 {
@@ -246,7 +248,7 @@ func (r *recvState) receive(now instant, datagram []byte, unicast bool) {
 		r.stats.Forged++
 		return
 	}
-	c, epoch := r.channels[h.Channel], r.epochs[h.Epoch]
+	c, epoch := r.channel(h.Channel), r.epochs[h.Epoch]
 	if c == nil || epoch == nil {
 		r.stats.Stray++
 		return
@@ -269,6 +271,14 @@ func (r *recvState) receive(now instant, datagram []byte, unicast bool) {
 	r.highest = max(r.highest, h.Sequence)
 	r.arrived(now, c, h, unicast)
 	r.fresh += len(datagram)
+}
+
+// channel finds an open channel. Most datagrams are of the same as the one before.
+func (r *recvState) channel(number uint16) *inbound {
+	if r.recent == nil || r.recent.wire != number {
+		r.recent = r.channels[number]
+	}
+	return r.recent
 }
 
 // accepted counts a datagram by what became of it; false: it has no claim to be heard.
@@ -319,12 +329,12 @@ func (r *recvState) signal(c *inbound, epoch *seal.Epoch, h wire.Header, datagra
 
 // symbol opens a symbol, straight into its place when its block is known already.
 func (r *recvState) symbol(c *inbound, epoch *seal.Epoch, h wire.Header, datagram []byte) error {
-	cut, ok := wire.CutFor(h.Length, len(datagram)-wire.Overhead)
+	a := c.block(h.Block)
+	cut, ok := cutOf(a, h.Length, len(datagram)-wire.Overhead)
 	stripe, id := int(h.Stripe), int(h.Index)
 	if !ok || stripe >= cut.Stripes {
 		return wire.ErrFormat
 	}
-	a := c.block(h.Block)
 	if a == nil || a.cut != cut || !a.needs(stripe, id) {
 		r.scratch = grow(r.scratch, len(datagram))
 		body, err := epoch.Open(r.scratch, h, datagram)
@@ -339,6 +349,14 @@ func (r *recvState) symbol(c *inbound, epoch *seal.Epoch, h wire.Header, datagra
 	}
 	r.add(c, a, h, place)
 	return nil
+}
+
+// cutOf is the cut of a block of length bytes with symbols of size bytes: that of the assembly, mostly, which needs no computing.
+func cutOf(a *assembly, length, size int) (wire.Cut, bool) {
+	if a != nil && a.cut.Length == length && a.cut.Size == size {
+		return a.cut, true
+	}
+	return wire.CutFor(length, size)
 }
 
 // begin puts the first symbol of a block in its place. Symbols that nobody needs end here too.
@@ -416,12 +434,7 @@ func (r *recvState) due() instant {
 }
 
 // plenty is how many bytes are worth a report before its time.
-func (r *recvState) plenty() int {
-	if r.every > r.timing.report {
-		return r.pool.limit / 4
-	}
-	return r.pool.limit / 8
-}
+func (r *recvState) plenty() int { return r.pool.limit / 4 }
 
 // reportNow makes a report. The message is the caller's.
 func (r *recvState) reportNow(now instant) []byte {
