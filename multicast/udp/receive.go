@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -32,12 +31,10 @@ const (
 // The socket blocks, and Wait with it takes a thread: by the runtime's poller each burst would pay for a round of epoll, a read in vain
 // and two changes of goroutine, which is more than it costs to read it.
 type Receiver struct {
-	fd       int
+	socket
 	addr     netip.AddrPort
 	ifi      *net.Interface
 	overflow atomic.Uint32
-	closing  atomic.Bool
-	inUse    sync.RWMutex // held by whoever needs fd to be open
 	merges   bool
 	granted  int // bytes, with the kernel's bookkeeping; 0 = not known
 
@@ -107,26 +104,6 @@ func (r *Receiver) configure(conn *net.UDPConn, o Options) error {
 		r.merges = setInt(raw, unix.SOL_UDP, unix.UDP_GRO, 1) == nil // without it datagrams come one by one
 	}
 	return setInt(raw, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
-}
-
-// detach gives a descriptor of the connection's socket, of which the runtime's poller knows nothing once the connection is closed.
-func detach(conn *net.UDPConn) (fd int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var dup error
-	if err := raw.Control(func(old uintptr) { fd, dup = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return -1, err
-	}
-	if dup != nil {
-		return -1, os.NewSyscallError("fcntl", dup)
-	}
-	if err := unix.SetNonblock(fd, false); err != nil {
-		unix.Close(fd)
-		return -1, os.NewSyscallError("fcntl", err)
-	}
-	return fd, nil
 }
 
 func (r *Receiver) allocate() {
@@ -246,12 +223,4 @@ func (r *Receiver) Leave(group, source netip.Addr) error {
 }
 
 // Close closes the socket, which leaves its groups; a Wait under way returns net.ErrClosed.
-func (r *Receiver) Close() error {
-	if r.closing.Swap(true) {
-		return net.ErrClosed
-	}
-	_ = unix.Shutdown(r.fd, unix.SHUT_RD) // ends a Wait, and says that the socket is not connected
-	r.inUse.Lock()
-	defer r.inUse.Unlock()
-	return os.NewSyscallError("close", unix.Close(r.fd))
-}
+func (r *Receiver) Close() error { return r.close() }

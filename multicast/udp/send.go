@@ -6,28 +6,29 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
 // Sender sends bursts of equal datagrams. Send is for one goroutine; Close may be called from any.
+//
+// The socket blocks: the runtime's poller would be woken by each burst that leaves, only to find that nobody waits.
 type Sender struct {
-	conn    *net.UDPConn
-	local   netip.Addr
-	mtu     int
-	segment bool // UDP_SEGMENT works
-	control []byte
-	batch   interface {
-		WriteBatch([]ipv4.Message, int) (int, error)
-	}
-	messages []ipv4.Message
-	to       netip.AddrPort
-	address  net.UDPAddr // of to: what WriteBatch wants
+	socket
+	local    netip.Addr
+	mtu      int
+	segment  bool // UDP_SEGMENT works
+	control  []byte
 	fallback atomic.Bool
+
+	to      netip.AddrPort
+	name    [unix.SizeofSockaddrInet6]byte // of to, as the kernel wants it
+	headers []unix.Mmsghdr
+	vectors []unix.Iovec
 }
 
 // NewSender opens the socket from which everything is sent.
@@ -44,23 +45,26 @@ func (s *Sender) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	if s.conn, err = listen(netip.AddrPortFrom(o.Local, 0), false); err != nil {
-		return err
-	}
-	s.local, s.mtu = o.Local, ifi.MTU
-	if err := s.configure(o, ifi); err != nil {
-		s.conn.Close()
-		return err
-	}
-	return nil
-}
-
-func (s *Sender) configure(o Options, ifi *net.Interface) error {
-	raw, err := s.conn.SyscallConn()
+	conn, err := listen(netip.AddrPortFrom(o.Local, 0), false)
 	if err != nil {
 		return err
 	}
-	if err := s.batching(ifi); err != nil {
+	defer conn.Close()
+	s.local, s.mtu = o.Local, ifi.MTU
+	if err := s.configure(conn, o, ifi); err != nil {
+		return err
+	}
+	s.allocate()
+	s.fd, err = detach(conn)
+	return err
+}
+
+func (s *Sender) configure(conn *net.UDPConn, o Options, ifi *net.Interface) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := s.outgoing(raw, ifi); err != nil {
 		return err
 	}
 	if err := s.hops(raw, o.TTL); err != nil {
@@ -74,6 +78,18 @@ func (s *Sender) configure(o Options, ifi *net.Interface) error {
 		s.control = segmentControl()
 	}
 	return nil
+}
+
+// outgoing has datagrams to groups leave by the interface.
+func (s *Sender) outgoing(raw syscall.RawConn, ifi *net.Interface) error {
+	if !s.local.Is4() {
+		return setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, ifi.Index)
+	}
+	var set error
+	err := raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(ifi.Index)})
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt", set))
 }
 
 // hops sets the reach of multicast, and "don't fragment" whatever the kernel believes of the path: a path too narrow
@@ -92,21 +108,19 @@ func (s *Sender) hops(raw syscall.RawConn, ttl int) error {
 		setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE))
 }
 
-// batching prepares for batches of datagrams, and has those to groups leave by the interface.
-func (s *Sender) batching(ifi *net.Interface) error {
-	s.messages = make([]ipv4.Message, MaxSegments)
-	for i := range s.messages {
-		s.messages[i].Buffers = make([][]byte, 1)
-		s.messages[i].Addr = &s.address
+func (s *Sender) allocate() {
+	s.headers = make([]unix.Mmsghdr, MaxSegments)
+	s.vectors = make([]unix.Iovec, MaxSegments)
+	length := uint32(unix.SizeofSockaddrInet4)
+	if !s.local.Is4() {
+		length = unix.SizeofSockaddrInet6
 	}
-	if s.local.Is4() {
-		c := ipv4.NewPacketConn(s.conn)
-		s.batch = c
-		return c.SetMulticastInterface(ifi)
+	for i := range s.headers {
+		h := &s.headers[i].Hdr
+		h.Name, h.Namelen = &s.name[0], length
+		h.Iov = &s.vectors[i]
+		h.SetIovlen(1)
 	}
-	c := ipv6.NewPacketConn(s.conn)
-	s.batch = c
-	return c.SetMulticastInterface(ifi)
 }
 
 // MTU is the interface's, in bytes.
@@ -119,45 +133,65 @@ func (s *Sender) Local() netip.Addr { return s.local }
 func (s *Sender) Segments() bool { return s.segment && !s.fallback.Load() }
 
 // Send sends b as datagrams of size bytes, the last of which may be shorter. At most MaxBurst bytes and MaxSegments
-// datagrams. An error means that some of them have not left.
+// datagrams. An error means that some of them have not left; after Close it is net.ErrClosed.
 func (s *Sender) Send(to netip.AddrPort, b []byte, size int) error {
+	if to.Addr().Is4() != s.local.Is4() {
+		return fmt.Errorf("%v cannot be reached from %v", to, s.local)
+	}
+	s.inUse.RLock()
+	defer s.inUse.RUnlock()
+	s.address(to)
 	if s.Segments() && len(b) > size {
 		binary.NativeEndian.PutUint16(s.control[unix.CmsgLen(0):], uint16(size))
-		_, _, err := s.conn.WriteMsgUDPAddrPort(b, s.control, to)
+		err := s.messages(b, len(b), s.control)
 		if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EINVAL) {
 			return err
 		}
 		s.fallback.Store(true) // the interface cannot checksum segments: EIO. Older kernels say EINVAL.
 	}
-	return s.each(to, b, size)
+	return s.messages(b, size, nil)
 }
 
-// each sends datagram by datagram, many with one system call.
-func (s *Sender) each(to netip.AddrPort, b []byte, size int) error {
-	if len(b) <= size {
-		_, err := s.conn.WriteToUDPAddrPort(b, to)
-		return err
+// address names the destination to the kernel.
+func (s *Sender) address(to netip.AddrPort) {
+	if to == s.to {
+		return
 	}
-	if to != s.to {
-		s.to, s.address = to, *net.UDPAddrFromAddrPort(to)
-	}
+	s.to = to
+	a := socketAddressOf(to.Addr())
+	binary.BigEndian.PutUint16(a.bytes[2:], to.Port())
+	copy(s.name[:], a.bytes[:])
+}
+
+// messages sends b in messages of size bytes with one system call, or few.
+func (s *Sender) messages(b []byte, size int, control []byte) error {
 	n := 0
 	for ; len(b) > 0; n++ {
 		cut := min(size, len(b))
-		s.messages[n].Buffers[0], b = b[:cut], b[cut:]
+		s.vectors[n].Base = &b[0]
+		s.vectors[n].SetLen(cut)
+		s.headers[n].Hdr.Control = unsafe.SliceData(control)
+		s.headers[n].Hdr.SetControllen(len(control))
+		b = b[cut:]
 	}
 	for done := 0; done < n; {
-		sent, err := s.batch.WriteBatch(s.messages[done:n], 0)
-		if err != nil {
-			return err
+		if s.closing.Load() {
+			return net.ErrClosed
 		}
-		done += sent
+		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.headers[done])), uintptr(n-done), 0, 0, 0)
+		switch errno {
+		case 0:
+			done += int(sent)
+		case unix.EINTR:
+		default:
+			return os.NewSyscallError("sendmmsg", errno)
+		}
 	}
 	return nil
 }
 
 // Close closes the socket; a Send under way returns net.ErrClosed.
-func (s *Sender) Close() error { return s.conn.Close() }
+func (s *Sender) Close() error { return s.close() }
 
 // segmentControl is the control message that carries the segment size; its value is written before each use.
 func segmentControl() []byte {
