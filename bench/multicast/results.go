@@ -162,17 +162,29 @@ func (f figures) line(c cell, tool string) []string {
 		fmt.Sprint(f.memory>>20), fmt.Sprintf("%.2f", f.startup), runs)
 }
 
-// facts say what was measured.
-func (r results) facts() []string {
-	size := int64(0)
+// sizes say how much was transferred.
+func (r results) sizes() string {
+	var shaped, unshaped int64
 	for j, f := range r {
-		if j.tool == "scatter" {
-			size = max(size, f.size)
+		switch {
+		case j.tool != "scatter":
+		case j.Mbit > 0:
+			shaped = max(shaped, f.size)
+		default:
+			unshaped = max(unshaped, f.size)
 		}
 	}
+	if shaped == 0 || unshaped == 0 || shaped == unshaped {
+		return fmt.Sprintf("%d MiB", max(shaped, unshaped)>>20)
+	}
+	return fmt.Sprintf("%d MiB (%d where links are not shaped)", shaped>>20, unshaped>>20)
+}
+
+// facts say what was measured.
+func (r results) facts() []string {
 	return []string{
-		fmt.Sprintf("%d MiB of random bytes to each target, on a bridge with IGMP snooping; links shaped by tbf in both directions; tcp: one connection to each target, "+
-			"which share the link and carry 1/targets of the bytes each", size>>20),
+		r.sizes() + " of random bytes to each target, on a bridge with IGMP snooping; links shaped by tbf in both directions; tcp: one connection to each target, " +
+			"which share the link and carry 1/targets of the bytes each",
 		"loss is drawn at each target by itself, packet by packet; in bursts: " + fmt.Sprint(burstLength) + " packets in a row, at other times at each target",
 		"medians; goodput: payload per target from the first data on the source's link until the last target has all, as a share of the link's rate; " +
 			"bytes: all that left the source's port, with headers; what arrived was compared with what was sent; scatter and tcp write over files that are there, the others make new ones",

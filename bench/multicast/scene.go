@@ -25,7 +25,7 @@ type scene struct {
 	dir     string // in memory: the payload, and what arrives
 	mounted bool
 	own     string
-	size    int64
+	sizeOf  func(cell) int64
 	shaped  float64 // Mbit/s, of all links now
 	losing  cell    // whose loss, and slow target, there is now
 	settled bool    // the switch knows who listens
@@ -33,7 +33,7 @@ type scene struct {
 
 // newScene builds a lab for all the jobs of o.
 func newScene(ctx context.Context, o *options) (s *scene, err error) {
-	s = &scene{size: o.size}
+	s = &scene{sizeOf: o.sizeOf}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -52,9 +52,6 @@ func newScene(ctx context.Context, o *options) (s *scene, err error) {
 	if err = s.mount(); err != nil {
 		return s, err
 	}
-	if err = s.payload(); err != nil {
-		return s, err
-	}
 	if s.lab, err = lab.New(ctx, lab.Config{Targets: most}); err != nil {
 		return s, err
 	}
@@ -71,15 +68,18 @@ func (s *scene) mount() error {
 	return os.NewSyscallError("mount", err)
 }
 
-func (s *scene) path() string { return filepath.Join(s.dir, "payload") }
-
-func (s *scene) payload() error {
-	f, err := os.Create(s.path())
-	if err != nil {
-		return err
+// payload gives a file of random bytes.
+func (s *scene) payload(size int64) (path string, err error) {
+	path = filepath.Join(s.dir, fmt.Sprintf("payload-%d", size))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
 	}
-	_, err = io.CopyN(f, rand.Reader, s.size)
-	return errors.Join(err, f.Close())
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.CopyN(f, rand.Reader, size)
+	return path, errors.Join(err, f.Close())
 }
 
 func (s *scene) tls() string { return filepath.Join(s.lab.Dir, "tls") }
@@ -141,8 +141,13 @@ func (s *scene) measure(ctx context.Context, j job) (sample, error) {
 	if err := s.arrange(ctx, j.cell); err != nil {
 		return sample{}, err
 	}
+	size := s.sizeOf(j.cell)
+	path, err := s.payload(size)
+	if err != nil {
+		return sample{}, err
+	}
 	tool := toolNamed(j.tool)
-	t := transfer{cell: j.cell, source: s.lab.Source, targets: s.lab.Targets[:j.Targets], payload: s.path(), size: s.size,
+	t := transfer{cell: j.cell, source: s.lab.Source, targets: s.lab.Targets[:j.Targets], payload: path, size: size,
 		dir: filepath.Join(s.dir, "arrived"), own: s.own, tls: s.tls()}
 	if tool.shares {
 		t.size /= int64(j.Targets)
@@ -155,7 +160,7 @@ func (s *scene) measure(ctx context.Context, j job) (sample, error) {
 	m := sample{cell: j.cell, Tool: j.tool, Size: t.size}
 	limited, cancel := context.WithTimeout(ctx, patience(t))
 	defer cancel()
-	err := m.take(limited, tool, t)
+	err = m.take(limited, tool, t)
 	if ctx.Err() != nil {
 		return m, context.Cause(ctx)
 	}
