@@ -82,7 +82,10 @@ func (w *world) fastDone() bool {
 // TestSlowTargetLeavesTheGroup puts a target on a tenth of the rate into a group of eight: the others have all in hardly
 // more time than without it, and it gets the rest by unicast.
 func TestSlowTargetLeavesTheGroup(t *testing.T) {
-	const blocks = 400
+	blocks := 768
+	if testing.Short() {
+		blocks = 200
+	}
 	alone := slowFleet(t, 8, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
 	w := slowFleet(t, 8, 0.1, blocks)
@@ -101,6 +104,9 @@ func TestSlowTargetLeavesTheGroup(t *testing.T) {
 
 // TestSlowTargetsShareWhatIsLeft: together they take little from the others, and each gets something meanwhile.
 func TestSlowTargetsShareWhatIsLeft(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates twice nine seconds of five targets")
+	}
 	const blocks = 400
 	alone := slowFleet(t, 5, 0, blocks)
 	alone.run(time.Minute, alone.fastDone)
