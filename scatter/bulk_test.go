@@ -93,6 +93,7 @@ func (d *drill) connect(host []int) {
 		g, _ := d.sites[h].guestOf(d.e.name(), vm, d.e.cfg.VMs[vm], guestStarting, block)
 		g.mu.Lock()
 		b, g.mem = ownRAM(d.t, drillPages)
+		g.direct = true
 		g.state = guestWaiting
 		g.mu.Unlock()
 		d.dst = append(d.dst, b)

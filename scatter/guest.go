@@ -327,7 +327,7 @@ func (g *guest) place(p *placing, b block.Block) error {
 
 // split sorts the pages by the way they take: straight into memory, or through QEMU's incoming socket where that is not possible.
 func (g *guest) split(p *placing) (direct, bySocket *placing) {
-	if g.mem == nil {
+	if !g.direct {
 		return &placing{}, p
 	}
 	direct, bySocket = &placing{}, &placing{}

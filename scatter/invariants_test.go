@@ -114,7 +114,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	g, _ := s.guest(0, "web", guestStarting, ram)
 	g.mu.Lock()
 	dst, mem := ownRAM(t, pages)
-	g.mem, g.state = mem, guestWaiting
+	g.mem, g.direct, g.state = mem, true, guestWaiting
 	g.mu.Unlock()
 	session := s.session()
 	enc, err := block.NewEncoder()
