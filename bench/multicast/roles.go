@@ -62,6 +62,7 @@ type sender struct {
 	conns  map[string]*control.Conn
 	wg     sync.WaitGroup
 	data   []byte
+	told   sync.WaitGroup // of each block that all members have placed it
 	rests  errgroup.Group // send what slow targets lack
 	extra  atomic.Uint32  // channels for that
 }
@@ -80,6 +81,11 @@ func sendRole(ctx context.Context, args []string) error {
 	s := &sender{conns: map[string]*control.Conn{}, data: data}
 	s.config = multicast.SenderConfig{Interface: linkName, Evacuation: [8]byte{1}, Window: window, Pacer: multicast.NewPacer(*rate, 0),
 		Control: func(target string, m []byte) error { return s.conns[target].Send(control.Multicast{Body: m}) },
+		Confirmed: func(ch multicast.ChannelID, _ uint64) {
+			if ch == common {
+				s.told.Done()
+			}
+		},
 		Left: func(_ multicast.ChannelID, target string, lacks []uint64, next uint64) {
 			s.rests.Go(func() error { return s.catchUp(ctx, target, lacks, next) })
 		}}
@@ -168,12 +174,17 @@ func (s *sender) transfer(ctx context.Context) error {
 	}
 	for len(data) > 0 {
 		n := min(len(data), blockBytes)
+		s.told.Add(1)
 		if _, err := s.Send(ctx, c.ID, data[:n]); err != nil {
 			return err
 		}
 		data = data[n:]
 	}
-	return errors.Join(s.Flush(ctx, c.ID), s.CloseChannel(c.ID))
+	if err := s.Flush(ctx, c.ID); err != nil {
+		return err
+	}
+	s.told.Wait() // what is told of those who have left comes before
+	return s.CloseChannel(c.ID)
 }
 
 // catchUp sends a slow target the blocks that it lacks, and all from next on, by a channel of its own. Each has its number in front.
