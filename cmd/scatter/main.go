@@ -13,7 +13,7 @@ import (
 )
 
 // gcPercent is how much the heap may grow between two collections, in percent of what lives.
-const gcPercent = 40
+const gcPercent = 25
 
 func main() {
 	// A bug must not look like a usage error, which is what the runtime's own exit status 2 means to scripts.
