@@ -28,12 +28,11 @@ func (s *sendState) probing(now instant) probing {
 	return probing{next: now, gap: s.timing.probeGap, until: now + s.timing.probe}
 }
 
-// announce tells a member of its channel. From the third time on the group is joined without naming the source, for
-// switches on the way that do not understand such a join.
+// announce tells a member of its channel.
 func (s *sendState) announce(m *member) {
 	ch := m.channel
 	s.control(m.target, wire.Announce{
-		Channel: ch.wire, ID: uint32(ch.ID), Round: m.round, AnySource: m.round >= 2, Start: ch.start, Group: ch.Group,
+		Channel: ch.wire, ID: uint32(ch.ID), Round: m.round, AnySource: m.anySource, Start: ch.start, Group: ch.Group,
 	}.Append(nil))
 	m.round++
 }
@@ -97,7 +96,8 @@ func (ch *channel) awaits() bool {
 	return false
 }
 
-// rejoin repeats the announcement to a member that does not answer, and gives the group up for it in the end.
+// rejoin repeats the announcement to a member that does not answer, and gives the group up for it in the end. From the third
+// time on the group is joined without naming the source, for switches on the way that do not understand such a join.
 func (s *sendState) rejoin(now instant, m *member) {
 	if m.phase != joining {
 		return
@@ -108,6 +108,7 @@ func (s *sendState) rejoin(now instant, m *member) {
 	}
 	if now >= m.probe.announce {
 		m.probe.announce = now + s.timing.rejoin
+		m.anySource = m.round >= 2
 		s.announce(m)
 	}
 }

@@ -74,17 +74,18 @@ const (
 // member is a target in a channel.
 type member struct {
 	*target
-	channel *channel
-	index   int
-	phase   phase
-	stream  *stream // only while served
-	probe   probing // of its unicast address, while asking
-	round   uint8   // of announcements
-	heard   uint64  // highest sequence of its stream that it has heard
-	waiting instant // since when a higher one is on its way; never = not waiting
-	rejoins int     // since the group was last heard
-	view    view    // of its stream
-	reason  error   // why it left
+	channel   *channel
+	index     int
+	phase     phase
+	stream    *stream // only while served
+	probe     probing // of its unicast address, while asking
+	round     uint8   // of announcements
+	anySource bool    // the group is joined without naming the source
+	heard     uint64  // highest sequence of its stream that it has heard
+	waiting   instant // since when a higher one is on its way; never = not waiting
+	rejoins   int     // since the group was last heard
+	view      view    // of its stream
+	reason    error   // why it left
 }
 
 const never = instant(-1)

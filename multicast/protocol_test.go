@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -227,14 +228,43 @@ func TestMemberWithoutMulticastGetsUnicast(t *testing.T) {
 	}
 }
 
-// TestGroupGoesSilent loses a member's group in mid flight: it goes on by unicast.
+// TestGroupGoesSilent has the network forget in mid flight that a member has joined. The member joins anew, the first time as
+// it did before and the second time for any source, and goes on by unicast when both are lost.
 func TestGroupGoesSilent(t *testing.T) {
-	w := fleet(t, 5, 3, plain(), 300, 100_000)
+	for lost, want := range []struct {
+		joins []bool
+		fell  int
+	}{
+		{[]bool{false, false}, 0},
+		{[]bool{false, false, true}, 0},
+		{[]bool{false, false, true}, 1},
+	} {
+		w := fleet(t, 5, 3, plain(), 600, 100_000)
+		deaf := w.hosts["t2"]
+		w.after(200*time.Millisecond, func() {
+			clear(deaf.joined)
+			deaf.link.lostJoins = lost
+		})
+		w.run(20*time.Second, w.finished)
+		w.verify()
+		if w.fell != want.fell || len(w.lost) != 0 || !slices.Equal(deaf.joins, want.joins) {
+			t.Errorf("%d joins lost: joins %v, %d fell back to unicast, targets lost %v", lost, deaf.joins, w.fell, w.lost)
+		}
+	}
+}
+
+// TestBacklogIsNotSilence has one member get all that is under way by unicast, which takes seconds, and meanwhile another one
+// join its group anew. It hears the group although the group's blocks have to wait.
+func TestBacklogIsNotSilence(t *testing.T) {
+	w := fleet(t, 5, 3, plain(), 200, 100_000)
+	w.rate = 1e6
 	w.after(200*time.Millisecond, func() { w.hosts["t2"].link.noGroup = true })
-	w.run(20*time.Second, w.finished)
+	w.run(20*time.Second, func() bool { return w.fell == 1 })
+	clear(w.hosts["t1"].joined)
+	w.run(time.Minute, w.finished)
 	w.verify()
-	if w.fell != 1 || len(w.lost) != 0 {
-		t.Errorf("%d fell back to unicast, lost %v", w.fell, w.lost)
+	if joins := w.hosts["t1"].joins; w.fell != 1 || len(w.lost) != 0 || !slices.Equal(joins, []bool{false, false}) {
+		t.Errorf("joins %v, %d fell back to unicast, targets lost %v", joins, w.fell, w.lost)
 	}
 }
 

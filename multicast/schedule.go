@@ -239,9 +239,10 @@ func (s *sendState) tick(now instant) {
 }
 
 // remind sends a mark when a stream is quiet and blocks are not confirmed: the last datagrams may have been lost, or
-// the reports about them are due.
+// the reports about them are due. A stream whose blocks wait for those of others is quiet, too: what its members hear of it
+// shall depend on the network alone.
 func (s *sendState) remind(now instant, st *stream) {
-	if st.queued > 0 || now-st.sentAt < st.markGap {
+	if now-st.sentAt < st.markGap {
 		return
 	}
 	st.sentAt = now
@@ -266,14 +267,19 @@ func (s *sendState) watch(now instant, m *member) {
 	}
 }
 
-// silent deals with a member that reports, and reports that it hears nothing: another join at first, then unicast.
+// maxRejoins is how often a member that has fallen silent joins its group anew: one report may get lost.
+const maxRejoins = 2
+
+// silent deals with a member that reports, and reports that it hears nothing: another join at first, the way that has worked
+// before, then one for any source, then unicast.
 func (s *sendState) silent(now instant, m *member) {
 	m.waiting = now
 	m.rejoins++
 	switch {
-	case m.stream.unicast || m.rejoins > 1:
+	case m.stream.unicast || m.rejoins > maxRejoins:
 		s.ask(now, m, errSilent)
 	default:
+		m.anySource = m.anySource || m.rejoins == maxRejoins
 		s.announce(m)
 	}
 }

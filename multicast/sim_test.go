@@ -52,6 +52,7 @@ type host struct {
 	addr      netip.AddrPort
 	state     *recvState
 	joined    map[netip.AddrPort]bool
+	joins     []bool // all that it has ever sent, and whether for any source
 	decoder   fec.Decoder
 	delivered map[ChannelID]map[uint64][]byte
 	link      link
@@ -98,6 +99,7 @@ type link struct {
 	delay           time.Duration // and as much again for what is late
 	noGroup         bool          // groups do not come through
 	noUnicast       bool
+	lostJoins       int // so many joins from now on do nothing
 	down            func(now instant) bool
 	deliver         time.Duration // time to place a block
 	control         time.Duration // one way
@@ -290,7 +292,9 @@ func (w *world) hostEvents(h *host) {
 		case reply:
 			w.toSender(h, e.message)
 		case join:
-			h.joined[e.channel.group] = true
+			h.joins = append(h.joins, e.any)
+			h.joined[e.channel.group] = h.link.lostJoins == 0
+			h.link.lostJoins = max(0, h.link.lostJoins-1)
 		case leave:
 			delete(h.joined, e.channel.group)
 		case deliver:

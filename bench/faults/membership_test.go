@@ -12,7 +12,8 @@ import (
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
-// membershipTime is how long the switch remembers a membership when its querier is gone: less than the shared pages take.
+// membershipTime is how long the switch remembers a membership when its querier is gone: with the time until a target gets unicast, less
+// than the shared pages take.
 const membershipTime = time.Second
 
 // The switch forgets in mid-flight who listens. A target that announces itself anew is heard by it, again and again; for
@@ -22,7 +23,7 @@ func TestFaultQuerierGone(t *testing.T) {
 	s.receiveAll()
 	s.must(s.LoseQuerier(t.Context(), membershipTime))
 	healed, deaf := s.Targets[0], s.Targets[1]
-	x := s.send("--rate", "100mbit")
+	x := s.send("--rate", "50mbit")
 	x.sends(2 << 20)
 	s.must(deaf.LoseReports(t.Context(), -1))
 	o := x.finish()
