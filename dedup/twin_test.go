@@ -49,7 +49,7 @@ type world struct {
 	first, second [][]int
 }
 
-func drawWorld(t *rapid.T) world {
+func drawWorld(t *rapid.T) (world, *Layout) {
 	var w world
 	domains := rapid.Uint32Range(1, 3).Draw(t, "domains")
 	values := rapid.IntRange(1, 40).Draw(t, "values")
@@ -66,7 +66,11 @@ func drawWorld(t *rapid.T) world {
 		r.Pages = uint32(len(a))
 		w.regions, w.first, w.second = append(w.regions, r), append(w.first, a), append(w.second, b)
 	}
-	return w
+	l, err := NewLayout(w.regions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, l
 }
 
 func pageOf(value int) []byte {
@@ -165,11 +169,7 @@ func contentsOf(x *Index) map[string][][]Page {
 // TestContentsFromAPart: what is left out is the beginning, and about as much as was asked for.
 func TestContentsFromAPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
-		l, err := NewLayout(w.regions)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, l := drawWorld(t)
 		x, err := newIndex(look(t, l, w.first), nil, l, 1, minSetBudget)
 		if err != nil {
 			t.Fatal(err)
@@ -230,11 +230,7 @@ func kindOf(all [][]Page) func([]Page) int {
 
 func TestIndexEqualsItsDumbTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := drawWorld(t)
-		l, err := NewLayout(w.regions)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, l := drawWorld(t)
 		workers := rapid.IntRange(1, 4).Draw(t, "workers")
 		x, err := newIndex(look(t, l, w.first), look(t, l, w.second), l, workers, minSetBudget)
 		if err != nil {

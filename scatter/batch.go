@@ -16,6 +16,9 @@ const (
 	batchOwners   = 1024
 )
 
+// blocksOf is how many blocks so many contents make, unless they have very many owners.
+func blocksOf(contents int) int { return (contents + blockContents - 1) / blockContents }
+
 // batch is some contents of one step: their owners, then their bytes, then the blocks that carry them.
 type batch struct {
 	step int
@@ -103,7 +106,9 @@ func (w *batchEncoder) encode(t *batch) error {
 					return err
 				}
 			}
-			w.contents = append(w.contents, block.Content{Owners: w.e.owners(q.Owners, &w.cargo), Data: q.Data})
+			owners := w.e.owners(q.Owners)
+			w.cargo.add(q.Owners, owners)
+			w.contents = append(w.contents, block.Content{Owners: owners, Data: q.Data})
 			for _, p := range q.Owners {
 				w.e.held.Set(p, q.Hash)
 			}
@@ -178,16 +183,13 @@ func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
 	}
 }
 
-// owners translates page numbers for the wire and notes whose they are.
-func (e *evacuation) owners(pages []dedup.Page, c *cargo) []block.Owner {
+// owners translates page numbers for the wire.
+func (e *evacuation) owners(pages []dedup.Page) []block.Owner {
 	out := make([]block.Owner, len(pages))
 	for i, p := range pages {
 		region, index := e.layout.Locate(p)
 		r := e.regions[region]
 		out[i] = block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index}
-		c.add(r.vm)
 	}
-	c.owners = append(c.owners, pages...)
-	c.ends = append(c.ends, len(c.owners))
 	return out
 }

@@ -182,7 +182,7 @@ func newPress(c *compressibility, rate float64) *press {
 // class is the payload of a class's blocks.
 func (p *press) class(class, contents int) float64 {
 	total := 0.0
-	blocks := (contents + blockContents - 1) / blockContents
+	blocks := blocksOf(contents)
 	for i := range blocks {
 		size := float64(min(blockContents, contents-i*blockContents) * PageSize)
 		total += size * p.block(class, i, blocks)

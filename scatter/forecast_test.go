@@ -145,7 +145,7 @@ func TestSampling(t *testing.T) {
 			of[at.class] = append(of[at.class], at)
 		}
 		for class, list := range of {
-			if blocks := (classes[class].contents + blockContents - 1) / blockContents; len(list) > blocks {
+			if blocks := blocksOf(classes[class].contents); len(list) > blocks {
 				t.Fatalf("%d samples of %d blocks", len(list), blocks)
 			}
 			for i, at := range list {

@@ -82,7 +82,7 @@ func (s *shipment) cargo(owners ...dedup.Page) cargo {
 	for _, p := range owners {
 		s.version++
 		s.tr.held.Set(p, s.version)
-		c.add(s.tr.layout.VM(p))
+		c.count(s.tr.layout.VM(p))
 		c.owners = append(c.owners, p)
 		c.ends = append(c.ends, len(c.owners))
 	}

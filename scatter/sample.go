@@ -53,7 +53,7 @@ func sampling(classes []classInfo) (places []sampleAt) {
 		if left == 0 || all == 0 {
 			return places
 		}
-		blocks := (classes[class].contents + blockContents - 1) / blockContents
+		blocks := blocksOf(classes[class].contents)
 		n := min(left, blocks, int(sampleBlocks*classes[class].bytes/all)+1)
 		for i := range n {
 			places = append(places, sampleAt{class, i, (float64(i) + 0.5) / float64(n)})
@@ -134,7 +134,6 @@ func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *compressibility) {
 // read reads a block's contents as they are now, and returns how many there are.
 func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
 	s.contents = s.contents[:0]
-	var c cargo
 	for owners := range e.index.ContentsFrom(at.class, at.part) {
 		region, page := e.layout.Locate(owners[0])
 		r := e.regions[region]
@@ -142,7 +141,7 @@ func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
 		if e.vms[r.vm].mem.GatherTo([]qemu.PageRef{{Block: uint16(r.memory), Page: page}}, []uint32{0}, data) != nil {
 			return 0
 		}
-		s.contents = append(s.contents, block.Content{Owners: e.owners(owners[:min(len(owners), batchOwners)], &c), Data: data})
+		s.contents = append(s.contents, block.Content{Owners: e.owners(owners[:min(len(owners), batchOwners)]), Data: data})
 		if n++; n == blockContents {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/block"
 )
 
 // cargo is what a block carries: distinct bytes, their owners, and pages by VM.
@@ -19,7 +20,16 @@ type cargo struct {
 	pages  []int64 // of vms[i]
 }
 
-func (c *cargo) add(vm int) {
+// add notes a content by its owners.
+func (c *cargo) add(pages []dedup.Page, owners []block.Owner) {
+	for _, o := range owners {
+		c.count(int(o.VM))
+	}
+	c.owners = append(c.owners, pages...)
+	c.ends = append(c.ends, len(c.owners))
+}
+
+func (c *cargo) count(vm int) {
 	for i := len(c.vms) - 1; i >= 0; i-- {
 		if c.vms[i] == vm {
 			c.pages[i]++

@@ -57,7 +57,7 @@ func newTestTracker(vms int) (*tracker, *postman, *done) {
 func of(vms ...int) cargo {
 	c := cargo{bytes: PageSize}
 	for _, vm := range vms {
-		c.add(vm)
+		c.count(vm)
 	}
 	return c
 }

@@ -7,13 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/promise"
 	"github.com/scatter-vm/scatter/bench/stock"
 )
 
@@ -28,12 +27,7 @@ const (
 func main() {
 	binary := flag.String("scatter", "bin/scatter", "the program")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := demo(ctx, *binary); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	promise.Main("demo", func(ctx context.Context) (bool, error) { return true, demo(ctx, *binary) })
 }
 
 func demo(ctx context.Context, binary string) (err error) {

@@ -10,10 +10,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
@@ -36,15 +33,7 @@ func main() {
 	flag.StringVar(&o.binary, "scatter", "bin/scatter", "the program")
 	flag.StringVar(&o.out, "out", filepath.Join("bench", "results", "evacuate.md"), "where to write the table")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	kept, err := run(ctx, o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "evacuate:", err)
-	}
-	if err != nil || !kept {
-		os.Exit(1)
-	}
+	promise.Main("evacuate", func(ctx context.Context) (bool, error) { return run(ctx, o) })
 }
 
 // few and many are the numbers of targets that are compared.

@@ -14,30 +14,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/promise"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
-		if err := roles[os.Args[1]](ctx, os.Args[2:]); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
-			os.Exit(1)
-		}
+		promise.Main(os.Args[1], func(ctx context.Context) (bool, error) { return true, roles[os.Args[1]](ctx, os.Args[2:]) })
 		return
 	}
-	kept, err := run(ctx, parse())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "multicast:", err)
-	}
-	if err != nil || !kept {
-		os.Exit(1)
-	}
+	o := parse()
+	promise.Main("multicast", func(ctx context.Context) (bool, error) { return run(ctx, o) })
 }
 
 // options are the command line.

@@ -12,11 +12,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/promise"
@@ -27,15 +24,7 @@ func main() {
 	small := flag.Int("small", 500, "number of small problems")
 	out := flag.String("out", filepath.Join("bench", "results", "placement.md"), "where to write the table; the plot goes beside it")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	kept, err := run(ctx, *long, *small, *out)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "placement:", err)
-	}
-	if err != nil || !kept {
-		os.Exit(1)
-	}
+	promise.Main("placement", func(ctx context.Context) (bool, error) { return run(ctx, *long, *small, *out) })
 }
 
 // run measures everything and reports whether all promises are kept.

@@ -10,11 +10,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
@@ -26,15 +23,7 @@ func main() {
 	out := flag.String("out", filepath.Join("bench", "results", "prediction.md"), "where to write the table")
 	only := flag.String("run", "", "only evacuations whose name matches this regular expression; no table is written")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	kept, err := run(ctx, *binary, *out, *only)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "prediction:", err)
-	}
-	if err != nil || !kept {
-		os.Exit(1)
-	}
+	promise.Main("prediction", func(ctx context.Context) (bool, error) { return run(ctx, *binary, *out, *only) })
 }
 
 // run does all evacuations, writes the table, and reports whether all promises are kept.
