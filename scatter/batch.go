@@ -131,7 +131,7 @@ func (w *batchEncoder) emit(t *batch) error {
 	if try {
 		w.gain.note(len(w.contents)*PageSize, len(payload))
 	}
-	t.blocks = append(t.blocks, outBlock{payload, w.cargo})
+	t.blocks = append(t.blocks, outBlock{w.tracker.fit(payload), w.cargo})
 	w.contents, w.cargo = w.contents[:0], cargo{}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"sync"
@@ -96,14 +97,16 @@ func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// collect cuts the classes of all steps into batches.
+// collect cuts the contents of all steps into batches.
 func (b *bulk) collect(ctx context.Context) error {
+	r := reader{index: b.e.index}
+	defer r.close()
 	for i, s := range b.plan.steps {
 		t, err := b.next(ctx, i)
 		if err != nil {
 			return err
 		}
-		for owners := range b.e.index.Contents(s.class) {
+		for owners := range r.contents(s) {
 			if t.full(len(owners)) {
 				if err := b.hand(ctx, t); err != nil {
 					return err
@@ -120,6 +123,46 @@ func (b *bulk) collect(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reader reads classes piece by piece.
+type reader struct {
+	index *dedup.Index
+	open  map[[2]int]*cursor // by class and channel
+}
+
+// cursor is a class that was read in part.
+type cursor struct {
+	next func() ([]dedup.Page, bool)
+	stop func()
+}
+
+// contents yields the owners of a step's contents. Steps of the same class and channel are read in their order.
+func (r *reader) contents(s bulkStep) iter.Seq[[]dedup.Page] {
+	return func(yield func([]dedup.Page) bool) {
+		key := [2]int{s.class, s.channel}
+		c := r.open[key]
+		if c == nil {
+			next, stop := iter.Pull(r.index.Contents(s.class))
+			c = &cursor{next, stop}
+			if r.open == nil {
+				r.open = make(map[[2]int]*cursor)
+			}
+			r.open[key] = c
+		}
+		for range s.contents {
+			owners, ok := c.next()
+			if !ok || !yield(owners) {
+				return
+			}
+		}
+	}
+}
+
+func (r *reader) close() {
+	for _, c := range r.open {
+		c.stop()
+	}
 }
 
 // reached leaves the owners whose host hears the step's channel. The others' pages go out in other steps, where they may

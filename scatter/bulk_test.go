@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -214,6 +215,43 @@ func TestBulkPlacesEveryPage(t *testing.T) {
 		if n != 3*drillPages/4-1 {
 			t.Errorf("progress of vm %d: %d pages", vm, n)
 		}
+	}
+}
+
+// TestReaderGoesOn: classes that are read piece by piece, in turn and for two channels, give what they give at once.
+func TestReaderGoesOn(t *testing.T) {
+	const piece = 7
+	d := openDrill(t, []int{0, 0, 0}, nil)
+	var steps []bulkStep
+	want := make(map[[2]int][][]dedup.Page)
+	for class := range d.e.classes {
+		for channel := range 2 {
+			for owners := range d.e.index.Contents(class) {
+				key := [2]int{class, channel}
+				want[key] = append(want[key], slices.Clone(owners))
+			}
+		}
+	}
+	for first := 0; first < 3*drillPages; first += piece {
+		for class, c := range d.e.classes {
+			for channel := range 2 {
+				if first < c.contents {
+					steps = append(steps, bulkStep{class: class, channel: channel, first: first, contents: min(piece, c.contents-first)})
+				}
+			}
+		}
+	}
+	r := reader{index: d.e.index}
+	defer r.close()
+	got := make(map[[2]int][][]dedup.Page)
+	for _, s := range steps {
+		for owners := range r.contents(s) {
+			key := [2]int{s.class, s.channel}
+			got[key] = append(got[key], slices.Clone(owners))
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

@@ -81,7 +81,7 @@ func (f *forecaster) run() forecast {
 	f.converge(f.plan.endsAt[-1])
 	press := newPress(&f.packed, f.rate)
 	for i, s := range f.plan.steps {
-		sent := onWire(press.class(s.class, f.plan.contentsOf(s)))
+		sent := onWire(press.step(s, f.plan.classes[s.class].contents))
 		began := f.now
 		f.send(sent, f.plan.channels[s.channel].hosts)
 		for _, vm := range f.plan.vmsOf(s) {
@@ -179,13 +179,12 @@ func newPress(c *compressibility, rate float64) *press {
 	return p
 }
 
-// class is the payload of a class's blocks.
-func (p *press) class(class, contents int) float64 {
+// step is the payload of a step's blocks. The class has so many contents.
+func (p *press) step(s bulkStep, contents int) float64 {
 	total := 0.0
-	blocks := blocksOf(contents)
-	for i := range blocks {
-		size := float64(min(blockContents, contents-i*blockContents) * PageSize)
-		total += size * p.block(class, i, blocks)
+	for at := 0; at < s.contents; at += blockContents {
+		size := float64(min(blockContents, s.contents-at) * PageSize)
+		total += size * p.block(s.class, (s.first+at)/blockContents, blocksOf(contents))
 	}
 	return total
 }
@@ -209,9 +208,6 @@ func (p *press) block(class, i, n int) float64 {
 	g.note(1000, int(1000*part))
 	return part
 }
-
-// contentsOf is how many contents a step sends.
-func (p *plan) contentsOf(s bulkStep) int { return p.classes[s.class].contents }
 
 // vmsOf are the VMs that a step brings something.
 func (p *plan) vmsOf(s bulkStep) (vms []int) {

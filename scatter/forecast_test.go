@@ -116,14 +116,14 @@ func TestPress(t *testing.T) {
 		{"in vain", part(1), 1e6, more, 1},
 		{"the link takes what the workers make", &compressibility{parts: [][]float64{{0.25}}, mean: 0.25, speed: 1e9}, 1e12, more, 1},
 	} {
-		if got := newPress(c.packed, c.rate).class(0, c.contents) / float64(c.contents*PageSize); math.Abs(got-c.want) > 0.01 {
+		if got := newPress(c.packed, c.rate).step(bulkStep{contents: c.contents}, c.contents) / float64(c.contents*PageSize); math.Abs(got-c.want) > 0.01 {
 			t.Errorf("%s: %.3f of the bytes, want %.3f", c.name, got, c.want)
 		}
 	}
 	mixed := &compressibility{parts: [][]float64{slices.Concat(slices.Repeat([]float64{1}, 5), slices.Repeat([]float64{0.5}, 5))}, mean: 0.75, speed: 1 << 40}
 	p := newPress(mixed, 1e6)
 	p.early = 0
-	got := p.class(0, more) / float64(more*PageSize)
+	got := p.step(bulkStep{contents: more}, more) / float64(more*PageSize)
 	if got <= 0.7501 || got > 0.75+float64(len(p.gains)*mostSkipped)*0.5/1000 {
 		t.Errorf("half in vain: %.3f of the bytes", got)
 	}

@@ -79,7 +79,7 @@ func (t *tracker) skip(b outBlock, host int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.miss(&b.cargo, host, b.cargo.bytes)
-	t.spare = append(t.spare, b.payload)
+	t.release(b.payload)
 	t.stir()
 }
 

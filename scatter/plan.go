@@ -43,11 +43,13 @@ type channel struct {
 	leaves int // hosts that leave the group after it
 }
 
-// bulkStep sends the contents of one class into one channel.
+// bulkStep sends contents of one class into one channel.
 type bulkStep struct {
-	class   int
-	channel int
-	part    bool // the channel reaches only some of the class's hosts; other steps reach the rest
+	class    int
+	channel  int
+	part     bool // the channel reaches only some of the class's hosts; other steps reach the rest
+	first    int  // of the class's contents
+	contents int
 }
 
 func (c channel) multicast(p *plan) multicast.Channel {
@@ -66,8 +68,9 @@ type classInfo struct {
 }
 
 // newPlan turns a placement (host[vm], -1 = stays) into channels and steps. Sets of several hosts come
-// first, each as near as possible to the one before it, so that few hosts join and leave; then the contents of single
-// hosts, VM by VM in turn over the hosts, so that the first VMs can converge while the rest is still being sent.
+// first, each as near as possible to the one before it, so that few hosts join and leave, and woven into them what else the
+// first VM needs; then the contents of single hosts, VM by VM in turn over the hosts, so that the first VMs can converge while
+// the rest is still being sent.
 func newPlan(hosts []string, host []int, classes []classInfo, order []int, lim groupLimits) (*plan, error) {
 	p := &plan{hosts: hosts, host: host, classes: classes, endsAt: make(map[int][]int)}
 	sets := p.targetSets(host, classes)
@@ -75,6 +78,7 @@ func newPlan(hosts []string, host []int, classes []classInfo, order []int, lim g
 		return nil, err
 	}
 	p.makeSteps(sets, classes, order)
+	p.weave()
 	p.findEnds(host, classes)
 	return p, nil
 }
@@ -185,7 +189,7 @@ func (p *plan) makeSteps(sets []targetSet, classes []classInfo, order []int) {
 	for _, s := range sets {
 		for _, ci := range s.classes {
 			for _, ch := range s.carriers {
-				p.steps = append(p.steps, bulkStep{ci, ch, len(s.carriers) > 1})
+				p.steps = append(p.steps, bulkStep{ci, ch, len(s.carriers) > 1, 0, classes[ci].contents})
 				p.channels[ch].contents += classes[ci].contents
 				p.channels[ch].bytes += classes[ci].bytes
 				if len(s.carriers) > 1 {
@@ -201,6 +205,62 @@ func (p *plan) makeSteps(sets []targetSet, classes []classInfo, order []int) {
 		return []int{flag(!multi), flag(len(c.vms) == 1), ifElse(len(c.vms) == 1, rank[c.vms[0]], s.channel), -len(c.vms), s.class}
 	}
 	slices.SortStableFunc(p.steps, func(a, b bulkStep) int { return slices.Compare(key(a), key(b)) })
+}
+
+// Pieces that steps are cut into: few blocks, so that both kinds are under way at all times, and few pieces.
+const (
+	pieceBlocks = 16
+	mostPieces  = 512
+)
+
+// weave mixes what several hosts get with what a single host gets before the first VM has all. The first takes
+// more of the hosts' processors than of the source's link, for each content is placed by several hosts and for several VMs;
+// with the second it is the other way round.
+func (p *plan) weave() {
+	single := slices.IndexFunc(p.steps, func(s bulkStep) bool { return len(p.channels[s.channel].hosts) == 1 })
+	if single <= 0 {
+		return
+	}
+	end := slices.IndexFunc(p.steps[single:], func(s bulkStep) bool { return len(p.classes[s.class].vms) == 1 })
+	if end < 0 {
+		return
+	}
+	end += single + 1
+	a, b := p.steps[:single], p.steps[single:end]
+	size := blockContents * max(pieceBlocks, blocksOf(contentsIn(a)+contentsIn(b))/mostPieces)
+	p.steps = append(merge(cut(a, size), cut(b, size)), p.steps[end:]...)
+}
+
+// cut cuts steps into pieces of at most size contents.
+func cut(steps []bulkStep, size int) (pieces []bulkStep) {
+	for _, s := range steps {
+		for left := s.contents; left > 0; left -= s.contents {
+			s.contents = min(left, size)
+			pieces = append(pieces, s)
+			s.first += s.contents
+		}
+	}
+	return pieces
+}
+
+// merge mixes two lists of steps, each in its order, so that both are at all times done to about the same part. The first begins.
+func merge(a, b []bulkStep) (all []bulkStep) {
+	left := [2][]bulkStep{a, b}
+	total := [2]int{max(1, contentsIn(a)), max(1, contentsIn(b))}
+	sent := [2]int{}
+	for len(left[0])+len(left[1]) > 0 {
+		next := flag(len(left[0]) == 0 || len(left[1]) > 0 && sent[0]*total[1] > sent[1]*total[0])
+		s := left[next][0]
+		all, left[next], sent[next] = append(all, s), left[next][1:], sent[next]+s.contents
+	}
+	return all
+}
+
+func contentsIn(steps []bulkStep) (n int) {
+	for _, s := range steps {
+		n += s.contents
+	}
+	return n
 }
 
 func flag(b bool) int { return ifElse(b, 1, 0) }

@@ -69,10 +69,10 @@ channel 4 to [0] by unicast: 30 contents
 channel 5 to [1] by unicast: 11 contents
 channel 6 to [2] by unicast: 12 contents
 class 4 to [0 1 2], ends []
-class 6 to [1 2], ends []
-class 5 to [0 1], ends []
 class 7 to [0], ends []
-class 0 to [0], ends [0]
+class 0 to [0], ends []
+class 6 to [1 2], ends []
+class 5 to [0 1], ends [0]
 class 1 to [1], ends [1]
 class 2 to [2], ends [2]
 class 3 to [0], ends [3]
@@ -84,10 +84,10 @@ channel 2 to [0] by unicast: 30 contents
 channel 3 to [1] by unicast: 11 contents
 channel 4 to [2] by unicast: 12 contents
 class 4 to [0 1 2], ends []
-class 5 to [0 1 2], ends []
-class 6 to [0 1 2], ends []
 class 7 to [0], ends []
-class 0 to [0], ends [0]
+class 0 to [0], ends []
+class 5 to [0 1 2], ends [0]
+class 6 to [0 1 2], ends []
 class 1 to [1], ends [1]
 class 2 to [2], ends [2]
 class 3 to [0], ends [3]
@@ -175,8 +175,8 @@ func TestPlanLeavesTheMulticastRange(t *testing.T) {
 	}
 }
 
-// TestPlanProperties: whatever is planned, each class reaches every host of its VMs exactly once, no more groups are used
-// than allowed, no host has more memberships than allowed, joins and leaves are counted right, and a VM is done exactly after the last
+// TestPlanProperties: whatever is planned, each content reaches every host of its VMs exactly once, what many and what one host get is
+// woven evenly until the first VM has all, no more groups are used than allowed, no host has more memberships than allowed, joins and leaves are counted right, and a VM is done exactly after the last
 // step that brings it anything.
 func TestPlanProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -185,7 +185,7 @@ func TestPlanProperties(t *testing.T) {
 		class := rapid.Custom(func(t *rapid.T) classInfo {
 			set := rapid.SliceOfNDistinct(rapid.IntRange(0, vms-1), 1, vms, rapid.ID).Draw(t, "owners")
 			slices.Sort(set)
-			return vmsOf(rapid.IntRange(1, 1000).Draw(t, "contents"), set...)
+			return vmsOf(rapid.OneOf(rapid.IntRange(1, 1000), rapid.IntRange(1, 1_000_000)).Draw(t, "contents"), set...)
 		})
 		classes := rapid.SliceOfN(class, 0, 20).Draw(t, "classes")
 		lim := groupLimits{base: groupBase, max: rapid.IntRange(0, 10).Draw(t, "max"), memberships: rapid.IntRange(1, 4).Draw(t, "memberships"),
@@ -194,6 +194,7 @@ func TestPlanProperties(t *testing.T) {
 		checkDelivery(t, p, host, classes)
 		checkChannels(t, p, lim)
 		checkEnds(t, p, host, classes)
+		checkWeave(t, p)
 	})
 }
 
@@ -201,15 +202,21 @@ func checkDelivery(t *rapid.T, p *plan, host []int, classes []classInfo) {
 	var bytes int64
 	for ci, c := range classes {
 		times := make([]int, len(p.hosts))
+		sent := make([]int, len(p.channels))
 		steps := 0
 		for _, s := range p.steps {
 			if s.class != ci {
 				continue
 			}
 			steps++
-			bytes += c.bytes
-			for _, h := range p.channels[s.channel].hosts {
-				times[h]++
+			bytes += int64(s.contents) * PageSize
+			if s.first != sent[s.channel] || s.first%blockContents != 0 || s.contents < 1 {
+				t.Fatalf("class %d to %v: %d contents from %d on, behind %d", ci, p.channels[s.channel].hosts, s.contents, s.first, sent[s.channel])
+			}
+			if sent[s.channel] += s.contents; sent[s.channel] == c.contents {
+				for _, h := range p.channels[s.channel].hosts {
+					times[h]++
+				}
 			}
 			missed := slices.ContainsFunc(hostsOf(c.vms, host), func(h int) bool { return !slices.Contains(p.channels[s.channel].hosts, h) })
 			if s.part != missed {
@@ -227,6 +234,36 @@ func checkDelivery(t *rapid.T, p *plan, host []int, classes []classInfo) {
 	}
 	if bytes != p.bytes {
 		t.Fatalf("plan of %d bytes says %d", bytes, p.bytes)
+	}
+}
+
+// checkWeave: until the first VM has what only its host gets, the contents for several hosts and those for one are sent evenly.
+func checkWeave(t *rapid.T, p *plan) {
+	several := func(s bulkStep) bool { return len(p.channels[s.channel].hosts) > 1 }
+	own := slices.IndexFunc(p.steps, func(s bulkStep) bool { return !several(s) && len(p.classes[s.class].vms) == 1 })
+	if own < 0 || !slices.ContainsFunc(p.steps, several) {
+		return
+	}
+	last := own // of the woven steps
+	for i, s := range p.steps {
+		if several(s) || s.class == p.steps[own].class {
+			last = i
+		}
+	}
+	var total, sent [2]int
+	piece := 0
+	for _, s := range p.steps[:last+1] {
+		total[flag(several(s))] += s.contents
+		piece = max(piece, s.contents)
+	}
+	if n := (total[0] + total[1]) / mostPieces; piece > max(pieceBlocks*blockContents, n) {
+		t.Fatalf("a piece of %d contents", piece)
+	}
+	for i, s := range p.steps[:last+1] {
+		sent[flag(several(s))] += s.contents
+		if d := sent[0]*total[1] - sent[1]*total[0]; max(d, -d) > piece*max(total[0], total[1]) {
+			t.Fatalf("after step %d: %v of %v:\n%s", i, sent, total, p.summary())
+		}
 	}
 }
 

@@ -54,7 +54,7 @@ type tracker struct {
 
 	mu      sync.Mutex // guards the fields below
 	open    map[blockKey]sentBlock
-	spare   [][]byte          // payloads of confirmed blocks, to use again
+	spare   [][]byte          // payloads of confirmed blocks, to use again; at most mostSpare
 	early   map[blockKey]bool // confirmed before send knew the number
 	count   int               // blocks confirmed
 	onWay   int               // bytes of unconfirmed payloads
@@ -137,7 +137,7 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	}
 	delete(t.open, key)
 	delete(t.early, key)
-	t.spare = append(t.spare, b.payload)
+	t.release(b.payload)
 	t.onWay -= len(b.payload)
 	t.count++
 	t.placed += b.bytes
@@ -176,16 +176,49 @@ func (t *tracker) progress() (placed int64, pages []int64) {
 	return t.placed, slices.Clone(t.pages)
 }
 
-// buffer is an empty payload buffer, from a confirmed block where there is one.
+// Payload buffers come in two sizes, for most compressed blocks need less than half: what is on its way is bounded in bytes of
+// payloads, but held in buffers.
+const (
+	fullBuffer = blockContents * (PageSize + ownerBytes)
+	halfBuffer = fullBuffer / 2
+	mostSpare  = windowBytes / fullBuffer / 4
+)
+
+// buffer is an empty buffer for the payload of any block.
 func (t *tracker) buffer() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.spare); n > 0 {
-		b := t.spare[n-1]
-		t.spare = t.spare[:n-1]
-		return b[:0]
+	return t.take(fullBuffer)
+}
+
+// fit puts a payload that was made in a buffer into the smallest that holds it.
+func (t *tracker) fit(payload []byte) []byte {
+	if len(payload) > halfBuffer || cap(payload) == halfBuffer {
+		return payload
 	}
-	return make([]byte, 0, blockContents*(PageSize+ownerBytes))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	small := append(t.take(halfBuffer), payload...)
+	t.release(payload)
+	return small
+}
+
+// take is an empty buffer of a size, a spare one where there is one.
+func (t *tracker) take(size int) []byte {
+	for i, b := range t.spare {
+		if (cap(b) == halfBuffer) == (size == halfBuffer) {
+			t.spare = slices.Delete(t.spare, i, i+1)
+			return b[:0]
+		}
+	}
+	return make([]byte, 0, size)
+}
+
+// release keeps a buffer that nobody needs any more, if there are not enough.
+func (t *tracker) release(b []byte) {
+	if len(t.spare) < mostSpare {
+		t.spare = append(t.spare, b)
+	}
 }
 
 // allSent says that no more blocks of vm follow.

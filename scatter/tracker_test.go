@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -231,6 +232,31 @@ func TestTrackerBuffers(t *testing.T) {
 	tr.confirmed(1, 0)
 	if third := append(tr.buffer(), 3); &third[0] != &first[0] {
 		t.Error("the buffer of a confirmed block was not used again")
+	}
+}
+
+// TestTrackerFitsBuffers: a small payload is kept in a small buffer, a large one where it is, and both are used again, but not
+// kept without bound.
+func TestTrackerFitsBuffers(t *testing.T) {
+	tr, _, _ := newTestTracker(1)
+	large := tr.fit(append(tr.buffer(), make([]byte, halfBuffer+1)...))
+	made := append(tr.buffer(), make([]byte, halfBuffer)...)
+	made[0] = 7
+	small := tr.fit(made)
+	if cap(large) != fullBuffer || cap(small) != halfBuffer || !bytes.Equal(small, made) {
+		t.Fatalf("%d bytes for %d, %d for %d", cap(large), len(large), cap(small), len(small))
+	}
+	if again := append(tr.buffer(), 1); &again[0] != &made[0] {
+		t.Error("the buffer that a payload was made in was not used again")
+	}
+	for range 2 * mostSpare {
+		tr.release(make([]byte, 0, halfBuffer))
+	}
+	if len(tr.spare) != mostSpare {
+		t.Errorf("%d spare buffers", len(tr.spare))
+	}
+	if b := tr.buffer(); cap(b) != fullBuffer || len(tr.spare) != mostSpare {
+		t.Errorf("a buffer of %d bytes, %d are left", cap(b), len(tr.spare))
 	}
 }
 
