@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +70,7 @@ func (h checkedHost) check(ctx context.Context, cfg CheckConfig) []Finding {
 		h.checkPtrace(caps),
 		h.checkReceiveBuffer(caps),
 		h.checkGroups(),
-		h.checkInterface(cfg.Interface),
+		h.checkInterface(cfg.Interface, cfg.GroupBase),
 	}
 	if cfg.TLSDir != "" {
 		all = append(all, checkTLS(cfg.TLSDir)...)
@@ -173,31 +174,29 @@ func readInterface(name string) (*net.Interface, []net.Addr, error) {
 	return i, addrs, err
 }
 
-func (h checkedHost) checkInterface(name string) Finding {
+// checkInterface: groups are joined and sent to from an address of their own family; without any, group is one of IPv4.
+func (h checkedHost) checkInterface(name string, group netip.Addr) Finding {
 	const check = "interface"
+	if !group.IsValid() {
+		group = netip.IPv4Unspecified()
+	}
 	i, addrs, err := h.iface(name)
 	switch {
 	case err != nil:
 		return foundError(check, "'ip link' lists the interfaces", "%s: %v", name, err)
 	case i.Flags&net.FlagUp == 0:
 		return foundError(check, "ip link set "+name+" up", "%s is down", name)
-	case !hasIPv4(addrs):
-		return foundError(check, "give it the address at which the other hosts see this one", "%s has no IPv4 address", name)
+	case !pickAddr(addrs, netip.IPv4Unspecified()).IsValid() && !pickAddr(addrs, netip.IPv6Unspecified()).IsValid():
+		return foundError(check, "give it the address at which the other hosts see this one", "%s has no address beyond the link", name)
+	case !pickAddr(addrs, group).IsValid():
+		return foundWarning(check, "give it one, or use groups of its own family: --group-base 239.77.0.0, or ff15::77:0 for IPv6",
+			"%s has no %s address, as the groups have", name, familyOf(group))
 	case i.Flags&net.FlagMulticast == 0:
 		return foundWarning(check, "ip link set "+name+" multicast on", "%s does no multicast: all goes by unicast", name)
 	case i.MTU < wantMTU:
 		return foundError(check, fmt.Sprintf("ip link set %s mtu 1500", name), "%s has an MTU of %d, less than %d", name, i.MTU, wantMTU)
 	}
 	return foundOK(check, "%s is up, does multicast, MTU %d", name, i.MTU)
-}
-
-func hasIPv4(addrs []net.Addr) bool {
-	for _, a := range addrs {
-		if n, is := a.(*net.IPNet); is && n.IP.To4() != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // checkTLS loads both ends: a host may send today and receive tomorrow. An end that has no files is no fault as

@@ -108,10 +108,13 @@ func TestCheckInterface(t *testing.T) {
 		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: net.FlagMulticast}, "10.0.0.1", LevelError, "is down"},
 		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: net.FlagUp}, "10.0.0.1", LevelWarning, "no multicast"},
 		{"eth1", net.Interface{Name: "eth1", MTU: 576, Flags: up}, "10.0.0.1", LevelError, "MTU of 576"},
-		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "fe80::1", LevelError, "no IPv4"},
+		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "fe80::1", LevelError, "no address"},
+		{"eth1", net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "2001:db8::1", LevelWarning, "no IPv4 address"},
 	} {
-		wantFinding(t, fakeHost(nil, c.i, c.addr).checkInterface(c.name), c.level, c.text)
+		wantFinding(t, fakeHost(nil, c.i, c.addr).checkInterface(c.name, netip.Addr{}), c.level, c.text)
 	}
+	h := fakeHost(nil, net.Interface{Name: "eth1", MTU: 1500, Flags: up}, "2001:db8::1")
+	wantFinding(t, h.checkInterface("eth1", netip.MustParseAddr("ff15::77:0")), LevelOK, "MTU 1500")
 }
 
 func TestCheckQEMU(t *testing.T) {
