@@ -36,7 +36,7 @@ func fakeHost(files map[string]string, i net.Interface, addrs ...string) checked
 			}
 			var all []net.Addr
 			for _, a := range addrs {
-				all = append(all, &net.IPNet{IP: net.ParseIP(a)})
+				all = append(all, &net.IPNet{IP: net.ParseIP(a), Mask: net.CIDRMask(120, 128)})
 			}
 			return &i, all, nil
 		},
