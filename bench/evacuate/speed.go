@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/bench/promise"
 )
 
 // speed is what a Go benchmark says.
@@ -31,7 +35,7 @@ var benchmarks = []struct {
 
 func measureSpeeds(ctx context.Context) (all []speed, err error) {
 	for _, b := range benchmarks {
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+b.bench+"$", "github.com/scatter-vm/scatter/"+b.pkg)
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-count", "5", "-bench", "^"+b.bench+"$", "github.com/scatter-vm/scatter/"+b.pkg)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("benchmark %s: %w: %s", b.bench, err, out)
@@ -45,23 +49,27 @@ func measureSpeeds(ctx context.Context) (all []speed, err error) {
 	return all, nil
 }
 
-// metric finds the worst figure with a unit in the output of `go test -bench`.
-func metric(out, unit string) (worst float64, err error) {
-	fields := strings.Fields(out)
-	for i := 1; i < len(fields); i++ {
-		if fields[i] != unit {
+// metric finds the figures with a unit in the output of `go test -bench`, and returns the least of the benchmarks' medians.
+func metric(out, unit string) (least float64, err error) {
+	figures := make(map[string][]float64) // by benchmark
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		at := slices.Index(fields, unit)
+		if at < 1 {
 			continue
 		}
-		v, err := strconv.ParseFloat(fields[i-1], 64)
+		v, err := strconv.ParseFloat(fields[at-1], 64)
 		if err != nil {
 			return 0, err
 		}
-		if worst == 0 || v < worst {
-			worst = v
-		}
+		figures[fields[0]] = append(figures[fields[0]], v)
 	}
-	if worst == 0 {
+	if len(figures) == 0 {
 		return 0, fmt.Errorf("no figure in %s: %s", unit, out)
 	}
-	return worst, nil
+	least = math.Inf(1)
+	for _, list := range figures {
+		least = min(least, promise.Median(list, func(v float64) float64 { return v }))
+	}
+	return least, nil
 }
