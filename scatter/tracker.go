@@ -193,7 +193,7 @@ func (t *tracker) buffer() []byte {
 
 // fit puts a payload that was made in a buffer into the smallest that holds it.
 func (t *tracker) fit(payload []byte) []byte {
-	if len(payload) > halfBuffer || cap(payload) == halfBuffer {
+	if len(payload) > halfBuffer {
 		return payload
 	}
 	t.mu.Lock()
