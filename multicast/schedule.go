@@ -242,7 +242,11 @@ func (s *sendState) tick(now instant) {
 // the reports about them are due. A stream whose blocks wait for those of others is quiet, too: what its members hear of it
 // shall depend on the network alone.
 func (s *sendState) remind(now instant, st *stream) {
-	if now-st.sentAt < st.markGap {
+	gap := st.markGap
+	if st.queued > 0 {
+		gap = maxGap * s.timing.mark // most of the time it is its turn before
+	}
+	if now-st.sentAt < gap {
 		return
 	}
 	st.sentAt = now
