@@ -239,7 +239,8 @@ func TestGroupGoesSilent(t *testing.T) {
 		{[]bool{false, false, true}, 0},
 		{[]bool{false, false, true}, 1},
 	} {
-		w := fleet(t, 5, 3, plain(), 600, 100_000)
+		w := fleet(t, 5, 3, plain(), 60, 100_000)
+		w.rate = 2e6
 		deaf := w.hosts["t2"]
 		w.after(200*time.Millisecond, func() {
 			clear(deaf.joined)
