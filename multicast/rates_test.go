@@ -13,7 +13,11 @@ import (
 // TestAutomaticRate lets the sender find the rate of a bottleneck with a shallow queue, with and without loss that has
 // nothing to do with the rate, and wants most of it used and little dropped.
 func TestAutomaticRate(t *testing.T) {
-	for _, rate := range []float64{1.25e6, 10e6} {
+	rates := []float64{1.25e6, 10e6}
+	if testing.Short() {
+		rates = rates[:1]
+	}
+	for _, rate := range rates {
 		for _, loss := range []float64{0, 0.05} {
 			t.Run(fmt.Sprintf("%.0f/%v", rate, loss), func(t *testing.T) {
 				w := newWorld(t, 1, simWindow)
