@@ -197,9 +197,12 @@ func (t *tracker) fit(payload []byte) []byte {
 		return payload
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	small := append(t.take(halfBuffer), payload...)
+	small := t.take(halfBuffer)
+	t.mu.Unlock()
+	small = append(small, payload...) // without the lock, for which confirmations wait
+	t.mu.Lock()
 	t.release(payload)
+	t.mu.Unlock()
 	return small
 }
 
