@@ -10,7 +10,7 @@
 // guest). What the lab measures it measures from outside: bytes on the ports, heartbeats on the serial lines, memory of
 // stopped guests.
 //
-// A Lab needs root, iproute2, nftables and QEMU; bench/setup.sh installs them. Everything is named after the process that
+// A Lab needs root, iproute2, nftables, ethtool and QEMU; bench/setup.sh installs them. Everything is named after the process that
 // made it, so several labs coexist, and New removes what killed processes have left behind. Close removes the lab.
 package lab
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -256,6 +257,41 @@ func TestLabLoss(t *testing.T) {
 			t.Errorf("%s: the source's port counted %d bytes for %d", how, n, want)
 		}
 	}
+}
+
+// TestLabWorkApart: the switch passes on everything, with a thread of its own and without.
+func TestLabWorkApart(t *testing.T) {
+	l := newLab(t, 1, 0)
+	for _, apart := range []bool{true, false} {
+		if err := l.WorkApart(t.Context(), apart); err != nil {
+			t.Fatal(err)
+		}
+		if n := kernelThreads(t, "napi/p0"); (n > 0) != apart {
+			t.Errorf("apart %t: %d threads", apart, n)
+		}
+		for _, how := range []string{"single", "merged"} {
+			r := listen(t, l.Targets[0], group)
+			sendFrom(t, l.Source, group, how)
+			if count, _ := r.result(); count != datagrams {
+				t.Errorf("apart %t, %s: %d of %d datagrams arrived", apart, how, count, datagrams)
+			}
+		}
+	}
+}
+
+// kernelThreads counts those whose names begin with a prefix.
+func kernelThreads(t *testing.T, prefix string) (n int) {
+	t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if comm, _ := os.ReadFile(name); strings.HasPrefix(string(comm), prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // Bursts take as many datagrams in all, but in few places.

@@ -61,6 +61,19 @@ func (l *Lab) SwitchOn(ctx context.Context) error {
 	return l.setBridge(ctx, "mcast_snooping 1")
 }
 
+// WorkApart makes a thread of the kernel do the switch's work for UDP from the source, and what that sets off at the other ends of the
+// links, or no longer. Otherwise all of it is done within the system call that sends, and counts as the sender's CPU time. (A veth
+// device hands over to NAPI, which can have a thread, if it may merge what arrives: drivers/net/veth.c, veth_skb_is_eligible_for_gro.)
+func (l *Lab) WorkApart(ctx context.Context, on bool) error {
+	port, state, then := l.Source.port, "off", "" // without NAPI there is no thread
+	if on {
+		state, then = "on", "; echo 1 > /sys/class/net/"+port+"/threaded"
+	}
+	_, err := run(ctx, "ip", "netns", "exec", l.switchNamespace(), "sh", "-ec",
+		fmt.Sprintf("ethtool -K %s gro %s rx-udp-gro-forwarding %s%s", port, state, state, then))
+	return err
+}
+
 // SpeakIPv6 gives the hosts IPv6 addresses, fd77::N, beside those they have, and the switch one to query memberships from.
 func (l *Lab) SpeakIPv6(ctx context.Context) error {
 	lines := []string{fmt.Sprintf("ip -n %s address add fe80::ff/64 dev br0 nodad", l.switchNamespace())}

@@ -191,6 +191,7 @@ func (r results) facts() []string {
 		"scatter seals all it sends (AES-256-GCM), and is told the rate, like uftp and udpcast, which send in the clear; uftp-sealed is uftp with AES-256-GCM",
 		fmt.Sprintf("one slow: the link of one target has %.0f %% of the rate; the figures are those of the others, but all that left the source until that one has "+
 			"got the payload, too, counts", slowPart*100),
+		"links that are not shaped: a thread of the kernel does the switch's and the receivers' work for UDP; for TCP, the sender does it within its system calls",
 		"limit: what headers, seal and the parity that the worst target needs leave of the link at best",
 		fmt.Sprintf("%d cores run source and targets; %s", runtime.NumCPU(), runtime.Version()),
 	}

@@ -26,14 +26,14 @@ type scene struct {
 	mounted bool
 	own     string
 	sizeOf  func(cell) int64
-	shaped  float64 // Mbit/s, of all links now
+	shaped  float64 // Mbit/s, of all links now; -1 = not arranged yet
 	losing  cell    // whose loss, and slow target, there is now
 	settled bool    // the switch knows who listens
 }
 
 // newScene builds a lab for all the jobs of o.
 func newScene(ctx context.Context, o *options) (s *scene, err error) {
-	s = &scene{sizeOf: o.sizeOf}
+	s = &scene{sizeOf: o.sizeOf, shaped: -1}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -124,6 +124,12 @@ func (s *scene) arrange(ctx context.Context, c cell) error {
 			if err := h.SetLoss(ctx, lab.Loss{Fraction: c.Loss / 100, Burst: c.Burst}); err != nil {
 				return err
 			}
+		}
+	}
+	if s.shaped != c.Mbit {
+		// Where links are shaped, the queues already keep the switch's work from the sender.
+		if err := s.lab.WorkApart(ctx, c.Mbit == 0); err != nil {
+			return err
 		}
 	}
 	s.shaped, s.losing = c.Mbit, c
