@@ -37,12 +37,13 @@ type Plan struct {
 	Classes []PlanClasses `json:"classes"`
 	Sharing []PlanSharing `json:"sharing"` // most bytes first
 
-	Pages          Pages     `json:"pages"`
-	PredictedBytes int64     `json:"predicted_bytes"`  // on the source's link
-	PredictedTimeS float64   `json:"predicted_time_s"` // 0 when the rate is not known
-	Joins          int       `json:"joins"`
-	Leaves         int       `json:"leaves"`
-	Blockers       []Blocker `json:"blockers"`
+	Pages            Pages     `json:"pages"`
+	PredictedBytes   int64     `json:"predicted_bytes"`    // on the source's link
+	PredictedTimeS   float64   `json:"predicted_time_s"`   // 0 when the rate is not known
+	PredictedRateBPS int64     `json:"predicted_rate_bps"` // of the source's link, for which times are predicted; 0 = not known
+	Joins            int       `json:"joins"`
+	Leaves           int       `json:"leaves"`
+	Blockers         []Blocker `json:"blockers"`
 
 	Problem *Problem `json:"-"` // what it was made from
 }

@@ -11,7 +11,7 @@ import (
 // problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
 func (e *evacuation) problem() (*Problem, error) {
 	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Budget: e.cfg.Budget, Seed: e.cfg.Seed,
-		Partial: e.cfg.Partial, SourceBPS: 8 * e.cfg.Rate}
+		Partial: e.cfg.Partial, SourceBPS: 8 * e.expectedRate()}
 	for _, v := range e.vms {
 		p.VMs = append(p.VMs, placement.VM{Name: v.name(), Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs})
 	}
@@ -51,7 +51,7 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 		return err
 	}
 	e.posed = problem
-	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.rate()}
+	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.expectedRate()}
 	if kept := e.cfg.Plan; kept != nil {
 		if err := e.holdTo(kept); err != nil {
 			return err

@@ -47,7 +47,7 @@ type tile struct{ Name, Value string }
 func planTiles(p *scatter.Plan) []tile {
 	time := "-"
 	if p.PredictedTimeS > 0 {
-		time = formatSeconds(p.PredictedTimeS)
+		time = formatSeconds(p.PredictedTimeS) + atRate(p.PredictedRateBPS)
 	}
 	var pause int64
 	for _, v := range p.VMs {

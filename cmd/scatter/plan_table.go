@@ -48,7 +48,7 @@ func (s *sections) summary(p *scatter.Plan) {
 	}
 	s.printf("%s\n", quality(p))
 	s.printf("source sends %s%s; hosts join %d times and leave %d times\n",
-		formatSize(p.PredictedBytes), inTime(p.PredictedTimeS), p.Joins, p.Leaves)
+		formatSize(p.PredictedBytes), inTime(p.PredictedTimeS)+atRate(p.PredictedRateBPS), p.Joins, p.Leaves)
 	if t := p.Traffic; t.DuplicatedBytes+t.WastedBytes+t.OverheardBytes > 0 {
 		s.printf("of the contents %s are sent more than once, %s reach hosts in vain, %s hosts that have left\n",
 			formatSize(t.DuplicatedBytes), formatSize(t.WastedBytes), formatSize(t.OverheardBytes))
@@ -86,6 +86,13 @@ func inTime(s float64) string {
 		return ""
 	}
 	return " in " + formatSeconds(s)
+}
+
+func atRate(bps int64) string {
+	if bps == 0 {
+		return ""
+	}
+	return " at " + formatRate(bps/8)
 }
 
 func planVMs(p *scatter.Plan) [][]string {

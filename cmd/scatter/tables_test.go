@@ -35,7 +35,7 @@ func somePlan() *scatter.Plan {
 		Traffic: scatter.PlanTraffic{SourceBytes: 3400 << 20, HostBytes: 3500 << 20, DuplicatedBytes: 1 << 20, WastedBytes: 3 << 20},
 		Classes: []scatter.PlanClasses{{VMs: 1, Classes: 2, Bytes: 3 << 30}, {VMs: 3, Classes: 1, Bytes: 256 << 20}},
 		Sharing: []scatter.PlanSharing{{VMs: [2]string{"database", "web1"}, Bytes: 256 << 20}},
-		Pages:   pages, PredictedBytes: 3500 << 20, PredictedTimeS: 58.7, Joins: 2, Leaves: 2,
+		Pages:   pages, PredictedBytes: 3500 << 20, PredictedTimeS: 58.7, PredictedRateBPS: 500_000_000, Joins: 2, Leaves: 2,
 	}
 }
 
