@@ -4,7 +4,7 @@
 //
 //	go run ./bench/placement [-long 30s] [-small 500] [-out bench/results/placement.md]
 //
-// It exits with 1 if a promise is broken, and takes about five minutes on two cores. Each problem can be printed by
+// It exits with 1 if a promise is broken, and takes about five minutes on two cores; with -long 10m half an hour. Each problem can be printed by
 // `scatter bench problem`, but for those of package bench/problem's other shapes.
 package main
 
