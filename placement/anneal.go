@@ -9,10 +9,10 @@ import (
 // Tuning of the annealing, found on fleets and circuits of many sizes. Heat and price are in units of the mean loss of a
 // proposal that loses.
 const (
-	annealBatch   = 256  // steps between two looks at the schedule
-	stepEffort    = 16   // effort of a step beside what it touches
-	partnerEffort = 16   // effort of trying a partner
-	cooling       = 15.0 // first heat over last
+	annealBatch   = 256 // steps between two looks at the schedule
+	stepEffort    = 16  // effort of a step beside what it touches
+	partnerEffort = 16  // effort of trying a partner
+	cooling       = 8.0 // first heat over last
 
 	priceRise = 8.0 // last price of excess over first
 	partners  = 4   // units tried for an exchange

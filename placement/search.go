@@ -3,6 +3,7 @@ package placement
 import (
 	"cmp"
 	"context"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -23,6 +24,7 @@ const (
 	breedHeat   = 0.5
 	refineHeat  = 0.2
 	fullShare   = 0.15    // of the effort, for all classes after a sample of the light ones
+	scoutShare  = 0.1     // of the effort, for a scout
 	twoCores    = 500     // units from which on there are two tasks at least
 	stateBudget = 1 << 30 // bytes of states that may exist at once
 )
@@ -34,6 +36,9 @@ type recipe struct {
 }
 
 var recipes = [...]recipe{{1, 4, 0}, {1, 4, 10}, {2, 8, 0}, {1, 6, 25}, {1.5, 6, 0}, {1, 4, 50}}
+
+// scout is a way that finds what belongs together where annealing unit by unit hardly ever does: few classes cross, all weigh alike.
+var scout = recipe{1, 4, 5}
 
 // solution is an assignment within all room.
 type solution struct {
@@ -56,9 +61,11 @@ type search struct {
 // run fills a pool with solutions from scratch and breeds them in pairs, generation by generation, until the effort is
 // spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
 func (r *search) run() *solution {
-	generations, lanes := r.divide()
+	limit, sweep := r.in.thinning()
+	r.light = limit
+	pool := r.scout()
+	generations, lanes := r.divide(sweep)
 	effort := r.effort / (generations * lanes)
-	var pool []*solution
 	for g := range generations {
 		if r.ctx.Err() != nil || len(pool) > 0 && pool[0].cost <= r.bound {
 			break
@@ -81,10 +88,22 @@ func (r *search) run() *solution {
 	return pool[0]
 }
 
-// divide tells how many generations of how many tasks the effort is for.
-func (r *search) divide() (generations, lanes int) {
-	limit, sweep := r.in.thinning()
-	r.light = limit
+// scout spends a part of the effort on a solution by clusters, if there are enough units for any.
+func (r *search) scout() []*solution {
+	if len(r.in.units) < 2*scout.few*len(r.in.room) {
+		return nil
+	}
+	effort := int(scoutShare * float64(r.effort))
+	r.effort -= effort
+	s := r.fresh(scout, rand.New(rand.NewPCG(r.seed, math.MaxUint64)), effort)
+	if s == nil {
+		return nil
+	}
+	return []*solution{s}
+}
+
+// divide tells how many generations of how many tasks the effort is for. A sweep takes so much of it.
+func (r *search) divide(sweep int) (generations, lanes int) {
 	units := len(r.in.units)
 	enough := hostSweeps * len(r.in.room)
 	if units >= twoCores {
