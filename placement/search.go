@@ -58,8 +58,8 @@ type search struct {
 	light  int64    // weight below which fresh samples classes
 }
 
-// run fills a pool with solutions from scratch and breeds them in pairs, generation by generation, until the effort is
-// spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
+// run fills a pool with solutions from scratch, by a scout first, and breeds them in pairs, generation by generation, until the
+// effort is spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
 func (r *search) run() *solution {
 	limit, sweep := r.in.thinning()
 	r.light = limit
