@@ -38,11 +38,12 @@ func TestFamiliesReachTheKnownOptimum(t *testing.T) {
 // TestPlantedBlocksAreFound: many classes of equal weight, of which few cross from one block to another, are what annealing unit by
 // unit gets stuck in, at a cost up to half as much again.
 func TestPlantedBlocksAreFound(t *testing.T) {
-	seeds := uint64(2)
+	type shape struct{ vms, classes, hosts int }
+	shapes, seeds := []shape{{400, 8000, 16}, {200, 2000, 8}, {300, 3000, 10}, {600, 6000, 20}}, uint64(2)
 	if testing.Short() {
-		seeds = 1
+		shapes, seeds = shapes[:1], 1
 	}
-	for _, c := range []struct{ vms, classes, hosts int }{{200, 2000, 8}, {300, 3000, 10}, {400, 8000, 16}, {600, 6000, 20}} {
+	for _, c := range shapes {
 		for seed := range seeds {
 			p, cost := planted(c.vms, c.classes, c.hosts, 0.05, 20, seed)
 			if pl := solve(t, p); pl.Cost > cost {
