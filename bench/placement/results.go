@@ -46,7 +46,7 @@ func (r result) promise(t *promise.Table) {
 	if r.seconds > 0 {
 		what := r.name + ": time"
 		if r.oneCore {
-			what += " on one core"
+			what += " of one core"
 		}
 		t.AtMost(what, "%.2f s", r.took.Seconds(), r.seconds)
 	}
