@@ -16,7 +16,7 @@ func promises(t tiny, all []result, long time.Duration) *promise.Table {
 		"cost: bytes of classes times the hosts that need them; VMs come in random order",
 		"copies: the cost without the first host of each class, which no placement can save",
 		"random, round-robin and first-fit: means of 20 orders; greedy: the largest VM first, to the host that has most of its bytes",
-		fmt.Sprintf("long search: the same with a budget of %v on one core (-long); like any search it ends early when a whole generation agrees", long),
+		fmt.Sprintf("time of one core: CPU time of the search; long search: the same with a budget of %v on one core (-long); like any search it ends early when a whole generation agrees", long),
 		fmt.Sprintf("%d cores; %s", runtime.NumCPU(), runtime.Version()),
 	}}
 	small := fmt.Sprintf("%d problems of 6 to 14 VMs on 2 to 5 hosts: ", t.problems)
