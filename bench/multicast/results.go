@@ -131,7 +131,7 @@ func (c cell) speed(goodput float64) string {
 
 // table is all figures as text.
 func (r results) table() string {
-	lines := [][]string{{"link", "targets", "loss", "tool", "goodput", "limit", "bytes/payload", "limit", "CPU s/GB: sender", "receiver", "memory, MiB", "start-up, s", "runs"}}
+	lines := [][]string{{"link", "targets", "loss", "tool", "goodput", "limit", "bytes/payload", "limit", "CPU s/GB: sender", "receiver", "memory, MiB", "start-up, s", "MiB each", "runs"}}
 	for _, c := range r.cells() {
 		for _, t := range tools {
 			if f, ok := r[job{c, t.name}]; ok {
@@ -149,7 +149,7 @@ func (f figures) line(c cell, tool string) []string {
 		runs += fmt.Sprintf(", %d failed", f.failed)
 	}
 	if f.runs == 0 {
-		return append(line, "-", "", "-", "", "-", "-", "-", "-", runs)
+		return append(line, "-", "", "-", "", "-", "-", "-", "-", "-", runs)
 	}
 	goodput, overhead := "", ""
 	if tool == "scatter" && c.Burst == 0 && !c.Slow {
@@ -159,31 +159,13 @@ func (f figures) line(c cell, tool string) []string {
 		}
 	}
 	return append(line, c.speed(f.goodput), goodput, fmt.Sprintf("%.3f", f.overhead), overhead, fmt.Sprintf("%.2f", f.send), fmt.Sprintf("%.2f", f.receive),
-		fmt.Sprint(f.memory>>20), fmt.Sprintf("%.2f", f.startup), runs)
-}
-
-// sizes say how much was transferred.
-func (r results) sizes() string {
-	var shaped, unshaped int64
-	for j, f := range r {
-		switch {
-		case j.tool != "scatter":
-		case j.Mbit > 0:
-			shaped = max(shaped, f.size)
-		default:
-			unshaped = max(unshaped, f.size)
-		}
-	}
-	if shaped == 0 || unshaped == 0 || shaped == unshaped {
-		return fmt.Sprintf("%d MiB", max(shaped, unshaped)>>20)
-	}
-	return fmt.Sprintf("%d MiB (%d where links are not shaped)", shaped>>20, unshaped>>20)
+		fmt.Sprint(f.memory>>20), fmt.Sprintf("%.2f", f.startup), fmt.Sprint(f.size>>20), runs)
 }
 
 // facts say what was measured.
 func (r results) facts() []string {
 	return []string{
-		r.sizes() + " of random bytes to each target, on a bridge with IGMP snooping; links shaped by tbf in both directions; tcp: one connection to each target, " +
+		"random bytes to each target, on a bridge with IGMP snooping; links shaped by tbf in both directions; tcp: one connection to each target, " +
 			"which share the link and carry 1/targets of the bytes each",
 		"loss is drawn at each target by itself, packet by packet; in bursts: " + fmt.Sprint(burstLength) + " packets in a row, at other times at each target",
 		"medians; goodput: payload per target from the first data on the source's link until the last target has all, as a share of the link's rate; " +
