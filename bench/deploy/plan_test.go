@@ -23,13 +23,14 @@ func TestLabKeptPlan(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path, page := filepath.Join(dir, "plan.json"), filepath.Join(dir, "plan.html")
-	out, exit, err := d.Plan(ctx, deploy.Job{Args: []string{"--rate", "500mbit", "--save", path, "--html", page}})
+	out, exit, err := d.Plan(ctx, deploy.Job{Args: []string{"--save", path, "--html", page}})
 	if err != nil || exit != 0 {
 		t.Fatalf("plan: %d, %v: %s", exit, err, out)
 	}
 	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), guests[0].Name) {
 		t.Errorf("page of %d bytes, %v", len(b), err)
 	}
+	expectsTime(t, path)
 	want := turnAround(t, path, d.Lab.Targets)
 
 	less := deploy.Job{Guests: guests[:1], Args: []string{"--rate", "500mbit", "--plan", path}}
@@ -55,6 +56,22 @@ func TestLabKeptPlan(t *testing.T) {
 	}
 	if err := d.Reset(ctx, receivers); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// expectsTime: without --rate, times are for 0.8 of what the driver of veth devices tells, which is 10 Gbit/s.
+func expectsTime(t *testing.T, path string) {
+	t.Helper()
+	var plan struct {
+		Rate int64   `json:"predicted_rate_bps"`
+		Time float64 `json:"predicted_time_s"`
+	}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &plan)
+	}
+	if err != nil || plan.Rate != 8e9 || plan.Time <= 0 {
+		t.Errorf("%v s at %d bit/s are predicted, %v", plan.Time, plan.Rate, err)
 	}
 }
 
