@@ -27,7 +27,7 @@ func (d *description) render() *Plan {
 		Capacity: cmp.Or(p.Capacity, CapacitySum), Seed: p.Seed, Cost: placed.Cost, LowerBound: placed.LowerBound, Optimal: placed.Optimal,
 		Limits:  PlanLimits{Groups: d.limits.max, Memberships: d.limits.memberships, Unicast: d.limits.none},
 		Traffic: d.plan.traffic(), Classes: countClasses(p.Classes), Sharing: sharingOf(p),
-		PredictedBytes: d.forecast.bytes, PredictedTimeS: d.forecast.time.Seconds(), PredictedRateBPS: 8 * d.forecast.rate,
+		PredictedBytes: d.forecast.bytes, PredictedTimeS: d.forecast.time.Seconds(), PredictedRateBPS: p.SourceBPS,
 		Joins: d.plan.cost.Joins, Leaves: d.plan.cost.Leaves, Blockers: []Blocker{}, Problem: p,
 	}
 	for i, h := range p.Hosts {

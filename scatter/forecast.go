@@ -11,7 +11,6 @@ import (
 
 // forecast is what an evacuation is expected to take.
 type forecast struct {
-	rate  int64         // of that link in bytes/s that the times are for; 0 = not known
 	bytes int64         // on the source's link
 	time  time.Duration // of all; 0 = the rate is not known
 	hosts []int64       // bytes on each host's link
@@ -75,7 +74,6 @@ type forecastVM struct {
 
 // run plays the evacuation through.
 func (f *forecaster) run() forecast {
-	f.out.rate = int64(f.rate)
 	f.out.vms, f.out.hosts = make([]vmForecast, len(f.vms)), make([]int64, len(f.plan.hosts))
 	f.sentAt, f.weight = make([]float64, len(f.vms)), make([]float64, len(f.vms))
 	f.busy = make([]float64, max(1, f.parallel))
@@ -236,7 +234,7 @@ func (e *evacuation) forecast() (forecast, error) {
 	if err != nil {
 		return forecast{}, err
 	}
-	f := forecaster{plan: e.plan, packed: packed, rate: float64(e.expectedRate()), parallel: e.cfg.Parallel, limit: e.cfg.Downtime,
+	f := forecaster{plan: e.plan, packed: packed, rate: float64(e.posed.SourceBPS / 8), parallel: e.cfg.Parallel, limit: e.cfg.Downtime,
 		begin: (time.Since(e.started) + prepareTime).Seconds()}
 	for vm, v := range e.vms {
 		n := e.pagesOf[vm]

@@ -51,7 +51,7 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 		return err
 	}
 	e.posed = problem
-	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.expectedRate()}
+	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: problem.SourceBPS / 8}
 	if kept := e.cfg.Plan; kept != nil {
 		if err := e.holdTo(kept); err != nil {
 			return err

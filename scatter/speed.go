@@ -1,34 +1,27 @@
 package scatter
 
 import (
-	"io/fs"
-	"os"
+	"math"
 	"path"
-	"strconv"
-	"strings"
 )
 
 // autoUse is what an automatic rate finds of a link, by measurement: 0.75 to 0.87.
 const autoUse = 0.8
 
-// expectedRate is what a forecast counts on, in bytes/s: the given rate, else what an automatic one will find on the interface; 0 = not known.
+// expectedRate is what a plan counts on, in bytes/s: the given rate, else what an automatic one will find on the interface; 0 = not known.
 func (e *evacuation) expectedRate() int64 {
 	if e.cfg.Rate > 0 {
 		return e.cfg.Rate
 	}
-	return int64(autoUse * float64(linkSpeed(os.DirFS("/"), e.cfg.Interface)))
+	return int64(autoUse * float64(thisHost().linkSpeed(e.cfg.Interface)))
 }
 
 // linkSpeed is the speed of a network interface in bytes/s as its driver tells it, 0 if it does not: see
-// Documentation/ABI/testing/sysfs-class-net of Linux. Root is the host's file system.
-func linkSpeed(root fs.FS, name string) int64 {
-	text, err := fs.ReadFile(root, path.Join("sys/class/net", name, "speed"))
-	if err != nil {
+// Documentation/ABI/testing/sysfs-class-net of Linux.
+func (h checkedHost) linkSpeed(name string) int64 {
+	mbit, err := h.number(path.Join("sys/class/net", name, "speed"))
+	if err != nil || mbit <= 0 || mbit > math.MaxInt32 {
 		return 0
 	}
-	mbit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 32)
-	if err != nil || mbit <= 0 {
-		return 0
-	}
-	return mbit * 1_000_000 / 8
+	return int64(mbit) * 1_000_000 / 8
 }
