@@ -15,13 +15,13 @@
 package seal
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 
+	"github.com/scatter-vm/scatter/multicast/seal/gcm"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
@@ -50,11 +50,7 @@ func NewEpoch(number uint8, key [32]byte, evacuation [8]byte, salt [wire.SaltSiz
 	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(secret)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCMWithTagSize(block, wire.TagSize)
+	aead, err := gcm.New([32]byte(secret), wire.TagSize)
 	return &Epoch{number: number, aead: aead}, err
 }
 
