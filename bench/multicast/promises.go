@@ -97,7 +97,7 @@ func (r results) worst(t *promise.Table) {
 	}
 	t.Add(failed == 0, "runs of scatter that failed", fmt.Sprint(failed), "0")
 	if cpu > 0 {
-		t.AtMost("CPU of the sender where links are not shaped, s/GB", "%.2f", cpu, sendCPULimit)
+		t.AtMost("CPU of the sender where links are not shaped and lose nothing, s/GB", "%.2f", cpu, sendCPULimit)
 	}
 	t.AtMost("peak memory of a receiver, MiB", "%.0f", float64(memory)/(1<<20), memoryLimit)
 }

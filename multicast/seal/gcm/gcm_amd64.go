@@ -15,7 +15,7 @@ const (
 	blockSize = 16
 	// maxBlocks is how many blocks of text a message may have here: enough for jumbo frames. Beyond, there are no powers.
 	maxBlocks = 576
-	powers    = maxBlocks + 2 // and one each for the additional data and the lengths
+	factors   = maxBlocks + 2 // and one each for the additional data and the lengths
 )
 
 var errOpen = errors.New("gcm: message authentication failed")
@@ -31,10 +31,11 @@ type vector struct {
 // schedule is what crypt needs of a key; its assembly knows the layout.
 type schedule struct {
 	rounds [15][blockSize]byte
-	// powers are those of the hash key, highest first, as its assembly multiplies: bytes reversed, divided by x. The end is
-	// read together with the last ones and multiplied with zeros.
-	powers [powers + 2][2]uint64
+	powers [factors + 2]power // highest first; the two behind the first power are multiplied with zeros
 }
+
+// power is one of the hash key, divided by x, since a product of numbers with reversed bits is one bit too low. The low word comes first.
+type power [2]uint64
 
 // message is what crypt needs of a message besides its text; its assembly knows the layout.
 type message struct {
@@ -47,7 +48,12 @@ type message struct {
 // crypt encrypts or decrypts src to dst, n > 0 bytes, and works out the tag of the message. first is the power for its first block.
 //
 //go:noescape
-func crypt(k *schedule, first *[2]uint64, m *message, dst, src *byte, n int, encrypt bool)
+func crypt(k *schedule, first *power, m *message, dst, src *byte, n int, encrypt bool)
+
+// times multiplies a by b and by x.
+//
+//go:noescape
+func times(a, b *power)
 
 // expand works out the round keys of AES-256 (FIPS 197, section 5.2).
 //
@@ -67,35 +73,20 @@ func accelerate(aead cipher.AEAD, key [32]byte, block cipher.Block) cipher.AEAD 
 	expand(&key, &v.key.rounds)
 	var zero, hash [blockSize]byte
 	block.Encrypt(hash[:], zero[:])
-	h := element{binary.BigEndian.Uint64(hash[:8]), binary.BigEndian.Uint64(hash[8:])}
-	power := h
-	for i := range powers {
-		v.key.powers[powers-1-i] = power.divided()
-		power = power.times(h)
+	first := powerOf(hash)
+	p := first
+	for i := range factors {
+		v.key.powers[factors-1-i] = p
+		times(&p, &first)
 	}
 	return v
 }
 
-// element is one of GHASH's field, in the order of NIST SP 800-38D: the highest bit of the first word is the coefficient of x^0.
-type element [2]uint64
-
-// times multiplies bit by bit, in a time that does not depend on the factors (SP 800-38D, algorithm 1).
-func (a element) times(b element) (product element) {
-	for i := range 128 {
-		bit := -(a[i/64] >> (63 - i%64) & 1)
-		product[0] ^= b[0] & bit
-		product[1] ^= b[1] & bit
-		carry := -(b[1] & 1)
-		b[1] = b[1]>>1 | b[0]<<63
-		b[0] = b[0]>>1 ^ 0xe1<<56&carry
-	}
-	return product
-}
-
-// divided is a/x as a number of 128 bits, low word first: the factor x comes back where a product of reversed bits is one bit too low.
-func (a element) divided() [2]uint64 {
-	carry := -(a[0] >> 63)
-	return [2]uint64{a[1]<<1 ^ 1&carry, (a[0]<<1 | a[1]>>63) ^ 0xc2<<56&carry}
+// powerOf is the first power. The hash key has the coefficient of x^0 in its highest bit (NIST SP 800-38D, section 6.3).
+func powerOf(key [blockSize]byte) power {
+	high, low := binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])
+	odd := -(high >> 63)
+	return power{low<<1 ^ 1&odd, (high<<1 | low>>63) ^ 0xc2<<56&odd}
 }
 
 // fits tells whether a message is one for the vectors.
@@ -110,7 +101,7 @@ func (v *vector) crypt(dst, nonce, text, additional []byte, encrypt bool) [block
 	m.counter[blockSize-1] = 1
 	copy(m.additional[:], additional)
 	blocks := (len(text) + blockSize - 1) / blockSize
-	crypt(&v.key, &v.key.powers[powers-1-blocks], &m, &dst[0], &text[0], len(text), encrypt)
+	crypt(&v.key, &v.key.powers[factors-1-blocks], &m, &dst[0], &text[0], len(text), encrypt)
 	return m.tag
 }
 

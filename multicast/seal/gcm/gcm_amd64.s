@@ -66,7 +66,27 @@ GLOBL polynomial<>(SB), RODATA|NOPTR, $16
 	VEXTRACTI128  $1, y, X11 \
 	VPXOR         X11, x, x
 
-// func crypt(k *schedule, first *[2]uint64, m *message, dst, src *byte, n int, encrypt bool)
+// PRODUCT multiplies a block with a power.
+#define PRODUCT(block, power) \
+	VPCLMULQDQ $0x00, block, power, X8  \
+	VPCLMULQDQ $0x01, block, power, X9  \
+	VPCLMULQDQ $0x10, block, power, X12 \
+	VPCLMULQDQ $0x11, block, power, X10 \
+	VPXOR      X12, X9, X9
+
+// REDUCE makes a block of a sum of products, in X10.
+#define REDUCE \
+	VMOVDQU    polynomial<>(SB), X4 \
+	VPCLMULQDQ $0x01, X8, X4, X5    \
+	VPSHUFD    $0x4e, X8, X8        \
+	VPXOR      X8, X9, X9           \
+	VPXOR      X5, X9, X9           \
+	VPCLMULQDQ $0x01, X9, X4, X5    \
+	VPSHUFD    $0x4e, X9, X9        \
+	VPXOR      X9, X10, X10         \
+	VPXOR      X5, X10, X10
+
+// func crypt(k *schedule, first *power, m *message, dst, src *byte, n int, encrypt bool)
 TEXT ·crypt(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), R8
 	MOVQ    first+8(FP), R9
@@ -120,11 +140,7 @@ TEXT ·crypt(SB), NOSPLIT, $0-49
 	VMOVDQU    ADDITIONAL(R10), X4
 	VPSHUFB    X31, X4, X4
 	VMOVDQU    -16(R9), X11
-	VPCLMULQDQ $0x00, X4, X11, X8
-	VPCLMULQDQ $0x01, X4, X11, X9
-	VPCLMULQDQ $0x10, X4, X11, X12
-	VPCLMULQDQ $0x11, X4, X11, X10
-	VPXOR      X12, X9, X9
+	PRODUCT(X4, X11)
 	VMOVDQU    BITS(R10), X4
 	VMOVDQU    LAST_POWER(R8), X11
 	VPCLMULQDQ $0x00, X4, X11, X12
@@ -234,19 +250,22 @@ reduce:
 	FOLD(Z8, Y8, X8)
 	FOLD(Z9, Y9, X9)
 	FOLD(Z10, Y10, X10)
-	VMOVDQU    polynomial<>(SB), X4
-	VPCLMULQDQ $0x01, X8, X4, X5
-	VPSHUFD    $0x4e, X8, X8
-	VPXOR      X8, X9, X9
-	VPXOR      X5, X9, X9
-	VPCLMULQDQ $0x01, X9, X4, X5
-	VPSHUFD    $0x4e, X9, X9
-	VPXOR      X9, X10, X10
-	VPXOR      X5, X10, X10
+	REDUCE
 	VPSHUFB    X31, X10, X10
 	VPXOR      TAG(R10), X10, X10
 	VMOVDQU    X10, TAG(R10)
 	VZEROUPPER
+	RET
+
+// func times(a, b *power)
+TEXT ·times(SB), NOSPLIT, $0-16
+	MOVQ    a+0(FP), AX
+	MOVQ    b+8(FP), BX
+	VMOVDQU (AX), X6
+	VMOVDQU (BX), X7
+	PRODUCT(X6, X7)
+	REDUCE
+	VMOVDQU X10, (AX)
 	RET
 
 // MIX makes half a key of the one before it and of X2.
