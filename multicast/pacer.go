@@ -36,7 +36,7 @@ type Pacer struct {
 
 	mu      sync.Mutex // guards what follows
 	bucket  bucket
-	auto    bool
+	ceiling int64 // 0 = none
 	burst   int
 	waiting [priorities][]*turn
 	timer   *time.Timer
@@ -48,7 +48,8 @@ type turn struct {
 	ready chan struct{}
 }
 
-// NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. burst is how many bytes
+// NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. A Sender goes below a given rate where the path
+// carries nothing near it. burst is how many bytes
 // may leave back to back after a pause, 0 = DefaultBurst; keep it below the shallowest queue on the way.
 func NewPacer(rate int64, burst int) *Pacer {
 	if burst <= 0 {
@@ -64,18 +65,28 @@ func NewPacer(rate int64, burst int) *Pacer {
 func (p *Pacer) SetRate(rate int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.auto = rate <= 0
-	if p.auto {
+	p.ceiling = max(rate, 0)
+	if p.ceiling == 0 {
 		rate = StartRate
 	}
 	p.set(rate)
 }
 
-// adjust sets the rate if it is automatic.
+// given is the rate that was given; 0 = none.
+func (p *Pacer) given() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ceiling
+}
+
+// adjust sets the rate to what the path carries, up to the one that was given.
 func (p *Pacer) adjust(rate int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.auto && rate != int64(p.bucket.rate) {
+	if p.ceiling > 0 {
+		rate = min(rate, p.ceiling)
+	}
+	if rate != int64(p.bucket.rate) {
 		p.set(rate)
 	}
 }
@@ -89,7 +100,7 @@ func (p *Pacer) set(rate int64) {
 func (p *Pacer) Rate() (rate int64, auto bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int64(p.bucket.rate), p.auto
+	return int64(p.bucket.rate), p.ceiling == 0
 }
 
 // Sent is the number of bytes that were let through.

@@ -61,8 +61,7 @@ func (s *sendState) considerRates(now instant) {
 	s.considerReports()
 	t := s.traffic(now)
 	if len(s.paced.samples) > 0 {
-		s.auto.rate = s.rate
-		s.auto.consider(now, median(s.paced.samples), t.ours > busyPart*s.rate, t)
+		s.considerLink(now, t)
 	}
 }
 
@@ -127,7 +126,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 	if s.slowRatio <= 0 || len(s.paced.samples)-own < 2 {
 		return
 	}
-	others := 1 - best(s.paced.samples[own:])
+	others := 1 - best(s.paced.samples[own:]).share()
 	held := s.heldBySlow(st)
 	for i, m := range slices.Clone(st.members) {
 		switch {
@@ -184,10 +183,10 @@ func median(all []sample) sample {
 	return m
 }
 
-// best is the loss of the better half: of two, the better.
-func best(all []sample) float64 {
+// best is the worst of the better half: of two, the better.
+func best(all []sample) sample {
 	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.share(), b.share()) })
-	return all[(len(all)-1)/2].share()
+	return all[(len(all)-1)/2]
 }
 
 // refill gives a unicast stream its credit, and what was held for want of it back to the queue.

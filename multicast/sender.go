@@ -154,10 +154,14 @@ func newSendState(cfg SenderConfig, conn *udp.Sender) (*sendState, error) {
 		t.probe = cfg.ProbeTimeout
 	}
 	st, err := makeSendState(t, keys{secret: cfg.Key, evacuation: cfg.Evacuation, random: salt}, cfg.Window, packet)
-	if err == nil && cfg.SlowRatio != 0 {
+	if err != nil {
+		return nil, err
+	}
+	st.allow(float64(cfg.Pacer.given()))
+	if cfg.SlowRatio != 0 {
 		st.slowRatio = cfg.SlowRatio
 	}
-	return st, err
+	return st, nil
 }
 
 func salt() (b [wire.SaltSize]byte) {
@@ -426,6 +430,7 @@ func (s *Sender) tick(port uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.link, s.state.port = s.cfg.Pacer.Sent(), port
+	s.state.allow(float64(s.cfg.Pacer.given()))
 	s.state.tick(s.now())
 	s.cfg.Pacer.adjust(int64(s.state.auto.rate))
 	if s.state.ready() {

@@ -68,7 +68,8 @@ type sendState struct {
 	rate     float64 // of the link, bytes per second
 	link     uint64  // bytes that the engine has sent, as datagrams and otherwise
 	port     uint64  // bytes that have left by the interface, from whomever; 0 = not known
-	auto     pace    // of the link, where the rate is to be found
+	given    given
+	auto     pace // of the link
 	paced    pacing
 
 	slowRatio float64 // of what the others of a group get: less is too little

@@ -24,6 +24,7 @@ type world struct {
 	sender  *sendState
 	rate    float64 // bytes per second of the source's link
 	auto    bool    // the sender finds the rate
+	given   float64 // what it is told if not
 	port    port    // of the switch, from the source
 	busy    bool
 	burst   burst
@@ -169,8 +170,9 @@ func (w *world) ticking() {
 	if w.leaving != nil {
 		w.sender.port = w.leaving()
 	}
+	w.sender.allow(w.given)
 	w.sender.tick(w.now)
-	if w.auto {
+	if w.auto || w.given > 0 {
 		w.rate = w.sender.auto.rate
 	}
 	w.act()
@@ -430,6 +432,9 @@ func (w *world) feedAll() {
 
 // run lets things happen until done, or the limit of virtual time.
 func (w *world) run(limit time.Duration, done func() bool) {
+	if !w.auto && w.given == 0 {
+		w.given = w.rate
+	}
 	for !done() {
 		e := heap.Pop(&w.agenda).(entry)
 		w.now = e.at

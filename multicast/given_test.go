@@ -1,0 +1,70 @@
+package multicast
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// givenRate sends blocks to three targets at a given rate through a bottleneck, and returns the bytes on the wire per byte of payload.
+func givenRate(t *testing.T, rate, bottleneck, loss float64, blocks int) (*world, float64) {
+	w := newWorldOf(t, 1, 24<<20, 1472)
+	w.rate, w.port = rate, port{rate: bottleneck, queue: 256 << 10}
+	l := plain()
+	l.loss = loss
+	for _, name := range names(3) {
+		w.addHost(name, l, 24<<20)
+	}
+	payloads := w.payloads(blocks, 1)
+	for i := range payloads {
+		payloads[i] = bytes.Repeat(payloads[i], 256<<10)
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, payloads)
+	w.run(10*time.Minute, w.finished)
+	w.verify()
+	return w, float64(w.onWire) / float64(blocks*(256<<10))
+}
+
+// TestGivenRateBeyondThePath: who is told ten times what the path carries does not go on sending ten times as much, and the path stays used.
+func TestGivenRateBeyondThePath(t *testing.T) {
+	for _, loss := range []float64{0, 0.05} {
+		t.Run(fmt.Sprint(loss), func(t *testing.T) {
+			const bottleneck = 12.5e6
+			w, overhead := givenRate(t, 10*bottleneck, bottleneck, loss, 800)
+			used := 800 * (256 << 10) / w.now.Seconds() / bottleneck
+			t.Logf("%.2f bytes per byte, %.2f of the path used, rate %.0f", overhead, used, w.sender.auto.rate)
+			if overhead > 1.6 || used < 0.75 {
+				t.Errorf("%.2f bytes per byte, %.2f of the path used", overhead, used)
+			}
+		})
+	}
+}
+
+// TestGivenRateIsBelieved: loss that parity can mend does not slow down who was given a rate, nor does a cut of a second.
+func TestGivenRateIsBelieved(t *testing.T) {
+	w, _ := givenRate(t, 12.5e6, 0, 0.25, 100)
+	if w.sender.given.doubted || w.sender.auto.rate != 12.5e6 {
+		t.Errorf("a quarter is lost: rate %.0f", w.sender.auto.rate)
+	}
+
+	w = newWorldOf(t, 1, 24<<20, 1472)
+	w.rate = 12.5e6
+	l := plain()
+	l.down = func(now instant) bool { return now > 2*time.Second && now < 3*time.Second }
+	for _, name := range names(3) {
+		w.addHost(name, l, 24<<20)
+	}
+	payloads := w.payloads(300, 1)
+	for i := range payloads {
+		payloads[i] = bytes.Repeat(payloads[i], 256<<10)
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, payloads)
+	for !w.finished() {
+		until := w.now + paceInterval
+		w.run(time.Minute, func() bool { return w.finished() || w.now >= until })
+		if w.sender.given.doubted {
+			t.Fatalf("doubted after %v", w.now)
+		}
+	}
+}
