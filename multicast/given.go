@@ -22,8 +22,11 @@ func (g *given) holds(s sample) bool {
 	sent = min(sent, 2*g.sent)
 	g.sent += (sent - g.sent) / givenMemory
 	g.lost += (s.share()*sent - g.lost) / givenMemory
-	return g.rate > 0 && !g.doubted && g.lost <= mostBase*g.sent
+	return g.rate > 0 && !g.doubted && g.arrives() >= 1-mostBase
 }
+
+// arrives is the part of the datagrams that arrived lately.
+func (g *given) arrives() float64 { return 1 - g.lost/g.sent }
 
 // allow gives the link's rate, in bytes per second; 0 = it is to be found.
 func (s *sendState) allow(rate float64) {
@@ -46,7 +49,7 @@ func (s *sendState) considerLink(now instant, t traffic) {
 		s.auto.rate = s.given.rate
 	case s.given.rate > 0 && !s.given.doubted:
 		s.given.doubted = true
-		s.auto.cut(now, seen, (1-seen.share())*backOff)
+		s.auto.cut(now, seen, s.given.arrives()*backOff)
 	default:
 		s.auto.consider(now, seen, t.ours > busyPart*s.rate, t)
 		s.given.doubted = s.auto.rate < s.given.rate
