@@ -154,7 +154,7 @@ func (s *scene) measure(ctx context.Context, j job) (sample, error) {
 	}
 	tool := toolNamed(j.tool)
 	t := transfer{cell: j.cell, source: s.lab.Source, targets: s.lab.Targets[:j.Targets], payload: path, size: size,
-		dir: filepath.Join(s.dir, "arrived"), own: s.own, tls: s.tls()}
+		dir: filepath.Join(s.dir, "arrived", j.tool), own: s.own, tls: s.tls()}
 	if tool.shares {
 		t.size /= int64(j.Targets)
 	}
