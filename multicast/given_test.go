@@ -1,7 +1,6 @@
 package multicast
 
 import (
-	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -9,18 +8,11 @@ import (
 
 // givenRate sends blocks to three targets at a given rate through a bottleneck, and returns the bytes on the wire per byte of payload.
 func givenRate(t *testing.T, rate, bottleneck, loss float64, blocks int) (*world, float64) {
-	w := newWorldOf(t, 1, 24<<20, 1472)
+	w := slowFleet(t, 3, 0, blocks)
 	w.rate, w.port = rate, port{rate: bottleneck, queue: 256 << 10}
-	l := plain()
-	l.loss = loss
-	for _, name := range names(3) {
-		w.addHost(name, l, 24<<20)
+	for _, h := range w.hosts {
+		h.link.loss = loss
 	}
-	payloads := w.payloads(blocks, 1)
-	for i := range payloads {
-		payloads[i] = bytes.Repeat(payloads[i], 256<<10)
-	}
-	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, payloads)
 	w.run(10*time.Minute, w.finished)
 	w.verify()
 	return w, float64(w.onWire) / float64(blocks*(256<<10))
@@ -48,18 +40,10 @@ func TestGivenRateIsBelieved(t *testing.T) {
 		t.Errorf("a quarter is lost: rate %.0f", w.sender.auto.rate)
 	}
 
-	w = newWorldOf(t, 1, 24<<20, 1472)
-	w.rate = 12.5e6
-	l := plain()
-	l.down = func(now instant) bool { return now > 2*time.Second && now < 3*time.Second }
-	for _, name := range names(3) {
-		w.addHost(name, l, 24<<20)
+	w = slowFleet(t, 3, 0, 300)
+	for _, h := range w.hosts {
+		h.link.down = func(now instant) bool { return now > 2*time.Second && now < 3*time.Second }
 	}
-	payloads := w.payloads(300, 1)
-	for i := range payloads {
-		payloads[i] = bytes.Repeat(payloads[i], 256<<10)
-	}
-	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, payloads)
 	for !w.finished() {
 		until := w.now + paceInterval
 		w.run(time.Minute, func() bool { return w.finished() || w.now >= until })
