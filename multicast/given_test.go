@@ -22,9 +22,9 @@ func givenRate(t *testing.T, rate, bottleneck, loss float64, blocks int) (*world
 func TestGivenRateBeyondThePath(t *testing.T) {
 	for _, loss := range []float64{0, 0.05} {
 		t.Run(fmt.Sprint(loss), func(t *testing.T) {
-			const bottleneck = 12.5e6
-			w, overhead := givenRate(t, 10*bottleneck, bottleneck, loss, 800)
-			used := 800 * (256 << 10) / w.now.Seconds() / bottleneck
+			const bottleneck, blocks = 1.25e6, 80
+			w, overhead := givenRate(t, 10*bottleneck, bottleneck, loss, blocks)
+			used := blocks * (256 << 10) / w.now.Seconds() / bottleneck
 			t.Logf("%.2f bytes per byte, %.2f of the path used, rate %.0f", overhead, used, w.sender.auto.rate)
 			if overhead > 1.6 || used < 0.75 {
 				t.Errorf("%.2f bytes per byte, %.2f of the path used", overhead, used)
@@ -35,12 +35,14 @@ func TestGivenRateBeyondThePath(t *testing.T) {
 
 // TestGivenRateIsBelieved: loss that parity can mend does not slow down who was given a rate, nor does a cut of a second.
 func TestGivenRateIsBelieved(t *testing.T) {
-	w, _ := givenRate(t, 12.5e6, 0, 0.25, 100)
-	if w.sender.given.doubted || w.sender.auto.rate != 12.5e6 {
+	const rate = 2.5e6
+	w, _ := givenRate(t, rate, 0, 0.25, 20)
+	if w.sender.given.doubted || w.sender.auto.rate != rate {
 		t.Errorf("a quarter is lost: rate %.0f", w.sender.auto.rate)
 	}
 
-	w = slowFleet(t, 3, 0, 300)
+	w = slowFleet(t, 3, 0, 60)
+	w.rate = rate
 	for _, h := range w.hosts {
 		h.link.down = func(now instant) bool { return now > 2*time.Second && now < 3*time.Second }
 	}
