@@ -66,7 +66,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// TestLikeStandardLibrary seals and opens messages of all lengths up to a jumbo frame's, and some beyond.
+// TestLikeStandardLibrary seals and opens messages of all lengths up to a frame's, and some up to a jumbo frame's and beyond.
 func TestLikeStandardLibrary(t *testing.T) {
 	r := rand.NewChaCha8([32]byte{1})
 	ours, standard := pair(t, [32]byte(random(r, 32)), tagSize)
