@@ -48,9 +48,9 @@ type turn struct {
 	ready chan struct{}
 }
 
-// NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. A Sender goes below a given rate where the path
-// carries nothing near it. burst is how many bytes
-// may leave back to back after a pause, 0 = DefaultBurst; keep it below the shallowest queue on the way.
+// NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. A Sender goes below a given
+// rate where the path carries nothing near it. burst is how many bytes may leave back to back after a pause,
+// 0 = DefaultBurst; keep it below the shallowest queue on the way.
 func NewPacer(rate int64, burst int) *Pacer {
 	if burst <= 0 {
 		burst = DefaultBurst
