@@ -48,6 +48,15 @@ type turn struct {
 	ready chan struct{}
 }
 
+func (t *turn) came() bool {
+	select {
+	case <-t.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // NewPacer makes a pacer of rate bytes per second; 0 lets the Sender find the rate by itself. A Sender goes below a given
 // rate where the path carries nothing near it. burst is how many bytes may leave back to back after a pause,
 // 0 = DefaultBurst; keep it below the shallowest queue on the way.
@@ -109,6 +118,12 @@ func (p *Pacer) Sent() uint64 { return p.sent.Load() }
 // Wait returns when n bytes may leave. Larger amounts than the burst are let through when the bucket is full, and paid
 // for afterwards. The error is the context's cause, and nothing is taken then.
 func (p *Pacer) Wait(ctx context.Context, n int, prio Priority) error {
+	return p.wait(ctx, n, prio, nil)
+}
+
+// wait is Wait. Who has a thread of its own can nap in between: the runtime's timers, and the goroutines that they wake, wait for processors
+// where these are scarce.
+func (p *Pacer) wait(ctx context.Context, n int, prio Priority, nap func(time.Duration)) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -116,12 +131,25 @@ func (p *Pacer) Wait(ctx context.Context, n int, prio Priority) error {
 	if t == nil {
 		return nil
 	}
+	for nap != nil && ctx.Err() == nil && !t.came() {
+		nap(min(p.untilNext(), longestNap))
+	}
 	select {
 	case <-t.ready:
 		return nil
 	case <-ctx.Done():
 		return p.abandon(ctx, t, prio)
 	}
+}
+
+// longestNap bounds how long an end of the context goes unnoticed, and a higher rate.
+const longestNap = 5 * time.Millisecond
+
+// untilNext lets through what may leave now, and gives the time until more may.
+func (p *Pacer) untilNext() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dispatch()
 }
 
 // enter takes the tokens at once, or takes a turn.
@@ -148,21 +176,23 @@ func (p *Pacer) first(prio Priority) bool {
 	return true
 }
 
-// dispatch lets through what may leave now, and sets the timer for the next.
-func (p *Pacer) dispatch() {
+// dispatch lets through what may leave now, sets the timer for the next, and gives the time until then; 0 = nobody waits.
+func (p *Pacer) dispatch() (next time.Duration) {
 	now := time.Since(p.origin)
 	for prio := int(priorities) - 1; prio >= 0; prio-- {
 		for len(p.waiting[prio]) > 0 {
 			t := p.waiting[prio][0]
 			if !p.bucket.take(now, t.n) {
-				p.wake(p.bucket.until(now, t.n))
-				return
+				next = p.bucket.until(now, t.n)
+				p.wake(next)
+				return next
 			}
 			p.waiting[prio] = p.waiting[prio][1:]
 			p.sent.Add(uint64(t.n))
 			close(t.ready)
 		}
 	}
+	return 0
 }
 
 func (p *Pacer) wake(after time.Duration) {

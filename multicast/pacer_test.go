@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestPacerKeepsTheRate lets many writers of both kinds share a link, and compares what left with what may.
+// TestPacerKeepsTheRate lets many writers of both kinds share a link, some with naps, and compares what left with what may.
 func TestPacerKeepsTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate, burst = 1_000_000, 10_000
@@ -20,8 +20,9 @@ func TestPacerKeepsTheRate(t *testing.T) {
 		for i := range 10 {
 			wg.Go(func() {
 				r := rand.New(rand.NewPCG(uint64(i), 1))
+				nap := []func(time.Duration){nil, nil, time.Sleep}[i%3]
 				for range 100 {
-					if err := p.Wait(t.Context(), 1+r.IntN(20_000), Priority(i%2)); err != nil {
+					if err := p.wait(t.Context(), 1+r.IntN(20_000), Priority(i%2), nap); err != nil {
 						t.Error(err)
 					}
 					if may := rate*time.Since(start).Seconds() + burst + rate*catchUp.Seconds() + 20_000; float64(p.Sent()) > may {
@@ -73,9 +74,9 @@ func TestPacerGivesUpWithTheContext(t *testing.T) {
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var wg sync.WaitGroup
-		for range 2 {
+		for _, nap := range []func(time.Duration){nil, nil, time.Sleep} {
 			wg.Go(func() {
-				if err := p.Wait(ctx, 100_000, Bulk); err != nil && !errors.Is(err, cause) {
+				if err := p.wait(ctx, 100_000, Bulk, nap); err != nil && !errors.Is(err, cause) {
 					t.Error(err)
 				}
 			})

@@ -357,6 +357,9 @@ func (s *Sender) Close() error {
 
 // transmit sends what the state has to send, as fast as the pacer lets it.
 func (s *Sender) transmit() {
+	if err := ownThread(); err != nil {
+		s.cfg.Log.Info("the sender has no priority over other threads, and may not reach the rate where processors are scarce", "err", err)
+	}
 	var b burst
 	for s.ctx.Err() == nil {
 		if !s.fill(&b) {
@@ -366,7 +369,7 @@ func (s *Sender) transmit() {
 			}
 			continue
 		}
-		if s.cfg.Pacer.Wait(s.ctx, b.onWire(), b.priority) != nil {
+		if s.cfg.Pacer.wait(s.ctx, b.onWire(), b.priority, nap) != nil {
 			return
 		}
 		if err := s.conn.Send(b.to, b.bytes, b.size); err != nil {
