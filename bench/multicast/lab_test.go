@@ -33,6 +33,7 @@ func TestEachToolDelivers(t *testing.T) {
 		o.more = append(o.more, job{lossy, tool}, job{bursty, tool})
 	}
 	o.more = append(o.more, job{cell{Mbit: 200, Targets: 3, Slow: true}, "scatter"})
+	o.more = append(o.more, job{cell{Mbit: 200, Targets: 2, Busy: 2}, "scatter"})
 	for _, tool := range tools {
 		program := tool.send(transfer{source: new(lab.Host)})[0]
 		if _, err := exec.LookPath(program); tool.name != "scatter" && tool.name != "tcp" && err != nil {

@@ -91,7 +91,7 @@ func (r results) worst(t *promise.Table) {
 		}
 		failed += f.failed
 		memory = max(memory, f.memory)
-		if j.Mbit == 0 && j.Loss == 0 {
+		if j.Mbit == 0 && j.Loss == 0 && j.Busy == 0 {
 			cpu = max(cpu, f.send)
 		}
 	}

@@ -103,7 +103,7 @@ func (r results) cells() []cell {
 	slices.SortFunc(all, func(a, b cell) int {
 		// links that are not shaped come last
 		return cmp.Or(boolCompare(a.Mbit == 0, b.Mbit == 0), cmp.Compare(a.Mbit, b.Mbit), cmp.Compare(a.Targets, b.Targets),
-			boolCompare(a.Slow, b.Slow), cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
+			boolCompare(a.Slow, b.Slow), cmp.Compare(a.Busy, b.Busy), cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
 	})
 	return all
 }
@@ -173,6 +173,7 @@ func (r results) facts() []string {
 		"scatter seals all it sends (AES-256-GCM), and is told the rate, like uftp and udpcast, which send in the clear; uftp-sealed is uftp with AES-256-GCM",
 		fmt.Sprintf("one slow: the link of one target has %.0f %% of the rate; the figures are those of the others, but all that left the source until that one has "+
 			"got the payload, too, counts", slowPart*100),
+		"busy: so many processes compute meanwhile, like guests of a host that is being emptied",
 		"links that are not shaped: a thread of the kernel does the switch's and the receivers' work for UDP; for TCP, the sender does it within its system calls",
 		"limit: what headers, seal and the parity that the worst target needs leave of the link at best",
 		fmt.Sprintf("%d cores run source and targets; %s", runtime.NumCPU(), runtime.Version()),

@@ -32,7 +32,7 @@ var roles map[string]func(ctx context.Context, args []string) error
 
 func init() {
 	roles = map[string]func(context.Context, []string) error{
-		"send": sendRole, "receive": receiveRole, "tcp-send": tcpSendRole, "tcp-receive": tcpReceiveRole,
+		"send": sendRole, "receive": receiveRole, "tcp-send": tcpSendRole, "tcp-receive": tcpReceiveRole, "busy": busyRole,
 	}
 }
 

@@ -28,7 +28,7 @@ type scene struct {
 	sizeOf  func(cell) int64
 	shaped  float64 // Mbit/s, of all links now; -1 = not arranged yet
 	losing  cell    // whose loss, and slow target, there is now
-	settled bool    // the switch knows who listens
+	crowd   crowd
 }
 
 // newScene builds a lab for all the jobs of o.
@@ -99,9 +99,9 @@ func (s *scene) certify() error {
 }
 
 func (s *scene) close() error {
-	var err error
+	err := s.crowd.close()
 	if s.lab != nil {
-		err = s.lab.Close()
+		err = errors.Join(err, s.lab.Close())
 	}
 	if s.mounted {
 		err = errors.Join(err, os.NewSyscallError("unmount", unix.Unmount(s.dir, unix.MNT_DETACH)))
@@ -144,7 +144,7 @@ const settle = 300 * time.Millisecond
 
 // measure does one transfer. A tool that fails to deliver is a result, too; the error is about measuring itself.
 func (s *scene) measure(ctx context.Context, j job) (sample, error) {
-	if err := s.arrange(ctx, j.cell); err != nil {
+	if err := errors.Join(s.arrange(ctx, j.cell), s.crowd.resize(s.own, j.Busy)); err != nil {
 		return sample{}, err
 	}
 	size := s.sizeOf(j.cell)

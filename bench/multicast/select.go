@@ -14,6 +14,7 @@ type cell struct {
 	Loss    float64 // per cent, at each target
 	Burst   int     `json:",omitempty"` // packets lost in a row; 0 = each by itself
 	Slow    bool    `json:",omitempty"` // the last target's link has a tenth of the rate
+	Busy    int     `json:",omitempty"` // processes that compute meanwhile
 }
 
 // slowPart is what a slow target's link has of the others' rate.
@@ -36,20 +37,27 @@ func (c cell) losing() string {
 	return fmt.Sprintf("%v %%", c.Loss)
 }
 
-// who says how many targets there are.
+// who says how many targets there are, and who is in the way.
 func (c cell) who() string {
+	who := fmt.Sprint(c.Targets)
 	if c.Slow {
-		return fmt.Sprintf("%d, one slow", c.Targets)
+		who += ", one slow"
 	}
-	return fmt.Sprint(c.Targets)
+	if c.Busy > 0 {
+		who += fmt.Sprintf(", %d busy", c.Busy)
+	}
+	return who
 }
 
 func (c cell) String() string {
-	slow := ""
+	with := ""
 	if c.Slow {
-		slow = ", one of them slow"
+		with = ", one of them slow"
 	}
-	return fmt.Sprintf("%s, %d targets%s, %s lost", c.link(), c.Targets, slow, c.losing())
+	if c.Busy > 0 {
+		with += fmt.Sprintf(", %d processes busy", c.Busy)
+	}
+	return fmt.Sprintf("%s, %d targets%s, %s lost", c.link(), c.Targets, with, c.losing())
 }
 
 // job is one transfer to do.
@@ -62,6 +70,7 @@ type job struct {
 type selection struct {
 	rates, targets, loss, bursts []float64
 	tools                        []string
+	busy                         int
 	more                         []job
 }
 
@@ -97,7 +106,7 @@ func slow() selection {
 func (s *selection) jobs() (all []job) {
 	for _, rate := range s.rates {
 		for _, n := range s.targets {
-			for _, c := range s.lossy(cell{Mbit: rate, Targets: int(n)}) {
+			for _, c := range s.lossy(cell{Mbit: rate, Targets: int(n), Busy: s.busy}) {
 				for _, tool := range s.tools {
 					all = append(all, job{c, tool})
 				}
@@ -136,7 +145,7 @@ func (s *selection) narrow(given map[string]bool) {
 			s.loss = nil
 		}
 	}
-	for _, name := range []string{"rates", "targets", "loss", "bursts", "tools"} {
+	for _, name := range []string{"rates", "targets", "loss", "bursts", "tools", "busy"} {
 		if given[name] {
 			s.more = nil
 		}
