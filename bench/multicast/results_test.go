@@ -85,7 +85,7 @@ func TestSamplesAreKept(t *testing.T) {
 
 func TestSelection(t *testing.T) {
 	s := usual()
-	if n := len(s.jobs()); n != 4*5+1+2*4 {
+	if n := len(s.jobs()); n != 4*5+1+3*4 {
 		t.Errorf("%d jobs by default", n)
 	}
 	s.narrow(map[string]bool{"loss": true})
@@ -93,7 +93,7 @@ func TestSelection(t *testing.T) {
 		t.Errorf("%d jobs of one loss each", n)
 	}
 	all := everything()
-	if n := len(all.jobs()); n != 4*(2*4*5+4*4)+1 {
+	if n := len(all.jobs()); n != 4*(2*4*5+4*4)+1+4 {
 		t.Errorf("%d jobs in all", n)
 	}
 	var l []float64

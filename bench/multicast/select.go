@@ -78,9 +78,9 @@ type selection struct {
 func usual() selection {
 	s := selection{rates: []float64{100}, targets: []float64{8}, loss: []float64{0, 0.1, 1, 5}, bursts: []float64{1}, tools: []string{"scatter", "uftp", "udpcast", "tcp"}}
 	s.more = []job{{cell{Mbit: 100, Targets: 8, Loss: 1}, "uftp-sealed"}}
-	for _, n := range []int{4, 8} {
+	for _, c := range []cell{{Targets: 4}, {Targets: 8}, {Mbit: 500, Targets: 4, Busy: 8}} {
 		for _, tool := range s.tools {
-			s.more = append(s.more, job{cell{Targets: n}, tool})
+			s.more = append(s.more, job{c, tool})
 		}
 	}
 	return s
@@ -90,7 +90,6 @@ func usual() selection {
 func everything() selection {
 	s := usual()
 	s.rates, s.targets = []float64{100, 500, 0}, []float64{1, 2, 4, 8}
-	s.more = s.more[:1]
 	return s
 }
 
