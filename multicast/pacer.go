@@ -131,8 +131,12 @@ func (p *Pacer) wait(ctx context.Context, n int, prio Priority, nap func(time.Du
 	if t == nil {
 		return nil
 	}
-	for nap != nil && ctx.Err() == nil && !t.came() {
-		nap(min(p.untilNext(), longestNap))
+	for nap != nil && ctx.Err() == nil {
+		next := p.untilNext() // of whoever waits, when the turn has come
+		if t.came() {
+			break
+		}
+		nap(min(next, longestNap))
 	}
 	select {
 	case <-t.ready:

@@ -94,6 +94,27 @@ func TestPacerGivesUpWithTheContext(t *testing.T) {
 	})
 }
 
+// TestNapEndsWithTheTurn: who naps leaves when its turn has come, and does not nap until that of the next.
+func TestNapEndsWithTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(1000, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		_ = p.Wait(ctx, 100, Bulk)
+		start := time.Now()
+		wg.Go(func() {
+			if err := p.wait(ctx, 10, Bulk, time.Sleep); err != nil || time.Since(start) > 11*time.Millisecond {
+				t.Errorf("10 bytes left after %v: %v", time.Since(start), err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() { _ = p.Wait(ctx, 100, Bulk) })
+		time.Sleep(50 * time.Millisecond)
+		cancel()
+		wg.Wait()
+	})
+}
+
 func BenchmarkPacer(b *testing.B) {
 	p := NewPacer(1<<50, 1<<40)
 	b.ReportAllocs()
