@@ -16,7 +16,7 @@ func keepAll(p *Plan) (kept []Kept) {
 	return kept
 }
 
-// TestKeptGroupsGiveTheSamePlan: nothing has changed, so nothing changes.
+// TestKeptGroupsGiveTheSamePlan: nothing has changed, so nothing gets dearer; nor cheaper, or Solve had missed it.
 func TestKeptGroupsGiveTheSamePlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProblem(t)
@@ -32,7 +32,7 @@ func TestKeptGroupsGiveTheSamePlan(t *testing.T) {
 		if len(first.Groups) == 0 {
 			return
 		}
-		if again.Cost.Joins != first.Cost.Joins || again.Cost.Source > first.Cost.Source+first.Cost.Wasted || len(again.Groups) > len(first.Groups) {
+		if again.Cost.Joins > first.Cost.Joins || again.Cost.Total < first.Cost.Total || again.Cost.Source > first.Cost.Source+first.Cost.Wasted || len(again.Groups) > len(first.Groups) {
 			t.Fatalf("%+v\n%+v", first, again)
 		}
 		q := p.withDefaults()

@@ -34,6 +34,15 @@ type schedule struct {
 	idle      int64
 }
 
+// kept is the groups of the schedule, in its order.
+func (s *schedule) kept() []Kept {
+	kept := make([]Kept, len(s.turns))
+	for i, t := range s.turns {
+		kept[i] = Kept{t.hosts.list(), t.lane}
+	}
+	return kept
+}
+
 // arrange spreads the groups over as many lanes as are cheapest.
 func (in *instance) arrange(parcels []parcel) schedule {
 	var best schedule

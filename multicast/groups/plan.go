@@ -60,7 +60,7 @@ func Solve(p Problem) (*Plan, error) {
 	}
 	in := compile(&p)
 	if len(p.Keep) > 0 {
-		return in.plan(in.keep()), nil
+		return in.plan(in.keep(p.Keep)), nil
 	}
 	return in.plan(in.solve()), nil
 }
@@ -85,6 +85,10 @@ func (in *instance) solve() (*cover, schedule) {
 	for range choices {
 		c := in.choose(change, rng)
 		s := in.arrange(c.parcels())
+		// On one lane a group can cost no change whose sets another one carries as cheaply; on several it does.
+		if less, t := in.keep(s.kept()); less.bytes+in.price(t) < c.bytes+in.price(s) {
+			c, s = less, t
+		}
 		if best != nil && c.bytes+in.price(s) >= best.bytes+in.price(schedule) {
 			break
 		}
@@ -97,11 +101,11 @@ func (in *instance) solve() (*cover, schedule) {
 	return best, schedule
 }
 
-// keep has the groups that are given carry the sets, in their order.
-func (in *instance) keep() (*cover, schedule) {
-	all := in.coverOf(in.Keep)
+// keep has the groups that are given carry the sets, in their order. Those that none is cheapest with are left out.
+func (in *instance) keep(kept []Kept) (*cover, schedule) {
+	all := in.coverOf(kept)
 	var used []Kept
-	for g, k := range in.Keep {
+	for g, k := range kept {
 		if slices.ContainsFunc(all.carried, func(s carriage) bool { return s.near == g }) {
 			used = append(used, k)
 		}
