@@ -45,6 +45,7 @@ type Pacer struct {
 // turn is a place in the queue.
 type turn struct {
 	n     int
+	naps  bool // who waits looks by itself whether the turn has come
 	ready chan struct{}
 }
 
@@ -127,7 +128,7 @@ func (p *Pacer) wait(ctx context.Context, n int, prio Priority, nap func(time.Du
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	t := p.enter(n, prio)
+	t := p.enter(n, prio, nap != nil)
 	if t == nil {
 		return nil
 	}
@@ -157,14 +158,14 @@ func (p *Pacer) untilNext() time.Duration {
 }
 
 // enter takes the tokens at once, or takes a turn.
-func (p *Pacer) enter(n int, prio Priority) *turn {
+func (p *Pacer) enter(n int, prio Priority, naps bool) *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first(prio) && p.bucket.take(time.Since(p.origin), n) {
 		p.sent.Add(uint64(n))
 		return nil
 	}
-	t := &turn{n: n, ready: make(chan struct{})}
+	t := &turn{n: n, naps: naps, ready: make(chan struct{})}
 	p.waiting[prio] = append(p.waiting[prio], t)
 	p.dispatch()
 	return t
@@ -180,7 +181,8 @@ func (p *Pacer) first(prio Priority) bool {
 	return true
 }
 
-// dispatch lets through what may leave now, sets the timer for the next, and gives the time until then; 0 = nobody waits.
+// dispatch lets through what may leave now, sets the timer for the next where nobody naps until then, and gives the time
+// until then; 0 = nobody waits.
 func (p *Pacer) dispatch() (next time.Duration) {
 	now := time.Since(p.origin)
 	for prio := int(priorities) - 1; prio >= 0; prio-- {
@@ -188,7 +190,9 @@ func (p *Pacer) dispatch() (next time.Duration) {
 			t := p.waiting[prio][0]
 			if !p.bucket.take(now, t.n) {
 				next = p.bucket.until(now, t.n)
-				p.wake(next)
+				if !t.naps {
+					p.wake(next)
+				}
 				return next
 			}
 			p.waiting[prio] = p.waiting[prio][1:]
