@@ -162,6 +162,7 @@ evacuate() {
       4) nothing_moved "$attempt" ;;
       130) end 130 "cancelled; VMs that had not moved yet run here as before" ;;
       5) resolve ;;
+      6) end 0 "no VM runs here any more; those that the report calls ended have ended by themselves: maintenance may begin" ;;
       *)
         say "scatter ended with status $status, which it never should"
         resolve

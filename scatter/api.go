@@ -27,7 +27,7 @@ import (
 
 // ProtocolVersion is the version of the control protocol between source and
 // target. Both must be equal.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // PageSize is the size in bytes of a page of guest RAM.
 const PageSize = 4096
@@ -141,6 +141,7 @@ type RecoverConfig struct {
 	RunDir string // where send or recv kept its journal
 	TLSDir string // default: the directory that the journal names
 	DryRun bool   // only say what would be done
+	Run    string // on a target: name of a complete VM to run, whose source is known to be dead; nothing else is done
 	Log    *slog.Logger
 }
 
@@ -151,6 +152,7 @@ const (
 	OnSource Where = "source"
 	OnTarget Where = "target"
 	InDoubt  Where = "doubt"
+	Ended    Where = "ended" // it runs nowhere: it has ended by itself, or its QEMU has
 )
 
 // Recovered tells what became of one VM after a crash.
@@ -245,7 +247,7 @@ type StageTime struct {
 type VMReport struct {
 	Name        string      `json:"name"`
 	Host        string      `json:"host"`
-	State       string      `json:"state"` // evacuated, on-source, in-doubt
+	State       string      `json:"state"` // evacuated, on-source, ended, in-doubt
 	Cause       string      `json:"cause,omitempty"`
 	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
 	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
@@ -291,7 +293,8 @@ type Outcome int
 
 const (
 	AllEvacuated Outcome = iota
-	SomeStay             // some VMs run on the source
+	SomeEnded            // some VMs have ended by themselves; none is left on the source
+	SomeStay             // some VMs are on the source
 	SomeInDoubt          // an operator must look
 )
 
@@ -303,6 +306,8 @@ func (r *Report) Outcome() Outcome {
 		case "in-doubt":
 			return SomeInDoubt
 		case "evacuated":
+		case "ended":
+			worst = max(worst, SomeEnded)
 		default:
 			worst = SomeStay
 		}

@@ -44,7 +44,8 @@ func TestTargetsWords(t *testing.T) {
 		{1, control.Prepared{VM: 1, Zero: make([]bool, 99)}, []string{"prepared"}},
 		{0, control.Loaded{VM: 0}, []string{"loaded"}},
 		{0, control.Running{VM: 0}, []string{"running"}},
-		{0, control.Failed{VM: 2, Error: "no"}, []string{"failed", "refused"}},
+		{0, control.Failed{VM: 2, Error: "no"}, []string{"failed"}},
+		{0, control.Failed{VM: 2, Error: "no", Refused: true}, []string{"refused"}},
 		{0, control.Digested{VM: 0}, nil}, // nobody has asked
 		{0, control.Hello{}, nil},
 		{0, control.Examined{VM: 1 << 40}, nil},
@@ -99,7 +100,7 @@ func TestGivenUpVMIsLeftAlone(t *testing.T) {
 	e := standing(t)
 	v := e.vms[0]
 	v.gone.Store(true)
-	if err := v.pause(t.Context()); err != nil {
+	if err := v.pause(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	if err := e.converge(t.Context(), v); err == nil || !strings.Contains(err.Error(), "was given up") {

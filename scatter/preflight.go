@@ -23,7 +23,7 @@ func (e *evacuation) preflight(ctx context.Context) error {
 	g.SetLimit(4)
 	for _, v := range e.vms {
 		g.Go(func() error {
-			found.add(v.preflight(ctx))
+			found.add(v.preflight(ctx, func() error { return e.record(v, recSettings) }))
 			return nil
 		})
 	}
@@ -145,23 +145,29 @@ var refusedCapabilities = []string{
 }
 
 // preflight finds out whether QEMU would let the VM go, and keeps the first part of its migration stream: a
-// real migration is started and cancelled as soon as it has told its RAM blocks.
-func (v *sourceVM) preflight(ctx context.Context) error {
+// real migration is started and cancelled as soon as it has told its RAM blocks. note is called before anything is changed.
+func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	if err := v.checkMigration(ctx); err != nil {
+		return err
+	}
+	if err := note(); err != nil {
 		return err
 	}
 	if err := v.setCapabilities(ctx); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
-	// Whatever was found, the VM must be left as it was.
+	// Whatever was found, and whoever has lost patience, the VM must be left as it was.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	defer cancel()
 	return errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx))
 }
 
 // setCapabilities switches on what scatter needs: the way back for the commit, and events.
 func (v *sourceVM) setCapabilities(ctx context.Context) error {
+	v.changed.Store(true)
 	if err := v.client.SetCapabilities(ctx, map[string]bool{"return-path": true, "events": true}); err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
@@ -253,7 +259,11 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running"}
+	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, found: vm.Status}
+	if v.proc, err = openProcess(vm.PID, socket, ""); err != nil {
+		v.close()
+		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
+	}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

@@ -572,7 +572,7 @@ func TestFeed(t *testing.T) {
 	s.open()
 	g, far := s.guest(0, "web", guestWaiting)
 	got := s.feeding(g, far, control.Data{Body: []byte("head ")}, packed(t, []byte("middle ")), control.Data{}, control.Data{Body: []byte("tail")}, control.DataEnd{})
-	if string(got) != "head middle tail" || g.where() != control.StateHeld {
+	if string(got) != "head middle tail" || g.where() != control.StateLoading {
 		t.Errorf("QEMU got %q, the guest is %s", got, g.where())
 	}
 }

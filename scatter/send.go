@@ -216,6 +216,7 @@ func (e *evacuation) close() {
 	for _, l := range e.links {
 		l.close()
 	}
+	e.endJournal()
 	for _, v := range e.vms {
 		v.close()
 	}
@@ -275,7 +276,11 @@ func (e *evacuation) discover(ctx context.Context) error {
 	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
 	found.places(e.cfg.Place, e.vms, e.links)
-	return found.err()
+	found.add(e.stillOpen())
+	if err := found.err(); err != nil {
+		return err
+	}
+	return e.openJournal()
 }
 
 // tell reports progress to the caller.

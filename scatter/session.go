@@ -113,7 +113,7 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn) })
 	case control.Run:
 		s.withGuest(m.VM, func(g *guest) error {
-			if err := g.run(); err != nil {
+			if err := g.run(m.State); err != nil {
 				return err
 			}
 			return s.conn.Send(control.Running{VM: m.VM})
@@ -145,7 +145,13 @@ func (s *session) withGuest(vm int, f func(*guest) error) {
 
 func (s *session) fail(vm int, err error) {
 	s.log.Warn("vm failed", "vm", vm, "err", err)
-	_ = s.conn.Send(control.Failed{VM: vm, Error: err.Error()}) // a lost source finds out by itself
+	_ = s.conn.Send(failed(vm, err)) // a lost source finds out by itself
+}
+
+// failed puts an error into a message.
+func failed(vm int, err error) control.Failed {
+	_, refused := errors.AsType[refusedError](err)
+	return control.Failed{VM: vm, Error: err.Error(), Refused: refused}
 }
 
 // begin opens the data plane.
@@ -252,7 +258,7 @@ func (s *session) abandon(err error) {
 	s.r.mu.Unlock()
 	for _, g := range guests {
 		g.orphan(err)
-		if g.where() == control.StateAborted {
+		if w := g.where(); w == control.StateAborted || w == control.StateEnded {
 			s.r.drop(g)
 			g.release()
 		}

@@ -40,6 +40,7 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 			"3    some VMs stay on this host, running",
 			"4    nothing moved: a blocker was found first",
 			"5    a VM is in doubt: run 'scatter recover' on both hosts",
+			"6    a VM has ended by itself, all others run on a target: none is left here",
 			"130  cancelled; VMs not yet switched over stay on this host, running",
 			"else unknown: treat it as 5"),
 		Example: `  scatter send --discover '/run/vms/*.qmp' --to beta=10.0.0.2:7400 --to gamma=10.0.0.3:7400 \
@@ -144,9 +145,9 @@ func (a *app) sendStatus(report *scatter.Report, err error) error {
 	if report == nil || len(report.VMs) == 0 {
 		return nothingMoved(err)
 	}
-	stayed, inDoubt := whereabouts(report)
+	stayed, inDoubt, ended := whereabouts(report)
 	status := func(code int, format string, args ...any) error {
-		return &statusError{code: code, err: fmt.Errorf(format, args...), stayed: stayed, inDoubt: inDoubt}
+		return &statusError{code: code, err: fmt.Errorf(format, args...), stayed: stayed, inDoubt: inDoubt, ended: ended}
 	}
 	switch {
 	case len(inDoubt) > 0:
@@ -155,6 +156,8 @@ func (a *app) sendStatus(report *scatter.Report, err error) error {
 		return status(exitCancelled, "cancelled; still on this host, running: %s", names(stayed))
 	case len(stayed) > 0:
 		return status(exitSomeStay, "still on this host, running: %s%s", names(stayed), because(err))
+	case len(ended) > 0:
+		return status(exitEnded, "ended by itself: %s; all others were evacuated%s", names(ended), because(err))
 	case err != nil:
 		a.say(a.stderr, "every VM was evacuated, but: %v", err)
 	}
@@ -178,18 +181,20 @@ func nothingMoved(err error) error {
 	return &statusError{code: exitNothing, err: fmt.Errorf("nothing moved: %w", err)}
 }
 
-// whereabouts sorts the VMs that did not leave. A state that is not known counts as not having left.
-func whereabouts(r *scatter.Report) (stayed, inDoubt []string) {
+// whereabouts sorts the VMs that did not arrive. A state that is not known counts as not having left.
+func whereabouts(r *scatter.Report) (stayed, inDoubt, ended []string) {
 	for _, vm := range r.VMs {
 		switch vm.State {
 		case "evacuated":
 		case "in-doubt":
 			inDoubt = append(inDoubt, vm.Name)
+		case "ended":
+			ended = append(ended, vm.Name)
 		default:
 			stayed = append(stayed, vm.Name)
 		}
 	}
-	return stayed, inDoubt
+	return stayed, inDoubt, ended
 }
 
 func because(err error) string {
