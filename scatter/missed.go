@@ -30,9 +30,9 @@ type backlog struct {
 // part is contents that a host lacks, with their owners there.
 type part struct {
 	owners []dedup.Page
-	ends   []int // of each content's owners
-	vms    []int // whose pending blocks are among it, one for each block
-	bytes  int64 // of contents that nobody else has got either
+	ends   []int32 // of each content's owners
+	vms    []int   // whose pending blocks are among it, one for each block
+	bytes  int64   // of contents that nobody else has got either
 }
 
 // join puts q behind p, if that makes no more than one block.
@@ -41,7 +41,7 @@ func (p *part) join(q part) bool {
 		return false
 	}
 	for _, end := range q.ends {
-		p.ends = append(p.ends, len(p.owners)+end)
+		p.ends = append(p.ends, int32(len(p.owners))+end)
 	}
 	p.owners, p.vms, p.bytes = append(p.owners, q.owners...), append(p.vms, q.vms...), p.bytes+q.bytes
 	return true
@@ -106,7 +106,7 @@ func (t *tracker) missedByAll(ch multicast.ChannelID, c cargo) {
 // miss moves the pages of a host's VMs from a block's cargo to the host's backlog. Until they are sent again it is not known
 // what the target holds of them: it may yet place the block, or not. bytes is what of it nobody else has got.
 func (t *tracker) miss(c *cargo, host int, bytes int64) {
-	p, start := part{bytes: bytes}, 0
+	p, start := part{bytes: bytes}, int32(0)
 	for _, end := range c.ends {
 		before := len(p.owners)
 		for _, o := range c.owners[start:end] {
@@ -116,7 +116,7 @@ func (t *tracker) miss(c *cargo, host int, bytes int64) {
 			}
 		}
 		if len(p.owners) > before {
-			p.ends = append(p.ends, len(p.owners))
+			p.ends = append(p.ends, int32(len(p.owners)))
 		}
 		start = end
 	}
@@ -212,13 +212,21 @@ func (t *tracker) nextMissed(host, turn int) (p part, ok bool) {
 	return p, ok
 }
 
+// leaveMissed leaves a host's backlog out. Its pages are forgotten already.
+func (t *tracker) leaveMissed(host int) {
+	t.mu.Lock()
+	parts := t.backlogOf(host).parts
+	t.backlogOf(host).parts = nil
+	t.mu.Unlock()
+	for _, p := range parts {
+		t.settle(p.vms)
+	}
+}
+
 // resent says that the blocks of a part were sent again.
 func (t *tracker) resent(p part) {
 	t.mu.Lock()
-	for _, vm := range p.vms {
-		t.pending[vm]--
-	}
 	t.placed += p.bytes
 	t.mu.Unlock()
-	t.tell(p.vms...)
+	t.settle(p.vms)
 }
