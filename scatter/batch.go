@@ -27,7 +27,7 @@ type batch struct {
 	last bool // of its step
 
 	owners []dedup.Page // at most batchOwners
-	ends   []int32      // of each content's owners
+	ends   []uint16     // of each content's owners
 
 	blocks []outBlock
 	done   chan struct{} // tells once that blocks are made
@@ -71,7 +71,7 @@ func (t *batch) add(owners []dedup.Page, wanted func(dedup.Page) bool) (rest []d
 		owners = owners[1:]
 	}
 	if len(t.owners) > before {
-		t.ends = append(t.ends, int32(len(t.owners)))
+		t.ends = append(t.ends, uint16(len(t.owners)))
 	}
 	return owners
 }
@@ -107,7 +107,7 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 // now. What the targets are going to hold is noted.
 func (w *batchEncoder) encode(t *batch) {
 	w.read(t)
-	start := int32(0)
+	start := uint16(0)
 	for _, end := range t.ends {
 		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], w.data[int(start)*PageSize:int(end)*PageSize])
 		for _, q := range w.equal {
@@ -159,7 +159,7 @@ func (w *batchEncoder) emit(t *batch) {
 
 // note records what the targets are going to hold.
 func (w *batchEncoder) note() {
-	start := int32(0)
+	start := uint16(0)
 	for i, end := range w.cargo.ends {
 		for _, p := range w.cargo.owners[start:end] {
 			w.e.held.Set(p, w.hashes[i])

@@ -26,14 +26,21 @@ func ownRAM(t *testing.T, pages int) ([]byte, *qemu.Memory) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { unix.Munmap(b) })
+	return b, memoryOf(t, b)
+}
+
+// memoryOf makes a RAM block of memory of this process.
+func memoryOf(t *testing.T, b []byte) *qemu.Memory {
+	t.Helper()
 	length := uint64(len(b))
 	m, err := qemu.OpenMemory(os.Getpid(), []qemu.RAMBlock{{ID: "pc.ram", PageSize: PageSize, Length: length, MaxLength: length,
 		Host: uint64(uintptr(unsafe.Pointer(&b[0]))), Migratable: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close(); unix.Munmap(b) })
-	return b, m
+	t.Cleanup(func() { m.Close() })
+	return m
 }
 
 // drill is a source and its targets on the loopback interface, up to the end of bulk. All RAM is this process's.

@@ -70,7 +70,7 @@ func TestEncoderTakesAnyBatch(t *testing.T) {
 			for p := range pages {
 				b.owners = append(b.owners, dedup.Page(p))
 			}
-			b.ends = []int32{pages}
+			b.ends = []uint16{pages}
 			w.encode(b)
 			named := 0
 			for _, o := range b.blocks {

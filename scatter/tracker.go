@@ -15,7 +15,7 @@ import (
 type cargo struct {
 	bytes  int64
 	owners []dedup.Page
-	ends   []int32 // of each content's owners
+	ends   []uint16 // of each content's owners
 	vms    []int
 	pages  []int64 // of vms[i]
 }
@@ -26,7 +26,7 @@ func (c *cargo) add(pages []dedup.Page, owners []block.Owner) {
 		c.count(int(o.VM))
 	}
 	c.owners = append(c.owners, pages...)
-	c.ends = append(c.ends, int32(len(c.owners)))
+	c.ends = append(c.ends, uint16(len(c.owners)))
 }
 
 // reset empties it, to be used again.
