@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/guest/tiny"
@@ -191,6 +193,19 @@ func (l *Lab) Boot(ctx context.Context, configs ...GuestConfig) ([]*Guest, error
 		errs = append(errs, g.Ready(ctx))
 	}
 	return guests, errors.Join(errs...)
+}
+
+// Discard ends all QEMUs that have the guest's name, and forgets the guest.
+func (l *Lab) Discard(ctx context.Context, g *Guest) error {
+	found, err := l.named(ctx, g)
+	for _, s := range found {
+		_ = syscall.Kill(s.PID, syscall.SIGKILL) // it may end this moment
+	}
+	l.serial.drop(g.logs)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests = slices.DeleteFunc(l.guests, func(other *Guest) bool { return other == g })
+	return err
 }
 
 // Monitor connects to the lab's own monitor of the guest's QEMU on the source.
