@@ -19,9 +19,10 @@ const (
 	recvItself victim = "recv"
 )
 
-// harm is what is done to a victim: it is killed, or stopped for a time.
+// harm is what is done to a victim: it is killed, or stopped for a time, or stopped and then killed.
 type harm struct {
-	freeze time.Duration // 0 = kill -9
+	kill   bool          // kill -9
+	freeze time.Duration // SIGSTOP, and as much later SIGCONT or the kill: what it was asked meanwhile gets no answer
 	late   bool          // a killed recv is started again only when send has ended
 }
 
@@ -31,6 +32,8 @@ func (h harm) String() string {
 		return "kill,late"
 	case h.freeze == 0:
 		return "kill"
+	case h.kill:
+		return "freeze " + h.freeze.String() + ",kill"
 	}
 	return "freeze " + h.freeze.String()
 }
@@ -111,19 +114,41 @@ func (c deathCase) reached(key string, history []string) bool {
 	return slices.Contains(heralds[c.action], key)
 }
 
+// How long a freeze takes: peers bear with the first, and give up in the second. One that ends in death needs to be no longer than it
+// takes to ask the victim for something, or must be longer than anybody waits for the answer of a QEMU.
 const (
-	shortFreeze = 3 * time.Second
-	longFreeze  = 30 * time.Second
+	shortFreeze  = 3 * time.Second
+	longFreeze   = 30 * time.Second
+	deadlyFreeze = time.Second
 )
+
+// harms are all harms, those that take longest first.
+var harms = []harm{{freeze: longFreeze}, {freeze: longFreeze, kill: true}, {kill: true}, {kill: true, late: true},
+	{freeze: deadlyFreeze, kill: true}, {freeze: shortFreeze}}
+
+// fits tells whether a harm is worth to be done: some only add something where the victim is asked to do something.
+func (h harm) fits(v victim, action string) bool {
+	qemu := v == sourceQEMU || v == targetQEMU
+	switch {
+	case h.late:
+		return v == recvItself
+	case h.kill && h.freeze == longFreeze:
+		return v == targetQEMU && slices.Contains([]string{"logrun", "run", "resolve"}, action) ||
+			v == sourceQEMU && slices.Contains([]string{"verify", "logcommit", "release"}, action)
+	case h.kill && h.freeze > 0:
+		return qemu
+	}
+	return true
+}
 
 // deathCases returns all cases, those that take longest first.
 func deathCases() (cases []deathCase) {
-	for _, h := range []harm{{freeze: longFreeze}, {}, {late: true}, {freeze: shortFreeze}} {
+	for _, h := range harms {
 		for _, co := range courses {
 			for _, action := range co.actions {
 				for _, m := range []moment{before, during} {
 					for _, v := range []victim{sourceQEMU, targetQEMU, sendItself, recvItself} {
-						if !h.late || v == recvItself {
+						if h.fits(v, action) {
 							cases = append(cases, deathCase{co, action, m, v, h})
 						}
 					}

@@ -240,14 +240,7 @@ func (e *evacuation) strike() error {
 	}
 	e.harmed = true
 	if e.harm.freeze > 0 {
-		if err := syscall.Kill(pid, stop); err != nil {
-			return err
-		}
-		time.AfterFunc(e.harm.freeze, func() {
-			_ = syscall.Kill(pid, cont) // it may have been killed meanwhile
-			close(e.thawed)
-		})
-		return nil
+		return e.freeze(pid)
 	}
 	close(e.thawed)
 	if e.victim != recvItself {
@@ -257,6 +250,19 @@ func (e *evacuation) strike() error {
 		return err
 	}
 	return e.startRecv()
+}
+
+// freeze stops a process for a time.
+func (e *evacuation) freeze(pid int) error {
+	then := cont
+	if e.harm.kill {
+		then = kill
+	}
+	time.AfterFunc(e.harm.freeze, func() {
+		_ = syscall.Kill(pid, then) // it may have been killed meanwhile
+		close(e.thawed)
+	})
+	return syscall.Kill(pid, stop)
 }
 
 // interrupt is Ctrl-C. It returns when send has seen it.

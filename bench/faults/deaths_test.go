@@ -123,7 +123,7 @@ func (s *tally) add(c deathCase, v verdict) {
 	switch {
 	case v.spared:
 		s.spared++
-	case c.harm.freeze > 0:
+	case !c.harm.kill:
 		s.freezes++
 	default:
 		s.deaths++

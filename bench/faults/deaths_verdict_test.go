@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
@@ -35,7 +36,7 @@ const nowhere = "nowhere"
 
 // judge looks at the VM, and at what was said of it.
 func (e *evacuation) judge() (v verdict) {
-	ctx, cancel := context.WithTimeout(e.ctx, settleTime)
+	ctx, cancel := context.WithTimeout(e.ctx, 3*settleTime)
 	defer cancel()
 	seen := e.look(ctx)
 	running := slices.DeleteFunc(slices.Clone(seen), func(s lab.Sighting) bool { return s.Status != "running" })
@@ -67,26 +68,26 @@ func (e *evacuation) judge() (v verdict) {
 	return v
 }
 
-// look waits until the VM runs in one QEMU, or has none, and returns what it sees in the end.
+// look waits until the VM runs in one QEMU, or has none, and returns what it saw last.
 func (e *evacuation) look(ctx context.Context) (seen []lab.Sighting) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime/3)
-	defer cancel()
-	_ = await(ctx, "one QEMU", func() error {
-		found, err := e.Sightings(ctx, e.guest)
-		if err != nil {
-			return err
+	until := time.Now().Add(settleTime)
+	for {
+		if found, err := e.Sightings(ctx, e.guest); err == nil {
+			seen = found
 		}
-		if seen = found; len(seen) > 1 || len(seen) == 1 && seen[0].Status != "running" {
-			return errors.New("not yet")
+		if len(seen) == 0 || len(seen) == 1 && seen[0].Status == "running" || time.Now().After(until) {
+			return seen
 		}
-		return nil
-	})
-	return seen
+		time.Sleep(lookEvery)
+	}
 }
+
+// lookEvery is rarer than pollEvery: to find processes takes a while.
+const lookEvery = 300 * time.Millisecond
 
 // mayEnd tells whether the VM died by the hand that killed its QEMU: the one that ran it, or that had the only complete copy.
 func (e *evacuation) mayEnd() bool {
-	if e.harm.freeze > 0 {
+	if !e.harm.kill {
 		return false
 	}
 	switch e.victim {
@@ -129,7 +130,7 @@ func (e *evacuation) judgeWords(v *verdict, actual string) {
 	default:
 		v.blame("said %q (%s), but it is %s", said, cause, actual)
 	}
-	if e.harm.freeze == shortFreeze && e.course.turn == "" && said != evacuated {
+	if e.harm.freeze == shortFreeze && !e.harm.kill && e.course.turn == "" && said != evacuated {
 		v.blame("3 s of silence kept it from moving: %s", cause)
 	}
 }
