@@ -28,6 +28,7 @@ type sourceVM struct {
 	regions int             // its first region in package dedup's numbering
 	zero    []bool          // by block: all zero on the target before bulk
 	header  []byte          // of the migration stream, from preflight
+	cpu     []qemu.CPUWord  // what its first processor offers
 	caps    map[string]bool // migration capabilities to restore
 	params  qemu.Parameters // likewise
 
