@@ -68,6 +68,7 @@ const DefaultSlowRatio = multicast.DefaultSlowRatio
 // SendConfig configures an evacuation on the source.
 type SendConfig struct {
 	VMs       []string      // QMP sockets of the VMs to move
+	Held      []Blocker     // VMs of this host that are known to be out of reach, and why: they stay
 	Targets   []TargetAddr  // hosts that may receive
 	Interface string        // network interface that leads to the targets
 	TLSDir    string        // directory with ca-cert.pem, client-cert.pem, client-key.pem

@@ -354,11 +354,8 @@ func readHeader(p *stream.Parser) ([]byte, error) {
 
 // elsewhere tells why what a socket leads to is no VM that lives here.
 func (v *sourceVM) elsewhere() error {
-	switch v.vm.Status {
-	case "inmigrate":
-		return Blocker{VM: v.name(), Problem: "waits for a migration to come in", Remedy: "leave its socket out: it does not live here"}
-	case "postmigrate", "finish-migrate":
-		return Blocker{VM: v.name(), Problem: "has been migrated away (" + v.vm.Status + ")", Remedy: "leave its socket out; if it lives nowhere else, 'cont' it first"}
+	if err := awayBy(v.vm.Status); err != nil {
+		return Blocker{VM: v.name(), Problem: err.Error(), Remedy: "leave its socket out; if it lives nowhere else, 'cont' it first"}
 	}
 	return nil
 }

@@ -286,7 +286,14 @@ func (e *evacuation) discover(ctx context.Context) error {
 	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
 	found.places(e.cfg.Place, append(namesOf(e.vms, (*sourceVM).name), excluded...), e.links)
-	return found.err()
+	if err := found.err(); err != nil {
+		return err
+	}
+	for _, b := range e.cfg.Held {
+		e.stays = append(e.stays, stayer{b.VM, []Blocker{b}})
+		e.tellStays(b.VM, []Blocker{b})
+	}
+	return nil
 }
 
 // tell reports progress to the caller.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,11 @@ func realVM(t *testing.T, name string, args ...string) string {
 		if said.String() != "" {
 			t.Fatal(said.String())
 		}
-		return exists(socket)
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
 	})
 	return socket
 }
