@@ -242,7 +242,10 @@ func (g *guest) readReturn() {
 	for {
 		m, err := stream.ReadReturn(g.in)
 		if err != nil {
-			g.fail(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
+				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			}
+			g.fail(err)
 			return
 		}
 		switch {
@@ -416,7 +419,7 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 			err = fmt.Errorf("unexpected %s", m.Type())
 		}
 		if err != nil {
-			err = fmt.Errorf("vm %s: stream: %w", g.p.Name, err)
+			err = g.lastWords(fmt.Errorf("vm %s: stream: %w", g.p.Name, err))
 			g.fail(err)
 			return err
 		}

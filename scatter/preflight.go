@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -324,7 +325,9 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return err
 	}
 	p := stream.NewParser(c, stream.Options{})
-	if v.header, err = readHeader(p); err != nil {
+	if v.header, err = readHeader(p); errors.Is(err, io.ErrUnexpectedEOF) {
+		return v.whyClosed(ctx, err)
+	} else if err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
 	v.blocks, err = matchBlocks(p.Blocks(), v.vm.Blocks)

@@ -206,9 +206,6 @@ func awaitPong(in net.Conn, header []byte) error {
 	}
 }
 
-// lastWords is how long a QEMU that has closed its socket is given to say why.
-const lastWords = 2 * time.Second
-
 // streamError is QEMU's own words about why it does not take a stream.
 func streamError(ctx context.Context, q *qemu.Process, err error) error {
 	if ctx.Err() != nil {

@@ -7,9 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/scatter"
 )
@@ -56,19 +55,18 @@ const dials = 64
 // passOver tells of each path why it is no socket of a VM to move.
 func passOver(ctx context.Context, paths []string) []error {
 	why := make([]error, len(paths))
-	var g errgroup.Group
-	g.SetLimit(dials)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, dials)
 	for i, p := range paths {
-		g.Go(func() error {
-			if !isSocket(p) {
-				why[i] = errNoSocket
-			} else {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if why[i] = errNoSocket; isSocket(p) {
 				why[i] = scatter.PassOver(ctx, p)
 			}
-			return nil
 		})
 	}
-	_ = g.Wait() // what was found is collected
+	wg.Wait()
 	return why
 }
 
