@@ -32,11 +32,14 @@ type trials struct {
 	turns  chan struct{} // held while a try may compute
 	places chan struct{} // held while there is anything of it
 	number atomic.Uint64
+
+	timeout, patience time.Duration // tryTimeout and tryPatience
 }
 
 // newTrials makes the directory anew: there may be files in it of a receiver that was killed.
 func newTrials(runDir string) *trials {
-	t := &trials{dir: filepath.Join(runDir, "tries"), turns: make(chan struct{}, runtime.NumCPU()), places: make(chan struct{}, maxTries)}
+	t := &trials{dir: filepath.Join(runDir, "tries"), turns: make(chan struct{}, runtime.NumCPU()), places: make(chan struct{}, maxTries),
+		timeout: tryTimeout, patience: tryPatience}
 	_ = os.RemoveAll(t.dir) // qemu.Rehearse makes it, and says if it cannot
 	return t
 }
@@ -51,7 +54,7 @@ func take(ctx context.Context, places chan struct{}) (give func(), err error) {
 	}
 }
 
-var errSlow = fmt.Errorf("no answer within %v: is its storage dead?", tryTimeout)
+var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", tryTimeout)
 
 // examine tells why a VM could not be started here.
 func (r *receiver) examine(ctx context.Context, m control.Examine) error {
@@ -60,12 +63,12 @@ func (r *receiver) examine(ctx context.Context, m control.Examine) error {
 		return err
 	}
 	defer turn()
-	defer time.AfterFunc(tryPatience, turn).Stop()
+	defer time.AfterFunc(r.tries.patience, turn).Stop()
 	place, err := take(ctx, r.tries.places)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, tryTimeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.tries.timeout, errSlow)
 	defer cancel()
 	argv, err := r.judgeWithin(ctx, m, place)
 	if err != nil || argv == nil {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/scatter-vm/scatter/qemu"
 )
 
@@ -229,7 +231,7 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer v.close()
-			if err := v.preflight(t.Context()); err != nil {
+			if err := v.preflight(t.Context()); err != nil && !onlyRisks(err) {
 				t.Fatal(err)
 			}
 			v.vm.Argv, e.vms = c.argv, []*sourceVM{v}
@@ -262,9 +264,8 @@ func TestTriesOfManyVMs(t *testing.T) {
 	if err := v.preflight(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	var wg sync.WaitGroup
-	for i := range 50 {
+	for i := range 20 {
 		wg.Go(func() {
 			m := v.examineMessage()
 			m.Name = fmt.Sprint("vm", i)
@@ -274,7 +275,6 @@ func TestTriesOfManyVMs(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("50 tries in %v", time.Since(began))
 	noTries(t, s)
 }
 
@@ -293,6 +293,84 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	cancel(errors.New("the source is gone"))
 	if err := s.r.examine(ctx, v.examineMessage()); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
+	}
+	noTries(t, s)
+}
+
+// TestTriesThatHang: a QEMU that waits for a file for ever is given up, and nobody waits for it meanwhile.
+func TestTriesThatHang(t *testing.T) {
+	dir := shortDir(t)
+	s := openHost(t, nil, "target", nil, dir)
+	s.r.tries.timeout, s.r.tries.patience = time.Hour, time.Millisecond
+	ctx, cancel := context.WithCancelCause(t.Context())
+	v := found(t, "-m", "16")
+	if err := v.preflight(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	hangs := 2 * cap(s.r.tries.turns)
+	answers := make(chan error, hangs)
+	for range hangs {
+		wg.Go(func() {
+			m := v.examineMessage()
+			m.Argv = slices.Concat(m.Argv, []string{"-kernel", fifo})
+			answers <- s.r.examine(ctx, m)
+		})
+	}
+	eventually(t, func() bool { return len(s.r.tries.places) == hangs })
+	if err := s.r.examine(t.Context(), v.examineMessage()); err != nil {
+		t.Errorf("one that does not hang: %v", err)
+	}
+	if len(answers) > 0 {
+		t.Errorf("those that hang were done first: %v", <-answers)
+	}
+	enough := errors.New("enough")
+	cancel(enough)
+	wg.Wait()
+	for range hangs {
+		if err := <-answers; !errors.Is(err, enough) {
+			t.Errorf("got %v", err)
+		}
+	}
+	s.r.tries.timeout = time.Millisecond
+	if err := s.r.examine(t.Context(), v.examineMessage()); !errors.Is(err, errSlow) {
+		t.Errorf("got %v", err)
+	}
+	noTries(t, s)
+}
+
+// TestTriesTakeNothing: a VM that runs here is not touched by a try of one that wants all the same sockets, ports and files.
+func TestTriesTakeNothing(t *testing.T) {
+	dir := shortDir(t)
+	log := diskIn(t, dir, "serial.log")
+	greedy := []string{"-m", "16", "-vnc", ":77", "-chardev", "socket,id=s0,path=" + dir + "/serial,server=on,wait=off", "-device", "isa-serial,chardev=s0",
+		"-chardev", "file,id=s1,path=" + log, "-device", "isa-serial,chardev=s1", "-netdev", "user,id=n0,hostfwd=tcp:127.0.0.1:47047-:22",
+		"-object", "memory-backend-file,id=m0,size=128M,mem-path=" + dir + "/memory,share=on", "-M", "pc,memory-backend=m0", "-m", "128"}
+	s := openHost(t, nil, "target", func(c *RecvConfig) { c.Policy.AllowNetwork = true }, dir)
+	v := found(t, greedy...)
+	if err := v.preflight(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, []byte("what was logged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadDir(dir)
+	if err := s.r.examine(t.Context(), v.examineMessage()); err != nil {
+		t.Errorf("it runs here, and so it starts here: %v", err)
+	}
+	after, _ := os.ReadDir(dir)
+	if b, _ := os.ReadFile(log); string(b) != "what was logged" || len(before) != len(after) {
+		t.Errorf("the log has %q, files %v, were %v", b, after, before)
+	}
+	c, err := net.Dial("unix", dir+"/serial")
+	if err != nil {
+		t.Errorf("the serial line of the VM: %v", err)
+	} else {
+		c.Close()
 	}
 	noTries(t, s)
 }
