@@ -20,32 +20,33 @@ func (e *UntriedError) Error() string { return e.Option + ": " + e.Reason }
 // stream. It takes nothing that a VM of this host has, or is going to have: it listens at sockets of its own in runDir
 // only, connects to no back end, has no network interface by name, runs no script, truncates no file and touches no memory in
 // advance. Disks are opened, and not locked: that comes with the end of a migration. The error is a *PolicyError, a *NameError, or an
-// *UntriedError.
-func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) ([]string, error) {
+// *UntriedError. What the VM itself is going to take is in claims.
+func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (out []string, claims *Claims, err error) {
 	full, err := p.Command(argv, name, runDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r := rehearsal{base: filepath.Join(runDir, name)}
-	out := full[:1:1]
+	out = full[:1:1]
 	for rest := full[1:]; len(rest) > 0; {
 		var it item
 		if it, rest, err = nextItem(rest); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		args, err := r.item(it)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out = append(out, args...)
 	}
-	return out, nil
+	return out, &r.claims, nil
 }
 
 // rehearsal changes the options of one command line.
 type rehearsal struct {
 	base    string // of the files in the run directory
 	sockets int    // that were given out
+	claims  Claims // of the VM itself
 }
 
 // change makes of an option's value what a rehearsal has instead; keep = false leaves the option out.
@@ -55,8 +56,8 @@ type change func(r *rehearsal, value string) (now string, keep bool, err error)
 var changes = map[string]change{
 	"mem-prealloc": leaveOut, "overcommit": leaveOut, // which may lock all memory
 	"serial": asNull, "parallel": asNull, "debugcon": asNull,
-	"vnc":     func(*rehearsal, string) (string, bool, error) { return "none", true, nil },
-	"display": noVNC,
+	"vnc":     noVNC,
+	"display": noVNCDisplay,
 	"spice":   privateSpice,
 	"chardev": fields("backend", (*rehearsal).chardev),
 	"netdev":  fields("type", (*rehearsal).netdev), "nic": fields("type", (*rehearsal).nic), "net": fields("type", (*rehearsal).nic),
@@ -93,22 +94,39 @@ func (r *rehearsal) item(it item) ([]string, error) {
 func leaveOut(*rehearsal, string) (string, bool, error) { return "", false, nil }
 
 // asNull replaces the short forms of character devices that lead out of the process.
-func asNull(_ *rehearsal, value string) (string, bool, error) {
+func asNull(r *rehearsal, value string) (string, bool, error) {
 	kind, _, _ := strings.Cut(value, ":")
 	if slices.Contains([]string{"null", "none", "vc", "pty", "msmouse", "chardev"}, kind) {
 		return value, true, nil
 	}
+	r.claims.charDevice(value)
 	return "null", true, nil
 }
 
-func noVNC(_ *rehearsal, value string) (string, bool, error) {
-	if strings.HasPrefix(value, "vnc=") {
-		return "none", true, nil
+func noVNC(r *rehearsal, value string) (string, bool, error) {
+	r.claims.vnc(value)
+	return "none", true, nil
+}
+
+func noVNCDisplay(r *rehearsal, value string) (string, bool, error) {
+	if vnc, ok := strings.CutPrefix(value, "vnc="); ok {
+		return noVNC(r, vnc)
 	}
 	return value, true, nil
 }
 
-func privateSpice(r *rehearsal, _ string) (string, bool, error) {
+func privateSpice(r *rehearsal, value string) (string, bool, error) {
+	pairs, err := parseKeyval(value, "")
+	if err != nil {
+		return "", false, err
+	}
+	s := keyvalSettings{pairs}
+	if isOn(s.get("unix")) {
+		r.claims.socket(s.get("addr"))
+	} else {
+		r.claims.port(s.get("addr"), s.get("port"), 0)
+		r.claims.port(s.get("addr"), s.get("tls-port"), 0)
+	}
 	return "unix=on,addr=" + escapeComma(r.socket()) + ",disable-ticketing=on", true, nil
 }
 
@@ -232,7 +250,10 @@ func become(s settings, implied, kind string, with ...pair) {
 func (r *rehearsal) chardev(kind string, s settings) error {
 	switch kind {
 	case "socket":
-		if server := s.get("server"); server == "on" || server == "yes" || server == "true" {
+		if isOn(s.get("server")) {
+			if r.claims.socket(s.get("path")); s.get("to") == "" {
+				r.claims.port(s.get("host"), s.get("port"), 0)
+			}
 			become(s, "backend", "socket", pair{"path", r.socket()}, pair{"server", "on"}, pair{"wait", "off"})
 			return nil
 		}
@@ -253,7 +274,7 @@ func (r *rehearsal) chardev(kind string, s settings) error {
 func (r *rehearsal) netdev(kind string, s settings) error {
 	switch kind {
 	case "user":
-		s.drop("hostfwd")
+		r.user(s)
 	case "tap":
 		r.tap(s)
 		if os.Geteuid() != 0 && s.get("helper") == "" { // a new interface needs privileges, an existing one has its VM
@@ -268,8 +289,23 @@ func (r *rehearsal) netdev(kind string, s settings) error {
 	return nil
 }
 
+// user forwards no port.
+func (r *rehearsal) user(s settings) {
+	if k, ok := s.(*keyvalSettings); ok {
+		for _, p := range k.pairs {
+			if p.key == "hostfwd" {
+				r.claims.forward(p.value)
+			}
+		}
+	}
+	s.drop("hostfwd")
+}
+
 // tap takes an interface of its own, which goes with the process.
 func (r *rehearsal) tap(s settings) {
+	if name := s.get("ifname"); name != "" {
+		r.claims.interfaces = append(r.claims.interfaces, name)
+	}
 	s.drop("ifname")
 	if s.get("helper") == "" {
 		s.set("script", "no")
@@ -282,7 +318,7 @@ func (r *rehearsal) nic(kind string, s settings) error {
 	switch kind {
 	case "none", "nic", "bridge", "hubport":
 	case "user":
-		s.drop("hostfwd")
+		r.user(s)
 	case "tap":
 		r.tap(s)
 		if os.Geteuid() != 0 && s.get("helper") == "" {

@@ -18,7 +18,7 @@ import (
 func rehearsed(t *testing.T, options string) (string, error) {
 	t.Helper()
 	p := LaunchPolicy{AllowPaths: []string{"/srv/vm", "/dev"}, AllowPrograms: []string{"/etc/qemu-ifup", "/usr/lib/qemu/qemu-bridge-helper"}, AllowNetwork: true}
-	out, err := p.Rehearsal(append([]string{testQEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
+	out, _, err := p.Rehearsal(append([]string{testQEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +102,7 @@ func TestRehearsalEndsWithUs(t *testing.T) {
 	const role = "SCATTER_TEST_REHEARSE"
 	if dir := os.Getenv(role); dir != "" {
 		runtime.LockOSThread()
-		argv, err := LaunchPolicy{QEMU: needQEMU(t)}.Rehearsal([]string{testQEMU, "-nodefaults", "-M", "none"}, "try", dir)
+		argv, _, err := LaunchPolicy{QEMU: needQEMU(t)}.Rehearsal([]string{testQEMU, "-nodefaults", "-M", "none"}, "try", dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -119,12 +119,15 @@ func (r *receiver) judge(m control.Examine) (argv []string, err error) {
 		return nil, nil // of a source that does not want it tried
 	}
 	name := fmt.Sprintf("try-%d", r.tries.number.Add(1))
-	argv, err = r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
+	argv, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
 	if why, ok := errors.AsType[*qemu.UntriedError](err); ok {
 		r.log.Info("not tried", "vm", m.Name, "why", why)
 		return nil, nil
 	}
-	return argv, err
+	if err != nil {
+		return nil, err
+	}
+	return argv, claims.Taken()
 }
 
 // try starts the VM's QEMU, shows it the head of the VM's migration stream, looks at its processor, and ends it. Then it gives back

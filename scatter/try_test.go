@@ -359,8 +359,16 @@ func TestTriesTakeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := os.ReadDir(dir)
-	if err := s.r.examine(t.Context(), v.examineMessage()); err != nil {
+	m := v.examineMessage()
+	argv, claims, err := s.r.cfg.Policy.Rehearsal(m.Argv, "try-greedy", s.r.tries.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.r.try(t.Context(), m, argv, func() {}); err != nil {
 		t.Errorf("it runs here, and so it starts here: %v", err)
+	}
+	if err := s.r.examine(t.Context(), m); err == nil || err.Error() != claims.Taken().Error() || !strings.Contains(err.Error(), "somebody listens there already") {
+		t.Errorf("a second of the same: %v", err)
 	}
 	after, _ := os.ReadDir(dir)
 	if b, _ := os.ReadFile(log); string(b) != "what was logged" || len(before) != len(after) {
