@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -41,7 +42,7 @@ func (e *evacuation) endJournal() {
 	if e.journal == nil {
 		return
 	}
-	clear := true
+	clear := !e.leftChanged
 	for i, v := range e.vms {
 		if v.unsettled() {
 			clear = false
@@ -87,13 +88,13 @@ func (e *evacuation) untold(v *sourceVM) bool {
 	return true
 }
 
-// stillOpen finds the VMs that an earlier evacuation has left open, or that another one is moving now: what became of them must be
-// decided first.
-func (e *evacuation) stillOpen() error {
-	var found problems
+// stillOpen finds, for each VM, whether an earlier evacuation has left it open, or another one is moving it now: what became of it must
+// be decided first.
+func (e *evacuation) stillOpen() ([][]Blocker, error) {
+	why := make([][]Blocker, len(e.vms))
 	paths, err := filepath.Glob(filepath.Join(e.cfg.RunDir, "send-*.journal"))
 	if err != nil {
-		return fmt.Errorf("run directory %s: %w", e.cfg.RunDir, err)
+		return nil, fmt.Errorf("run directory %s: %w", e.cfg.RunDir, err)
 	}
 	for _, path := range paths {
 		if e.journal != nil && path == e.journal.path {
@@ -104,19 +105,21 @@ func (e *evacuation) stillOpen() error {
 			continue // it has just ended
 		}
 		if err != nil {
-			found.add(Blocker{Problem: err.Error(), Remedy: "look at it, then move it away"})
-			continue
+			return nil, &BlockedError{[]Blocker{{Problem: err.Error(), Remedy: "look at it, then move it away"}}}
 		}
 		vms, _ := histories(records)
-		for _, v := range e.vms {
-			for _, h := range vms {
-				if h.open() && h.last.PID == v.vm.PID && (h.last.Start == 0 || h.last.Start == v.vm.StartTime) {
-					found.add(openBlocker(v.name(), path, busy, e.cfg.RunDir))
-				}
+		for i, v := range e.vms {
+			if slices.ContainsFunc(vms, func(h *vmHistory) bool { return h.open() && h.of(v) }) {
+				why[i] = append(why[i], openBlocker(v.name(), path, busy, e.cfg.RunDir))
 			}
 		}
 	}
-	return found.err()
+	return why, nil
+}
+
+// of tells whether the journal speaks of the process that this VM is now.
+func (h *vmHistory) of(v *sourceVM) bool {
+	return h.last.PID == v.vm.PID && (h.last.Start == 0 || h.last.Start == v.vm.StartTime)
 }
 
 func openBlocker(vm, path string, busy bool, runDir string) Blocker {

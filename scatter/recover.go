@@ -100,8 +100,8 @@ func (h *vmHistory) stateToRun() string {
 // histories sorts records by VM, in the order of their first record.
 func histories(records []record) (vms []*vmHistory, begin record) {
 	type key struct {
-		peer, evacuation string
-		vm               int
+		peer, evacuation, name string
+		vm                     int
 	}
 	byVM := make(map[key]*vmHistory)
 	for _, r := range records {
@@ -109,7 +109,10 @@ func histories(records []record) (vms []*vmHistory, begin record) {
 			begin = r
 			continue
 		}
-		k := key{r.Peer, r.Evacuation, r.VM}
+		k := key{r.Peer, r.Evacuation, r.Name, r.VM}
+		if r.Peer == "" {
+			k.vm = 0 // a source numbers its VMs anew when some of them stay
+		}
 		h := byVM[k]
 		if h == nil {
 			h = &vmHistory{seen: make(map[recordKind]bool)}
