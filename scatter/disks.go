@@ -13,7 +13,7 @@ import (
 // takeStock finds out what the VM consists of now, and how a QEMU is started that is the same. What cannot be said on a
 // command line, or must not be interrupted, is told all at once, as a *BlockedError.
 func (v *sourceVM) takeStock(ctx context.Context) error {
-	inv, err := inventory.Read(ctx, v.client)
+	inv, err := inventory.Read(ctx, v.client, fmt.Sprintf("/proc/%d/root", v.vm.PID))
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}

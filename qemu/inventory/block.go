@@ -17,7 +17,7 @@ type Node struct {
 	File         string // as QEMU tells it: a path, a URL, or json:{...}
 	ReadOnly     bool
 	DetectZeroes string
-	Missing      bool // its file is gone
+	Missing      bool // its file is not there any more; QEMU has it open
 	Direct       bool // past the host's page cache
 	NoFlush      bool
 	Encrypted    bool
@@ -68,6 +68,8 @@ func (n *Node) Child(role string) *Node {
 
 // Named tells whether somebody gave the node its name.
 func (n *Node) Named() bool { return n.Name != "" && !strings.HasPrefix(n.Name, "#") }
+
+func (n *Node) isMissing() bool { return n.Missing }
 
 // byName tells whether opening the image by its name gives the chain that is below the node now.
 func (n *Node) byName() bool {

@@ -23,9 +23,16 @@ func Command(inv *Inventory, argv []string) ([]string, []Finding) {
 		b.options = append(b.options, parseOption(a))
 	}
 	b.anon = b.anonymous()
-	b.machine()
-	b.drives()
-	b.nodes()
+	for _, part := range []func(){
+		b.machine, b.processors, b.objects, b.chardevs, b.netdevs, b.devices, // devices before what they stand on
+		b.running, b.bitmaps, b.displays,
+	} {
+		part()
+	}
+	if !slices.ContainsFunc(inv.Jobs, func(j Job) bool { return !j.ended() }) { // a job has nodes of its own in between
+		b.drives()
+		b.nodes()
+	}
 	out := []string{argv[0]}
 	for _, o := range b.options {
 		out = append(out, o.words()...)
@@ -39,6 +46,7 @@ type builder struct {
 	options  []*option
 	findings []Finding
 	anon     []*option // devices without an id, in the order in which QEMU made them
+	plugged  []*option // devices that no option had made
 	names    int       // of nodes that got one
 }
 
@@ -61,22 +69,4 @@ func (b *builder) add(o *option) { b.options = append(b.options, o) }
 
 func (b *builder) remove(gone *option) {
 	b.options = slices.DeleteFunc(b.options, func(o *option) bool { return o == gone })
-}
-
-// machine pins the machine type to its version: "pc" is another one in every QEMU.
-func (b *builder) machine() {
-	var last *option
-	for _, o := range b.all("machine", "M") {
-		if o.first("type") != "" {
-			last = o
-		}
-	}
-	switch {
-	case b.inv.Machine == "":
-	case last != nil && last.get("type") != b.inv.Machine:
-		last.set("type", b.inv.Machine)
-	case last == nil:
-		o := parseOption(qemu.Argument{Name: "machine", Value: b.inv.Machine, HasValue: true})
-		b.options = slices.Insert(b.options, 0, o)
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // A snapshot makes the guest write into a new file. The target must open that, not the one of the command line.
@@ -49,5 +51,31 @@ func TestCompareDisks(t *testing.T) {
 	}
 	if CompareDisks(source, source[:1], moved) == nil || CompareDisks(source[:1], source, moved) == nil || CompareDisks(nil, nil, moved) != nil {
 		t.Error("a missing disk is not seen")
+	}
+}
+
+// A bitmap that the image keeps is there again when the target has taken the image over.
+func TestBitmapOfImage(t *testing.T) {
+	m := start(t, "-M pc -S -drive file=DIR/base.qcow2,if=virtio,id=d0")
+	m.do("block-dirty-bitmap-add", args{"node": "d0", "name": "b0", "persistent": true})
+	target := m.move()
+	m.do("quit", nil)
+	target.do("cont", nil)
+	got := target.read().drive("d0").Root.Bitmaps
+	if len(got) != 1 || got[0].Name != "b0" || !got[0].Persistent || got[0].Inconsistent {
+		t.Errorf("the target has %+v", got)
+	}
+}
+
+// A machine that has not changed is started as it was, with its machine type pinned.
+func TestUnchanged(t *testing.T) {
+	m := start(t, q35+formats+vd0+"-drive file=DIR/disk.raw,format=raw,if=virtio -cdrom DIR/cd.iso -drive file=DIR/other.qcow2,if=none,id=x,cache=none,aio=native,bps=1000000,werror=stop "+
+		"-device ide-hd,drive=x -chardev socket,id=c,path=DIR/c,server=on,wait=off -serial chardev:c -netdev user,id=n,net=10.1.0.0/16 -device e1000e,netdev=n -object rng-random,id=r,filename=/dev/urandom "+
+		"-device virtio-rng-pci,rng=r -device usb-tablet -accel tcg -drive if=pflash,file=DIR/disk.raw,format=raw,readonly=on")
+	argv, findings := Command(m.read(), m.argv)
+	want := slices.Clone(m.argv)
+	want[slices.Index(want, "q35")] = "pc-q35-10.0"
+	if diff := cmp.Diff(want, argv); diff != "" || findings != nil {
+		t.Errorf("%v\n%s", findings, diff)
 	}
 }

@@ -41,6 +41,7 @@ func (b *builder) nodes() {
 		g.define(r.node, r.of)
 	}
 	g.spare()
+	b.missing()
 	b.options = slices.DeleteFunc(b.options, func(o *option) bool { return o.Name == "blockdev" })
 	b.options = slices.Insert(b.options, min(at, len(b.options)), g.out...)
 }
@@ -70,6 +71,16 @@ func (b *builder) roots() []root {
 		b.attach(d)
 	}
 	return all
+}
+
+// missing refuses disks whose files are not there any more: QEMU has them open, the target cannot.
+func (b *builder) missing() {
+	for i := range b.inv.Drives {
+		d := &b.inv.Drives[i]
+		if n := d.Root.find((*Node).isMissing); n != nil {
+			b.refuse(fmt.Sprintf("disk %s: file %s is gone", d, n.File), "copy the disk to a new file (blockdev-mirror), or eject the medium")
+		}
+	}
 }
 
 // name gives a node a name if it has none, so that a device can be told to use it.
@@ -184,7 +195,7 @@ func (g *graph) keep(o *option, n *Node, of string) {
 func (g *graph) spare() {
 	for _, o := range g.b.all("blockdev") {
 		name := o.get("node-name")
-		if n := g.b.inv.Nodes[name]; n != nil && !g.done[name] && !n.Missing && matches(o.nested(), n, false) {
+		if n := g.b.inv.Nodes[name]; n != nil && !g.done[name] && n.find((*Node).isMissing) == nil && matches(o.nested(), n, false) {
 			g.define(n, "without device")
 		}
 	}

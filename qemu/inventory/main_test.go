@@ -29,7 +29,7 @@ type machine struct {
 }
 
 // start starts a QEMU as an operator would. In the arguments DIR is a directory of its own with the disks base.qcow2,
-// other.qcow2, disk.raw and cd.iso.
+// other.qcow2, filled.qcow2, disk.raw, cd.iso and second.iso.
 func start(t testing.TB, arguments string) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "inv")
@@ -39,6 +39,7 @@ func start(t testing.TB, arguments string) *machine {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	image(t, "-f", "qcow2", dir+"/base.qcow2", "16M")
 	image(t, "-f", "qcow2", dir+"/other.qcow2", "8M")
+	image(t, "-f", "qcow2", "-o", "preallocation=falloc", dir+"/filled.qcow2", "4M")
 	for name, size := range map[string]int64{"disk.raw": 4 << 20, "cd.iso": 1 << 20, "second.iso": 2 << 20} {
 		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o600); err != nil {
 			t.Fatal(err)
@@ -131,7 +132,7 @@ func (m *machine) human(line string) string {
 
 func (m *machine) read() *Inventory {
 	m.t.Helper()
-	inv, err := Read(m.t.Context(), m.Client)
+	inv, err := Read(m.t.Context(), m.Client, "/")
 	if err != nil {
 		m.t.Fatal(err)
 	}
