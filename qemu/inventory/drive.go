@@ -47,7 +47,6 @@ func (b *builder) drives() {
 			b.remove(o) // it went with its device
 			continue
 		}
-		d.changed = false
 		if b.drive(d, now); d.changed {
 			b.options[slices.Index(b.options, o)] = d
 		}

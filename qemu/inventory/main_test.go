@@ -147,7 +147,9 @@ func (m *machine) await(what string, done func() bool) {
 	for !done() {
 		select {
 		case <-ctx.Done():
-			m.t.Fatalf("%s: %v", what, ctx.Err())
+			var now any
+			_ = m.Do(m.t.Context(), "query-migrate", nil, &now)
+			m.t.Fatalf("%s: %v: %v", what, ctx.Err(), now)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

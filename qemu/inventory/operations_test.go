@@ -46,6 +46,36 @@ func unplugged(id string) step {
 	}
 }
 
+// ejected takes a device away that only the guest can let go of. Here its part is played by writing to ports, as the
+// firmware's tables would have it do.
+func ejected(id string, ports ...string) step {
+	return func(m *machine) {
+		m.t.Helper()
+		m.do("device_del", args{"id": id})
+		for _, p := range ports {
+			for line := range strings.SplitSeq(p, ";") {
+				m.human(line)
+			}
+		}
+		m.await("unplug "+id, func() bool {
+			return !slices.ContainsFunc(m.read().Devices, func(d Device) bool { return d.ID == id || d.Path == id })
+		})
+	}
+}
+
+func pciSlot(n int) string { return fmt.Sprintf("o /4 0xae10 0;o /4 0xae08 %d", 1<<n) }
+
+// removedProcessor takes a processor of -smp away. QEMU cannot be asked to, the guest can do it by itself.
+func removedProcessor(n int) step {
+	return func(m *machine) {
+		m.t.Helper()
+		for _, line := range []string{"o /4 0xaf00 0", fmt.Sprint("o /4 0xaf00 ", n), "o /1 0xaf04 8"} {
+			m.human(line)
+		}
+		m.await("unplug", func() bool { return m.read().Slots[n].Path == "" })
+	}
+}
+
 // deleted waits until a node is let go of, and deletes it.
 func deleted(node string) step {
 	return func(m *machine) {
@@ -57,6 +87,9 @@ func deleted(node string) step {
 const (
 	pc  = "-M pc -S -m 32,slots=4,maxmem=1G -smp 1,maxcpus=4 "
 	q35 = "-M q35 -S -m 32,slots=4,maxmem=1G -smp 1,maxcpus=4 -device pcie-root-port,id=rp1,chassis=1 -device pcie-root-port,id=rp2,chassis=2 -device qemu-xhci,id=xhci "
+
+	cards    = "-M pc -S -device e1000 -device virtio-rng-pci,id=r1 -device virtio-rng-pci -drive file=DIR/base.qcow2,if=virtio -drive file=DIR/other.qcow2,if=virtio " + `-device {"driver":"virtio-balloon-pci"}`
+	memories = "-object memory-backend-ram,id=m1,size=128M -device pc-dimm,memdev=m1,id=dimm1 -object memory-backend-ram,id=m2,size=128M -device pc-dimm,memdev=m2,id=dimm2"
 
 	format  = "-blockdev qcow2,node-name=disk0,file.driver=file,file.filename=DIR/base.qcow2,file.node-name=file0 "
 	formats = `-blockdev {"driver":"file","node-name":"file0","filename":"DIR/base.qcow2","auto-read-only":true,"discard":"unmap"} -blockdev {"driver":"qcow2","node-name":"disk0","file":"file0","discard":"unmap"} `
@@ -222,8 +255,28 @@ var operations = []struct {
 	{name: "serial port turned to another device", options: pc + "-chardev null,id=c0 -serial chardev:c0",
 		steps: []step{qmp("chardev-change", args{"id": "c0", "backend": args{"type": "socket", "data": args{"addr": args{"type": "unix", "data": args{"path": "DIR/c0"}}, "server": true, "wait": false}}})}},
 	{name: "balloon device", options: q35, steps: []step{qmp("device_add", args{"driver": "virtio-balloon-pci", "id": "b", "bus": "rp1"}), qmp("balloon", args{"value": 16 << 20})}},
+	{name: "PCI card taken away", options: cards, steps: []step{ejected("r1", pciSlot(3))}},
+	{name: "PCI card without id taken away", options: cards, steps: []step{ejected("/machine/peripheral-anon/device[0]", pciSlot(2))}},
+	{name: "virtio disk of a drive taken away", options: cards,
+		steps: []step{ejected("/machine/peripheral-anon/device[2]", pciSlot(5)), erase("base.qcow2")}},
+	{name: "PCI card in another's place", options: cards, steps: []step{ejected("r1", pciSlot(3)), qmp("device_add", args{"driver": "e1000", "id": "e2"}), qmp("device_add", args{"driver": "e1000"})}},
+	{name: "memory taken away", options: pc + memories,
+		steps: []step{ejected("dimm1", "o /4 0xa00 0", "o /1 0xa14 8"), qmp("object-del", args{"id": "m1"})}},
+	{name: "processor of the middle taken away", options: "-M pc -S -smp 3", steps: []step{removedProcessor(1)}, refused: "a processor of the command line was unplugged"},
 	{name: "VNC password", options: pc + "-vnc 127.0.0.1:979,password=on", refused: "the password of vnc 127.0.0.1:979",
 		steps: []step{qmp("set_password", args{"protocol": "vnc", "password": "x"})}},
+}
+
+// QEMU's emulator does not migrate reliably without a processor that it began with, so only the command line is looked at.
+func TestProcessorsTakenAway(t *testing.T) {
+	for options, want := range map[string]string{"3": "2,maxcpus=3", "3,maxcpus=5": "2,maxcpus=5", "cores=3": "cores=3,cpus=2,maxcpus=3", "cpus=3,sockets=3": "2,sockets=3,maxcpus=3"} {
+		m := start(t, "-M pc -S -smp "+options)
+		removedProcessor(2)(m)
+		argv, findings := Command(m.read(), m.argv)
+		if !slices.Contains(argv, want) || findings != nil {
+			t.Errorf("%s: %q, %v", options, argv, findings)
+		}
+	}
 }
 
 func erase(name string) step {
