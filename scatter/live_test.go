@@ -387,6 +387,7 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 				defer v.mu.Unlock()
 				return v.found == "paused" || v.client.Cont(t.Context()) != nil
 			})
+			v.client.Cont(t.Context())
 			c.end(q, v)
 			<-e.inbox.wait()
 			var got string

@@ -321,6 +321,7 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil {
+			v.disks.Store(&m)
 			v.loaded.Store(true)
 			e.post(event{kind: evLoaded, vm: m.VM})
 		}
@@ -375,10 +376,10 @@ func text(err error) string {
 	return err.Error()
 }
 
-// verify compares what both sides have of the stopped VM: with --verify, digests of all RAM.
+// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
 func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
-	if !e.cfg.Verify {
-		return nil
+	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
+		return err
 	}
 	answer := make(chan control.Digested, 1)
 	e.digestMu.Lock()

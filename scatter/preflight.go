@@ -269,7 +269,10 @@ func (r *refusals) everywhere(vm, hosts int) []string {
 func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	found := v.checkMigration(ctx)
+	var all problems
+	all.add(v.checkMigration(ctx))
+	all.add(v.takeStock(ctx))
+	found := all.err()
 	if found != nil && !onlyRisks(found) {
 		return found
 	}

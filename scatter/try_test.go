@@ -234,7 +234,7 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 			if err := v.preflight(t.Context(), func() error { return nil }); err != nil && !onlyRisks(err) {
 				t.Fatal(err)
 			}
-			v.vm.Argv, e.vms = c.argv, []*sourceVM{v}
+			v.argv, e.vms = c.argv, []*sourceVM{v}
 			e.links[0].serve(0, e)
 			if err := e.examine(t.Context()); err != nil {
 				t.Fatal(err)
