@@ -98,7 +98,7 @@ func (r *rig) attempt(ctx context.Context, c deathCase, n int) (v verdict) {
 // keep writes down what the programs said.
 func (e *evacuation) keep(v verdict) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v\n%s\n\nhistory: %v\nloaded: %v\n\n", e.deathCase, strings.Join(v.wrongs, "\n"), e.history, e.loaded)
+	fmt.Fprintf(&b, "%v\n%s\n\nhistory: %v\nstruck at: %v\n\n", e.deathCase, strings.Join(v.wrongs, "\n"), e.history, e.struck)
 	fmt.Fprintf(&b, "send:\n%s\n%s\n", e.out.String(), strings.Join(e.words, "\n"))
 	for _, r := range e.recvs {
 		fmt.Fprintf(&b, "recv:\n%s\n", r.Log())

@@ -92,12 +92,22 @@ func (e *evacuation) mayEnd() bool {
 	}
 	switch e.victim {
 	case sourceQEMU:
-		back := slices.Contains(e.history, "resume") || slices.Contains(e.history, "source-runs")
-		return !e.loaded || back
+		return !slices.Contains(e.struck, "loaded") || e.ranAgain()
 	case targetQEMU:
-		return slices.ContainsFunc(e.guest.Beats(), func(b lab.Beat) bool { return b.Host == e.target })
+		return e.arrived()
 	}
 	return false
+}
+
+// ranAgain tells whether the source was about to run the VM again when it was struck, or did.
+func (e *evacuation) ranAgain() bool {
+	return slices.Contains(e.struck, "resume") || slices.Contains(e.history, "source-runs")
+}
+
+// arrived tells whether the VM has run on the target: it has beaten there, or had been told to run well before the harm.
+func (e *evacuation) arrived() bool {
+	return slices.Contains(e.struck, "running") ||
+		slices.ContainsFunc(e.guest.Beats(), func(b lab.Beat) bool { return b.Host == e.target })
 }
 
 // judgeWords compares what scatter said last with where the VM is.
@@ -124,7 +134,7 @@ func (e *evacuation) judgeWords(v *verdict, actual string) {
 	ended := actual == nowhere && e.mayEnd()
 	switch {
 	case said == evacuated && (actual == e.target.Name || ended && e.victim == targetQEMU):
-	case said == onSource && actual == e.Source.Name:
+	case said == onSource && (actual == e.Source.Name || ended && slices.Contains(e.history, "source-runs")): // it did
 	case said == "ended" && ended:
 	case said == "" && actual == e.Source.Name && code == -1: // killed before anything was touched
 	default:
