@@ -284,6 +284,9 @@ func (e *evacuation) interrupt() error {
 	})
 }
 
+// killSource kills the source's QEMU.
+func (e *evacuation) killSource() error { return syscall.Kill(e.guest.PID(), kill) }
+
 // replaceRecv kills the receiver and starts another. It returns when send has missed it.
 func (e *evacuation) replaceRecv() error {
 	if err := e.recv.Kill(); err != nil {

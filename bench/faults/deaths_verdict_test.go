@@ -90,8 +90,13 @@ const lookEvery = 300 * time.Millisecond
 
 // mayEnd tells whether the VM died by the hand that killed its QEMU: the one that ran it, or that had the only complete copy.
 func (e *evacuation) mayEnd() bool {
-	if !e.harm.kill {
+	switch {
+	case e.course.name == ending:
+		return true
+	case !e.harm.kill:
 		return false
+	case e.course.name == forward:
+		return e.victim == targetQEMU
 	}
 	switch e.victim {
 	case sourceQEMU:
@@ -130,21 +135,19 @@ func (e *evacuation) judgeWords(v *verdict, actual string) {
 			return
 		}
 		said, cause = r.VMs[0].State, r.VMs[0].Cause
-		if want := map[int]string{0: evacuated, 3: onSource, 5: inDoubt, 130: said}[code]; said != want {
+		if want := map[int]string{0: evacuated, 3: onSource, 5: inDoubt, 6: ended, 130: said}[code]; said != want {
 			v.blame("exit status %d, but the report says %s", code, said)
 		}
 	}
 	for _, c := range e.claims {
-		said, cause = map[scatter.Where]string{scatter.OnSource: onSource, scatter.OnTarget: evacuated, scatter.InDoubt: inDoubt}[c.Where], c.Action
-		if said == "" {
-			said = string(c.Where)
-		}
+		said, cause = map[scatter.Where]string{scatter.OnSource: onSource, scatter.OnTarget: evacuated, scatter.InDoubt: inDoubt,
+			scatter.Ended: ended}[c.Where], c.Action
 	}
-	ended := actual == nowhere && e.mayEnd()
+	died := actual == nowhere && e.mayEnd()
 	switch {
-	case said == evacuated && (actual == e.target.Name || ended && e.victim == targetQEMU):
-	case said == onSource && (actual == e.Source.Name || ended && slices.Contains(e.history, "source-runs")): // it did
-	case said == "ended" && ended:
+	case said == evacuated && (actual == e.target.Name || died && e.victim == targetQEMU):
+	case said == onSource && (actual == e.Source.Name || died && slices.Contains(e.history, "source-runs")): // it did
+	case said == ended && died:
 	case said == inDoubt && v.doubt:
 	case said == "" && actual == e.Source.Name && code == -1: // killed before anything was touched
 	default:
