@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // step is something that happens to a running machine.
@@ -263,6 +265,24 @@ var operations = []struct {
 	{name: "memory taken away", options: pc + memories,
 		steps: []step{ejected("dimm1", "o /4 0xa00 0", "o /1 0xa14 8"), qmp("object-del", args{"id": "m1"})}},
 	{name: "processor of the middle taken away", options: "-M pc -S -smp 3", steps: []step{removedProcessor(1)}, refused: "a processor of the command line was unplugged"},
+	{name: "id that another card has by now", options: cards,
+		steps: []step{ejected("r1", pciSlot(3)), qmp("device_add", args{"driver": "e1000", "id": "r1", "addr": "0x11"})}},
+	{name: "network id of another network", options: pc + "-netdev user,id=n0,net=10.1.0.0/24",
+		steps:   []step{qmp("netdev_del", args{"id": "n0"}), qmp("netdev_add", args{"type": "stream", "id": "n0", "server": true, "addr": args{"type": "unix", "path": "DIR/net"}})},
+		refused: "network n0 (stream"},
+	{name: "object id of another object", options: q35 + "-object rng-random,id=r1,filename=/dev/urandom",
+		steps: []step{qmp("object-del", args{"id": "r1"}), qmp("object-add", args{"qom-type": "memory-backend-ram", "id": "r1", "size": 4 << 20})}},
+	{name: "throttle group", options: pc + formats,
+		steps: []step{qmp("object-add", args{"qom-type": "throttle-group", "id": "tg", "limits": args{"iops-total": 70}}),
+			qmp("blockdev-add", args{"driver": "throttle", "node-name": "slow", "throttle-group": "tg", "file": "disk0"}),
+			qmp("device_add", args{"driver": "virtio-blk-pci", "id": "vd1", "drive": "slow"})}},
+	{name: "boot order", options: q35 + formats + vd0 + "-device virtio-net-pci,id=nic,bootindex=2",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/vd0", "property": "bootindex", "value": 3}),
+			qmp("qom-set", args{"path": "/machine/peripheral/nic", "property": "bootindex", "value": -1})}},
+	{name: "statistics of the balloon", options: q35 + "-device virtio-balloon-pci,id=b",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/b", "property": "guest-stats-polling-interval", "value": 5})}},
+	{name: "virtio-mem resized", options: q35 + "-object memory-backend-ram,id=vm,size=256M -device virtio-mem-pci,id=vmem,memdev=vm,requested-size=64M,bus=rp1",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/vmem", "property": "requested-size", "value": 128 << 20})}},
 	{name: "VNC password", options: pc + "-vnc 127.0.0.1:979,password=on", refused: "the password of vnc 127.0.0.1:979",
 		steps: []step{qmp("set_password", args{"protocol": "vnc", "password": "x"})}},
 }
@@ -298,8 +318,9 @@ func TestOperations(t *testing.T) {
 			}
 			if o.refused == "" {
 				before := m.read()
-				after := m.move().read()
-				compare(t, before, after)
+				target := m.move()
+				compare(t, before, target.read())
+				target.again()
 				return
 			}
 			_, findings := Command(m.read(), m.argv)
@@ -310,10 +331,19 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// again moves a machine that was moved once more: its command line is one that was made here.
+func (m *machine) again() {
+	m.t.Helper()
+	argv, findings := Command(m.read(), m.argv)
+	if diff := cmp.Diff(m.argv, argv); diff != "" || findings != nil {
+		m.t.Errorf("the command line of the target would be changed again: %v\n%s", findings, diff)
+	}
+}
+
 // compare tells what of a machine is not the same on the target.
 func compare(t *testing.T, source, target *Inventory) {
 	t.Helper()
-	if err := CompareDisks(source.disks(), target.disks(), func(s, t string) bool { return s == t }); err != nil {
+	if err := compareDisks(source.disks(), target.disks(), func(s, t string) bool { return s == t }); err != nil {
 		t.Error(err)
 	}
 	a, b := describe(source), describe(target)
@@ -342,7 +372,7 @@ func describe(inv *Inventory) []string {
 			n++
 			name = fmt.Sprint("anonymous ", n)
 		}
-		all = append(all, fmt.Sprint("device ", name, " ", d.Type, " on ", d.Bus, " at ", d.Place))
+		all = append(all, fmt.Sprint("device ", name, " ", d.Type, " on ", d.Bus, " at ", d.Place, d.State))
 	}
 	for _, o := range inv.Objects {
 		all = append(all, fmt.Sprint("object ", o))
