@@ -2,7 +2,7 @@
 # setup.sh [peers] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
 #   gcc             for the race detector
-#   iproute2, nftables, ethtool
+#   iproute2, nftables, ethtool, qemu-utils
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel, taken out of its package without installing it
 #   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
@@ -98,6 +98,7 @@ setup_packages() {
 	command -v ip >/dev/null && command -v tc >/dev/null || missing+=(iproute2)
 	command -v nft >/dev/null || missing+=(nftables)
 	command -v ethtool >/dev/null || missing+=(ethtool)
+	command -v qemu-img >/dev/null || missing+=(qemu-utils)
 	[[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
 }
 

@@ -144,7 +144,7 @@ var refusedCapabilities = []string{
 	"background-snapshot", "x-colo", "release-ram", "rdma-pin-all", "block", "zero-copy-send", "switchover-ack", "dirty-limit",
 }
 
-// preflight finds out whether QEMU would let the VM go, and keeps the first part of its migration stream: a
+// preflight finds out what the VM consists of and whether QEMU would let it go, and keeps the first part of its migration stream: a
 // real migration is started and cancelled as soon as it has told its RAM blocks.
 func (v *sourceVM) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
