@@ -35,38 +35,41 @@ const (
 	maxLayers = 4096 // of all disks together
 )
 
-// compareDisks is the last look before commit: the target must have opened what the stopped VM has now. A difference
-// means that the guest would go on with other disks.
+// compareDisks is the last look before commit: the target must have the disks and devices that the stopped VM has now. A
+// difference means that the guest would go on with others.
 func (e *evacuation) compareDisks(ctx context.Context, v *sourceVM) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	ours, err := inventory.Disks(ctx, v.client)
+	ours, err := inventory.ReadOutline(ctx, v.client)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	theirs := v.disks.Load()
 	switch {
 	case theirs == nil:
-		err = errors.New("the target has not told its disks")
+		err = errors.New("the target has not told what it has")
 	case theirs.Error != "":
 		err = fmt.Errorf("target: %s", theirs.Error)
 	default:
-		err = inventory.CompareDisks(ours, disksOf(theirs.Disks), sameName(theirs))
+		err = inventory.Compare(ours, inventory.Outline{Disks: disksOf(theirs.Disks), Devices: theirs.Devices}, sameName(theirs))
 	}
 	if err != nil {
-		return fmt.Errorf("vm %s: disks: %w", v.name(), err)
+		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	return nil
 }
 
-// sameName tells whether two names mean the same file, after what the target says of its names.
+// sameName tells whether two names mean the same file, after what the target says of its names; nil if that cannot be told.
 func sameName(m *control.Loaded) func(source, target string) bool {
 	var p qemu.LaunchPolicy
 	for _, r := range m.Rewrites {
 		p.Rewrites = append(p.Rewrites, qemu.Rewrite{From: r.From, To: r.To})
 	}
+	if m.Renamed {
+		return nil
+	}
 	return func(source, target string) bool {
-		return m.Renamed || p.RewriteDisk(source) == qemu.LaunchPolicy{}.RewriteDisk(target)
+		return p.RewriteDisk(source) == qemu.LaunchPolicy{}.RewriteDisk(target)
 	}
 }
 
@@ -76,12 +79,13 @@ func (g *guest) loadedMessage() control.Loaded {
 	for _, r := range g.r.cfg.Policy.Rewrites {
 		m.Rewrites = append(m.Rewrites, control.Rewrite{From: r.From, To: r.To})
 	}
-	disks, err := g.disks()
+	outline, err := g.outline()
 	if err != nil {
 		m.Error = err.Error()
 		return m
 	}
-	for _, d := range disks {
+	m.Devices = outline.Devices
+	for _, d := range outline.Disks {
 		told := control.Disk{Device: d.Device}
 		for _, l := range d.Layers {
 			told.Layers = append(told.Layers, control.Layer(l))
@@ -91,27 +95,26 @@ func (g *guest) loadedMessage() control.Loaded {
 	return m
 }
 
-func (g *guest) disks() ([]inventory.Disk, error) {
+func (g *guest) outline() (o inventory.Outline, err error) {
 	g.mu.Lock()
 	client := g.client
 	g.mu.Unlock()
 	if client == nil {
-		return nil, errors.New("its monitor is closed")
+		return o, errors.New("its monitor is closed")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), qmpTimeout)
 	defer cancel()
-	disks, err := inventory.Disks(ctx, client)
-	if err != nil {
-		return nil, err
+	if o, err = inventory.ReadOutline(ctx, client); err != nil {
+		return o, err
 	}
 	layers := 0
-	for _, d := range disks {
+	for _, d := range o.Disks {
 		layers += len(d.Layers)
 	}
-	if len(disks) > maxDisks || layers > maxLayers {
-		return nil, fmt.Errorf("%d disks with %d block nodes: at most %d with %d can be compared", len(disks), layers, maxDisks, maxLayers)
+	if len(o.Disks) > maxDisks || layers > maxLayers {
+		err = fmt.Errorf("%d disks with %d block nodes: at most %d with %d can be compared", len(o.Disks), layers, maxDisks, maxLayers)
 	}
-	return disks, nil
+	return o, err
 }
 
 func disksOf(told []control.Disk) []inventory.Disk {

@@ -93,11 +93,11 @@ func (v *diskVM) onTarget() *qemu.Client {
 
 func opened(t *testing.T, c *qemu.Client) string {
 	t.Helper()
-	disks, err := inventory.Disks(t.Context(), c)
-	if err != nil || len(disks) != 1 {
-		t.Fatalf("%+v, %v", disks, err)
+	o, err := inventory.ReadOutline(t.Context(), c)
+	if err != nil || len(o.Disks) != 1 {
+		t.Fatalf("%+v, %v", o, err)
 	}
-	return disks[0].String()
+	return o.Disks[0].String()
 }
 
 // TestTargetOpensSnapshot: what a VM writes into by now is what its target opens, not what its command line says, also where it
@@ -122,26 +122,38 @@ func TestTargetOpensSnapshot(t *testing.T) {
 // TestDisksAreComparedBeforeCommit: a disk that changes on the way keeps the VM where it is, running, and both sides are named.
 func TestDisksAreComparedBeforeCommit(t *testing.T) {
 	v := startVM(t)
-	taken := false
+	v.staysAfter(v.snapshot, "disk d0 differs", "the source has qcow2 "+v.dir+"/overlay.qcow2", "the target has qcow2 "+v.dir+"/base.qcow2")
+}
+
+// TestDevicesAreComparedBeforeCommit: QEMU loads a VM that has lost a device without a word.
+func TestDevicesAreComparedBeforeCommit(t *testing.T) {
+	v := startVM(t, "-device", "piix3-usb-uhci", "-device", "usb-tablet,id=tab")
+	v.staysAfter(func() { v.do("device_del", map[string]any{"id": "tab"}) }, "only the target has tab usb-tablet")
+}
+
+// staysAfter evacuates the VM, with something that happens to it during bulk, and checks that it stays for a cause with
+// these words.
+func (v *diskVM) staysAfter(happen func(), words ...string) {
+	v.t.Helper()
+	happened := false
 	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, func(c *SendConfig) {
 		c.Events = func(e Event) {
-			if e.Type == "vm" && e.Stage == "converge" && !taken {
-				taken = true
-				v.snapshot()
+			if e.Type == "vm" && e.Stage == "bulk" && !happened {
+				happened = true
+				happen()
 			}
 		}
 	})
-	if err != nil || report.Outcome() != SomeStay || !taken {
-		t.Fatalf("%+v, %v", report, err)
+	if err != nil || report.Outcome() != SomeStay || !happened {
+		v.t.Fatalf("%+v, %v", report, err)
 	}
-	cause := report.VMs[0].Cause
-	for _, want := range []string{"disk d0 differs", "the source has qcow2 " + v.dir + "/overlay.qcow2", "the target has qcow2 " + v.dir + "/base.qcow2"} {
-		if !strings.Contains(cause, want) {
-			t.Errorf("cause %q, want %q", cause, want)
+	for _, want := range words {
+		if cause := report.VMs[0].Cause; !strings.Contains(cause, want) {
+			v.t.Errorf("cause %q, want %q", cause, want)
 		}
 	}
-	if s, err := v.Status(t.Context()); err != nil || !s.Running {
-		t.Errorf("the source VM is %s, %v", s.Status, err)
+	if s, err := v.Status(v.t.Context()); err != nil || !s.Running {
+		v.t.Errorf("the source VM is %s, %v", s.Status, err)
 	}
 }
 
@@ -171,12 +183,12 @@ func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 		s.disks.Store(m)
 		return text(e.compareDisks(t.Context(), s))
 	}
-	ours, err := inventory.Disks(t.Context(), v.Client)
+	ours, err := inventory.ReadOutline(t.Context(), v.Client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	same := []control.Disk{{Device: "d0"}}
-	for _, l := range ours[0].Layers {
+	for _, l := range ours.Disks[0].Layers {
 		same[0].Layers = append(same[0].Layers, control.Layer(l))
 	}
 	renamed := []control.Disk{{Device: "d0", Layers: slices.Clone(same[0].Layers)}}
@@ -184,17 +196,18 @@ func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 		renamed[0].Layers[i].File = filepath.Join("/elsewhere", filepath.Base(renamed[0].Layers[i].File))
 	}
 	for want, m := range map[string]*control.Loaded{
-		"has not told its disks": nil,
-		"monitor is closed":      {Error: "its monitor is closed"},
-		"the target has none":    {},
-		"":                       {Disks: same},
-		"disk d0 differs":        {Disks: renamed},
+		"has not told what it has": nil,
+		"monitor is closed":        {Error: "its monitor is closed"},
+		"only the source has":      {},
+		"the target has none":      {Devices: ours.Devices},
+		"":                         {Devices: ours.Devices, Disks: same},
+		"disk d0 differs":          {Devices: ours.Devices, Disks: renamed},
 	} {
 		if got := told(m); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if got := told(&control.Loaded{Disks: renamed, Renamed: true}); got != "" {
+	if got := told(&control.Loaded{Devices: ours.Devices, Disks: renamed, Renamed: true}); got != "" {
 		t.Errorf("with a launcher: %s", got)
 	}
 }

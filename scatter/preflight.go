@@ -264,7 +264,7 @@ func (r *refusals) everywhere(vm, hosts int) []string {
 	return all
 }
 
-// preflight finds out whether QEMU would let the VM go, and keeps the first part of its migration stream: a
+// preflight finds out what the VM consists of and whether QEMU would let it go, and keeps the first part of its migration stream: a
 // real migration is started and cancelled as soon as it has told its RAM blocks. note is called before anything is changed.
 func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)

@@ -178,7 +178,7 @@ type launchRequest struct {
 	Machine string   `json:"machine"`
 	Memory  int64    `json:"memory_bytes"`
 	VCPUs   int      `json:"vcpus"`
-	Argv    []string `json:"argv"` // of the source's QEMU, as it is there
+	Argv    []string `json:"argv"` // of a QEMU that is the VM as it is now, with the source's names of files
 	RunDir  string   `json:"run_dir"`
 	Socket  string   `json:"qmp_socket"` // where the QMP socket is expected, unless the launcher prints another path
 }

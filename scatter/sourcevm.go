@@ -43,7 +43,7 @@ type sourceVM struct {
 	pausing sync.Mutex  // held while scatter stops it
 
 	loaded       atomic.Bool                    // the target has all of it
-	disks        atomic.Pointer[control.Loaded] // which disks the target has opened
+	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	convergeSent atomic.Int64                   // bytes
 
 	mu        sync.Mutex         // guards the fields below

@@ -113,4 +113,9 @@ func (b *builder) displays() {
 			b.refuse("the password of vnc "+o.get("vnc")+" was given over the monitor, and QEMU does not tell it", "start the VM with password-secret")
 		}
 	}
+	for _, o := range b.all("spice") {
+		if o.get("disable-ticketing") != "on" && o.first("password", "password-secret") == "" && o.get("sasl") != "on" {
+			b.refuse("the password of spice was given over the monitor, and QEMU does not tell it", "start the VM with password-secret")
+		}
+	}
 }

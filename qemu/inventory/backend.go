@@ -162,7 +162,7 @@ func (b *builder) objects() {
 	for _, o := range b.all("object") {
 		now := b.inv.object(o.get("id"))
 		switch {
-		case now == nil:
+		case now == nil || !sameObject(o, now):
 			b.remove(o)
 		case now.Type == "throttle-group":
 			b.limits(o, now)
@@ -180,6 +180,20 @@ func (b *builder) objects() {
 		maps.Copy(tree, whole(o.Settings))
 		b.options = slices.Insert(b.options, 0, newOption("object", tree))
 	}
+}
+
+// sameObject tells whether an option made the object. An id may be another's by now.
+func sameObject(o *option, now *Object) bool {
+	if t := o.get("qom-type"); t != now.Type && t != "" {
+		return false
+	}
+	for _, key := range []string{"filename", "mem-path", "dir", "chardev"} {
+		if said, is := o.get(key), plainText(now.Settings[key]); said != "" && is != "" && said != is {
+			return false
+		}
+	}
+	size, ok := now.Settings["size"].(float64)
+	return !ok || !o.has("size") || number(o.get("size"), size) == size
 }
 
 func (inv *Inventory) object(id string) *Object {
@@ -264,7 +278,7 @@ func sameChardev(o *option, c Chardev) bool {
 	case "memory":
 		kind = "ringbuf"
 	}
-	if kind != c.Kind && c.Kind != "" && kind != "" && c.Kind != "mux" {
+	if kind != c.Kind && c.Kind != "" && kind != "" && kind != "vc" && c.Kind != "mux" {
 		return false
 	}
 	said := o.get("path")
@@ -305,8 +319,8 @@ func chardevOption(c Chardev) *option {
 // netdevs takes away the networks that are gone, and adds those that came.
 func (b *builder) netdevs() {
 	for _, o := range b.all("netdev") {
-		id := o.get("id")
-		if !slices.ContainsFunc(b.inv.Netdevs, func(n Netdev) bool { return n.ID == id }) && o.get("type") != "hubport" {
+		same := func(n Netdev) bool { return n.ID == o.get("id") && sameNetdev(o, n) }
+		if o.get("type") != "hubport" && !slices.ContainsFunc(b.inv.Netdevs, same) {
 			b.remove(o)
 		}
 	}
@@ -333,13 +347,33 @@ func (b *builder) netOption(id string) bool {
 	return false
 }
 
-func netdevOption(n Netdev) *option {
-	tree := map[string]any{"type": n.Kind, "id": n.ID}
+// told are the parts of QEMU's description of a network.
+func (n Netdev) told() map[string]string {
 	told := map[string]string{}
 	for part := range strings.SplitSeq(n.Info, ",") {
 		key, value, _ := strings.Cut(part, "=")
 		told[key] = value
 	}
+	return told
+}
+
+// sameNetdev tells whether an option made the network. An id may be another's by now.
+func sameNetdev(o *option, n Netdev) bool {
+	if t := o.get("type"); t != n.Kind {
+		return false
+	}
+	told := n.told()
+	for _, key := range []string{"ifname", "br"} {
+		if said := o.get(key); said != "" && told[key] != "" && said != told[key] {
+			return false
+		}
+	}
+	return true
+}
+
+func netdevOption(n Netdev) *option {
+	tree := map[string]any{"type": n.Kind, "id": n.ID}
+	told := n.told()
 	switch {
 	case n.Kind == "tap" && told["ifname"] != "" && n.Queues == 1:
 		tree["ifname"] = told["ifname"]

@@ -22,6 +22,7 @@ type Device struct {
 	BusOf    string         // path of that bus: it begins with that of the device that has it
 	Plugged  bool           // came after the machine was made
 	Place    map[string]any // its address on the bus, or in memory
+	State    map[string]any // what can be set while the machine runs
 	Settings map[string]any // of a plugged device: all that is not as it would be by itself
 }
 
@@ -81,7 +82,7 @@ func (inv *Inventory) readDevices(ctx context.Context, m Monitor) error {
 			if c.object() == "" {
 				continue
 			}
-			d := Device{Path: dir + c.Name, Type: c.object(), Place: map[string]any{}}
+			d := Device{Path: dir + c.Name, Type: c.object(), Place: map[string]any{}, State: map[string]any{}}
 			if dir == peripheral {
 				d.ID = c.Name
 			}
@@ -140,6 +141,9 @@ func byBus(devices []Device) []Device {
 // places are the properties that say where a device is.
 var places = []string{"addr", "slot", "channel", "scsi-id", "lun", "unit", "nr", "port", "cssid", "devno"}
 
+// states are properties that can be set while a machine runs, with what QEMU takes when nothing is said.
+var states = map[string]float64{"bootindex": -1, "requested-size": 0, "guest-stats-polling-interval": 0}
+
 func (d *Device) read(ctx context.Context, m Monitor, ports map[string]string) error {
 	properties, err := list(ctx, m, d.Path)
 	if err != nil {
@@ -169,7 +173,15 @@ func (d *Device) read(ctx context.Context, m Monitor, ports map[string]string) e
 			d.Place[name] = v
 		}
 	}
-	if addr, ok := d.Place["addr"].(float64); ok && has["addr"] == "str" { // of PCI: slot and function in one number
+	for name := range states {
+		if has[name] == "" {
+			continue
+		}
+		if v, err := get(ctx, m, d.Path, name); err == nil {
+			d.State[name] = v
+		}
+	}
+	if addr, ok := d.Place["addr"].(float64); ok && has["multifunction"] != "" { // of PCI: slot and function in one number
 		d.Place["addr"] = fmt.Sprintf("%02x.%x", int(addr)>>3, int(addr)&7)
 	}
 	if port := ports[d.ID]; port != "" && has["port"] != "" {

@@ -126,13 +126,13 @@ func (b *builder) processors() {
 func bootCPUs(smp []*option) int {
 	product := 1
 	for _, key := range []string{"sockets", "drawers", "books", "dies", "clusters", "modules", "cores", "threads"} {
-		product *= max(1, number(smp, key))
+		product *= max(1, count(smp, key))
 	}
-	return cmp.Or(number(smp, "cpus"), number(smp, "maxcpus"), product)
+	return cmp.Or(count(smp, "cpus"), count(smp, "maxcpus"), product)
 }
 
-// number is what the last of some options says for a key, 0 if none says anything.
-func number(all []*option, key string) (n int) {
+// count is what the last of some options says for a key, 0 if none says anything.
+func count(all []*option, key string) (n int) {
 	for _, o := range all {
 		if v, err := strconv.Atoi(o.get(key)); err == nil {
 			n = v

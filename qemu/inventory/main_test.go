@@ -26,6 +26,8 @@ type machine struct {
 	t    testing.TB
 	argv []string
 	dir  string
+
+	moves int // of this machine so far, from host to host
 }
 
 // start starts a QEMU as an operator would. In the arguments DIR is a directory of its own with the disks base.qcow2,
@@ -66,7 +68,7 @@ func run(t testing.TB, argv []string, dir, socket string) *machine {
 		c, err := qemu.Dial(t.Context(), socket)
 		if err == nil {
 			t.Cleanup(func() { c.Close() })
-			return &machine{c, t, argv, dir}
+			return &machine{c, t, argv, dir, 0}
 		}
 		select {
 		case <-ended:
@@ -171,7 +173,8 @@ func (m *machine) move() *machine {
 
 func (m *machine) moveTo(argv []string) (*machine, error) {
 	policy := qemu.LaunchPolicy{AllowPaths: []string{m.dir}, AllowNetwork: true}
-	runDir := filepath.Join(m.dir, "run")
+	m.moves++
+	runDir := filepath.Join(m.dir, fmt.Sprint("run", m.moves))
 	argv, err := policy.Command(argv, "vm", runDir)
 	if err != nil {
 		return nil, err
@@ -181,7 +184,7 @@ func (m *machine) moveTo(argv []string) (*machine, error) {
 		return nil, err
 	}
 	m.t.Cleanup(p.Kill)
-	socket := filepath.Join(m.dir, "in")
+	socket := filepath.Join(runDir, "in")
 	if err := p.Client.MigrateIncoming(m.t.Context(), "unix:"+socket); err != nil {
 		return nil, err
 	}
@@ -199,7 +202,7 @@ func (m *machine) moveTo(argv []string) (*machine, error) {
 	if ended != nil {
 		return nil, ended
 	}
-	target := &machine{p.Client, m.t, argv, m.dir}
+	target := &machine{p.Client, m.t, argv, m.dir, m.moves}
 	target.await("load", func() bool {
 		s, err := p.Client.Status(m.t.Context())
 		return err != nil || s.Status != "inmigrate"

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // step is something that happens to a running machine.
@@ -103,15 +105,16 @@ func file(node, name string) args {
 // operations are what operators do to running machines. Each one moves, and is on the target as it was on the source; or is
 // refused with the words here, and a remedy.
 var operations = []struct {
+	quick   bool // done also in short tests
 	name    string
 	options string
 	steps   []step
 	refused string
 }{
 	{name: "as started", options: pc + "-drive file=DIR/base.qcow2,if=virtio -hda DIR/other.qcow2 -cdrom DIR/cd.iso -netdev user,id=n0 -device e1000,netdev=n0"},
-	{name: "as started by libvirt", options: q35 + formats + `-device {"driver":"virtio-blk-pci","drive":"disk0","id":"vd0","bus":"rp1","write-cache":"on"}`},
+	{quick: true, name: "as started by libvirt", options: q35 + formats + `-device {"driver":"virtio-blk-pci","drive":"disk0","id":"vd0","bus":"rp1","write-cache":"on"}`},
 
-	{name: "snapshot of a drive", options: pc + "-drive file=DIR/base.qcow2,if=virtio,id=d0,discard=unmap",
+	{quick: true, name: "snapshot of a drive", options: pc + "-drive file=DIR/base.qcow2,if=virtio,id=d0,discard=unmap",
 		steps: []step{qmp("blockdev-snapshot-sync", args{"device": "d0", "snapshot-file": "DIR/overlay.qcow2"})}},
 	{name: "snapshot of a drive without id", options: pc + "-drive file=DIR/base.qcow2,if=virtio -hda DIR/other.qcow2",
 		steps: []step{qmp("blockdev-snapshot-sync", args{"device": "ide0-hd0", "snapshot-file": "DIR/overlay.qcow2"})}},
@@ -120,7 +123,7 @@ var operations = []struct {
 			qmp("blockdev-snapshot-sync", args{"device": "d0", "snapshot-file": "DIR/second.qcow2", "snapshot-node-name": "top"})}},
 	{name: "snapshot of a node", options: pc + format + vd0,
 		steps: []step{qmp("blockdev-snapshot-sync", args{"node-name": "disk0", "snapshot-file": "DIR/overlay.qcow2", "snapshot-node-name": "snap"})}},
-	{name: "snapshot of a node, files apart", options: pc + formats + vd0,
+	{quick: true, name: "snapshot of a node, files apart", options: pc + formats + vd0,
 		steps: []step{qmp("blockdev-snapshot-sync", args{"node-name": "disk0", "snapshot-file": "DIR/overlay.qcow2", "snapshot-node-name": "snap"})}},
 	{name: "snapshot into a node that was added", options: pc + formats + vd0,
 		steps: []step{func(m *machine) { image(m.t, "-f", "qcow2", m.dir+"/overlay.qcow2", "16M") },
@@ -144,7 +147,7 @@ var operations = []struct {
 		steps: []step{qmp("blockdev-snapshot-sync", args{"node-name": "disk0", "snapshot-file": "DIR/overlay.qcow2", "snapshot-node-name": "snap"}),
 			qmp("block-stream", args{"job-id": "j", "device": "snap"}), jobs("none")}},
 
-	{name: "mirror that is ready", options: pc + formats + vd0, refused: "job j: mirror is ready",
+	{quick: true, name: "mirror that is ready", options: pc + formats + vd0, refused: "job j: mirror is ready",
 		steps: []step{func(m *machine) { image(m.t, "-f", "qcow2", m.dir+"/copy.qcow2", "16M") },
 			qmp("blockdev-add", file("copy", "copy.qcow2")), qmp("blockdev-mirror", args{"job-id": "j", "device": "disk0", "target": "copy", "sync": "full"}), jobs("ready")}},
 	{name: "backup that runs", options: pc + formats + vd0, refused: "job j: backup is running",
@@ -162,17 +165,17 @@ var operations = []struct {
 	{name: "NBD server, ended", options: pc + formats + vd0,
 		steps: []step{qmp("nbd-server-start", args{"addr": args{"type": "unix", "data": args{"path": "DIR/nbd"}}}),
 			qmp("block-export-add", args{"id": "e", "type": "nbd", "node-name": "disk0"}), qmp("nbd-server-stop", nil)}},
-	{name: "bitmap in memory", options: pc + formats + vd0, refused: "dirty bitmap b0 of",
+	{quick: true, name: "bitmap in memory", options: pc + formats + vd0, refused: "dirty bitmap b0 of",
 		steps: []step{qmp("block-dirty-bitmap-add", args{"node": "disk0", "name": "b0"})}},
 	{name: "bitmap in the image", options: pc + formats + vd0,
 		steps: []step{qmp("block-dirty-bitmap-add", args{"node": "disk0", "name": "b0", "persistent": true})}},
-	{name: "debugger", options: pc, refused: "a debugger may connect to", steps: []step{hmp("gdbserver unix:DIR/gdb,server=on,wait=off")}},
+	{quick: true, name: "debugger", options: pc, refused: "a debugger may connect to", steps: []step{hmp("gdbserver unix:DIR/gdb,server=on,wait=off")}},
 	{name: "debugger, ended", options: pc, steps: []step{hmp("gdbserver unix:DIR/gdb,server=on,wait=off"), hmp("gdbserver none")}},
 
 	{name: "medium ejected", options: pc + "-drive file=DIR/cd.iso,media=cdrom,id=cd,format=raw",
 		steps: []step{qmp("eject", args{"device": "cd", "force": true}), erase("cd.iso")}},
 	{name: "medium ejected from -cdrom", options: pc + "-cdrom DIR/cd.iso", steps: []step{qmp("eject", args{"device": "ide1-cd0", "force": true}), erase("cd.iso")}},
-	{name: "medium changed", options: pc + "-cdrom DIR/cd.iso",
+	{quick: true, name: "medium changed", options: pc + "-cdrom DIR/cd.iso",
 		steps: []step{qmp("blockdev-change-medium", args{"device": "ide1-cd0", "filename": "DIR/second.iso", "format": "raw"}), erase("cd.iso")}},
 	{name: "medium of a node ejected", options: pc + "-blockdev raw,node-name=iso,read-only=on,file.driver=file,file.filename=DIR/cd.iso -device ide-cd,id=cd,drive=iso",
 		steps: []step{qmp("blockdev-open-tray", args{"id": "cd", "force": true}), qmp("blockdev-remove-medium", args{"id": "cd"}), erase("cd.iso")}},
@@ -208,7 +211,7 @@ var operations = []struct {
 
 	{name: "PCI card plugged in and out", options: pc + "-device e1000,id=e1 -device virtio-rng-pci,id=r1 -device virtio-rng-pci",
 		steps: []step{qmp("device_add", args{"driver": "e1000", "id": "e2"}), qmp("device_add", args{"driver": "virtio-rng-pci", "id": "r2", "addr": "0x10"})}},
-	{name: "network card", options: q35,
+	{quick: true, name: "network card", options: q35,
 		steps: []step{qmp("netdev_add", args{"type": "user", "id": "n1", "net": "10.9.0.0/24"}),
 			qmp("device_add", args{"driver": "virtio-net-pci", "id": "nic1", "netdev": "n1", "bus": "rp1", "mac": "52:54:00:00:00:77"})}},
 	{name: "network taken away", options: pc + "-netdev user,id=n0", steps: []step{qmp("netdev_del", args{"id": "n0"})}},
@@ -230,10 +233,10 @@ var operations = []struct {
 			qmp("device_add", args{"driver": "usb-storage", "id": "stick", "bus": "xhci.0", "drive": "d1"}), unplugged("tab")}},
 	{name: "USB device of the command line taken away", options: q35 + "-device usb-tablet,id=tab -device usb-kbd,id=kbd", steps: []step{unplugged("tab")}},
 	{name: "USB controller", options: pc, steps: []step{qmp("device_add", args{"driver": "piix3-usb-uhci", "id": "usb"}), qmp("device_add", args{"driver": "usb-mouse", "id": "m", "bus": "usb.0"})}},
-	{name: "processor", options: q35, steps: []step{qmp("device_add", args{"driver": "qemu64-x86_64-cpu", "id": "cpu1", "socket-id": 0, "core-id": 1, "thread-id": 0})}},
+	{quick: true, name: "processor", options: q35, steps: []step{qmp("device_add", args{"driver": "qemu64-x86_64-cpu", "id": "cpu1", "socket-id": 0, "core-id": 1, "thread-id": 0})}},
 	{name: "processors, not in a row", options: q35, steps: []step{qmp("device_add", args{"driver": "qemu64-x86_64-cpu", "id": "cpu3", "socket-id": 0, "core-id": 3, "thread-id": 0}),
 		qmp("device_add", args{"driver": "qemu64-x86_64-cpu", "socket-id": 0, "core-id": 1, "thread-id": 0})}},
-	{name: "memory", options: q35,
+	{quick: true, name: "memory", options: q35,
 		steps: []step{qmp("object-add", args{"qom-type": "memory-backend-ram", "id": "m1", "size": 128 << 20}), qmp("device_add", args{"driver": "pc-dimm", "id": "dimm1", "memdev": "m1"}),
 			qmp("object-add", args{"qom-type": "memory-backend-memfd", "id": "m2", "size": 128 << 20, "share": true}), qmp("device_add", args{"driver": "pc-dimm", "id": "dimm2", "memdev": "m2", "slot": 3})}},
 	{name: "random numbers", options: q35,
@@ -255,7 +258,7 @@ var operations = []struct {
 	{name: "serial port turned to another device", options: pc + "-chardev null,id=c0 -serial chardev:c0",
 		steps: []step{qmp("chardev-change", args{"id": "c0", "backend": args{"type": "socket", "data": args{"addr": args{"type": "unix", "data": args{"path": "DIR/c0"}}, "server": true, "wait": false}}})}},
 	{name: "balloon device", options: q35, steps: []step{qmp("device_add", args{"driver": "virtio-balloon-pci", "id": "b", "bus": "rp1"}), qmp("balloon", args{"value": 16 << 20})}},
-	{name: "PCI card taken away", options: cards, steps: []step{ejected("r1", pciSlot(3))}},
+	{quick: true, name: "PCI card taken away", options: cards, steps: []step{ejected("r1", pciSlot(3))}},
 	{name: "PCI card without id taken away", options: cards, steps: []step{ejected("/machine/peripheral-anon/device[0]", pciSlot(2))}},
 	{name: "virtio disk of a drive taken away", options: cards,
 		steps: []step{ejected("/machine/peripheral-anon/device[2]", pciSlot(5)), erase("base.qcow2")}},
@@ -263,6 +266,24 @@ var operations = []struct {
 	{name: "memory taken away", options: pc + memories,
 		steps: []step{ejected("dimm1", "o /4 0xa00 0", "o /1 0xa14 8"), qmp("object-del", args{"id": "m1"})}},
 	{name: "processor of the middle taken away", options: "-M pc -S -smp 3", steps: []step{removedProcessor(1)}, refused: "a processor of the command line was unplugged"},
+	{name: "id that another card has by now", options: cards,
+		steps: []step{ejected("r1", pciSlot(3)), qmp("device_add", args{"driver": "e1000", "id": "r1", "addr": "0x11"})}},
+	{name: "network id of another network", options: pc + "-netdev user,id=n0,net=10.1.0.0/24",
+		steps:   []step{qmp("netdev_del", args{"id": "n0"}), qmp("netdev_add", args{"type": "stream", "id": "n0", "server": true, "addr": args{"type": "unix", "path": "DIR/net"}})},
+		refused: "network n0 (stream"},
+	{name: "object id of another object", options: q35 + "-object rng-random,id=r1,filename=/dev/urandom",
+		steps: []step{qmp("object-del", args{"id": "r1"}), qmp("object-add", args{"qom-type": "memory-backend-ram", "id": "r1", "size": 4 << 20})}},
+	{name: "throttle group", options: pc + formats,
+		steps: []step{qmp("object-add", args{"qom-type": "throttle-group", "id": "tg", "limits": args{"iops-total": 70}}),
+			qmp("blockdev-add", args{"driver": "throttle", "node-name": "slow", "throttle-group": "tg", "file": "disk0"}),
+			qmp("device_add", args{"driver": "virtio-blk-pci", "id": "vd1", "drive": "slow"})}},
+	{name: "boot order", options: q35 + formats + vd0 + "-device virtio-net-pci,id=nic,bootindex=2",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/vd0", "property": "bootindex", "value": 3}),
+			qmp("qom-set", args{"path": "/machine/peripheral/nic", "property": "bootindex", "value": -1})}},
+	{name: "statistics of the balloon", options: q35 + "-device virtio-balloon-pci,id=b",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/b", "property": "guest-stats-polling-interval", "value": 5})}},
+	{name: "virtio-mem resized", options: q35 + "-object memory-backend-ram,id=vm,size=256M -device virtio-mem-pci,id=vmem,memdev=vm,requested-size=64M,bus=rp1",
+		steps: []step{qmp("qom-set", args{"path": "/machine/peripheral/vmem", "property": "requested-size", "value": 128 << 20})}},
 	{name: "VNC password", options: pc + "-vnc 127.0.0.1:979,password=on", refused: "the password of vnc 127.0.0.1:979",
 		steps: []step{qmp("set_password", args{"protocol": "vnc", "password": "x"})}},
 }
@@ -291,6 +312,9 @@ func erase(name string) step {
 func TestOperations(t *testing.T) {
 	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
+			if testing.Short() && !o.quick {
+				t.Skip("one of many that take some seconds together")
+			}
 			t.Parallel()
 			m := start(t, o.options)
 			for _, s := range o.steps {
@@ -298,8 +322,9 @@ func TestOperations(t *testing.T) {
 			}
 			if o.refused == "" {
 				before := m.read()
-				after := m.move().read()
-				compare(t, before, after)
+				target := m.move()
+				compare(t, before, target.read())
+				target.again()
 				return
 			}
 			_, findings := Command(m.read(), m.argv)
@@ -310,10 +335,19 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// again moves a machine that was moved once more: its command line is one that was made here.
+func (m *machine) again() {
+	m.t.Helper()
+	argv, findings := Command(m.read(), m.argv)
+	if diff := cmp.Diff(m.argv, argv); diff != "" || findings != nil {
+		m.t.Errorf("the command line of the target would be changed again: %v\n%s", findings, diff)
+	}
+}
+
 // compare tells what of a machine is not the same on the target.
 func compare(t *testing.T, source, target *Inventory) {
 	t.Helper()
-	if err := CompareDisks(source.disks(), target.disks(), func(s, t string) bool { return s == t }); err != nil {
+	if err := compareDisks(source.disks(), target.disks(), func(s, t string) bool { return s == t }); err != nil {
 		t.Error(err)
 	}
 	a, b := describe(source), describe(target)
@@ -342,7 +376,7 @@ func describe(inv *Inventory) []string {
 			n++
 			name = fmt.Sprint("anonymous ", n)
 		}
-		all = append(all, fmt.Sprint("device ", name, " ", d.Type, " on ", d.Bus, " at ", d.Place))
+		all = append(all, fmt.Sprint("device ", name, " ", d.Type, " on ", d.Bus, " at ", d.Place, d.State))
 	}
 	for _, o := range inv.Objects {
 		all = append(all, fmt.Sprint("object ", o))

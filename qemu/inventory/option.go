@@ -13,7 +13,7 @@ import (
 // implied are the keys that the first part of an option's value has when it names none.
 var implied = map[string]string{
 	"machine": "type", "M": "type", "accel": "accel", "device": "driver", "object": "qom-type", "blockdev": "driver",
-	"netdev": "type", "chardev": "backend", "smp": "cpus", "m": "size", "net": "type", "nic": "type", "vnc": "vnc",
+	"netdev": "type", "chardev": "backend", "smp": "cpus", "m": "size", "net": "type", "nic": "type", "vnc": "vnc", "spice": "",
 }
 
 // option is one option of a command line, with the keys of its value. The value is JSON, or pairs of key and value.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/scatter-vm/scatter/qemu"
@@ -55,8 +56,9 @@ func (b *builder) devices() {
 	var plugged []*Device
 	for i := range b.inv.Devices {
 		d := &b.inv.Devices[i]
-		if o := b.device(d.Path); o != nil {
+		if o := b.device(d.Path); o != nil && !d.Plugged { // an id may be another device's by now
 			made[o] = d
+			b.state(o, d)
 		} else {
 			plugged = append(plugged, d)
 		}
@@ -84,6 +86,8 @@ func (b *builder) unplug(made map[*option]*Device) {
 			b.remove(o)
 		case isDevice && o.Name == "drive":
 			b.split(o, d)
+		case isDevice && d.ID == "" && strings.HasPrefix(d.Type, "usb-") && !o.has("port"):
+			b.refuse(fmt.Sprintf("device %s (%s): QEMU does not tell its port, and another device was unplugged", d, d.Type), "plug the other one in again (device_add)")
 		case isDevice:
 			b.place(o, d)
 		}
@@ -105,6 +109,29 @@ func (b *builder) split(o *option, d *Device) {
 	b.place(device, d)
 	b.options = slices.Insert(b.options, slices.Index(b.options, o)+1, device)
 	b.anon[slices.Index(b.anon, o)] = device
+}
+
+// state says what was set while the machine ran.
+func (b *builder) state(o *option, d *Device) {
+	for name, v := range d.State {
+		now, ok := v.(float64)
+		if ok && number(o.get(name), states[name]) != now {
+			o.set(name, wholeNumber(now))
+		}
+	}
+}
+
+// number reads a number as QEMU does, with a suffix for sizes; otherwise if there is none.
+func number(text string, otherwise float64) float64 {
+	digits := strings.TrimRight(text, "BKMGTkmgtb")
+	n, err := strconv.ParseFloat(digits, 64)
+	if err != nil {
+		return otherwise
+	}
+	if suffix := strings.ToUpper(strings.TrimPrefix(text, digits)); suffix != "" {
+		n *= float64(int64(1) << (10 * max(0, strings.Index("BKMGT", suffix[:1]))))
+	}
+	return n
 }
 
 func (b *builder) place(o *option, d *Device) {

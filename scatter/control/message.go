@@ -179,10 +179,11 @@ type Prepared struct {
 	Zero []bool `json:"zero"` // by block: all its bytes are known to be zero
 }
 
-// Loaded says that the target's QEMU has loaded the whole VM and is paused, and which disks it has opened.
+// Loaded says that the target's QEMU has loaded the whole VM and is paused, and what it consists of.
 type Loaded struct {
 	VM       int       `json:"vm"`
 	Disks    []Disk    `json:"disks"`              // ordered by their devices
+	Devices  []string  `json:"devices"`            // ordered: id and type of each
 	Rewrites []Rewrite `json:"rewrites,omitempty"` // how names of files were changed on the way
 	Renamed  bool      `json:"renamed,omitempty"`  // they may have any other name here: a launcher decides
 	Error    string    `json:"error,omitempty"`    // why the disks are not known

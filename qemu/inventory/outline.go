@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,13 +26,106 @@ type Layer struct {
 	ReadOnly bool  // of the first
 }
 
-// Disks reads the guest's disks: quickly, for the guest is paused meanwhile.
-func Disks(ctx context.Context, m Monitor) ([]Disk, error) {
+// Outline is what the two ends of a migration compare before the guest changes sides.
+type Outline struct {
+	Disks   []Disk   // ordered by their devices
+	Devices []string // ordered: id and type of each, and how many processors there are
+}
+
+// ReadOutline reads it quickly, for the guest is paused meanwhile.
+func ReadOutline(ctx context.Context, m Monitor) (o Outline, err error) {
 	inv := &Inventory{}
 	if err := inv.readBlock(ctx, m); err != nil {
-		return nil, fmt.Errorf("list of disks: %w", err)
+		return o, fmt.Errorf("list of disks: %w", err)
 	}
-	return inv.disks(), nil
+	o.Disks = inv.disks()
+	if o.Devices, err = deviceNames(ctx, m); err != nil {
+		err = fmt.Errorf("list of devices: %w", err)
+	}
+	return o, err
+}
+
+func deviceNames(ctx context.Context, m Monitor) ([]string, error) {
+	var names []string
+	for _, dir := range []string{peripheral, anonymous} {
+		all, err := list(ctx, m, strings.TrimSuffix(dir, "/"))
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all {
+			switch {
+			case c.object() == "":
+			case dir == peripheral:
+				names = append(names, c.Name+" "+c.object())
+			default:
+				names = append(names, withoutID+c.object())
+			}
+		}
+	}
+	var processors []json.RawMessage
+	if err := m.Do(ctx, "query-cpus-fast", nil, &processors); err != nil {
+		return nil, err
+	}
+	names = append(names, fmt.Sprintf("%d processors", len(processors)))
+	slices.Sort(names)
+	return names, nil
+}
+
+const withoutID = "- "
+
+// Compare tells whether the target is the same machine as the source; the error is a *DiskError or a *DeviceError. Same
+// tells whether a name that the source has for a file is that of the target. If all names may be others on the target,
+// same is nil: then only kinds are compared.
+func Compare(source, target Outline, same func(source, target string) bool) error {
+	if same == nil {
+		source, target = source.nameless(), target.nameless()
+	}
+	var onlySource, onlyTarget []string
+	for _, d := range source.Devices {
+		if i := slices.Index(target.Devices, d); i >= 0 {
+			target.Devices = slices.Delete(slices.Clone(target.Devices), i, i+1)
+		} else {
+			onlySource = append(onlySource, d)
+		}
+	}
+	if onlyTarget = target.Devices; len(onlySource)+len(onlyTarget) > 0 {
+		return &DeviceError{onlySource, onlyTarget}
+	}
+	return compareDisks(source.Disks, target.Disks, same)
+}
+
+// nameless leaves only kinds and sizes.
+func (o Outline) nameless() (out Outline) {
+	for _, d := range o.Devices {
+		if _, kind, named := strings.Cut(d, " "); named && !strings.HasSuffix(d, " processors") {
+			d = withoutID + kind
+		}
+		out.Devices = append(out.Devices, d)
+	}
+	for _, d := range o.Disks {
+		kinds := Disk{}
+		for _, l := range d.Layers {
+			if !localDrivers[l.Driver] {
+				kinds.Layers = append(kinds.Layers, Layer{Driver: l.Driver, Size: l.Size})
+			}
+		}
+		out.Disks = append(out.Disks, kinds)
+	}
+	slices.SortFunc(out.Disks, func(a, b Disk) int { return strings.Compare(a.String(), b.String()) })
+	return out
+}
+
+// DeviceError says that the two ends do not have the same devices.
+type DeviceError struct{ Source, Target []string } // which only one of them has
+
+func (e *DeviceError) Error() string {
+	list := func(names []string) string {
+		if len(names) == 0 {
+			return "nothing"
+		}
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("devices differ: only the source has %.400s, only the target has %.400s", list(e.Source), list(e.Target))
 }
 
 func (inv *Inventory) disks() []Disk {
@@ -102,9 +196,7 @@ func (e *DiskError) Error() string {
 	return fmt.Sprintf("disk %s differs: the source has %s, the target has %s", e.Disk, e.Source, e.Target)
 }
 
-// CompareDisks tells whether the target has the source's disks; the error is a *DiskError. Same tells whether a name that the
-// source has for a file is that of the target.
-func CompareDisks(source, target []Disk, same func(source, target string) bool) error {
+func compareDisks(source, target []Disk, same func(source, target string) bool) error {
 	for i := range max(len(source), len(target)) {
 		switch {
 		case i == len(target) || i < len(source) && source[i].Device < target[i].Device:
@@ -125,7 +217,7 @@ func (l Layer) same(t Layer, same func(source, target string) bool) bool {
 	if l.Name == "" {
 		t.Name = ""
 	}
-	sameFile := l.File == t.File || same(l.File, t.File)
+	sameFile := l.File == t.File || same != nil && same(l.File, t.File)
 	l.File, t.File = "", ""
 	return sameFile && l == t
 }

@@ -44,12 +44,12 @@ func TestCompareDisks(t *testing.T) {
 	} {
 		target := []Disk{{"cd", nil}, {"d0", slices.Clone(overlay)}}
 		c.change(&target[0], &target[1])
-		err := CompareDisks(source, target, moved)
+		err := compareDisks(source, target, moved)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	if CompareDisks(source, source[:1], moved) == nil || CompareDisks(source[:1], source, moved) == nil || CompareDisks(nil, nil, moved) != nil {
+	if compareDisks(source, source[:1], moved) == nil || compareDisks(source[:1], source, moved) == nil || compareDisks(nil, nil, moved) != nil {
 		t.Error("a missing disk is not seen")
 	}
 }
