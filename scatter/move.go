@@ -298,6 +298,9 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		if x.Error != "" {
 			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
 		}
+		if x.Untried != "" && err == nil {
+			e.refused.note(host, x.VM, x.Untried)
+		}
 		e.refused.answer(host, x.VM, err)
 		return
 	}
