@@ -42,7 +42,7 @@ func (e *evacuation) endJournal() {
 	if e.journal == nil {
 		return
 	}
-	clear := !e.leftChanged
+	clear := !e.unsettled
 	for i, v := range e.vms {
 		if v.unsettled() {
 			clear = false
@@ -63,6 +63,19 @@ func (e *evacuation) endJournal() {
 	}
 	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
 		_ = e.journal.remove()
+	}
+}
+
+// recordStays closes what the journal says of a VM that leaves the evacuation before anything was done to it but to look at it. If its
+// settings could not be put back, recovery does that.
+func (e *evacuation) recordStays(v *sourceVM) {
+	switch {
+	case v.unsettled():
+		e.unsettled = true
+	case e.journal != nil:
+		if err := e.journal.Append(e.recordOf(v, recStayed)); err != nil {
+			e.unsettled = true
+		}
 	}
 }
 

@@ -97,11 +97,12 @@ func (h *vmHistory) stateToRun() string {
 	return "running"
 }
 
-// histories sorts records by VM, in the order of their first record.
+// histories sorts records by VM, in the order of their first record. The source knows a VM by its name: numbers are
+// given anew when others leave the evacuation.
 func histories(records []record) (vms []*vmHistory, begin record) {
 	type key struct {
 		peer, evacuation, name string
-		vm                     int
+		vm                     int // of a target's record, or one without a name
 	}
 	byVM := make(map[key]*vmHistory)
 	for _, r := range records {
@@ -109,9 +110,9 @@ func histories(records []record) (vms []*vmHistory, begin record) {
 			begin = r
 			continue
 		}
-		k := key{r.Peer, r.Evacuation, r.Name, r.VM}
-		if r.Peer == "" {
-			k.vm = 0 // a source numbers its VMs anew when some of them stay
+		k := key{r.Peer, r.Evacuation, r.Name, 0}
+		if r.Name == "" || r.Peer != "" {
+			k.name, k.vm = "", r.VM
 		}
 		h := byVM[k]
 		if h == nil {

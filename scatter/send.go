@@ -59,12 +59,12 @@ type evacuation struct {
 	core    *core
 	trace   *tracer
 
-	leftChanged bool // a VM that stays has other migration settings than it had
+	refused refusals
+	placed  atomic.Bool // vms does not change any more
 
-	refused  refusals
-	placed   atomic.Bool // vms does not change any more
-	inbox    mailbox
-	warnings warnings
+	unsettled bool // a VM that stays has other settings than it had
+	inbox     mailbox
+	warnings  warnings
 
 	toTargets     atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 	controlBytes  atomic.Int64                     // all connections, below TLS

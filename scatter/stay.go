@@ -48,7 +48,7 @@ func (e *evacuation) leave(why [][]Blocker) error {
 			continue
 		}
 		e.stays = append(e.stays, stayer{v.name(), why[i]})
-		e.leftChanged = e.leftChanged || v.unsettled()
+		e.recordStays(v)
 		v.close()
 	}
 	if len(e.stays) > 0 && (e.cfg.AllOrNone || len(kept) == 0) {

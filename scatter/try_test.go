@@ -389,7 +389,7 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	dir := shortDir(t)
 	s := openHost(t, nil, "target", nil, dir)
 	v := found(t, "-m", "16")
-	if err := v.preflight(t.Context()); err != nil {
+	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	v.vm.Argv = append(v.vm.Argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
