@@ -86,7 +86,12 @@ func (v *diskVM) onTarget() *qemu.Client {
 		}
 		<-c.Done()
 		c.Close()
-		eventually(v.t, func() bool { _, err := os.Stat(v.dir + "/run/web.pid"); return err != nil })
+		for exists(v.dir + "/run/web.pid") { // the receiver notices
+			if err := pause(ctx, 10*time.Millisecond); err != nil {
+				v.t.Error(err)
+				return
+			}
+		}
 	})
 	return c
 }

@@ -392,7 +392,7 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	v.vm.Argv = append(v.vm.Argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
+	v.argv = append(v.argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
 	var told tells
 	e := &evacuation{links: []*link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
 	e.links[0].serve(0, e)
