@@ -3,7 +3,7 @@
 #
 #   gcc             for the race detector
 #   iproute2, nftables, ethtool
-#   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
+#   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it, and qemu-img
 #   a guest kernel  Debian's cloud kernel, taken out of its package without installing it
 #   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
 #
@@ -77,7 +77,7 @@ add_backports() {
 }
 
 setup_qemu() {
-	[[ $(qemu_major) -ge $min_qemu ]] && return
+	[[ $(qemu_major) -ge $min_qemu ]] && command -v qemu-img >/dev/null && return
 	update
 	[[ -n $(qemu_package) ]] || add_backports
 	local version release
@@ -87,7 +87,7 @@ setup_qemu() {
 	release=$(apt-cache policy qemu-system-x86 | awk -v v="$version" '
 		$1 == v || ($1 == "***" && $2 == v) { here = 1; next }
 		here && $2 ~ /^http/ { sub(/\/.*/, "", $3); print $3; exit }')
-	install ${release:+--target-release "$release"} qemu-system-x86
+	install ${release:+--target-release "$release"} qemu-system-x86 qemu-utils
 	[[ $(qemu_major) -ge $min_qemu ]] || die "QEMU is still version $(qemu_major)"
 }
 
