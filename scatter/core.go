@@ -9,10 +9,10 @@ import (
 // state above the line goes back through aborting, and after Run was sent there is no
 // way back, only forward or doubt.
 //
-//	planned -> preparing -> prepared -> ready -> converging -> switching -> [verifying] -> committing
+//	planned -> preparing -> prepared -> ready -> converging -> switching -> verifying -> committing
 //	                                                                                          |
 //	   stays <- aborting <- (failure, target lost, cancel, stall)                             v
-//	   stays <- reverting <- (target lost before Run) <------------------- starting <- released
+//	   stays <- reverting <- (target lost before Run) <--------------------- starting <- released
 //	                                                                          |
 //	   doubt <- resolving <- (target lost after Run) <------------------- running? -> evacuated
 type vmState uint8
@@ -24,7 +24,7 @@ const (
 	ready                     // bulk is confirmed; waits for a converge slot
 	converging                // QEMU's stream runs through the filter
 	switching                 // the source VM is paused, its last bytes are on their way
-	verifying                 // both sides digest the VM's RAM
+	verifying                 // both sides compare the VM's disks, and digests of its RAM if that is wanted
 	committing                // the commit record is being written
 	released                  // the source QEMU was told that the target has it all
 	starting                  // the run record is being written
@@ -65,7 +65,7 @@ const (
 	evBulkDone                      // target has confirmed all its blocks
 	evStopped                       // source VM is paused
 	evLoaded                        // target's QEMU has loaded everything
-	evVerified                      // the digests are equal
+	evVerified                      // both sides have the same
 	evLogged                        // the record of the last log action is on disk
 	evCompleted                     // source QEMU reports completed
 	evRunning                       // target says that the VM runs
@@ -100,7 +100,7 @@ const (
 	acBulk                         // all targets stand: send the contents (once, no VM)
 	acConverge                     // start QEMU's migration through the filter
 	acPause                        // stop the source VM so that it converges
-	acVerify                       // digest on both sides
+	acVerify                       // compare both sides
 	acLog                          // write record to the journal, answer evLogged or evFailed
 	acRelease                      // give SHUT(0) to the source QEMU
 	acRun                          // send Run to the target
@@ -136,7 +136,6 @@ type core struct {
 	lost      []error // by host
 	parallel  int
 	onStall   OnStall
-	verify    bool
 	keep      bool // leave the source QEMU
 	cancelled error
 	bulk      bool // acBulk was given
@@ -151,7 +150,7 @@ var errUnplaced = errors.New("no target has room for it")
 // ready VMs take converge slots.
 func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
 	c := &core{lost: make([]error, hosts), parallel: max(1, cfg.Parallel), onStall: cfg.OnStall,
-		verify: cfg.Verify, keep: cfg.KeepSource, order: order}
+		keep: cfg.KeepSource, order: order}
 	for _, h := range host {
 		c.vms = append(c.vms, coreVM{host: h})
 	}
@@ -270,13 +269,10 @@ func (c *core) forward(e event, v *coreVM) error {
 	return nil
 }
 
+// loaded: before commit both sides compare the VM's disks, and its RAM if that is wanted.
 func (c *core) loaded(vm int) {
-	if c.verify {
-		c.vms[vm].state = verifying
-		c.do(action{kind: acVerify, vm: vm})
-		return
-	}
-	c.commit(vm)
+	c.vms[vm].state = verifying
+	c.do(action{kind: acVerify, vm: vm})
 }
 
 func (c *core) commit(vm int) {

@@ -24,6 +24,7 @@ type modelVM struct {
 	dst       string // none, waits, loaded, runs
 	runSent   bool
 	migrating bool
+	verified  bool
 	logged    map[recordKind]bool
 	final     bool
 }
@@ -42,7 +43,6 @@ func newWorld(t *rapid.T) *world {
 	cfg := SendConfig{
 		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),
 		OnStall:  rapid.SampledFrom([]OnStall{StallKeep, StallPause}).Draw(t, "stall"),
-		Verify:   rapid.Bool().Draw(t, "verify"),
 	}
 	w := &world{t: t, c: newCore(host, hosts, order, cfg), lost: make([]bool, hosts), vms: make([]modelVM, n)}
 	for i := range w.vms {
@@ -81,6 +81,7 @@ func (w *world) act(a action) {
 			v.src = "held"
 		}
 	case acVerify:
+		v.verified = true
 		w.emit(evVerified, a.vm, nil)
 	case acLog:
 		w.log(a)
@@ -115,7 +116,7 @@ func (w *world) log(a action) {
 
 func (w *world) release(vm int) {
 	v := &w.vms[vm]
-	if !v.logged[recCommit] || v.dst != "loaded" {
+	if !v.logged[recCommit] || !v.verified || v.dst != "loaded" {
 		w.t.Fatalf("vm %d: released with target %s, records %v", vm, v.dst, v.logged)
 	}
 	if rapid.IntRange(0, 9).Draw(w.t, "completion fails") == 0 {
@@ -301,7 +302,7 @@ func (w *world) checkEnd(i int, v modelVM) {
 func happyPath(t *testing.T, c *core, until vmState) {
 	t.Helper()
 	c.start()
-	for _, k := range []eventKind{evPrepared, evBulkDone, evStopped, evLoaded, evLogged, evCompleted, evLogged, evRunning} {
+	for _, k := range []eventKind{evPrepared, evBulkDone, evStopped, evLoaded, evVerified, evLogged, evCompleted, evLogged, evRunning} {
 		if c.vms[0].state == until {
 			return
 		}
@@ -317,7 +318,7 @@ func happyPath(t *testing.T, c *core, until vmState) {
 // TestInvariant2SourceRunsOnUnlessCommitted: before commit a lost target or a cancel gives the VM back to
 // the source; after Run was sent nothing does.
 func TestInvariant2SourceRunsOnUnlessCommitted(t *testing.T) {
-	for _, s := range []vmState{preparing, prepared, converging, switching, committing, released, starting, launched} {
+	for _, s := range []vmState{preparing, prepared, converging, switching, verifying, committing, released, starting, launched} {
 		c := newCore([]int{0}, 1, []int{0}, SendConfig{})
 		happyPath(t, c, s)
 		actions, _ := c.step(event{kind: evTargetLost, err: errAway})

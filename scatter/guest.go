@@ -265,7 +265,7 @@ func (g *guest) loaded() {
 		g.fail(err)
 	} else if ok {
 		g.log.Info("loaded")
-		_ = g.conn.Send(control.Loaded{VM: g.key.vm}) // a lost source asks
+		_ = g.conn.Send(g.loadedMessage()) // a lost source asks
 	}
 }
 

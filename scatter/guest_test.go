@@ -44,7 +44,7 @@ func TestGuestHearsQEMU(t *testing.T) {
 	<-g.prepared
 	say(t, qemu, stream.Return{Kind: stream.ReturnShut})
 	m, err := next(t, l.conn)
-	if m != (control.Loaded{}) || g.where() != control.StateLoaded {
+	if l, ok := m.(control.Loaded); !ok || l.VM != 0 || g.where() != control.StateLoaded {
 		t.Errorf("the source hears %+v, %v; the guest is %s", m, err, g.where())
 	}
 	if records := readJournal(t, s.r.journal.path); len(records) != 1 || records[0].Kind != recLoaded {

@@ -316,6 +316,7 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil {
+			v.disks.Store(&m)
 			v.loaded.Store(true)
 			e.post(event{kind: evLoaded, vm: m.VM})
 		}
@@ -427,8 +428,11 @@ func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
 	}
 }
 
-// verify compares digests of all RAM of the stopped VM on both sides.
+// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
 func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
+	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
+		return err
+	}
 	answer := make(chan control.Digested, 1)
 	e.digestMu.Lock()
 	e.digestOf[v.index] = answer

@@ -49,7 +49,7 @@ func (e *evacuation) examine(ctx context.Context) error {
 		for i, v := range e.vms {
 			err := l.roomFor(v)
 			if err == nil {
-				err = l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.vm.Argv, Machine: v.vm.Machine})
+				err = l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.argv, Machine: v.vm.Machine})
 			}
 			if err != nil {
 				e.refused.answer(host, i, err)
@@ -149,7 +149,7 @@ var refusedCapabilities = []string{
 func (v *sourceVM) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	if err := v.checkMigration(ctx); err != nil {
+	if err := errors.Join(v.checkMigration(ctx), v.takeStock(ctx)); err != nil {
 		return err
 	}
 	if err := v.setCapabilities(ctx); err != nil {

@@ -13,9 +13,15 @@ type problems struct {
 	list []Blocker
 }
 
-// add takes a Blocker, or any other error; nil is no problem.
+// add takes a Blocker, or any other error, or several joined; nil is no problem.
 func (p *problems) add(err error) {
 	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			p.add(err)
+		}
 		return
 	}
 	p.mu.Lock()

@@ -20,6 +20,7 @@ import (
 type sourceVM struct {
 	index  int
 	vm     *qemu.VM
+	argv   []string // of a QEMU that is the VM as it is now, from preflight
 	client *qemu.Client
 	mem    *qemu.Memory
 	dir    string // for the migration's socket
@@ -38,8 +39,9 @@ type sourceVM struct {
 	blind   atomic.Bool // what the target holds is not known
 	pausing sync.Mutex  // held while scatter stops it
 
-	loaded       atomic.Bool  // the target has all of it
-	convergeSent atomic.Int64 // bytes
+	loaded       atomic.Bool                    // the target has all of it
+	disks        atomic.Pointer[control.Loaded] // which disks the target has opened
+	convergeSent atomic.Int64                   // bytes
 
 	mu        sync.Mutex         // guards the fields below
 	migration net.Conn           // from QEMU, while it migrates
@@ -216,7 +218,7 @@ func (v *sourceVM) isStopped() bool {
 
 // prepareMessage describes the VM to its target.
 func (v *sourceVM) prepareMessage() control.Prepare {
-	p := control.Prepare{VM: v.index, Name: v.name(), Argv: v.vm.Argv, Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs,
+	p := control.Prepare{VM: v.index, Name: v.name(), Argv: v.argv, Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs,
 		Machine: v.vm.Machine, Paused: v.paused, Header: v.header}
 	for _, b := range v.blocks {
 		p.Blocks = append(p.Blocks, control.Block{ID: b.name, Length: b.length})

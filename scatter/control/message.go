@@ -167,9 +167,36 @@ type Prepared struct {
 	Zero []bool `json:"zero"` // by block: all its bytes are known to be zero
 }
 
-// Loaded says that the target's QEMU has loaded the whole VM and is paused.
+// Loaded says that the target's QEMU has loaded the whole VM and is paused, and which disks it has opened.
 type Loaded struct {
-	VM int `json:"vm"`
+	VM       int       `json:"vm"`
+	Disks    []Disk    `json:"disks"`              // ordered by their devices
+	Rewrites []Rewrite `json:"rewrites,omitempty"` // how names of files were changed on the way
+	Renamed  bool      `json:"renamed,omitempty"`  // they may have any other name here: a launcher decides
+	Error    string    `json:"error,omitempty"`    // why the disks are not known
+}
+
+// Disk is a block device of the guest with the nodes that are behind it.
+type Disk struct {
+	Device string  `json:"device"`
+	Layers []Layer `json:"layers,omitempty"` // none: no medium
+}
+
+// Layer is one node behind a disk; each is followed by those that it uses.
+type Layer struct {
+	Depth    int    `json:"depth,omitempty"`
+	Role     string `json:"role,omitempty"` // in which the one above uses it
+	Name     string `json:"name,omitempty"` // if somebody gave it one
+	Driver   string `json:"driver"`
+	File     string `json:"file"`
+	Size     int64  `json:"size,omitempty"` // bytes that the guest sees
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// Rewrite replaces the beginning of names of files; the longest that fits counts.
+type Rewrite struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // Run is the go-ahead: from here on the VM lives on the target.
