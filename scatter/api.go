@@ -68,6 +68,7 @@ const DefaultSlowRatio = multicast.DefaultSlowRatio
 // SendConfig configures an evacuation on the source.
 type SendConfig struct {
 	VMs       []string      // QMP sockets of the VMs to move
+	Held      []Blocker     // VMs of this host that are known to be out of reach, and why: they stay
 	Targets   []TargetAddr  // hosts that may receive
 	Interface string        // network interface that leads to the targets
 	TLSDir    string        // directory with ca-cert.pem, client-cert.pem, client-key.pem
@@ -86,6 +87,8 @@ type SendConfig struct {
 	Capacity  string        // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
 	Budget    time.Duration // for the search of a placement; 0 = as long as pays
 	Seed      uint64        // of that search; the same seed gives the same placement
+	AllOrNone bool          // move nothing if any VM cannot move; otherwise that VM stays and the others go
+	Exclude   []string      // VMs to leave out: their names, or patterns for names as of path.Match
 	Partial   bool          // move as many VMs as there is room for, the others stay
 	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
 	Force     bool          // execute Plan even if it does not hold any more, as far as possible

@@ -63,9 +63,9 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	case errors.Is(err, io.EOF) && v.loaded.Load():
 		return conn.Send(control.DataEnd{})
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("vm %s: QEMU closed the migration before the target had loaded it", v.name())
+		return e.whyEnded(ctx, v, fmt.Errorf("QEMU closed the migration before the target had loaded it: %w", err))
 	}
-	return err
+	return e.whyEnded(ctx, v, err)
 }
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.

@@ -211,27 +211,30 @@ func (g *guest) openIncoming(ctx context.Context) error {
 }
 
 // writeHeader hands over the source's head of the stream and a PING of our own.
-func (g *guest) writeHeader() error {
-	p := stream.NewParser(bytes.NewReader(g.p.Header), stream.Options{})
+func (g *guest) writeHeader() error { return writeHead(g.w, g.p.Header) }
+
+// writeHead writes the head of a stream, and a PING by which its reader shows that it has taken it.
+func writeHead(w *stream.Writer, header []byte) error {
+	p := stream.NewParser(bytes.NewReader(header), stream.Options{})
 	for {
 		it, err := p.Next()
 		if err != nil {
 			return fmt.Errorf("head of the stream: %w", noEOF(err))
 		}
-		if err := g.w.Item(p, it); err != nil {
+		if err := w.Item(p, it); err != nil {
 			return err
 		}
 		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
 			break
 		}
 	}
-	if err := g.w.Follow(p); err != nil {
+	if err := w.Follow(p); err != nil {
 		return err
 	}
-	if err := g.w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
+	if err := w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
 		return err
 	}
-	return g.w.Flush()
+	return w.Flush()
 }
 
 // readReturn reads what QEMU says about the load, until it closes the socket.
@@ -239,7 +242,10 @@ func (g *guest) readReturn() {
 	for {
 		m, err := stream.ReadReturn(g.in)
 		if err != nil {
-			g.fail(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
+				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			}
+			g.fail(err)
 			return
 		}
 		switch {
@@ -413,7 +419,7 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 			err = fmt.Errorf("unexpected %s", m.Type())
 		}
 		if err != nil {
-			err = fmt.Errorf("vm %s: stream: %w", g.p.Name, err)
+			err = g.lastWords(fmt.Errorf("vm %s: stream: %w", g.p.Name, err))
 			g.fail(err)
 			return err
 		}

@@ -286,12 +286,24 @@ func (e *evacuation) linkLost(host int, err error) {
 	if s := e.toTargets.Load(); s != nil {
 		s.Eject(e.links[host].welcome.Name, err)
 	}
-	e.refused.hostLost(host, len(e.vms), err)
+	e.refused.hostLost(host, err)
 	e.post(event{kind: evTargetLost, host: host, err: err})
 }
 
 // fromTarget turns a target's message into an event. Only a VM's own target is listened to.
 func (e *evacuation) fromTarget(host int, m control.Message) {
+	if x, ok := m.(control.Examined); ok {
+		var err error
+		if x.Error != "" {
+			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
+		}
+		e.refused.answer(host, x.VM, err)
+		return
+	}
+	if !e.placed.Load() { // which VMs move is not decided yet
+		e.log.Warn("message out of turn", "host", e.links[host].welcome.Name, "message", m.Type().String())
+		return
+	}
 	mine := func(vm int) *sourceVM {
 		if vm < 0 || vm >= len(e.vms) || e.vms[vm].host != host {
 			e.log.Warn("message about a VM of another target", "host", e.links[host].welcome.Name, "message", m.Type().String())
@@ -305,14 +317,6 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			v.zero = make([]bool, len(v.blocks))
 			copy(v.zero, m.Zero)
 			e.post(event{kind: evPrepared, vm: m.VM})
-		}
-	case control.Examined:
-		var err error
-		if m.Error != "" {
-			err = fmt.Errorf("%s: %s", e.links[host].name(), m.Error)
-		}
-		if m.VM >= 0 && m.VM < len(e.vms) {
-			e.refused.answer(host, m.VM, err)
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil {

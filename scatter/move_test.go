@@ -15,6 +15,7 @@ func standing(t *testing.T) *evacuation {
 	t.Helper()
 	e := &evacuation{cfg: mustConfig(t), digestOf: make(map[int]chan control.Digested)}
 	e.log = e.cfg.Log
+	e.placed.Store(true)
 	e.links = []*link{linkTo("h0"), linkTo("h1")}
 	for i, host := range []int{0, 1, 0} {
 		v := vmCalled(string(rune('a' + i)))
@@ -76,7 +77,7 @@ func TestTargetsSpeakForTheirOwn(t *testing.T) {
 // TestExaminedCountsOnce: made-up answers do not stand in for real ones.
 func TestExaminedCountsOnce(t *testing.T) {
 	e := standing(t)
-	e.refused.open(6)
+	e.refused.open(2, 3)
 	for vm := 3; vm < 100; vm++ {
 		e.fromTarget(0, control.Examined{VM: vm})
 	}

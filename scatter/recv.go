@@ -33,6 +33,7 @@ type receiver struct {
 	log     *slog.Logger
 	journal *journal
 	room    room
+	tries   *trials
 
 	version  string          // of the QEMU that it starts
 	machines map[string]bool // machine types that it has; empty = not known
@@ -103,7 +104,7 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 		return nil, err
 	}
 	r := &receiver{cfg: cfg, log: cfg.Log, journal: j, sessions: make(map[sessionKey]*session),
-		guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+		tries: newTrials(cfg.RunDir), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
 	r.version, r.machines = qemuVersion(ctx, cfg.Policy.QEMU), machineTypes(ctx, cfg.Policy.QEMU)
 	if err := r.adopt(ctx, records); err != nil {

@@ -29,6 +29,7 @@ type sourceVM struct {
 	regions int             // its first region in package dedup's numbering
 	zero    []bool          // by block: all zero on the target before bulk
 	header  []byte          // of the migration stream, from preflight
+	cpu     []qemu.CPUWord  // what its first processor offers
 	caps    map[string]bool // migration capabilities to restore
 	params  qemu.Parameters // likewise
 
@@ -77,14 +78,27 @@ func (v *sourceVM) startMigration(ctx context.Context) (net.Conn, error) {
 	if err := v.client.Migrate(ctx, path); err != nil {
 		return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %w", v.name(), err)
 	}
-	if err := l.SetDeadline(time.Now().Add(qmpTimeout)); err != nil {
-		return nil, err
+	return v.acceptMigration(ctx, l)
+}
+
+// acceptMigration waits for QEMU's connection, or for its word why there is none.
+func (v *sourceVM) acceptMigration(ctx context.Context, l *net.UnixListener) (net.Conn, error) {
+	for end := time.Now().Add(qmpTimeout); ; {
+		if err := l.SetDeadline(time.Now().Add(qmpTimeout / 100)); err != nil {
+			return nil, err
+		}
+		c, err := l.Accept()
+		if err == nil {
+			return c, nil
+		}
+		info, asked := v.client.QueryMigrate(ctx)
+		switch {
+		case asked == nil && info.Status == qemu.MigrationFailed:
+			return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %s", v.name(), info.ErrorDesc)
+		case !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) || asked != nil:
+			return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), errors.Join(err, asked))
+		}
 	}
-	c, err := l.Accept()
-	if err != nil {
-		return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), err)
-	}
-	return c, nil
 }
 
 // qmpTimeout bounds one conversation with a monitor.

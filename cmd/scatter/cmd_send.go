@@ -38,7 +38,7 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 			"0    every VM runs on a target",
 			helpUsage,
 			"3    some VMs stay on this host, running",
-			"4    nothing moved: a blocker was found first",
+			"4    nothing moved: no VM can, or something hinders all",
 			"5    a VM is in doubt: run 'scatter recover' on both hosts",
 			"130  cancelled; VMs not yet switched over stay on this host, running",
 			"else unknown: treat it as 5"),

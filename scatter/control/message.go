@@ -107,18 +107,31 @@ type Prepare struct {
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
 }
 
-// Examine asks whether the target would take a VM. Nothing is started.
+// Examine asks whether the target would take a VM. It may start the VM's QEMU to find out, and ends it at once.
 type Examine struct {
 	VM      int      `json:"vm"`
 	Name    string   `json:"name"`
 	Argv    []string `json:"argv"`
 	Machine string   `json:"machine"`
+
+	Header []byte    `json:"header,omitempty"` // as in Prepare; none: the QEMU is not started
+	CPU    []CPUWord `json:"cpu,omitempty"`    // what the VM's first processor offers to its guest
+}
+
+// CPUWord is a register of the CPUID instruction with its bits.
+type CPUWord struct {
+	EAX      uint32  `json:"eax"`
+	ECX      *uint32 `json:"ecx,omitempty"` // nil: the leaf has no others
+	Register string  `json:"register"`
+	Bits     uint32  `json:"bits"`
 }
 
 // Examined answers Examine.
 type Examined struct {
 	VM    int    `json:"vm"`
 	Error string `json:"error,omitempty"` // why it would not
+	// Off is the switches of the processor here that are off, by QEMU's names, where the VM's processor has what this one lacks.
+	Off []string `json:"off,omitempty"`
 }
 
 // Listen asks the target to count probes. It ends what an earlier Listen began.
