@@ -91,7 +91,7 @@ type SendConfig struct {
 	Exclude   []string      // VMs to leave out: their names, or patterns for names as of path.Match
 	Partial   bool          // move as many VMs as there is room for, the others stay
 	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
-	Force     bool          // execute Plan even if it does not hold any more, as far as possible
+	Force     bool          // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
 
 	GroupBase netip.Addr // first multicast address used; default 239.77.0.0
 	MaxGroups int        // target sets that get a multicast group at most; default 64
@@ -190,6 +190,7 @@ type Blocker struct {
 	Host    string `json:"host,omitempty"`
 	Problem string `json:"problem"`
 	Remedy  string `json:"remedy,omitempty"`
+	Risk    bool   `json:"risk,omitempty"` // the VM could move, and might be damaged: SendConfig.Force moves it
 }
 
 func (b Blocker) String() string {

@@ -40,12 +40,29 @@ func (e *evacuation) tryToLeave(ctx context.Context) [][]Blocker {
 	g.SetLimit(4)
 	for i, v := range e.vms {
 		g.Go(func() error {
-			why[i] = blockersOf(v.name(), v.preflight(ctx))
+			why[i] = e.forced(v, blockersOf(v.name(), v.preflight(ctx)))
 			return nil
 		})
 	}
 	_ = g.Wait() // what was found is collected
+	for _, v := range e.vms {
+		for _, remark := range v.remarks {
+			e.tell(Event{Type: "warning", VM: v.name(), Message: "vm " + v.name() + ": " + remark})
+		}
+	}
 	return why
+}
+
+// forced leaves the blockers that the operator does not force; of the others he is warned.
+func (e *evacuation) forced(v *sourceVM, why []Blocker) (left []Blocker) {
+	for _, b := range why {
+		if !e.cfg.Force || !b.Risk {
+			left = append(left, b)
+			continue
+		}
+		v.remarks = append(v.remarks, b.Problem)
+	}
+	return left
 }
 
 // refusedEverywhere finds the VMs that no target takes, or not the one that the operator has chosen.
@@ -240,20 +257,17 @@ func (r *refusals) everywhere(vm, hosts int) []string {
 	return all
 }
 
-// refusedCapabilities are migration capabilities that change the stream into something that cannot be
-// filtered, or the protocol into one that scatter does not drive.
-var refusedCapabilities = []string{
-	"multifd", "xbzrle", "compress", "postcopy-ram", "postcopy-preempt", "mapped-ram", "x-ignore-shared",
-	"background-snapshot", "x-colo", "release-ram", "rdma-pin-all", "block", "zero-copy-send", "switchover-ack", "dirty-limit",
-}
-
 // preflight finds out whether QEMU would let the VM go, and keeps the first part of its migration stream: a
 // real migration is started and cancelled as soon as it has told its RAM blocks.
 func (v *sourceVM) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	if err := errors.Join(v.checkMigration(ctx), v.takeStock(ctx)); err != nil {
-		return err
+	var all problems
+	all.add(v.checkMigration(ctx))
+	all.add(v.takeStock(ctx))
+	found := all.err()
+	if found != nil && !onlyRisks(found) {
+		return found
 	}
 	cpu, err := v.client.CPUWords(ctx)
 	if err != nil {
@@ -265,50 +279,45 @@ func (v *sourceVM) preflight(ctx context.Context) error {
 	}
 	herr := v.captureHeader(ctx)
 	// Whatever was found, the VM must be left as it was.
-	return errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx))
-}
-
-// setCapabilities switches on what scatter needs: the way back for the commit, and events.
-func (v *sourceVM) setCapabilities(ctx context.Context) error {
-	if err := v.client.SetCapabilities(ctx, map[string]bool{"return-path": true, "events": true}); err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
+	if err := errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx)); err != nil {
+		return err
 	}
-	return nil
+	return found
 }
 
+// checkMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
 func (v *sourceVM) checkMigration(ctx context.Context) error {
 	info, err := v.client.QueryMigrate(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
+	var found problems
 	if !idle(info.Status) {
-		return fmt.Errorf("vm %s: a migration is already %s: let it end or cancel it", v.name(), info.Status)
+		found.add(fmt.Errorf("vm %s: a migration is already %s: let it end or cancel it", v.name(), info.Status))
 	}
-	if len(info.BlockedReasons) > 0 {
-		return fmt.Errorf("vm %s: QEMU refuses to migrate it: %s", v.name(), info.BlockedReasons[0])
+	for _, why := range info.BlockedReasons {
+		found.add(fmt.Errorf("vm %s: QEMU refuses to migrate it: %s", v.name(), why))
 	}
 	caps, err := v.client.Capabilities(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	for _, c := range refusedCapabilities {
-		if caps[c] {
-			return fmt.Errorf("vm %s: migration capability %s is on: switch it off (migrate-set-capabilities)", v.name(), c)
-		}
+	for _, why := range unfitCapabilities(caps) {
+		found.add(why)
 	}
-	v.caps = map[string]bool{"return-path": caps["return-path"], "events": caps["events"]}
+	v.caps = capabilitiesToSet(caps)
 	p, err := v.client.Parameters(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	if p.TLSCreds != nil && *p.TLSCreds != "" {
-		return fmt.Errorf("vm %s: migration parameter tls-creds is set: clear it, scatter encrypts by itself", v.name())
-	}
 	v.params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
-	if p.Mode != nil && *p.Mode != "" && *p.Mode != "normal" {
-		return fmt.Errorf("vm %s: migration mode %s: set it to normal", v.name(), *p.Mode)
+	if err := v.checkParameters(ctx, p, &found); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	return nil
+	if err := v.checkTracking(ctx, &found); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return found.err()
 }
 
 // maxHeader bounds the part of the stream that preflight keeps.

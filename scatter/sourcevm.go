@@ -32,6 +32,7 @@ type sourceVM struct {
 	cpu     []qemu.CPUWord  // what its first processor offers
 	caps    map[string]bool // migration capabilities to restore
 	params  qemu.Parameters // likewise
+	remarks []string        // of preflight: what does not hinder it, and should be known
 
 	paused bool // was not running when found
 	host   int  // index of its target; -1 before the plan

@@ -22,7 +22,6 @@ type sendOptions struct {
 	keepSource bool
 	trace      string
 	plan       string
-	force      bool
 }
 
 func newSend(a *app) *cobra.Command {
@@ -58,7 +57,6 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
 	f.BoolVar(&o.keepSource, "keep-source", false, "leave the QEMUs of moved VMs on this host, paused")
 	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save', if it still holds")
-	f.BoolVar(&o.force, "force", false, "execute the plan even if it does not hold any more, as far as possible")
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
@@ -68,7 +66,6 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Force = o.force
 	if o.plan != "" {
 		if cfg.Plan, err = readFile("plan", o.plan, scatter.ReadPlan); err != nil {
 			return cfg, err
@@ -82,8 +79,6 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usagef("--slow-ratio %v: must be 0 to 1", o.slowRatio)
-	case o.force && o.plan == "":
-		return cfg, usagef("--force needs --plan")
 	case o.parallel < 1:
 		return cfg, usagef("--parallel %d: must be > 0", o.parallel)
 	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:

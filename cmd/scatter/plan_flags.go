@@ -24,6 +24,7 @@ type planFlags struct {
 	discover string
 	exclude  []string
 	allNone  bool
+	force    bool
 	to       []string
 	domains  []string
 	downtime time.Duration
@@ -39,6 +40,7 @@ func (p *planFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&p.discover, "discover", "", "move the VMs of all QMP sockets that match `glob`")
 	f.StringArrayVar(&p.exclude, "exclude", nil, "leave out VMs by `name|glob`; may be repeated")
 	f.BoolVar(&p.allNone, "all-or-none", false, "move nothing if any VM cannot move (default: that VM stays, the others go)")
+	f.BoolVar(&p.force, "force", false, "move VMs in spite of the risks that are named; with 'send --plan', execute a plan that does not hold any more, as far as possible")
 	f.StringArrayVar(&p.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated (required)")
 	f.StringArrayVar(&p.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
 	f.DurationVar(&p.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
@@ -51,7 +53,7 @@ func (p *planFlags) config() (scatter.SendConfig, error) {
 	cfg := scatter.SendConfig{
 		VMs: slices.Clone(p.vms), Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir,
 		Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
-		Exclude: p.exclude, AllOrNone: p.allNone,
+		Exclude: p.exclude, AllOrNone: p.allNone, Force: p.force,
 		Objective: p.objective, Budget: p.budget, Seed: p.seed, Partial: p.partial,
 	}
 	var errs [2]error
