@@ -5,6 +5,7 @@ package compat
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -45,7 +46,8 @@ type graph struct {
 
 type edge struct{ child, node string }
 
-// disks lists every drive with its medium: the whole chain of nodes below it, and what is set on each.
+// disks lists every drive with its medium: the whole chain of nodes below it, and what is set on each. Nodes that no drive has are no
+// part of the VM.
 func (l *looker) disks() {
 	g := l.graph()
 	var drives []struct {
@@ -55,21 +57,15 @@ func (l *looker) disks() {
 		Inserted     *node
 	}
 	l.ask("query-block", nil, &drives)
-	named := make(map[string]bool)
 	for _, d := range drives {
 		medium := "empty"
 		if d.Inserted != nil {
-			medium = g.tree(d.Inserted.Name, named)
+			medium = g.tree(d.Inserted.Name)
 			if d.Inserted.throttle != (throttle{}) {
 				medium += fmt.Sprintf(" limits %+v", d.Inserted.throttle)
 			}
 		}
 		l.add("drive %s removable=%v tray=%v: %s", cmp.Or(d.QDev, d.Device), d.Removable, d.Tray, medium)
-	}
-	for name, n := range g.nodes { // those that no drive has
-		if !named[name] && !strings.HasPrefix(name, "#") {
-			l.add("node %s", g.line(n))
-		}
 	}
 }
 
@@ -109,25 +105,27 @@ func (l *looker) graph() graph {
 	return g
 }
 
-// tree writes a node with all below it, and notes which it has named.
-func (g graph) tree(name string, named map[string]bool) string {
+// tree writes a node with all below it.
+func (g graph) tree(name string) string {
 	n, ok := g.nodes[name]
 	if !ok {
 		return "?" + name
 	}
-	named[name] = true
 	var b strings.Builder
 	b.WriteString(g.line(n))
 	for _, e := range g.below[name] {
-		fmt.Fprintf(&b, " %s{%s}", e.child, g.tree(e.node, named))
+		fmt.Fprintf(&b, " %s{%s}", e.child, g.tree(e.node))
 	}
 	return b.String()
 }
 
+// madeUpName is that of a node to which nobody has given one: QEMU's, or on the target scatter's.
+var madeUpName = regexp.MustCompile(`^(#.*|scatter\d+)$`)
+
 func (g graph) line(n node) string {
 	var b strings.Builder
 	b.WriteString(n.Driver)
-	if !strings.HasPrefix(n.Name, "#") {
+	if !madeUpName.MatchString(n.Name) {
 		b.WriteString(" name=" + n.Name)
 	}
 	if len(g.below[n.Name]) == 0 {

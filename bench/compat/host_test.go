@@ -90,6 +90,9 @@ func (b *buffer) String() string {
 	return string(b.b)
 }
 
+// hide runs a command to which a directory is empty, and a file, if one is named, not there.
+const hide = `mount -t tmpfs none "$0" && { [ -z "$1" ] || mount --bind /dev/null "$1"; } && shift && exec "$@"`
+
 // receive starts a receiver. What it may open is all that the row has.
 func (h *host) receive(ctx context.Context, row string, source *host, qemu, hides string, args ...string) error {
 	argv := []string{world.program, "recv", "--json", "--name", h.name, "--listen", "127.0.0.1:0", "--interface", "lo", "--tls-dir", tlsDir(h.name),
@@ -98,9 +101,7 @@ func (h *host) receive(ctx context.Context, row string, source *host, qemu, hide
 		argv = append(argv, "--qemu", qemu)
 	}
 	argv = append(argv, args...)
-	if hides != "" { // in a mount namespace of its own
-		argv = append([]string{"unshare", "-m", "sh", "-c", `mount --bind /dev/null "$0" && exec "$@"`, hides}, argv...)
-	}
+	argv = append([]string{"unshare", "-m", "sh", "-c", hide, source.dir, hides}, argv...)
 	var err error
 	if h.recv, err = start(argv...); err != nil {
 		return err

@@ -148,6 +148,7 @@ func (l *looker) devices() {
 
 // notCompared are properties that tell how a device came, which name QEMU made up for its disk, or what it guessed when it started.
 var notCompared = []string{"type", "realized", "hotplugged", "hotpluggable", "drive", "parent_bus", "legacy-addr", "legacy-memory", "legacy-devfn",
+	"port",                                              // the wish for one: where a USB device is tells info usb
 	"cyls", "heads", "secs", "lcyls", "lheads", "lsecs"} // QEMU guesses the geometry at the start, from the size that the disk has then
 
 func (l *looker) properties(path string) string {

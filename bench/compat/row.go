@@ -30,7 +30,7 @@ type Row struct {
 	QEMU    string   // version of the source's QEMU; "" = the one of this machine
 	Options string   // of the source's QEMU, beside a machine of type pc with TCG and 32 MiB, which they may replace
 	Images  []string // made by `qemu-img create` before the start: "-f qcow2 $SHARED/a.qcow2 64M"
-	Files   []string // plain files of 1 MiB, made before the start
+	Files   []string // plain files of 8 MiB, made before the start
 	Spoilt  string   // an image whose first sector cannot be read
 	Paused  bool     // it has not been started (-S)
 	Do      []string // commands to the monitor after the start, see Steps

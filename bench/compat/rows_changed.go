@@ -57,17 +57,17 @@ func diskChanges() []Row {
 			`block-commit {"device": "n2", "top-node": "n1", "base-node": "n0", "job-id": "c"}`, "job: c gone"}},
 		{Name: "`block-stream`: the overlay stands alone", Verdict: Moves, Options: drive, Images: images(image), Do: []string{snapshot,
 			`block-stream {"device": "d0", "job-id": "s"}`, "job: s gone"}},
-		{Name: "`blockdev-backup` that has ended", Verdict: Moves, Options: nodes, Images: images(image, second), Do: []string{addB,
+		{Name: "`blockdev-backup` that has ended", Verdict: Moves, Note: "the backup's node stays behind", Options: nodes, Images: images(image, second), Do: []string{addB,
 			`blockdev-backup {"device": "n0", "target": "n1", "sync": "full", "job-id": "b"}`, "job: b gone"}},
 		{Name: "`blockdev-reopen` with another cache mode", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
 			`blockdev-reopen {"options": [{"driver": "file", "node-name": "f0", "filename": "$SHARED/a.qcow2", "cache": {"no-flush": true}}]}`}},
 		{Name: "`blockdev-reopen` with detect-zeroes", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
 			`blockdev-reopen {"options": [{"driver": "qcow2", "node-name": "n0", "file": "f0", "detect-zeroes": "on"}]}`}},
-		{Name: "`blockdev-reopen` read-only", Verdict: Moves, Images: images(image),
-			Options: "-blockdev driver=file,node-name=f0,filename=$SHARED/a.qcow2 -blockdev driver=qcow2,node-name=n0,file=f0",
-			Do:      []string{`blockdev-reopen {"options": [{"driver": "qcow2", "node-name": "n0", "file": "f0", "read-only": true}]}`}},
+		{Name: "`blockdev-reopen` of a read-only disk, to be writable", Verdict: Moves, Images: images(image),
+			Options: "-blockdev driver=file,node-name=f0,filename=$SHARED/a.qcow2 -blockdev driver=qcow2,node-name=n0,file=f0,read-only=on -device virtio-blk-pci,drive=n0,id=disk0",
+			Do:      []string{`blockdev-reopen {"options": [{"driver": "qcow2", "node-name": "n0", "file": "f0", "read-only": false}]}`}},
 		{Name: "`block_resize`", Verdict: Moves, Options: drive, Images: images(image), Do: []string{`block_resize {"device": "d0", "size": 134217728}`}},
-		{Name: "a node that no device has: `blockdev-add`", Verdict: Moves, Options: nodes, Images: images(image, second), Do: []string{addB}},
+		{Name: "a node that no device has: `blockdev-add`", Verdict: Moves, Note: "the node stays behind", Options: nodes, Images: images(image, second), Do: []string{addB}},
 		{Name: "a disk whose file was removed", Verdict: Refused, Words: "a.qcow2", Remedy: "file", Options: drive, Images: images(image), Do: []string{
 			"rm: $SHARED/a.qcow2"}},
 	}
@@ -76,13 +76,13 @@ func diskChanges() []Row {
 func busyDisks() []Row {
 	slow := `"speed": 1, "buf-size": 65536`
 	job := func(name, id string, r Row) Row {
-		r.Name, r.Verdict, r.Words, r.Remedy = name, Refused, "job "+id, "block-job-cancel"
+		r.Name, r.Verdict, r.Words, r.Remedy = name, Refused, "job "+id, "job-cancel"
 		return r
 	}
 	return []Row{
-		job("backup that runs", "b", Row{Options: raw, Files: []string{"$SHARED/a.img"}, Images: images("-f qcow2 $SHARED/b.qcow2 1M"), Do: []string{addB,
+		job("backup that runs", "b", Row{Options: raw, Files: []string{"$SHARED/a.img"}, Images: images("-f qcow2 $SHARED/b.qcow2 8M"), Do: []string{addB,
 			`blockdev-backup {"device": "n0", "target": "n1", "sync": "full", "job-id": "b", "speed": 1}`, "job: b running"}}),
-		job("mirror that runs", "m", Row{Options: raw, Files: []string{"$SHARED/a.img"}, Images: images("-f qcow2 $SHARED/b.qcow2 1M"), Do: []string{addB,
+		job("mirror that runs", "m", Row{Options: raw, Files: []string{"$SHARED/a.img"}, Images: images("-f qcow2 $SHARED/b.qcow2 8M"), Do: []string{addB,
 			`blockdev-mirror {"device": "n0", "target": "n1", "sync": "full", "job-id": "m", ` + slow + `}`, "job: m running"}}),
 		job("mirror that is ready", "m", Row{Options: nodes, Images: images(image, second), Do: []string{addB,
 			`blockdev-mirror {"device": "n0", "target": "n1", "sync": "full", "job-id": "m"}`, "job: m ready"}}),
@@ -101,7 +101,7 @@ func busyDisks() []Row {
 		{Name: "NBD server without an export", Verdict: Moves, Note: "the server does not go with it", Options: nodes, Images: images(image), Do: []string{
 			`nbd-server-start {"addr": {"type": "unix", "data": {"path": "$LOCAL/nbd"}}}`}},
 		{Name: "open gdbstub", Verdict: Refused, Words: "gdb", Remedy: "gdbserver none", Do: []string{"hmp: gdbserver unix:$LOCAL/gdb,server=on,wait=off"}},
-		{Name: "dump of the guest's memory in progress", Verdict: Refused, Words: "dump-guest-memory in progress", Remedy: "end", Do: []string{"dump: pipe"}},
+		{Name: "dump of the guest's memory in progress", Verdict: Refused, Words: "dump of the guest's memory is active", Remedy: "let it end", Do: []string{"dump: pipe"}},
 	}
 }
 
@@ -156,7 +156,10 @@ func plugged() []Row {
 		{Name: "plugged: USB stick", Verdict: Moves, Options: "-device qemu-xhci,id=usb", Images: images(image), Do: []string{
 			`blockdev-add {"driver": "qcow2", "node-name": "n0", "file": {"driver": "file", "filename": "$SHARED/a.qcow2"}}`,
 			`device_add {"driver": "usb-storage", "id": "stick", "drive": "n0"}`}},
-		{Name: "plugged: serial card with its back end", Verdict: Moves, Do: []string{
+		{Name: "plugged: serial card with its back end, a socket", Verdict: Moves, Do: []string{
+			`chardev-add {"id": "c1", "backend": {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": "$LOCAL/serial"}}, "server": true, "wait": false}}}`,
+			`device_add {"driver": "pci-serial", "id": "serial1", "chardev": "c1"}`}},
+		{Name: "plugged: serial card with its back end, a file", Verdict: Refused, Words: "QEMU does not tell", Remedy: "chardev-remove", Do: []string{
 			`chardev-add {"id": "c1", "backend": {"type": "file", "data": {"out": "$LOCAL/serial", "append": true}}}`,
 			`device_add {"driver": "pci-serial", "id": "serial1", "chardev": "c1"}`}},
 		{Name: "plugged: virtio port with its back end", Verdict: Moves, Options: "-device virtio-serial-pci,id=vs", Do: []string{
@@ -199,8 +202,8 @@ func unplugged() []Row {
 		{Name: "unplugged: random numbers", Verdict: Moves, Options: "-object rng-builtin,id=rng1 -device virtio-rng-pci,rng=rng1,id=r1", Do: []string{
 			"booted:", `device_del {"id": "r1"}`, reset, "gone: r1", `object-del {"id": "rng1"}`}},
 		{Name: "unplugged: vCPU", Verdict: Moves, Options: "-smp 1,sockets=2,maxcpus=2 -device qemu64-x86_64-cpu,id=cpu1,socket-id=1,core-id=0,thread-id=0", Do: []string{
-			"hmp: o /b 0xaf00 0", `device_del {"id": "cpu1"}`, "hmp: o /l 0xaf00 1", "hmp: o /b 0xaf04 8", "gone: cpu1"}},
-		{Name: "unplugged: memory module (KVM)", Verdict: Moves, Needs: NeedsKVM, Do: []string{`device_del {"id": "dimm1"}`, "hmp: o /l 0xa00 0", "hmp: o /b 0xa14 8",
+			"hmp: o /b 0xaf00 0", `device_del {"id": "cpu1"}`, "hmp: o /w 0xaf00 1", "hmp: o /b 0xaf04 8", "gone: cpu1"}},
+		{Name: "unplugged: memory module (KVM)", Verdict: Moves, Needs: NeedsKVM, Do: []string{`device_del {"id": "dimm1"}`, "hmp: o /w 0xa00 0", "hmp: o /b 0xa14 8",
 			"gone: dimm1", `object-del {"id": "mem1"}`},
 			Options: "-accel kvm -m 32,slots=2,maxmem=1G -object memory-backend-ram,id=mem1,size=128M -device pc-dimm,id=dimm1,memdev=mem1"},
 		{Name: "unplugged: network card, and another plugged into its slot", Verdict: Moves,
@@ -241,12 +244,12 @@ func settingsChanged() []Row {
 			Check: "e1000 link is not up"},
 		{Name: "balloon that is to shrink the guest", Verdict: Moves, Options: "-device virtio-balloon-pci,id=b0,disable-modern=on", Do: []string{`balloon {"value": 16777216}`},
 			Check: "balloon has another aim"},
-		{Name: "VNC password", Verdict: Moves, Note: "no password opens the display until it is set again: QEMU does not tell it", Options: "-vnc unix:$LOCAL/vnc,password=on", Do: []string{
-			`set_password {"protocol": "vnc", "password": "secret"}`}, Check: "VNC is open"},
-		{Name: "a chardev was exchanged: `chardev-change`", Verdict: Moves, Options: "-chardev null,id=c0 -device isa-serial,chardev=c0,id=s0", Do: []string{
+		{Name: "VNC password that was set", Verdict: Refused, Words: "QEMU does not tell it", Remedy: "password-secret", Options: "-vnc unix:$LOCAL/vnc,password=on", Do: []string{
+			`set_password {"protocol": "vnc", "password": "secret"}`}},
+		{Name: "VNC password out of a secret", Verdict: Moves, Options: "-object secret,id=p0,data=abc -vnc unix:$LOCAL/vnc,password-secret=p0", Check: "VNC is open"},
+		{Name: "a chardev was exchanged: `chardev-change`", Verdict: Refused, Words: "QEMU does not tell", Remedy: "chardev-change", Options: "-chardev null,id=c0 -device isa-serial,chardev=c0,id=s0", Do: []string{
 			`chardev-change {"id": "c0", "backend": {"type": "file", "data": {"out": "$LOCAL/serial", "append": true}}}`}},
 		{Name: "an object that nothing uses: `object-add`", Verdict: Moves, Do: []string{`object-add {"qom-type": "iothread", "id": "io9"}`}},
-		{Name: "a secret that was added: `object-add`", Verdict: Moves, Do: []string{`object-add {"qom-type": "secret", "id": "s9", "data": "abc"}`},
-			Note: "where a disk uses it, the plan asks for a file"},
+		{Name: "a secret that was added: `object-add`", Verdict: Refused, Words: "QEMU does not tell", Remedy: "object-del", Do: []string{`object-add {"qom-type": "secret", "id": "s9", "data": "abc"}`}},
 	}
 }

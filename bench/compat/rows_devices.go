@@ -31,7 +31,7 @@ func devices() Part {
 		Row{Name: "disk: image with its data in another file", Verdict: Moves, Options: drive, Images: images("-f qcow2 -o data_file=$SHARED/a.data,data_file_raw=on $SHARED/a.qcow2 64M")},
 		Row{Name: "disk: encrypted (LUKS)", Verdict: Moves, Images: images("--object secret,id=s0,data=abc -f luks -o key-secret=s0 $SHARED/a.luks 16M"),
 			Options: "-object secret,id=s0,data=abc -drive if=none,id=d0,file=$SHARED/a.luks,format=luks,key-secret=s0 -device virtio-blk-pci,drive=d0"},
-		Row{Name: "disk: `-snapshot`", Verdict: Refused, Words: "private file of the source", Remedy: "snapshot", Options: "-snapshot " + drive, Images: images(image)},
+		Row{Name: "disk: `-snapshot`", Verdict: Refused, Words: "is gone", Remedy: "blockdev-mirror", Options: "-snapshot " + drive, Images: images(image)},
 		Row{Name: "disk: file without a format", Verdict: Moves, Options: "-drive if=none,id=d0,file=$SHARED/a.qcow2 -device virtio-blk-pci,drive=d0", Images: images(image)},
 		Row{Name: "CD drive with a medium", Verdict: Moves, Options: "-cdrom $LOCAL/a.iso", Files: []string{"$LOCAL/a.iso"}},
 		Row{Name: "floppy drive with a medium", Verdict: Moves, Options: "-fda $SHARED/a.img", Files: []string{"$SHARED/a.img"}},

@@ -10,7 +10,7 @@ const (
 )
 
 // enablePower does what SeaBIOS does later: it gives the power management its place.
-var enablePower = []string{"hmp: o /l 0xcf8 0x80000b40", "hmp: o /l 0xcfc 0x601", "hmp: o /l 0xcf8 0x80000b80", "hmp: o /b 0xcfc 1"}
+var enablePower = []string{"hmp: o /w 0xcf8 0x80000b40", "hmp: o /w 0xcfc 0x601", "hmp: o /w 0xcf8 0x80000b80", "hmp: o /b 0xcfc 1"}
 
 func powered(steps ...string) []string { return slices.Concat([]string{"booted:"}, enablePower, steps) }
 
@@ -56,11 +56,11 @@ func migrationSettings() Part {
 		return Row{Name: "parameter `" + name + "`", Verdict: v, Words: words, Remedy: remedy, Do: []string{`migrate-set-parameters {"` + name + `": ` + value + `}`}}
 	}
 	p := Part{Title: "Migration settings", Text: "What another manager has set on the source's QEMU. scatter puts back what it changes, whatever the end."}
-	for _, name := range []string{"multifd", "xbzrle", "postcopy-ram", "mapped-ram", "x-ignore-shared", "background-snapshot", "x-colo", "release-ram"} {
+	for _, name := range []string{"multifd", "xbzrle", "postcopy-ram", "mapped-ram", "x-ignore-shared", "background-snapshot", "x-colo", "release-ram", "dirty-bitmaps"} {
 		p.Rows = append(p.Rows, refused(name))
 	}
 	p.Rows = append(p.Rows, refused("pause-before-switchover"))
-	for _, name := range []string{"auto-converge", "events", "return-path", "late-block-activate", "dirty-bitmaps", "validate-uuid"} {
+	for _, name := range []string{"auto-converge", "events", "return-path", "late-block-activate", "validate-uuid"} {
 		p.Rows = append(p.Rows, moves(name))
 	}
 	p.Rows = append(p.Rows,

@@ -43,7 +43,7 @@ func (v *vm) step(ctx context.Context, s string) error {
 	switch word {
 	case "hmp:":
 		out, err := v.monitor.Human(ctx, rest)
-		if err == nil && strings.Contains(strings.ToLower(out), "error") {
+		if low := strings.ToLower(out); err == nil && (strings.Contains(low, "error") || strings.Contains(low, "invalid")) {
 			err = fmt.Errorf("%s", out)
 		}
 		return err

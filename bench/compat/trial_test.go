@@ -82,7 +82,7 @@ func (t *trial) startTargets(ctx context.Context) error {
 			return err
 		}
 		qemu := ""
-		if w.QEMU != "" {
+		if w.QEMU != "" || t.row.QEMU != "" {
 			if qemu, err = emulator(w.QEMU); err != nil {
 				return err
 			}
@@ -107,10 +107,7 @@ func (t *trial) filled(texts []string) (all []string) {
 
 func (t *trial) makeFiles(ctx context.Context) error {
 	for _, f := range t.filled(t.row.Files) {
-		if err := os.WriteFile(f, bytes.Repeat([]byte("what a file holds "), 1<<16/18*16)[:1<<20-512], 0o644); err != nil {
-			return err
-		}
-		if err := os.Truncate(f, 1<<20); err != nil {
+		if err := os.WriteFile(f, bytes.Repeat([]byte("what a file holds, "), 1<<19)[:8<<20], 0o644); err != nil {
 			return err
 		}
 	}
