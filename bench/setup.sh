@@ -78,7 +78,7 @@ add_backports() {
 }
 
 setup_qemu() {
-	[[ $(qemu_major) -ge $min_qemu ]] && return
+	[[ $(qemu_major) -ge $min_qemu ]] && command -v qemu-img >/dev/null && return
 	update
 	[[ -n $(qemu_package) ]] || add_backports
 	local version release
@@ -88,7 +88,7 @@ setup_qemu() {
 	release=$(apt-cache policy qemu-system-x86 | awk -v v="$version" '
 		$1 == v || ($1 == "***" && $2 == v) { here = 1; next }
 		here && $2 ~ /^http/ { sub(/\/.*/, "", $3); print $3; exit }')
-	install ${release:+--target-release "$release"} qemu-system-x86
+	install ${release:+--target-release "$release"} qemu-system-x86 qemu-utils
 	[[ $(qemu_major) -ge $min_qemu ]] || die "QEMU is still version $(qemu_major)"
 }
 
@@ -99,7 +99,6 @@ setup_packages() {
 	command -v ip >/dev/null && command -v tc >/dev/null || missing+=(iproute2)
 	command -v nft >/dev/null || missing+=(nftables)
 	command -v ethtool >/dev/null || missing+=(ethtool)
-	command -v qemu-img >/dev/null || missing+=(qemu-utils)
 	[[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
 }
 

@@ -44,19 +44,21 @@ func (e *evacuation) endJournal() {
 	}
 	clear := !e.unsettled
 	for i, v := range e.vms {
-		if v.unsettled() {
-			clear = false
+		state := stays
+		if e.core != nil {
+			state = e.core.vms[i].state
 		}
-		if e.core == nil {
-			continue
-		}
-		switch e.core.vms[i].state {
+		switch state {
 		case evacuated:
 			_ = e.record(v, recDone)
+			clear = clear && !(e.cfg.KeepSource && v.unsettled())
 		case ended:
 			clear = !e.recordEnd(v, recEnded) && clear
 		case stays:
-			clear = !e.recordEnd(v, recStayed) && clear
+			clear = clear && !v.unsettled()
+			if e.core != nil {
+				clear = !e.recordEnd(v, recStayed) && clear
+			}
 		default:
 			clear = false
 		}

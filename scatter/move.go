@@ -50,6 +50,11 @@ func (e *evacuation) move(ctx context.Context) error {
 	}
 	stop()
 	wg.Wait()
+	for i, v := range e.vms {
+		if e.cfg.KeepSource && e.core.vms[i].state == evacuated {
+			e.restore(ctx, v)
+		}
+	}
 	return nil
 }
 
