@@ -401,3 +401,30 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 		})
 	}
 }
+
+// TestScanOutlivesAVM: a VM whose QEMU ends while all are scanned does not hinder the others.
+func TestScanOutlivesAVM(t *testing.T) {
+	e := &evacuation{cfg: mustConfig(t), seed: testSeed}
+	e.log = e.cfg.Log
+	for i, name := range []string{"dead", "alive"} {
+		q := startQEMU(t, socketDir(t), name, "-S")
+		v := q.sourceOf(e)
+		v.index = i
+		for k, b := range v.vm.Blocks {
+			v.blocks = append(v.blocks, ramBlock{name: b.ID, length: b.Length, index: k, hidden: b.Host == 0})
+		}
+		if name == "dead" {
+			q.cmd.Process.Kill()
+			q.cmd.Wait()
+		}
+	}
+	if err := e.scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if dead, alive := e.pagesOf[0], e.pagesOf[1]; dead.Zero != dead.Total || alive.Zero == alive.Total {
+		t.Errorf("pages of the dead VM %+v, of the other %+v", dead, alive)
+	}
+	if w := e.vms[0].whereItIs(); w != ended {
+		t.Errorf("it is %s", w)
+	}
+}

@@ -293,8 +293,9 @@ func (e *evacuation) discover(ctx context.Context) error {
 		return err
 	}
 	for _, b := range e.cfg.Held {
-		e.stays = append(e.stays, stayer{b.VM, []Blocker{b}})
-		e.tellStays(b.VM, []Blocker{b})
+		s := stayer{b.VM, []Blocker{b}, stays}
+		e.stays = append(e.stays, s)
+		e.tellStays(s)
 	}
 	return e.openJournal()
 }

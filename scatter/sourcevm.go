@@ -314,6 +314,9 @@ func restoreSettings(ctx context.Context, c *qemu.Client, caps map[string]bool, 
 	return errors.Join(c.SetCapabilities(ctx, caps), c.SetParameters(ctx, params))
 }
 
+// hasEnded tells whether the VM's QEMU has ended, or is ending: its memory goes first.
+func (v *sourceVM) hasEnded() bool { return v.proc != nil && v.proc.wait(time.Second) }
+
 // unsettled tells whether QEMU has other migration settings than it had, and lives.
 func (v *sourceVM) unsettled() bool { return v.changed.Load() && v.proc.alive() }
 

@@ -10,8 +10,9 @@ import (
 
 // stayer is a VM that this evacuation leaves where it is, since it cannot move.
 type stayer struct {
-	name string
-	why  []Blocker
+	name  string
+	why   []Blocker
+	state vmState // stays, or ended: its QEMU has ended meanwhile
 }
 
 // cause is all that hinders it, on one line.
@@ -47,7 +48,7 @@ func (e *evacuation) leave(why [][]Blocker) error {
 			kept, numbers = append(kept, v), append(numbers, i)
 			continue
 		}
-		e.stays = append(e.stays, stayer{v.name(), why[i]})
+		e.stays = append(e.stays, stayer{v.name(), why[i], v.whereItIs()})
 		e.recordStays(v)
 		v.close()
 	}
@@ -58,7 +59,7 @@ func (e *evacuation) leave(why [][]Blocker) error {
 	}
 	for i, v := range e.vms {
 		if len(why[i]) > 0 {
-			e.tellStays(v.name(), why[i])
+			e.tellStays(*e.stayer(v.name()))
 		}
 	}
 	e.vms = kept
@@ -69,13 +70,21 @@ func (e *evacuation) leave(why [][]Blocker) error {
 	return nil
 }
 
-// tellStays tells why a VM stays, and that it does.
-func (e *evacuation) tellStays(name string, why []Blocker) {
-	for _, b := range why {
-		b.VM = ""
-		e.tell(Event{Type: "blocker", VM: name, Host: b.Host, Message: Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
+// whereItIs is the state of a VM that leaves the evacuation.
+func (v *sourceVM) whereItIs() vmState {
+	if v.proc != nil && !v.proc.alive() {
+		return ended
 	}
-	e.tell(Event{Type: "vm", VM: name, Stage: stays.String(), Message: stayer{name, why}.cause()})
+	return stays
+}
+
+// tellStays tells why a VM stays, and that it does.
+func (e *evacuation) tellStays(s stayer) {
+	for _, b := range s.why {
+		b.VM = ""
+		e.tell(Event{Type: "blocker", VM: s.name, Host: b.Host, Message: Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
+	}
+	e.tell(Event{Type: "vm", VM: s.name, Stage: s.state.String(), Message: s.cause()})
 }
 
 // blockers is what hinders the VMs that stay.
