@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // GuestConfig says what guest to start. Sizes are in MiB.
 type GuestConfig struct {
 	Name     string
+	System   System
 	Memory   int // RAM; the kernel and the workload's program take about 100 of it
 	Workload Workload
 	Extra    []string // further QEMU options
@@ -25,6 +25,8 @@ type Workload struct {
 	Duplicate int
 	Own       int
 	Zero      int
+	Repeated  int
+	Similar   int
 	Hot       int           // at least 1
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
@@ -35,13 +37,15 @@ type Workload struct {
 const DefaultBeat = 20 * time.Millisecond
 
 // Pages returns how many pages the workload lays out and verifies.
-func (w Workload) Pages() int { return (w.Common + w.Duplicate + w.Own + w.Zero + w.Hot) * 256 }
+func (w Workload) Pages() int {
+	return (w.Common + w.Duplicate + w.Own + w.Zero + w.Repeated + w.Similar + w.Hot) * 256
+}
 
 // parameters returns the workload as words on the kernel's command line.
 func (w Workload) parameters() string {
 	return fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
-		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
-		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+		" scatter.mib_repeated=%d scatter.mib_similar=%d scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
+		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Repeated, w.Similar, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
 }
 
 // SmallWorkload fits a guest of 160 MiB and is quick to start; n is the guest's number.
@@ -53,6 +57,11 @@ func SmallWorkload(n int) Workload {
 // common to all guests, a fifth are duplicates within the guest, and the rest are its own.
 func HostWorkload(n int) Workload {
 	return Workload{ID: n, Common: 196, Duplicate: 82, Own: 104, Zero: 24, Hot: 4, Dirty: 200, Verify: 2000}
+}
+
+// DebianWorkload is what the Redis of a Debian of 512 MiB holds and does.
+func DebianWorkload(n int) Workload {
+	return Workload{ID: n, Common: 64, Own: 64, Hot: 1, Dirty: 50, Verify: 500}
 }
 
 // Guest is a running QEMU on the source, and later wherever it was moved to.
@@ -75,25 +84,19 @@ func monitorPath(h *Host, name string) string { return filepath.Join(h.Dir, name
 // rewritten to h's.
 func (h *Host) SerialPath(guest string) string { return filepath.Join(h.Dir, guest+".serial") }
 
-// kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The last word reaches the workload's
-// environment: without it Go would interrupt its long sleeps.
-const kernelLine = "console=ttyS0 quiet panic=0 mitigations=off init_on_alloc=0 random.trust_cpu=on tsc=reliable " +
-	"no_timer_check nokaslr GODEBUG=asyncpreemptoff=1"
-
-// argv returns the QEMU command line of a guest on the source.
-func (l *Lab) argv(c GuestConfig) []string {
+// argv returns the QEMU command line of a guest on the source, with options that boot its system.
+func (l *Lab) argv(c GuestConfig, boot []string) []string {
 	h := l.Source
 	args := []string{
 		l.config.QEMU, "-name", "guest=" + c.Name, "-M", "pc", "-accel", "tcg,thread=multi,tb-size=64",
 		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
-		"-kernel", l.config.Kernel, "-initrd", l.initrd, "-append", kernelLine + " " + c.Workload.parameters(),
 		"-chardev", "file,id=serial0,append=on,path=" + h.SerialPath(c.Name), "-serial", "chardev:serial0",
 		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0",
 		"-device", "virtio-rng-pci",
 		"-qmp", "unix:" + qmpPath(h, c.Name) + ",server=on,wait=off",
 		"-chardev", "socket,id=lab,server=on,wait=off,path=" + monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control",
 	}
-	return append(args, c.Extra...)
+	return slices.Concat(args, boot, c.Extra)
 }
 
 // Start starts a guest on the source and returns at once; Ready waits until its workload runs.
@@ -101,11 +104,11 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 	if c.Workload.Beat == 0 {
 		c.Workload.Beat = DefaultBeat
 	}
-	if err := l.makeInitrd(ctx); err != nil {
+	boot, err := l.boot(ctx, c)
+	if err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
-	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c), QMP: qmpPath(l.Source, c.Name)}
-	var err error
+	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c, boot), QMP: qmpPath(l.Source, c.Name)}
 	if g.process, err = l.Source.launch(c.Name, g.Argv); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
@@ -158,26 +161,3 @@ func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) {
 
 // PID returns the process of the guest's QEMU on the source.
 func (g *Guest) PID() int { return g.process.pid }
-
-// makeInitrd builds the guests' program and packs it, once for each lab.
-func (l *Lab) makeInitrd(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.initrd != "" {
-		return nil
-	}
-	program := filepath.Join(l.Dir, "init")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guestPackage)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if _, err := output(cmd); err != nil {
-		return err
-	}
-	initrd := filepath.Join(l.Dir, "initrd")
-	if err := writeInitramfs(initrd, program); err != nil {
-		return err
-	}
-	l.initrd = initrd
-	return nil
-}
-
-const guestPackage = "github.com/scatter-vm/scatter/bench/guest"
