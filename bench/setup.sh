@@ -1,7 +1,7 @@
 #!/bin/bash
 # setup.sh [peers | real] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
-#   gcc             for the race detector
+#   gcc             for the race detector and the tiny guest
 #   iproute2, nftables, ethtool
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel and its virtio drivers, taken out of their package without installing it

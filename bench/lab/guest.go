@@ -1,11 +1,14 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -13,9 +16,24 @@ import (
 type GuestConfig struct {
 	Name     string
 	System   System
-	Memory   int // RAM; the kernel and the workload's program take about 100 of it
+	Memory   int // RAM; Linux and the workload's program take about 100 of it, the tiny program less than 1
 	Workload Workload
 	Extra    []string // further QEMU options
+
+	Tiny bool   // run the program of package tiny instead of Linux, and without a network card
+	KVM  bool   // on the host's processor, see NeedsKVM; Linux may not boot there
+	QEMU string // the emulator; "" = the lab's
+}
+
+// ErrNoKVM is why a guest with KVM cannot be started.
+var ErrNoKVM = errors.New("no /dev/kvm on this machine")
+
+// NeedsKVM returns ErrNoKVM where the machine has no KVM at all.
+func NeedsKVM() error {
+	if _, err := os.Stat("/dev/kvm"); errors.Is(err, os.ErrNotExist) {
+		return ErrNoKVM
+	}
+	return nil
 }
 
 // Workload is what the guest's program does with its memory; package guest describes it.
@@ -43,14 +61,23 @@ func (w Workload) Pages() int {
 
 // parameters returns the workload as words on the kernel's command line.
 func (w Workload) parameters() string {
-	return fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
-		" scatter.mib_repeated=%d scatter.mib_similar=%d scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
-		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Repeated, w.Similar, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+	s := fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
+		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
+		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+	if w.Repeated > 0 || w.Similar > 0 { // a tiny guest knows neither
+		s += fmt.Sprintf(" scatter.mib_repeated=%d scatter.mib_similar=%d", w.Repeated, w.Similar)
+	}
+	return s
 }
 
 // SmallWorkload fits a guest of 160 MiB and is quick to start; n is the guest's number.
 func SmallWorkload(n int) Workload {
 	return Workload{ID: n, Common: 24, Duplicate: 8, Own: 12, Zero: 4, Hot: 2, Dirty: 50, Verify: 4000}
+}
+
+// TinyWorkload fits a tiny guest of 8 MiB, and is little work even where its program is interpreted; n is the guest's number.
+func TinyWorkload(n int) Workload {
+	return Workload{ID: n, Common: 2, Duplicate: 1, Own: 1, Zero: 1, Hot: 1, Dirty: 20, Verify: 200, Beat: 50 * time.Millisecond}
 }
 
 // HostWorkload is that of a guest of 512 MiB as a host to be emptied has many: of its pages that are not zero, about half are
@@ -87,16 +114,24 @@ func (h *Host) SerialPath(guest string) string { return filepath.Join(h.Dir, gue
 // argv returns the QEMU command line of a guest on the source, with options that boot its system.
 func (l *Lab) argv(c GuestConfig, boot []string) []string {
 	h := l.Source
-	args := []string{
-		l.config.QEMU, "-name", "guest=" + c.Name, "-M", "pc", "-accel", "tcg,thread=multi,tb-size=64",
-		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
-		"-chardev", "file,id=serial0,append=on,path=" + h.SerialPath(c.Name), "-serial", "chardev:serial0",
-		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0",
-		"-device", "virtio-rng-pci",
-		"-qmp", "unix:" + qmpPath(h, c.Name) + ",server=on,wait=off",
-		"-chardev", "socket,id=lab,server=on,wait=off,path=" + monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control",
+	args := []string{cmp.Or(c.QEMU, l.config.QEMU), "-name", "guest=" + c.Name, "-M", "pc", "-accel", c.accelerator(),
+		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"}
+	args = append(args, boot...)
+	args = append(args,
+		"-chardev", "file,id=serial0,append=on,path="+h.SerialPath(c.Name), "-serial", "chardev:serial0",
+		"-qmp", "unix:"+qmpPath(h, c.Name)+",server=on,wait=off",
+		"-chardev", "socket,id=lab,server=on,wait=off,path="+monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control")
+	return append(args, c.Extra...)
+}
+
+func (c GuestConfig) accelerator() string {
+	switch {
+	case c.KVM:
+		return "kvm"
+	case c.Tiny:
+		return "tcg,tb-size=8"
 	}
-	return slices.Concat(args, boot, c.Extra)
+	return "tcg,thread=multi,tb-size=64"
 }
 
 // Start starts a guest on the source and returns at once; Ready waits until its workload runs.
@@ -126,6 +161,9 @@ func (g *Guest) Ready(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for len(g.logs[0].Beats()) == 0 {
+		if h := g.Health(); len(h.Reports) > 0 {
+			return fmt.Errorf("guest %s: %s", g.Name, h.Reports[0])
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("guest %s: not ready: %w: console: %s", g.Name, ctx.Err(), g.Console())
@@ -152,6 +190,19 @@ func (l *Lab) Boot(ctx context.Context, configs ...GuestConfig) ([]*Guest, error
 		errs = append(errs, g.Ready(ctx))
 	}
 	return guests, errors.Join(errs...)
+}
+
+// Discard ends all QEMUs that have the guest's name, and forgets the guest.
+func (l *Lab) Discard(ctx context.Context, g *Guest) error {
+	found, err := l.named(ctx, g)
+	for _, s := range found {
+		_ = syscall.Kill(s.PID, syscall.SIGKILL) // it may end this moment
+	}
+	l.serial.drop(g.logs)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests = slices.DeleteFunc(l.guests, func(other *Guest) bool { return other == g })
+	return err
 }
 
 // Monitor connects to the lab's own monitor of the guest's QEMU on the source.

@@ -7,7 +7,7 @@
 //	                                                    each port, which is the ingress of the host
 //
 // Guests are real QEMUs on an emulated processor that run Debian's cloud kernel with a workload that checks itself (package
-// guest). What the lab measures it measures from outside: bytes on the ports, heartbeats on the serial lines, memory of
+// guest), or a program without an operating system (package guest/tiny), also with KVM. What the lab measures it measures from outside: bytes on the ports, heartbeats on the serial lines, memory of
 // stopped guests.
 //
 // A Lab needs root, iproute2, nftables, ethtool and QEMU; bench/setup.sh installs them. Everything is named after the process that
@@ -90,6 +90,7 @@ type Lab struct {
 	guests  []*Guest
 	program string            // the workload's, once it is built
 	initrds map[System]string // those that were made
+	tiny    string            // built for the first tiny guest
 }
 
 var instances atomic.Int64
@@ -109,13 +110,14 @@ func New(ctx context.Context, config Config) (*Lab, error) {
 	name := fmt.Sprintf("%s-%d", owner, instances.Add(1))
 	l := &Lab{config: config, name: name, Dir: filepath.Join(parentDir, name)}
 	l.serial = startWatcher()
-	if err := l.build(ctx); err != nil {
+	if err := l.wire(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context) error {
+// wire makes the directory, the switch and the hosts.
+func (l *Lab) wire(ctx context.Context) error {
 	if err := os.Mkdir(l.Dir, 0o755); err != nil {
 		return err
 	}

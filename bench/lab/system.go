@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/scatter-vm/scatter/bench/guest/tiny"
 )
 
 // System is what a guest boots.
@@ -55,6 +57,9 @@ func HasDebian() error {
 func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if c.Tiny {
+		return l.bootTiny(ctx, c.Workload)
+	}
 	if err := l.buildProgram(ctx); err != nil {
 		return nil, err
 	}
@@ -64,7 +69,20 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 	if err := l.makeInitrd(c.System); err != nil {
 		return nil, err
 	}
-	return []string{"-kernel", l.config.Kernel, "-initrd", l.initrds[c.System], "-append", kernelLine + " " + c.Workload.parameters()}, nil
+	options := []string{"-kernel", l.config.Kernel, "-initrd", l.initrds[c.System], "-append", kernelLine + " " + c.Workload.parameters()}
+	return append(options, cards...), nil
+}
+
+// cards are what all guests but the tiny ones have beside their system.
+var cards = []string{"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0", "-device", "virtio-rng-pci"}
+
+func (l *Lab) bootTiny(ctx context.Context, w Workload) (options []string, err error) {
+	if l.tiny == "" {
+		if l.tiny, err = tiny.Build(ctx, l.Dir); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-kernel", l.tiny, "-append", w.parameters()}, nil
 }
 
 // bootDebian gives the guest two disks that all guests share and none can change: the system, and the workload's program.
@@ -81,7 +99,7 @@ func (l *Lab) bootDebian(w Workload) ([]string, error) {
 		options = append(options, "-drive", fmt.Sprintf("file=%s,format=raw,if=none,id=disk%d,readonly=on", file, i),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
-	return options, nil
+	return append(options, cards...), nil
 }
 
 const guestPackage = "github.com/scatter-vm/scatter/bench/guest"
