@@ -202,6 +202,7 @@ configure_real() {
 		tmpfs /var/log tmpfs mode=755 0 0
 		tmpfs /var/lib/systemd tmpfs mode=755 0 0
 		tmpfs /var/lib/redis tmpfs mode=777 0 0
+		tmpfs /opt tmpfs mode=755 0 0
 	END
 	put "$root/etc/tmpfiles.d/redis.conf" <<<"d /var/log/redis 750 redis redis"
 	as_root sed -i -e '/^save /d' -e '$a save ""' "$root/etc/redis/redis.conf"
@@ -211,9 +212,9 @@ configure_real() {
 		Requires=redis-server.service dev-vdb.device
 
 		[Service]
-		ExecStartPre=/bin/cp /dev/vdb /run/workload
-		ExecStartPre=/bin/chmod 755 /run/workload
-		ExecStart=/run/workload
+		ExecStartPre=/bin/cp /dev/vdb /opt/workload
+		ExecStartPre=/bin/chmod 755 /opt/workload
+		ExecStart=/opt/workload
 		PassEnvironment=GODEBUG
 		StandardOutput=journal+console
 		StandardError=journal+console
