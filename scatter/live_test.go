@@ -3,6 +3,8 @@ package scatter
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -426,5 +428,37 @@ func TestScanOutlivesAVM(t *testing.T) {
 	}
 	if w := e.vms[0].whereItIs(); w != ended {
 		t.Errorf("it is %s", w)
+	}
+}
+
+// TestRecoverEndsWhatHasLeft: the source QEMU of a VM that had arrived is ended when its sender was killed before that, unless it was to be kept.
+func TestRecoverEndsWhatHasLeft(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		sdir, dir := socketDir(t), t.TempDir()
+		q := startQEMU(t, sdir, "web")
+		sink, err := net.Listen("unix", filepath.Join(sdir, "sink"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		go func() {
+			if c, err := sink.Accept(); err == nil {
+				io.Copy(io.Discard, c)
+			}
+		}()
+		q.do("migrate", map[string]string{"uri": "unix:" + filepath.Join(sdir, "sink")})
+		eventually(t, func() bool { return q.status() == "postmigrate" })
+		q.client.Close()
+		path := leftBehind(t, dir, record{Kind: recDone, Name: "web", Host: "h", Socket: q.socket, PID: q.cmd.Process.Pid, Keep: keep})
+		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != OnTarget || exists(path) || strings.Contains(got.VMs[0].Action, "ended") == keep {
+			t.Fatalf("keep %v: %+v, %v, journal there: %v", keep, got, err, exists(path))
+		}
+		if keep {
+			q.cmd.Process.Kill()
+		}
+		if err := q.cmd.Wait(); (err != nil) != keep {
+			t.Errorf("keep %v: %v", keep, err)
+		}
 	}
 }

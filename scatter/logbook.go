@@ -28,8 +28,11 @@ func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
 	defer v.mu.Unlock()
 	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
 		Paused: !runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
-	if k == recSettings {
+	switch k {
+	case recSettings:
 		r.Caps, r.Params = v.caps, &v.params
+	case recDone:
+		r.Keep = e.cfg.KeepSource
 	}
 	if v.host >= 0 {
 		r.Address = e.links[v.host].target.String()
@@ -51,7 +54,7 @@ func (e *evacuation) endJournal() {
 		switch state {
 		case evacuated:
 			_ = e.record(v, recDone)
-			clear = clear && !(e.cfg.KeepSource && v.unsettled())
+			clear = clear && !v.lingers.Load() && !(e.cfg.KeepSource && v.unsettled())
 		case ended:
 			clear = !e.recordEnd(v, recEnded) && clear
 		case stays:

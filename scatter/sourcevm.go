@@ -40,6 +40,7 @@ type sourceVM struct {
 
 	gone    atomic.Bool // given up: no more bulk for it
 	blind   atomic.Bool // what the target holds is not known
+	lingers atomic.Bool // it has left, and its QEMU did not quit
 	pausing sync.Mutex  // held while scatter stops it
 
 	loaded       atomic.Bool                    // the target has all of it
