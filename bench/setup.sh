@@ -1,10 +1,11 @@
 #!/bin/bash
-# setup.sh [peers | real] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
+# setup.sh [peers | qemu-7.2 | real] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
 #   gcc             for the race detector and the tiny guest
-#   iproute2, nftables, ethtool
+#   iproute2, nftables, ethtool, qemu-utils
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel and its virtio drivers, taken out of their package without installing it
+#   QEMU 7.2        with the argument "qemu-7.2": that of Debian 12, beside the installed one, where apt knows it; likewise
 #   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
 #   a guest Debian  with the argument "real": a disk with a minimal Debian and Redis, in two minutes; needs root and 1 GB of disk
 #
@@ -78,7 +79,7 @@ add_backports() {
 }
 
 setup_qemu() {
-	[[ $(qemu_major) -ge $min_qemu ]] && return
+	[[ $(qemu_major) -ge $min_qemu ]] && command -v qemu-img >/dev/null && return
 	update
 	[[ -n $(qemu_package) ]] || add_backports
 	local version release
@@ -88,7 +89,7 @@ setup_qemu() {
 	release=$(apt-cache policy qemu-system-x86 | awk -v v="$version" '
 		$1 == v || ($1 == "***" && $2 == v) { here = 1; next }
 		here && $2 ~ /^http/ { sub(/\/.*/, "", $3); print $3; exit }')
-	install ${release:+--target-release "$release"} qemu-system-x86
+	install ${release:+--target-release "$release"} qemu-system-x86 qemu-utils
 	[[ $(qemu_major) -ge $min_qemu ]] || die "QEMU is still version $(qemu_major)"
 }
 
@@ -152,6 +153,24 @@ setup_peers() {
 	! ldd "$dir/peers/usr/bin/uftp" | grep -q 'libcrypto.*not found' || install libssl3
 	rm -rf "$cache/peers"
 	mv "$dir/peers" "$cache/peers"
+}
+
+# setup_old_qemu finds its modules and its firmware by where it lies itself. Releases without it do without the tests that need it.
+setup_old_qemu() {
+	[[ -x $cache/qemu-7.2/usr/bin/qemu-system-x86_64 ]] && return
+	[[ -n $(apt-cache madison qemu-system-x86) ]] || update
+	local dir deb version
+	version=$(apt-cache madison qemu-system-x86 | awk -F'|' '{ gsub(/ /, "", $2) } $2 ~ /^1:7\.2/ { print $2; exit }')
+	if [[ -z $version ]]; then
+		say "apt knows no QEMU 7.2: tests with it are left out"
+		return
+	fi
+	say "fetching QEMU 7.2 into $cache/qemu-7.2"
+	dir=$(workdir)
+	fetch "$dir" "qemu-system-x86=$version" "qemu-system-common=$version" qemu-system-data/bookworm seabios/bookworm
+	for deb in "$dir"/*.deb; do dpkg-deb -x "$deb" "$dir/qemu"; done
+	! ldd "$dir/qemu/usr/bin/qemu-system-x86_64" | grep 'not found' || die "QEMU 7.2 lacks libraries here"
+	mv "$dir/qemu" "$cache/qemu-7.2"
 }
 
 # What the guests' Debian consists of, beside what every Debian has.
@@ -239,6 +258,7 @@ setup_kernel
 case ${1:-} in
 "") ;;
 peers) setup_peers ;;
+qemu-7.2) setup_old_qemu ;;
 real) setup_real ;;
 *) die "unknown argument: $1" ;;
 esac

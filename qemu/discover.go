@@ -31,7 +31,7 @@ type VM struct {
 // Discover finds out which VM stands behind a QMP socket. It returns a Client that the caller closes. A VM whose name
 // cannot be used in the names of files is a *NameError.
 //
-// Devices that were plugged in while the VM ran are not in Argv; QEMU refuses the migration to a target that lacks them.
+// Argv says what the VM was when it began. What it is by now, package inventory finds out.
 func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
 	c, err := Dial(ctx, socket)
 	if err != nil {
@@ -72,7 +72,7 @@ func (vm *VM) readProcess(context.Context, *Client) (err error) {
 	if vm.PID <= 0 {
 		return fmt.Errorf("its process is in another pid namespace")
 	}
-	if vm.StartTime, err = startTime(vm.PID); err != nil {
+	if vm.StartTime, err = StartTime(vm.PID); err != nil {
 		return fmt.Errorf("process %d: %w", vm.PID, err)
 	}
 	if vm.Argv, err = commandLine(vm.PID); err != nil {

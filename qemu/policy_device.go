@@ -1,6 +1,9 @@
 package qemu
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // guestDevices are the devices that a target may have: such as consist of nothing but emulation, and take what they
 // need of the host from a back end that was judged. Devices of the host, handed to the guest, are not among them; they
@@ -51,11 +54,15 @@ var deviceKeys = allow(never(noFiles), "fd fds vhostfd vhostfds ebpf-rss-fds").w
 	keys{"vhostdev": path, "romfile": firmware, "*": plain},
 )
 
+// processor is a virtual processor that is added to those of -smp. What it is like was said by -cpu.
+var processor = regexp.MustCompile(`^[A-Za-z0-9_.+-]{1,64}-(x86_64|i386|aarch64|arm|s390x|riscv64|ppc64)-cpu$`)
+
 // deviceValue: the guest's devices.
 var deviceValue = value{
 	implied: "driver", json: true, kind: "driver",
-	keys:  deviceKeys,
-	kinds: deviceKinds(),
+	keys:   deviceKeys,
+	kinds:  deviceKinds(),
+	family: func(driver string) bool { return processor.MatchString(driver) },
 	refused: map[string]string{
 		"vfio-pci": "hands a device of the host to the guest", "usb-host": "hands a device of the host to the guest",
 		"scsi-generic": "hands a device of the host to the guest", "scsi-block": "hands a device of the host to the guest",

@@ -21,7 +21,7 @@ func path(j *judge, value string) (string, error) {
 
 // localPath applies the rewrites and refuses names that do not say where they lead.
 func (j *judge) localPath(value string) (string, error) {
-	name := j.rewrite(value)
+	name := j.Rewrite(value)
 	if !filepath.IsAbs(name) {
 		return "", j.refuse(value, "not an absolute path")
 	}
@@ -59,10 +59,10 @@ func deviceLink(dir, name, real string) bool {
 	return below("/dev", dir) && below(dir, name) && below("/dev", real) && !below("/dev/shm", name) && !below("/dev/mqueue", name)
 }
 
-// rewrite replaces the longest known beginning.
-func (j *judge) rewrite(name string) string {
+// Rewrite is the name that a source's file has here: the longest known beginning is replaced.
+func (p LaunchPolicy) Rewrite(name string) string {
 	var best Rewrite
-	for _, r := range j.Rewrites {
+	for _, r := range p.Rewrites {
 		if len(r.From) > len(best.From) && begins(r.From, name) {
 			best = r
 		}
@@ -114,7 +114,7 @@ func disk(j *judge, value string) (string, error) {
 	if colon < 0 || (slash >= 0 && slash < colon) {
 		return path(j, value)
 	}
-	name := j.rewrite(value)
+	name := j.Rewrite(value)
 	for _, prefix := range j.AllowPaths {
 		if strings.Contains(prefix, ":") && !filepath.IsAbs(prefix) && begins(prefix, name) && schemeRest.MatchString(name[len(prefix):]) {
 			return name, nil
@@ -174,4 +174,24 @@ func firmware(j *judge, value string) (string, error) {
 		return "", err
 	}
 	return name, j.checkPath(name, value, slices.Concat(firmwareDirs, j.AllowPaths))
+}
+
+// RewriteDisk is Rewrite for what QEMU calls the file of a block node: a name, or json:{...} with names in it.
+func (p LaunchPolicy) RewriteDisk(name string) string {
+	text, ok := strings.CutPrefix(name, "json:")
+	if !ok {
+		return p.Rewrite(name)
+	}
+	tree, err := parseTree(text)
+	if err != nil {
+		return name
+	}
+	_, err = mapLeaves("", tree, 0, func(l pair) (string, error) { return p.Rewrite(l.value), nil })
+	if err != nil {
+		return name
+	}
+	if text, err = formatTree(tree); err != nil {
+		return name
+	}
+	return "json:" + text
 }

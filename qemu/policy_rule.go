@@ -131,12 +131,13 @@ var repeatable = strings.Fields("hostfwd dnssearch cpus host-nodes cpu-affinity 
 
 // value is the shape of an option's value: keys, of which one may decide about the others.
 type value struct {
-	implied string          // key of the first part when it has none
-	json    bool            // QEMU takes JSON as well
-	kind    string          // key that selects among kinds, "" if there are none
-	nested  []string        // beginnings that are taken off a key before it is looked up, any number of times
-	keys    keys            // allowed always
-	kinds   map[string]keys // allowed for a kind
+	implied string                 // key of the first part when it has none
+	json    bool                   // QEMU takes JSON as well
+	kind    string                 // key that selects among kinds, "" if there are none
+	nested  []string               // beginnings that are taken off a key before it is looked up, any number of times
+	keys    keys                   // allowed always
+	kinds   map[string]keys        // allowed for a kind
+	family  func(kind string) bool // more kinds, without keys of their own
 	refused map[string]string
 	check   func(j *judge, kind string, pairs []pair) error // of all keys together
 }
@@ -215,7 +216,7 @@ func (v value) allowed(j *judge, s string, pairs []pair) (keys, error) {
 			return nil, j.refuse(kind, reason)
 		}
 		own, ok := v.kinds[kind]
-		if !ok {
+		if !ok && (v.family == nil || !v.family(kind)) {
 			return nil, j.refuse(v.kind+"="+kind, "not known to the launch policy")
 		}
 		table = keys{v.kind: plain}.with(v.keys, own)

@@ -373,3 +373,28 @@ func FuzzCommand(f *testing.F) {
 		}
 	})
 }
+
+func TestRewriteDisk(t *testing.T) {
+	p := LaunchPolicy{Rewrites: []Rewrite{{"/srv/vm", "/mnt/vm"}, {"/srv/vm/special", "/mnt/other"}}}
+	for in, want := range map[string]string{
+		"/srv/vm/a": "/mnt/vm/a", "/srv/vm/special/a": "/mnt/other/a", "/etc/a": "/etc/a", "nbd://srv/vm/a": "nbd://srv/vm/a",
+		`json:{"file": {"filename": "/srv/vm/a", "driver": "file"}, "driver": "raw", "offset": 4096}`: `json:{"driver":"raw","file":{"driver":"file","filename":"/mnt/vm/a"},"offset":4096}`,
+		"json:": "json:", "json:[1": "json:[1",
+	} {
+		if got := p.RewriteDisk(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestArguments(t *testing.T) {
+	words := strings.Fields("-m 16 --S -nodefaults disk.img -unknown value -other -device VGA,id=v -name")
+	var back []string
+	for _, a := range Arguments(words) {
+		back = append(back, a.Words()...)
+	}
+	want := strings.Fields("-m 16 -S -nodefaults disk.img -unknown value -other -device VGA,id=v -name")
+	if !slices.Equal(back, want) || len(Arguments(words)) != 8 {
+		t.Errorf("%+v", Arguments(words))
+	}
+}

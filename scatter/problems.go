@@ -13,9 +13,15 @@ type problems struct {
 	list []Blocker
 }
 
-// add takes a Blocker, or any other error; nil is no problem.
+// add takes a Blocker, or any other error, or several joined; nil is no problem.
 func (p *problems) add(err error) {
 	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			p.add(err)
+		}
 		return
 	}
 	p.mu.Lock()
@@ -52,9 +58,9 @@ func (p *problems) namesOf(kind, remedy string, names []string) {
 }
 
 // places checks that the operator's placement names VMs and hosts that exist.
-func (p *problems) places(place map[string]string, vms []*sourceVM, links []*link) {
+func (p *problems) places(place map[string]string, vms []string, links []*link) {
 	for _, vm := range sortedKeys(place) {
-		if !slices.ContainsFunc(vms, func(v *sourceVM) bool { return v.name() == vm }) {
+		if !slices.Contains(vms, vm) {
 			p.add(Blocker{VM: vm, Problem: "is placed, but is not among the VMs to move"})
 		}
 		if !slices.ContainsFunc(links, func(l *link) bool { return l.welcome.Name == place[vm] }) {

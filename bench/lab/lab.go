@@ -7,8 +7,8 @@
 //	                                                    each port, which is the ingress of the host
 //
 // Guests are real QEMUs on an emulated processor that run Debian's cloud kernel with a workload that checks itself (package
-// guest), or a program without an operating system (package guest/tiny), also with KVM. What the lab measures it measures from outside: bytes on the ports, heartbeats on the serial lines, memory of
-// stopped guests.
+// guest), or a program without an operating system (package guest/tiny), also with KVM. What the lab measures it measures from
+// outside: bytes on the ports, heartbeats on the serial lines, memory of stopped guests.
 //
 // A Lab needs root, iproute2, nftables, ethtool and QEMU; bench/setup.sh installs them. Everything is named after the process that
 // made it, so several labs coexist, and New removes what killed processes have left behind. Close removes the lab.
@@ -71,6 +71,22 @@ func CacheDir() (string, error) {
 		return "", err
 	}
 	return filepath.Join(dir, "scatter-lab"), nil
+}
+
+// ErrNoOldQEMU is why there is no old QEMU.
+var ErrNoOldQEMU = errors.New("no QEMU 7.2 here: 'bench/setup.sh qemu-7.2' fetches it where apt knows Debian 12")
+
+// OldQEMU returns the QEMU 7.2 that bench/setup.sh keeps beside the installed one.
+func OldQEMU() (string, error) {
+	dir, err := CacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "qemu-7.2/usr/bin/qemu-system-x86_64")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return "", ErrNoOldQEMU
+	}
+	return path, err
 }
 
 // Lab is one source and some targets on a switch.

@@ -102,23 +102,37 @@ type Prepare struct {
 	Memory  int64    `json:"memory"`
 	VCPUs   int      `json:"vcpus"`
 	Machine string   `json:"machine"`
-	Paused  bool     `json:"paused"` // was not running on the source
 	Blocks  []Block  `json:"blocks"` // in the order of the stream
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
 }
 
-// Examine asks whether the target would take a VM. Nothing is started.
+// Examine asks whether the target would take a VM. It may start the VM's QEMU to find out, and ends it at once.
 type Examine struct {
 	VM      int      `json:"vm"`
 	Name    string   `json:"name"`
 	Argv    []string `json:"argv"`
 	Machine string   `json:"machine"`
+
+	Header []byte    `json:"header,omitempty"` // as in Prepare; none: the QEMU is not started
+	CPU    []CPUWord `json:"cpu,omitempty"`    // what the VM's first processor offers to its guest
+}
+
+// CPUWord is a register of the CPUID instruction with its bits.
+type CPUWord struct {
+	EAX      uint32  `json:"eax"`
+	ECX      *uint32 `json:"ecx,omitempty"` // nil: the leaf has no others
+	Register string  `json:"register"`
+	Bits     uint32  `json:"bits"`
 }
 
 // Examined answers Examine.
 type Examined struct {
 	VM    int    `json:"vm"`
 	Error string `json:"error,omitempty"` // why it would not
+	// Off is the switches of the processor here that are off, by QEMU's names, where the VM's processor has what this one lacks.
+	Off []string `json:"off,omitempty"`
+	// Untried is why the VM's QEMU was not started, where the rest says nothing against the VM.
+	Untried string `json:"untried,omitempty"`
 }
 
 // Listen asks the target to count probes. It ends what an earlier Listen began.
@@ -167,14 +181,43 @@ type Prepared struct {
 	Zero []bool `json:"zero"` // by block: all its bytes are known to be zero
 }
 
-// Loaded says that the target's QEMU has loaded the whole VM and is paused.
+// Loaded says that the target's QEMU has loaded the whole VM and is paused, and what it consists of.
 type Loaded struct {
-	VM int `json:"vm"`
+	VM       int       `json:"vm"`
+	Disks    []Disk    `json:"disks"`              // ordered by their devices
+	Devices  []string  `json:"devices"`            // ordered: id and type of each
+	Rewrites []Rewrite `json:"rewrites,omitempty"` // how names of files were changed on the way
+	Renamed  bool      `json:"renamed,omitempty"`  // they may have any other name here: a launcher decides
+	Error    string    `json:"error,omitempty"`    // why the disks are not known
+}
+
+// Disk is a block device of the guest with the nodes that are behind it.
+type Disk struct {
+	Device string  `json:"device"`
+	Layers []Layer `json:"layers,omitempty"` // none: no medium
+}
+
+// Layer is one node behind a disk; each is followed by those that it uses.
+type Layer struct {
+	Depth    int    `json:"depth,omitempty"`
+	Role     string `json:"role,omitempty"` // in which the one above uses it
+	Name     string `json:"name,omitempty"` // if somebody gave it one
+	Driver   string `json:"driver"`
+	File     string `json:"file"`
+	Size     int64  `json:"size,omitempty"` // bytes that the guest sees
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// Rewrite replaces the beginning of names of files; the longest that fits counts.
+type Rewrite struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // Run is the go-ahead: from here on the VM lives on the target.
 type Run struct {
-	VM int `json:"vm"`
+	VM    int    `json:"vm"`
+	State string `json:"state"` // run state at the switch-over, in QEMU's words; the VM is continued if it is running or suspended
 }
 
 // Running answers Run.
@@ -208,11 +251,14 @@ type Query struct {
 type VMState string
 
 const (
-	StateUnknown VMState = "unknown" // never heard of, or nothing is left of it
-	StateHeld    VMState = "held"    // a QEMU waits, not yet loaded
-	StateLoaded  VMState = "loaded"  // loaded and paused, waits for Run or Abort
-	StateRunning VMState = "running" // Run was received
-	StateAborted VMState = "aborted"
+	StateUnknown   VMState = "unknown"   // never heard of, or nothing is left of it
+	StateHeld      VMState = "held"      // a QEMU waits, its stream is not complete
+	StateLoading   VMState = "loading"   // its stream is complete, its QEMU has not loaded it yet
+	StateLoaded    VMState = "loaded"    // loaded and paused, waits for Run or Abort
+	StateLaunching VMState = "launching" // Run was received, its QEMU has not said yet that it runs
+	StateRunning   VMState = "running"   // it lives on the target: its QEMU has said so
+	StateEnded     VMState = "ended"     // it has lived on the target and has ended there
+	StateAborted   VMState = "aborted"   // given up, and never run
 )
 
 // State answers Query.
@@ -223,8 +269,9 @@ type State struct {
 
 // Failed says that the target cannot go on with a VM.
 type Failed struct {
-	VM    int    `json:"vm"`
-	Error string `json:"error"`
+	VM      int    `json:"vm"`
+	Error   string `json:"error"`
+	Refused bool   `json:"refused,omitempty"` // answers Run: the VM was not run. The target holds it still, unless its QEMU has ended
 }
 
 // End closes an evacuation in order.
