@@ -227,10 +227,11 @@ configure_real() {
 	as_root sed -i -e '/^save /d' -e '$a save ""' "$root/etc/redis/redis.conf"
 	put "$root/etc/systemd/system/workload.service" <<-END
 		[Unit]
-		After=redis-server.service dev-vdb.device
-		Requires=redis-server.service dev-vdb.device
+		After=redis-server.service
+		Requires=redis-server.service
 
 		[Service]
+		ExecStartPre=/bin/sh -c "until [ -b /dev/vdb ]; do sleep 0.1; done"
 		ExecStartPre=/bin/cp /dev/vdb /opt/workload
 		ExecStartPre=/bin/chmod 755 /opt/workload
 		ExecStart=/opt/workload
@@ -241,8 +242,11 @@ configure_real() {
 		[Install]
 		WantedBy=multi-user.target
 	END
+	# Many guests that boot at once on emulated processors take their time, and none has a network to look for updates in.
+	as_root sed -i -e 's/^#*\(DefaultTimeoutStartSec\|DefaultDeviceTimeoutSec\)=.*/\1=1h/' "$root/etc/systemd/system.conf"
 	as_root chroot "$root" systemctl --quiet enable workload.service
-	as_root chroot "$root" systemctl --quiet mask serial-getty@ttyS0.service
+	as_root chroot "$root" systemctl --quiet mask serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
+		e2scrub_reap.service fstrim.timer
 }
 
 # put writes a file of the guests' Debian.
