@@ -413,11 +413,14 @@ func (v *sourceVM) elsewhere() error {
 	return nil
 }
 
-// discoverVM opens a VM by its QMP socket.
+// discoverVM opens a VM by its QMP socket. The error is a Blocker where there is a VM that cannot move.
 func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	vm, client, err := qemu.Discover(ctx, socket)
+	if bad, ok := errors.AsType[*qemu.NameError](err); ok {
+		return nil, Blocker{VM: socket, Problem: bad.Error(), Remedy: "start it with another -name guest="}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
@@ -428,7 +431,7 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
-		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
+		return nil, Blocker{VM: vm.Name, Problem: err.Error()}
 	}
 	return v, nil
 }

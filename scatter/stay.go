@@ -105,28 +105,34 @@ func (e *evacuation) stayer(name string) *stayer {
 
 // exclude leaves out the VMs that the operator does not want to move. They are no part of the evacuation. The names are returned.
 func (e *evacuation) exclude() (out []string) {
-	matched := make([]bool, len(e.cfg.Exclude))
 	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool {
-		hit := false
-		for i, pattern := range e.cfg.Exclude {
-			ok, _ := path.Match(pattern, v.name()) // its form was checked
-			matched[i], hit = matched[i] || ok, hit || ok
-		}
+		hit := e.excluded(v.name())
 		if hit {
 			out = append(out, v.name())
 			v.close()
 		}
 		return hit
 	})
-	for i, ok := range matched {
-		if !ok {
-			e.tell(Event{Type: "warning", Message: "exclude " + e.cfg.Exclude[i] + ": no VM is called so"})
+	for _, pattern := range e.cfg.Exclude {
+		if !slices.ContainsFunc(out, func(name string) bool { return matches(pattern, name) }) {
+			e.tell(Event{Type: "warning", Message: "exclude " + pattern + ": no VM is called so"})
 		}
 	}
 	for i, v := range e.vms {
 		v.index = i
 	}
 	return out
+}
+
+// excluded tells whether the operator does not want to move a VM of this name.
+func (e *evacuation) excluded(name string) bool {
+	return slices.ContainsFunc(e.cfg.Exclude, func(pattern string) bool { return matches(pattern, name) })
+}
+
+// matches is path.Match for a pattern whose form was checked.
+func matches(pattern, name string) bool {
+	ok, _ := path.Match(pattern, name)
+	return ok
 }
 
 // checkPatterns checks the form of patterns for names.
