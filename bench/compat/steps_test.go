@@ -23,6 +23,8 @@ import (
 //	is: paused                     wait until the VM is in a run state
 //	booted:                        wait until the firmware has nothing more to do
 //	gone: usb1                     wait until a device is gone
+//	freed: .rom                    wait until no RAM block is called so: a QEMU that emulates hangs when a migration starts meanwhile
+//	undriven: d0                   wait until a drive is gone
 //	retry: chardev-remove {...}    a command until it succeeds
 //	rm: $LOCAL/a.iso               remove a file on the source
 //	dump: pipe                     dump into a pipe that nobody reads
@@ -56,6 +58,10 @@ func (v *vm) step(ctx context.Context, s string) error {
 		return await(ctx, s, func() error { return v.isIdle(ctx) })
 	case "gone:":
 		return await(ctx, s, func() error { return isGone(ctx, v.monitor, rest) })
+	case "freed:":
+		return await(ctx, s, func() error { return v.tellsNot(ctx, "info ramblock", rest) })
+	case "undriven:":
+		return await(ctx, s, func() error { return v.tellsNot(ctx, "info block", rest) })
 	case "retry:":
 		return await(ctx, s, func() error { return v.step(ctx, rest) })
 	case "rm:":
@@ -120,6 +126,15 @@ func (v *vm) isIdle(ctx context.Context) error {
 	out, err := v.monitor.Human(ctx, "info registers")
 	if err == nil && !strings.Contains(out, "HLT=1") {
 		err = errors.New("the processor works")
+	}
+	return err
+}
+
+// tellsNot looks for a text in what the monitor prints.
+func (v *vm) tellsNot(ctx context.Context, line, text string) error {
+	out, err := v.monitor.Human(ctx, line)
+	if err == nil && strings.Contains(out, text) {
+		err = fmt.Errorf("%s: %s", line, out)
 	}
 	return err
 }
