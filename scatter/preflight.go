@@ -78,12 +78,12 @@ func (e *evacuation) refusedEverywhere() [][]Blocker {
 	why := make([][]Blocker, len(e.vms))
 	for i, v := range e.vms {
 		if all := e.refused.everywhere(i, len(e.links)); len(all) > 0 {
-			why[i] = []Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; ")}}
+			why[i] = []Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remediesFor(all)}}
 			continue
 		}
 		for host, l := range e.links {
 			if err := e.refused.of(host, i); err != nil && e.cfg.Place[v.name()] == l.name() {
-				why[i] = []Blocker{{VM: v.name(), Host: l.name(), Problem: "is placed there, but is refused: " + err.Error()}}
+				why[i] = []Blocker{{VM: v.name(), Host: l.name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
 			}
 		}
 	}
@@ -334,10 +334,10 @@ func (v *sourceVM) checkMigration(ctx context.Context) error {
 	}
 	var found problems
 	if !idle(info.Status) {
-		found.add(fmt.Errorf("vm %s: a migration is already %s: let it end or cancel it", v.name(), info.Status))
+		found.add(Blocker{VM: v.name(), Problem: fmt.Sprintf("a migration is already %s", info.Status), Remedy: "let it end, or cancel it (migrate_cancel)"})
 	}
 	for _, why := range info.BlockedReasons {
-		found.add(fmt.Errorf("vm %s: QEMU refuses to migrate it: %s", v.name(), why))
+		found.add(Blocker{VM: v.name(), Problem: "QEMU refuses to migrate it: " + why, Remedy: remedyFor(why)})
 	}
 	caps, err := v.client.Capabilities(ctx)
 	if err != nil {

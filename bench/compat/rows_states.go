@@ -29,7 +29,7 @@ func runStates() Part {
 		{Name: "suspended (S3) during bulk", Verdict: Moves, Stage: "bulk", During: powered(suspend, "is: suspended"), Check: "cannot be woken"},
 		{Name: "suspended and then paused", Verdict: Moves, Do: powered(suspend, "is: suspended", "stop")},
 		{Name: "powered off, with `-no-shutdown`", Verdict: Moves, Options: "-no-shutdown", Do: powered(powerOff, "is: shutdown")},
-		{Name: "powered off during bulk, with `-no-shutdown`", Verdict: Moves, Options: "-no-shutdown", Stage: "bulk", During: powered(powerOff, "is: shutdown")},
+		{Name: "powered off during bulk, with `-no-shutdown`", Verdict: Ended, Words: "powered itself off", Options: "-no-shutdown", Stage: "bulk", During: powered(powerOff, "is: shutdown")},
 		{Name: "powered off by the guest during bulk", Verdict: Ended, Words: "ended", Stage: "bulk", During: powered(powerOff)},
 		{Name: "reset during bulk with `-no-reboot`", Verdict: Ended, Words: "ended", Options: "-no-reboot", Stage: "bulk", During: []string{"system_reset"}},
 		{Name: "`quit` during bulk", Verdict: Ended, Words: "ended", Stage: "bulk", During: []string{"quit"}},
@@ -59,7 +59,7 @@ func migrationSettings() Part {
 	for _, name := range []string{"multifd", "xbzrle", "postcopy-ram", "mapped-ram", "x-ignore-shared", "background-snapshot", "x-colo", "release-ram", "dirty-bitmaps"} {
 		p.Rows = append(p.Rows, refused(name))
 	}
-	p.Rows = append(p.Rows, refused("pause-before-switchover"))
+	p.Rows = append(p.Rows, moves("pause-before-switchover"))
 	for _, name := range []string{"auto-converge", "events", "return-path", "late-block-activate", "validate-uuid"} {
 		p.Rows = append(p.Rows, moves(name))
 	}

@@ -170,7 +170,7 @@ func (t *trial) isRefused(ctx context.Context) (string, error) {
 func (t *trial) says(e ending) error {
 	var all []string
 	for _, b := range e.blockers {
-		if strings.Contains(b.Problem+b.VM, t.vm.name) && contains(b.Problem, t.row.Words) && contains(b.Remedy+" "+b.Problem, t.row.Remedy) {
+		if strings.Contains(b.Problem+b.VM, t.vm.name) && contains(b.Problem, t.row.Words) && contains(b.Remedy, t.row.Remedy) {
 			return nil
 		}
 		all = append(all, fmt.Sprintf("%s: %q, remedy %q", b.VM, b.Problem, b.Remedy))
