@@ -1,10 +1,11 @@
 #!/bin/bash
-# setup.sh [peers] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
+# setup.sh [peers | qemu-7.2] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
-#   gcc             for the race detector
+#   gcc             for the race detector and the tiny guest
 #   iproute2, nftables, ethtool, qemu-utils
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel, taken out of its package without installing it
+#   QEMU 7.2        with the argument "qemu-7.2": that of Debian 12, beside the installed one, where apt knows it; likewise
 #   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
 #
 # What is there already is left alone, so a second run takes no time and needs neither root nor the network.
@@ -149,11 +150,30 @@ setup_peers() {
 	mv "$dir/peers" "$cache/peers"
 }
 
+# setup_old_qemu finds its modules and its firmware by where it lies itself. Releases without it do without the tests that need it.
+setup_old_qemu() {
+	[[ -x $cache/qemu-7.2/usr/bin/qemu-system-x86_64 ]] && return
+	[[ -n $(apt-cache madison qemu-system-x86) ]] || update
+	local dir deb version
+	version=$(apt-cache madison qemu-system-x86 | awk -F'|' '{ gsub(/ /, "", $2) } $2 ~ /^1:7\.2/ { print $2; exit }')
+	if [[ -z $version ]]; then
+		say "apt knows no QEMU 7.2: tests with it are left out"
+		return
+	fi
+	say "fetching QEMU 7.2 into $cache/qemu-7.2"
+	dir=$(workdir)
+	fetch "$dir" "qemu-system-x86=$version" "qemu-system-common=$version" qemu-system-data/bookworm seabios/bookworm
+	for deb in "$dir"/*.deb; do dpkg-deb -x "$deb" "$dir/qemu"; done
+	! ldd "$dir/qemu/usr/bin/qemu-system-x86_64" | grep 'not found' || die "QEMU 7.2 lacks libraries here"
+	mv "$dir/qemu" "$cache/qemu-7.2"
+}
+
 setup_packages
 setup_qemu
 setup_kernel
 case ${1:-} in
 "") ;;
 peers) setup_peers ;;
+qemu-7.2) setup_old_qemu ;;
 *) die "unknown argument: $1" ;;
 esac

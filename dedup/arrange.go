@@ -101,7 +101,7 @@ func (b *builder) aloneIn(vm int) uint64 {
 }
 
 // arrange brings the owners into their final order, by class, then by first owner. The heads of contents are marked.
-func (b *builder) arrange(classes []class, rank, place []uint32) (order []uint32, heads bitmap) {
+func (b *builder) arrange(classes []class, rank, place []uint32) (order []Page, heads bitmap) {
 	b.lead(rank, place)
 	b.parallel(b.workers, func(w int) { b.sweep(classes, w) })
 	var total uint64
@@ -111,14 +111,14 @@ func (b *builder) arrange(classes []class, rank, place []uint32) (order []uint32
 	if total > uint64(len(b.order))/2 {
 		order = b.order[:total:total]
 	} else {
-		order = make([]uint32, total)
+		order = make([]Page, total)
 		b.order = nil
 	}
 	heads = newBitmap(total)
 	parts := cut(total, b.workers)
 	b.parallel(len(parts), func(i int) {
 		for at := parts[i].lo; at < parts[i].hi; at++ {
-			order[at] = uint32(b.key[at])
+			order[at] = Page(b.key[at])
 			if b.key[at]&newContent != 0 {
 				heads.set(at)
 			}

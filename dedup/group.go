@@ -21,7 +21,7 @@ const (
 // pair is a page and its hash, in the order the bucket sort wants.
 type pair struct {
 	hash uint64
-	page uint32
+	page Page
 }
 
 // grouper groups one bucket after another. Each worker has its own.
@@ -175,8 +175,8 @@ func (g *grouper) file(lo, hi uint64) {
 		return
 	}
 	pages := g.order[lo:hi]
-	of := func(p uint32) uint32 { return g.l.domain(Page(p)) }
-	slices.SortFunc(pages, func(a, b uint32) int { return cmp.Or(cmp.Compare(of(a), of(b)), cmp.Compare(a, b)) })
+	of := g.l.domain
+	slices.SortFunc(pages, func(a, b Page) int { return cmp.Or(cmp.Compare(of(a), of(b)), cmp.Compare(a, b)) })
 	for lo < hi {
 		n := 1
 		for n < len(pages) && of(pages[n]) == of(pages[0]) {
@@ -218,10 +218,10 @@ func sign(vms []uint32) uint64 {
 }
 
 // ownersOf sets vms to the VMs, ascending, that own the pages.
-func (l *Layout) ownersOf(pages, vms []uint32) []uint32 {
+func (l *Layout) ownersOf(pages []Page, vms []uint32) []uint32 {
 	vms = vms[:0]
 	for _, p := range pages {
-		if v := uint32(l.VM(Page(p))); len(vms) == 0 || vms[len(vms)-1] != v {
+		if v := uint32(l.VM(p)); len(vms) == 0 || vms[len(vms)-1] != v {
 			vms = append(vms, v)
 		}
 	}

@@ -30,7 +30,7 @@ type Class struct {
 type Index struct {
 	l       *Layout
 	classes []class
-	order   []uint32 // owners of contents that have several, by class and first owner
+	order   []Page   // owners of contents that have several, by class and first owner
 	heads   bitmap   // positions in order where a content begins
 	alone   bitmap   // pages that are the only owner of their content
 	old     []uint64 // memory of a look, for Held
@@ -116,57 +116,15 @@ func (x *Index) Classes() []Class {
 }
 
 // Contents yields the owners of each content of a class, ascending, ordered by first owner. The slice is borrowed until
-// the next turn of the loop; it may be reordered.
+// the next turn of the loop, and must not be changed.
 func (x *Index) Contents(class int) iter.Seq[[]Page] { return x.ContentsFrom(class, 0) }
 
 // ContentsFrom is Contents without about the first part of them, 0 to 1: for samples. What is left out costs no time.
 func (x *Index) ContentsFrom(class int, part float64) iter.Seq[[]Page] {
-	c := &x.classes[class]
-	if c.single() {
-		return x.merged(c, part)
-	}
 	return func(yield func([]Page) bool) {
-		var buf []Page
-		for at := x.heads.next(c.begin+uint64(part*float64(c.end-c.begin)), c.end); at < c.end; {
-			buf, at = x.read(buf, at)
-			if !yield(buf) {
+		for c := x.cursor(class, part); ; {
+			if owners, ok := c.Next(); !ok || !yield(owners) {
 				return
-			}
-		}
-	}
-}
-
-// read fills buf with the content at a position and returns the position of the next.
-func (x *Index) read(buf []Page, at uint64) ([]Page, uint64) {
-	end := x.heads.next(at+1, uint64(len(x.order)))
-	buf = buf[:0]
-	for _, p := range x.order[at:end] {
-		buf = append(buf, Page(p))
-	}
-	return buf, end
-}
-
-// merged yields the contents of a single VM: pages without an equal and those with equals in the VM, by first owner. part is
-// that of the contents that is left out.
-func (x *Index) merged(c *class, part float64) iter.Seq[[]Page] {
-	return func(yield func([]Page) bool) {
-		var buf []Page
-		one := make([]Page, 1)
-		first, at := x.startOf(c, part)
-		for _, r := range x.l.byVM[c.first()] {
-			end := x.l.starts[r+1]
-			for p := x.alone.next(max(first, x.l.starts[r]), end); p < end || at < c.end && uint64(x.order[at]) < end; {
-				if at < c.end && uint64(x.order[at]) < p {
-					if buf, at = x.read(buf, at); !yield(buf) {
-						return
-					}
-					continue
-				}
-				one[0] = Page(p)
-				if !yield(one) {
-					return
-				}
-				p = x.alone.next(p+1, end)
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func (b *builder) markHeads(s span) {
 }
 
 // groupAt returns the pages of the group that begins at a head.
-func (b *builder) groupAt(head uint64) []uint32 {
+func (b *builder) groupAt(head uint64) []Page {
 	return b.order[head:b.heads.next(head+1, uint64(len(b.order)))]
 }
 
@@ -217,8 +217,8 @@ func (b *builder) renumber(numbers [][]uint32) {
 // takeApart makes the owners of each VM in a group a group of their own.
 func (b *builder) takeApart(head uint64) {
 	pages := b.groupAt(head)
-	vm := func(p uint32) int { return b.l.VM(Page(p)) }
-	slices.SortFunc(pages, func(x, y uint32) int { return cmp.Or(vm(x)-vm(y), cmp.Compare(x, y)) })
+	vm := b.l.VM
+	slices.SortFunc(pages, func(x, y Page) int { return cmp.Or(vm(x)-vm(y), cmp.Compare(x, y)) })
 	for len(pages) > 0 {
 		n := 1
 		for n < len(pages) && vm(pages[n]) == vm(pages[0]) {

@@ -24,7 +24,7 @@ type builder struct {
 	workers int
 	old     []uint64
 	key     []uint64
-	order   []uint32
+	order   []Page
 	alone   bitmap   // pages that are neither zero nor hot and whose content has no other owner
 	bounds  []uint64 // first position of each bucket, and the total
 	shift   uint     // hash >> shift = bucket
@@ -83,7 +83,7 @@ func (b *builder) partition() {
 	if b.key == nil {
 		b.key = make([]uint64, b.l.Pages())
 	}
-	b.order = make([]uint32, total)
+	b.order = make([]Page, total)
 	b.parallel(len(parts), func(i int) { b.scatter(parts[i], counts[i]) })
 }
 
@@ -134,6 +134,6 @@ func (b *builder) scatter(s span, at []uint64) {
 		bucket := h >> b.shift
 		i := at[bucket]
 		at[bucket] = i + 1
-		b.key[i], b.order[i] = h, uint32(p)
+		b.key[i], b.order[i] = h, Page(p)
 	}
 }

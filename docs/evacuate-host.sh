@@ -120,6 +120,7 @@ show_plan() {
   case $status in
     0) ;;
     2) end 2 "scatter does not understand its flags; nothing was touched" ;;
+    3) say "the VMs that cannot move, see above, would stay" ;;
     4) end 4 "nothing would move; remove the blockers above and try again" ;;
     130) end 130 "cancelled; nothing was touched" ;;
     *) end 4 "no plan (status $status); nothing was touched" ;;
@@ -162,6 +163,7 @@ evacuate() {
       4) nothing_moved "$attempt" ;;
       130) end 130 "cancelled; VMs that had not moved yet run here as before" ;;
       5) resolve ;;
+      6) end 0 "no VM runs here any more; those that the report calls ended have ended by themselves: maintenance may begin" ;;
       *)
         say "scatter ended with status $status, which it never should"
         resolve

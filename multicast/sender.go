@@ -29,6 +29,9 @@ const (
 // ErrClosed says that the Sender or Receiver has been closed.
 var ErrClosed = errors.New("multicast: closed")
 
+// ErrBroken says that the Sender can send nothing any more.
+var ErrBroken = errors.New("multicast: broken")
+
 // SenderConfig is what a Sender needs. The callbacks are called one at a time and in order, from a goroutine of the
 // Sender, and never with a lock held; they may call AddTarget, Eject, HandleControl and Stats, but must not wait for
 // room or confirmation (Send, Open, Flush, Close).
@@ -387,7 +390,7 @@ func (s *Sender) fill(b *burst) bool {
 	s.state.burst = min(udp.MaxBurst, max(minBurst*s.state.packet, int(float64(rate)*burstTime.Seconds())))
 	ok, err := s.state.next(s.now(), b)
 	if err != nil {
-		s.broken = err
+		s.broken = fmt.Errorf("%w: %w", ErrBroken, err)
 		s.stir()
 	}
 	return ok && err == nil

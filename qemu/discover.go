@@ -72,7 +72,7 @@ func (vm *VM) readProcess(context.Context, *Client) (err error) {
 	if vm.PID <= 0 {
 		return fmt.Errorf("its process is in another pid namespace")
 	}
-	if vm.StartTime, err = startTime(vm.PID); err != nil {
+	if vm.StartTime, err = StartTime(vm.PID); err != nil {
 		return fmt.Errorf("process %d: %w", vm.PID, err)
 	}
 	if vm.Argv, err = commandLine(vm.PID); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -49,7 +50,7 @@ func Launch(ctx context.Context, argv []string, runDir, name string, log *slog.L
 	if err := prepareRun(ctx, argv, runDir, name, f); err != nil {
 		return nil, &LaunchError{Name: name, Err: err}
 	}
-	p, err := start(argv, name, f)
+	p, err := start(argv, name, f, false)
 	if err != nil {
 		return nil, &LaunchError{Name: name, Err: err}
 	}
@@ -60,6 +61,63 @@ func Launch(ctx context.Context, argv []string, runDir, name string, log *slog.L
 	}
 	log.Info("qemu started", "vm", name, "pid", p.PID, "socket", p.Socket)
 	return p, nil
+}
+
+// Rehearse is Launch for a command line that LaunchPolicy.Rehearsal made. Its QEMU ends when this program does, or the thread that has
+// started it: the caller's goroutine must be locked to its thread until it has called End. Failure waits little longer than ctx; with the error comes a QEMU that was killed and has not ended yet.
+func Rehearse(ctx context.Context, argv []string, runDir, name string) (*Process, error) {
+	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	defer cancel()
+	f := newRunFiles(runDir, name)
+	if err := prepareRun(ctx, argv, runDir, name, f); err != nil {
+		return nil, &LaunchError{Name: name, Err: err}
+	}
+	p, err := start(argv, name, f, true)
+	if err != nil {
+		return nil, &LaunchError{Name: name, Err: err}
+	}
+	if err := p.ready(ctx); err != nil {
+		err = &LaunchError{Name: name, Err: p.reason(ctx, err), Tail: logTail(f.log)}
+		if p.End() {
+			return nil, err
+		}
+		return p, err
+	}
+	return p, nil
+}
+
+// endWait is how long a killed QEMU is waited for that is stuck in the kernel, on dead storage perhaps.
+const endWait = 2 * time.Second
+
+// End ends QEMU and removes all its files from the run directory. It tells whether QEMU is gone: one that is stuck in the kernel
+// may last longer.
+func (p *Process) End() bool {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	if p.Client != nil {
+		p.Client.Close()
+	}
+	for _, file := range p.files() {
+		_ = os.Remove(file)
+	}
+	select {
+	case <-p.exited:
+		return true
+	case <-time.After(endWait):
+		return false
+	}
+}
+
+// files are all that belong to the process in the run directory.
+func (p *Process) files() []string {
+	base := strings.TrimSuffix(p.Log, ".log")
+	entries, _ := os.ReadDir(filepath.Dir(base))
+	var all []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(base)+".") {
+			all = append(all, filepath.Join(filepath.Dir(base), e.Name()))
+		}
+	}
+	return all
 }
 
 // prepareRun makes the run directory and sees to it that nobody else runs under this name there.
@@ -88,8 +146,8 @@ func prepareRun(ctx context.Context, argv []string, runDir, name string, f runFi
 	return err
 }
 
-// start runs the command with its own session, its own log and nothing of ours.
-func start(argv []string, name string, f runFiles) (*Process, error) {
+// start runs the command with its own session, its own log and nothing of ours. A bound one ends with the thread that has started it.
+func start(argv []string, name string, f runFiles, bound bool) (*Process, error) {
 	logFile, err := os.OpenFile(f.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
@@ -98,10 +156,17 @@ func start(argv []string, name string, f runFiles) (*Process, error) {
 	if err := keepFiles(); err != nil {
 		return nil, err
 	}
-	argv, env := inScope(argv, name, os.Getuid(), os.Getenv, exec.LookPath)
+	lookPath := exec.LookPath
+	if bound { // then it also ends with our service
+		lookPath = func(string) (string, error) { return "", exec.ErrNotFound }
+	}
+	argv, env := inScope(argv, name, os.Getuid(), os.Getenv, lookPath)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stderr = "/", env, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if bound {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -43,8 +43,9 @@ func commandLine(pid int) ([]string, error) {
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00"), nil
 }
 
-// startTime tells two processes with the same pid apart: clock ticks from boot to the start of the process.
-func startTime(pid int) (uint64, error) {
+// StartTime tells two processes with the same pid apart: clock ticks from boot to the start of the process.
+// StartTime is when a process began, in clock ticks since boot: it tells a reused pid apart.
+func StartTime(pid int) (uint64, error) {
 	b, err := readProc(pid, "stat", maxProcFile)
 	if err != nil {
 		return 0, err

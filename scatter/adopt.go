@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
@@ -26,18 +28,27 @@ func (r *receiver) adopt(ctx context.Context, records []record) error {
 
 func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 	rec := h.last
-	if rec.Kind == recAbort || rec.PID == 0 || processGone(rec.PID) {
+	log := r.log.With("vm", rec.Name, "source", rec.Peer, "evacuation", rec.Evacuation)
+	if rec.Kind == recPrepare && rec.PID == 0 {
+		if n, err := endUnrecorded(r.cfg.RunDir, rec.Name); n > 0 || err != nil {
+			log.Warn("a QEMU was being started when the receiver was killed; it was ended", "processes", n, "err", err)
+		}
+		r.remember(rec)
 		return false
 	}
-	log := r.log.With("vm", rec.Name, "source", rec.Peer, "evacuation", rec.Evacuation)
+	if rec.Kind == recAbort || rec.PID == 0 || processGone(rec.PID) {
+		r.remember(rec)
+		return false
+	}
 	if rec.Kind == recPrepare {
 		if err := endLeftover(ctx, r.journal, rec); err != nil {
 			log.Error("a QEMU that waits in vain could not be ended: end it by hand", "pid", rec.PID, "err", err)
 		}
 		return false
 	}
-	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name, Paused: rec.Paused,
+	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name,
 		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
+	g.paused = rec.Paused
 	err := g.retake(ctx, rec)
 	if err != nil {
 		log.Error("its QEMU does not answer", "pid", rec.PID, "err", err)
@@ -50,6 +61,21 @@ func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 	g.watchProcess()
 	log.Info("taken over", "state", g.state.String())
 	return true
+}
+
+// remember keeps what became of a VM that is no more, for a source that asks: what was never told to run has not run.
+func (r *receiver) remember(rec record) {
+	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name}, nil)
+	g.forgotten = true // it has neither name nor room
+	switch rec.Kind {
+	case recPrepare, recLoaded, recAbort:
+		g.state = guestAborted
+	default:
+		g.state = guestEnded
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guests[g.key] = g
 }
 
 // retake takes hold of the QEMU of a guest that was loaded at least.
@@ -68,10 +94,42 @@ func (g *guest) retake(ctx context.Context, rec record) (err error) {
 		return nil
 	}
 	// It was told to run, but perhaps that never reached QEMU.
-	if err := g.letRun(ctx); err != nil {
+	err = g.letRun(rec.stateToRun())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, refused := errors.AsType[refusedError](err); refused {
+		g.state = guestLoaded // the source decides
+		g.log.Warn("was told to run, but does not", "err", err)
+		return g.recordLocked(recLoaded)
+	}
+	if err != nil {
 		return fmt.Errorf("cont: %w", err)
 	}
-	return g.recordLocked(recDone)
+	g.arrived()
+	return nil
+}
+
+// endUnrecorded ends the QEMUs that a receiver was starting for a VM when it was killed, and says how many there were.
+func endUnrecorded(runDir, name string) (int, error) {
+	pids, err := qemu.Leftovers(runDir, name)
+	for _, pid := range pids {
+		proc, perr := openProcess(pid, "", filepath.Join(runDir, name+".log"))
+		if perr != nil {
+			continue // it has just ended
+		}
+		proc.signalKill()
+		proc.reap()
+		proc.close()
+	}
+	return len(pids), err
+}
+
+// stateToRun is the run state that a target's record of Run asks for.
+func (r record) stateToRun() string {
+	if r.Paused {
+		return "paused"
+	}
+	return "running"
 }
 
 // clear empties a journal that speaks of nothing that still lives.

@@ -68,6 +68,7 @@ const DefaultSlowRatio = multicast.DefaultSlowRatio
 // SendConfig configures an evacuation on the source.
 type SendConfig struct {
 	VMs       []string      // QMP sockets of the VMs to move
+	Held      []Blocker     // VMs of this host that are known to be out of reach, and why: they stay
 	Targets   []TargetAddr  // hosts that may receive
 	Interface string        // network interface that leads to the targets
 	TLSDir    string        // directory with ca-cert.pem, client-cert.pem, client-key.pem
@@ -86,9 +87,11 @@ type SendConfig struct {
 	Capacity  string        // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
 	Budget    time.Duration // for the search of a placement; 0 = as long as pays
 	Seed      uint64        // of that search; the same seed gives the same placement
+	AllOrNone bool          // move nothing if any VM cannot move; otherwise that VM stays and the others go
+	Exclude   []string      // VMs to leave out: their names, or patterns for names as of path.Match
 	Partial   bool          // move as many VMs as there is room for, the others stay
 	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
-	Force     bool          // execute Plan even if it does not hold any more, as far as possible
+	Force     bool          // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
 
 	GroupBase netip.Addr // first multicast address used; default 239.77.0.0
 	MaxGroups int        // target sets that get a multicast group at most; default 64
@@ -141,6 +144,7 @@ type RecoverConfig struct {
 	RunDir string // where send or recv kept its journal
 	TLSDir string // default: the directory that the journal names
 	DryRun bool   // only say what would be done
+	Run    string // on a target: name of a complete VM to run, whose source is known to be dead; nothing else is done
 	Log    *slog.Logger
 }
 
@@ -151,6 +155,7 @@ const (
 	OnSource Where = "source"
 	OnTarget Where = "target"
 	InDoubt  Where = "doubt"
+	Ended    Where = "ended" // it runs nowhere: it has ended by itself, or its QEMU has
 )
 
 // Recovered tells what became of one VM after a crash.
@@ -187,6 +192,7 @@ type Blocker struct {
 	Host    string `json:"host,omitempty"`
 	Problem string `json:"problem"`
 	Remedy  string `json:"remedy,omitempty"`
+	Risk    bool   `json:"risk,omitempty"` // the VM could move, and might be damaged: SendConfig.Force moves it
 }
 
 func (b Blocker) String() string {
@@ -245,7 +251,7 @@ type StageTime struct {
 type VMReport struct {
 	Name        string      `json:"name"`
 	Host        string      `json:"host"`
-	State       string      `json:"state"` // evacuated, on-source, in-doubt
+	State       string      `json:"state"` // evacuated, on-source, ended, in-doubt
 	Cause       string      `json:"cause,omitempty"`
 	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
 	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
@@ -291,7 +297,8 @@ type Outcome int
 
 const (
 	AllEvacuated Outcome = iota
-	SomeStay             // some VMs run on the source
+	SomeEnded            // some VMs have ended by themselves; none is left on the source
+	SomeStay             // some VMs are on the source
 	SomeInDoubt          // an operator must look
 )
 
@@ -303,6 +310,8 @@ func (r *Report) Outcome() Outcome {
 		case "in-doubt":
 			return SomeInDoubt
 		case "evacuated":
+		case "ended":
+			worst = max(worst, SomeEnded)
 		default:
 			worst = SomeStay
 		}

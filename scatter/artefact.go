@@ -27,6 +27,7 @@ type Plan struct {
 	Optimal    bool      `json:"optimal"`     // proven: no placement is better
 	HostsUsed  int       `json:"hosts_used"`
 	Unplaced   []string  `json:"unplaced,omitempty"` // VMs for which there is no room; they stay
+	Stays      []Blocker `json:"stays,omitempty"`    // why VMs that cannot move stay; they are nowhere else in the plan
 	Conflict   *Conflict `json:"conflict,omitempty"` // why there is no placement
 
 	VMs     []PlanVM      `json:"vms"`

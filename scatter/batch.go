@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
@@ -19,17 +20,17 @@ const (
 // blocksOf is how many blocks so many contents make, unless they have very many owners.
 func blocksOf(contents int) int { return (contents + blockContents - 1) / blockContents }
 
-// batch is some contents of one step: their owners, then their bytes, then the blocks that carry them.
+// batch is some contents of one step: their owners, and then the blocks that carry them. A content with very many owners goes
+// into several batches, and its bytes are repeated in each: what a batch takes is bounded whatever guests hold.
 type batch struct {
 	step int
 	last bool // of its step
 
-	owners []dedup.Page
-	ends   []int // of each content's owners
-	data   []byte
+	owners []dedup.Page // at most batchOwners
+	ends   []uint16     // of each content's owners
 
 	blocks []outBlock
-	done   chan error // tells once that blocks are made
+	done   chan struct{} // tells once that blocks are made
 }
 
 // outBlock is an encoded block and what it carries.
@@ -41,43 +42,56 @@ type outBlock struct {
 func (t *batch) reset(step int) {
 	t.step, t.last = step, false
 	t.owners, t.ends, t.blocks = t.owners[:0], t.ends[:0], t.blocks[:0]
-	t.done = make(chan error, 1)
+	t.done = make(chan struct{}, 1)
 }
 
 // await returns when a worker has made the blocks.
 func (t *batch) await(ctx context.Context) error {
 	select {
-	case err := <-t.done:
-		return err
+	case <-t.done:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
+// full tells whether a content with so many more owners is for the next batch. Only one that no batch has room for is taken apart.
 func (t *batch) full(more int) bool {
-	return len(t.ends) >= blockContents || len(t.owners) > 0 && len(t.owners)+more > batchOwners
+	room := batchOwners - len(t.owners)
+	return len(t.ends) >= blockContents || room <= 0 || more > room && more <= batchOwners
 }
 
-func (t *batch) add(owners []dedup.Page) {
-	// A page that fills half a guest has more owners than one block may name: its bytes are repeated.
-	for len(owners) > 0 {
-		n := min(len(owners), batchOwners)
-		t.owners = append(t.owners, owners[:n]...)
-		t.ends = append(t.ends, len(t.owners))
-		owners = owners[n:]
+// add takes those owners of one content that are wanted, as many as there is room for, and returns the rest.
+func (t *batch) add(owners []dedup.Page, wanted func(dedup.Page) bool) (rest []dedup.Page) {
+	before := len(t.owners)
+	for len(owners) > 0 && len(t.owners) < batchOwners {
+		if wanted == nil || wanted(owners[0]) {
+			t.owners = append(t.owners, owners[0])
+		}
+		owners = owners[1:]
 	}
+	if len(t.owners) > before {
+		t.ends = append(t.ends, uint16(len(t.owners)))
+	}
+	return owners
 }
 
-// batchEncoder makes blocks out of batches. It belongs to one worker.
+// batchEncoder makes blocks out of batches, one at a time. Between two of them it keeps its memory: that of a batch's pages, and a block's.
 type batchEncoder struct {
-	e        *evacuation
-	tracker  *tracker
-	enc      *block.Encoder
-	gain     gain
-	waits    bool      // for a slow host: there is time to compress
-	pages    []vmPages // by VM
-	equal    []dedup.Equal
+	e       *evacuation
+	tracker *tracker
+	enc     *block.Encoder
+	gain    gain
+	waits   bool // for a slow host: there is time to compress
+
+	data  []byte    // of the batch's owners
+	pages []vmPages // by VM
+	equal []dedup.Equal
+
+	// The block that is being made.
 	contents []block.Content
+	owners   []block.Owner // of contents
+	hashes   []uint64      // of contents
 	cargo    cargo
 }
 
@@ -91,58 +105,77 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 
 // encode reads the batch's pages, compares the owners of each content byte by byte, and makes blocks of what is equal
 // now. What the targets are going to hold is noted.
-func (w *batchEncoder) encode(t *batch) error {
+func (w *batchEncoder) encode(t *batch) {
 	w.read(t)
-	w.contents, w.cargo = w.contents[:0], cargo{}
-	start := 0
+	start := uint16(0)
 	for _, end := range t.ends {
-		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], t.data[start*PageSize:end*PageSize])
+		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], w.data[int(start)*PageSize:int(end)*PageSize])
 		for _, q := range w.equal {
-			if q.Hash == 0 {
-				continue // it became a zero page: the target has that already
-			}
-			if len(w.contents) == block.MaxContents {
-				if err := w.emit(t); err != nil {
-					return err
-				}
-			}
-			owners := w.e.owners(q.Owners)
-			w.cargo.add(q.Owners, owners)
-			w.contents = append(w.contents, block.Content{Owners: owners, Data: q.Data})
-			for _, p := range q.Owners {
-				w.e.held.Set(p, q.Hash)
+			if q.Hash != 0 { // else it became a zero page: the target has that already
+				w.add(t, q)
 			}
 		}
 		start = end
 	}
-	return w.emit(t)
+	w.emit(t)
 }
 
-func (w *batchEncoder) emit(t *batch) error {
+// add puts a content into the block that is being made, and into further ones where that has no room for all owners.
+func (w *batchEncoder) add(t *batch, q dedup.Equal) {
+	for len(q.Owners) > 0 {
+		if len(w.contents) == block.MaxContents || len(w.owners) == block.MaxOwners {
+			w.emit(t)
+		}
+		n := min(len(q.Owners), block.MaxOwners-len(w.owners))
+		first := len(w.owners)
+		w.owners = w.e.owners(w.owners, q.Owners[:n])
+		w.cargo.add(q.Owners[:n], w.owners[first:])
+		w.contents = append(w.contents, block.Content{Owners: w.owners[first:], Data: q.Data})
+		w.hashes = append(w.hashes, q.Hash)
+		q.Owners = q.Owners[n:]
+	}
+}
+
+// emit makes the block. One that cannot be encoded is not noted as held: converge sends its pages.
+func (w *batchEncoder) emit(t *batch) {
 	if len(w.contents) == 0 {
-		return nil
+		return
 	}
 	w.cargo.bytes = int64(len(w.contents) * PageSize)
 	try := !w.e.cfg.NoCompress && (w.waits || w.tracker.busy()) && w.gain.worth()
 	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, try)
-	if err != nil {
-		return fmt.Errorf("block: %w", err)
-	}
-	if try {
+	if try && err == nil {
 		w.gain.note(len(w.contents)*PageSize, len(payload))
 	}
-	t.blocks = append(t.blocks, outBlock{w.tracker.fit(payload), w.cargo})
-	w.contents, w.cargo = w.contents[:0], cargo{}
-	return nil
+	if err == nil {
+		w.note()
+		t.blocks = append(t.blocks, outBlock{w.tracker.fit(payload), w.cargo.clone()})
+	} else {
+		w.e.leftOut(len(w.owners), err)
+	}
+	w.contents, w.owners, w.hashes = w.contents[:0], w.owners[:0], w.hashes[:0]
+	w.cargo.reset()
+}
+
+// note records what the targets are going to hold.
+func (w *batchEncoder) note() {
+	start := uint16(0)
+	for i, end := range w.cargo.ends {
+		for _, p := range w.cargo.owners[start:end] {
+			w.e.held.Set(p, w.hashes[i])
+		}
+		start = end
+	}
+}
+
+// leftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
+func (e *evacuation) leftOut(pages int, err error) {
+	e.tell(Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
 }
 
 // read reads the pages of a batch out of the running VMs. Pages of a VM that is given up meanwhile read as zero.
 func (w *batchEncoder) read(t *batch) {
-	need := len(t.owners) * PageSize
-	if cap(t.data) < need {
-		t.data = make([]byte, need)
-	}
-	t.data = t.data[:need]
+	w.data = slices.Grow(w.data[:0], len(t.owners)*PageSize)[:len(t.owners)*PageSize]
 	for vm := range w.pages {
 		g := &w.pages[vm]
 		g.refs, g.to = g.refs[:0], g.to[:0]
@@ -155,7 +188,7 @@ func (w *batchEncoder) read(t *batch) {
 		g.to = append(g.to, uint32(i))
 	}
 	for vm := range w.pages {
-		w.e.gather(w.e.vms[vm], &w.pages[vm], t.data)
+		w.e.gather(w.e.vms[vm], &w.pages[vm], w.data)
 	}
 }
 
@@ -183,13 +216,12 @@ func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
 	}
 }
 
-// owners translates page numbers for the wire.
-func (e *evacuation) owners(pages []dedup.Page) []block.Owner {
-	out := make([]block.Owner, len(pages))
-	for i, p := range pages {
+// owners appends page numbers to dst, translated for the wire.
+func (e *evacuation) owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
+	for _, p := range pages {
 		region, index := e.layout.Locate(p)
 		r := e.regions[region]
-		out[i] = block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index}
+		dst = append(dst, block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index})
 	}
-	return out
+	return dst
 }

@@ -27,19 +27,28 @@ type bulk struct {
 	work  chan *batch // to the workers
 	order chan *batch // to the sender, the same batches and the ends of steps
 	spare chan *batch
-	extra atomic.Uint32 // channels that the plan does not know
+	again chan *batchEncoder // for those who send what was missed
+	extra atomic.Uint32      // channels that the plan does not know
 }
 
-// batchesPerWorker bounds the batches that are being made, and with them the memory they hold.
-const batchesPerWorker = 2
+// What is being made at one time is bounded, and with it its memory: an encoder holds a batch's pages, 4 MiB, a batch in the worst case
+// blocks of as much.
+const (
+	mostWorkers      = 4
+	batchesPerWorker = 2
+	followEncoders   = 2
+)
 
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(runtime.GOMAXPROCS(0), mostWorkers)
 	n := workers * batchesPerWorker
 	b.work, b.order, b.spare = make(chan *batch, n), make(chan *batch, n), make(chan *batch, n)
 	for range n {
 		b.spare <- &batch{}
+	}
+	if err := b.hireFollowers(); err != nil {
+		return err
 	}
 	for _, vm := range b.plan.endsAt[-1] {
 		b.tracker.allSent(vm)
@@ -100,22 +109,24 @@ func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 // collect cuts the contents of all steps into batches.
 func (b *bulk) collect(ctx context.Context) error {
 	r := reader{index: b.e.index}
-	defer r.close()
 	for i, s := range b.plan.steps {
 		t, err := b.next(ctx, i)
 		if err != nil {
 			return err
 		}
+		wanted := b.reached(s)
 		for owners := range r.contents(s) {
-			if t.full(len(owners)) {
-				if err := b.hand(ctx, t); err != nil {
-					return err
+			for len(owners) > 0 {
+				if t.full(len(owners)) {
+					if err := b.hand(ctx, t); err != nil {
+						return err
+					}
+					if t, err = b.next(ctx, i); err != nil {
+						return err
+					}
 				}
-				if t, err = b.next(ctx, i); err != nil {
-					return err
-				}
+				owners = t.add(owners, wanted)
 			}
-			t.add(b.reached(s, owners))
 		}
 		t.last = true
 		if err := b.hand(ctx, t); err != nil {
@@ -128,13 +139,7 @@ func (b *bulk) collect(ctx context.Context) error {
 // reader reads classes piece by piece.
 type reader struct {
 	index *dedup.Index
-	open  map[[2]int]*cursor // by class and channel
-}
-
-// cursor is a class that was read in part.
-type cursor struct {
-	next func() ([]dedup.Page, bool)
-	stop func()
+	open  map[[2]int]*dedup.Cursor // by class and channel; those that were read in part
 }
 
 // contents yields the owners of a step's contents. Steps of the same class and channel are read in their order.
@@ -143,38 +148,30 @@ func (r *reader) contents(s bulkStep) iter.Seq[[]dedup.Page] {
 		key := [2]int{s.class, s.channel}
 		c := r.open[key]
 		if c == nil {
-			next, stop := iter.Pull(r.index.Contents(s.class))
-			c = &cursor{next, stop}
-			if r.open == nil {
-				r.open = make(map[[2]int]*cursor)
-			}
-			r.open[key] = c
+			c = r.index.Cursor(s.class)
 		}
+		delete(r.open, key)
 		for range s.contents {
-			owners, ok := c.next()
+			owners, ok := c.Next()
 			if !ok || !yield(owners) {
 				return
 			}
 		}
+		if r.open == nil {
+			r.open = make(map[[2]int]*dedup.Cursor)
+		}
+		r.open[key] = c
 	}
 }
 
-func (r *reader) close() {
-	for _, c := range r.open {
-		c.stop()
-	}
-}
-
-// reached leaves the owners whose host hears the step's channel. The others' pages go out in other steps, where they may
+// reached tells which owners' host hears the step's channel; nil = all. The others' pages go out in other steps, where they may
 // have other bytes: they must not be noted here as held.
-func (b *bulk) reached(s bulkStep, owners []dedup.Page) []dedup.Page {
+func (b *bulk) reached(s bulkStep) func(dedup.Page) bool {
 	if !s.part {
-		return owners
+		return nil
 	}
 	hosts := b.plan.channels[s.channel].hosts
-	return slices.DeleteFunc(owners, func(p dedup.Page) bool {
-		return !slices.Contains(hosts, b.e.vms[b.e.layout.VM(p)].host)
-	})
+	return func(p dedup.Page) bool { return slices.Contains(hosts, b.e.vms[b.e.layout.VM(p)].host) }
 }
 
 // next is an empty batch for a step.
@@ -207,7 +204,8 @@ func (b *bulk) encode(ctx context.Context) error {
 		return err
 	}
 	for t := range b.work {
-		t.done <- enc.encode(t)
+		enc.encode(t)
+		t.done <- struct{}{}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -226,7 +224,7 @@ func (b *bulk) send(ctx context.Context) error {
 		if err == nil {
 			err = b.sendStep(ctx, ch, s.channel, t)
 		}
-		if err != nil && !errors.Is(err, multicast.ErrNoMembers) { // without members its VMs are given up, or blind
+		if err != nil {
 			return fmt.Errorf("bulk: %w", err)
 		}
 		if t.last {
@@ -250,23 +248,44 @@ func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch
 		return nil
 	}
 	id := multicast.ChannelID(c.id)
-	if err := ch.await(ctx, channel); err != nil {
+	err := ch.await(ctx, channel)
+	switch {
+	case err == nil:
+		return b.sendBatch(ctx, t, id)
+	case errors.Is(err, multicast.ErrNoMembers): // its VMs are given up, or blind
 		for _, p := range t.blocks {
 			b.tracker.refuse(id, p.cargo)
 		}
+		return nil
+	case ends(ctx, err):
 		return err
 	}
-	return b.sendBatch(ctx, t, id)
+	if ch.opened[channel].tell() {
+		b.e.tell(Event{Type: "warning", Message: fmt.Sprintf("bulk: what goes by channel %d is left to the control path: %v", id, err)})
+	}
+	for _, p := range t.blocks {
+		b.tracker.leaveOut(p.cargo)
+	}
+	return nil
 }
 
-// sendBatch sends all blocks of a batch, also where nobody is left to get them.
+// ends tells whether after an error of the sender no block can be sent, rather than one block or channel.
+func ends(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, multicast.ErrClosed) || errors.Is(err, multicast.ErrBroken)
+}
+
+// sendBatch sends all blocks of a batch, also where nobody is left to get them: then each is noted as missed by those who have left. A
+// block that cannot be sent is left out.
 func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) error {
-	var err error
 	for _, p := range t.blocks {
-		err = b.tracker.send(ctx, ch, p.payload, p.cargo)
-		if err != nil && !errors.Is(err, multicast.ErrNoMembers) { // else each block is noted as missed by those who have left
+		err := b.tracker.send(ctx, ch, p.payload, p.cargo)
+		switch {
+		case err == nil || errors.Is(err, multicast.ErrNoMembers):
+		case ends(ctx, err):
 			return err
+		default:
+			b.e.leftOut(len(p.cargo.owners), err)
 		}
 	}
-	return err
+	return nil
 }

@@ -23,6 +23,14 @@ type channels struct {
 type opening struct {
 	done chan struct{}
 	err  error
+	told bool // it could not be opened, and that was said
+}
+
+// tell is true the first time.
+func (o *opening) tell() bool {
+	first := !o.told
+	o.told = true
+	return first
 }
 
 func newChannels(s *multicast.Sender, p *plan, t *tracker) *channels {

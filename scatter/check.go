@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
@@ -30,9 +31,6 @@ const (
 
 // membershipLimit is where the system says how many groups a socket may join.
 const membershipLimit = "proc/sys/net/ipv4/igmp_max_memberships"
-
-// oldestSafeTCG is the first QEMU that does not lose guest writes while it migrates an emulated (TCG) guest.
-var oldestSafeTCG = [2]int{9, 0}
 
 // Levels of a Finding.
 const (
@@ -255,11 +253,12 @@ func (h checkedHost) checkBinary(ctx context.Context, path string) Finding {
 	if err != nil {
 		return foundWarning(check, "name a QEMU with --qemu", "%s: %v", path, err)
 	}
-	if v[0] < oldestSafeTCG[0] {
+	if v[0] < qemu.TCGTracksWrites[0] {
 		return foundWarning(check, "upgrade to 9.0 or later; guests under KVM are not concerned",
 			"%s is %d.%d: below 9.0 QEMU loses writes of emulated (TCG) guests while it migrates them", path, v[0], v[1])
 	}
-	return foundOK(check, "%s is %d.%d", path, v[0], v[1])
+	return foundOK(check, "%s is %d.%d; of emulated (TCG) guests with several blocks of RAM (NUMA, memory modules) QEMU loses writes "+
+		"while it migrates them: 'send' names them and wants --force", path, v[0], v[1])
 }
 
 // runVersion runs binary --version.

@@ -60,12 +60,12 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, io.EOF) && v.loaded.Load():
-		return conn.Send(control.DataEnd{})
+	case errors.Is(err, io.EOF) && (v.loaded.Load() || v.proc.wait(time.Second)):
+		return conn.Send(control.DataEnd{}) // of a QEMU that has ended, too, if it had sent all: the target may have the only copy
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("vm %s: QEMU closed the migration before the target had loaded it", v.name())
+		return e.whyEnded(ctx, v, fmt.Errorf("QEMU closed the migration before the target had loaded it: %w", err))
 	}
-	return err
+	return e.whyEnded(ctx, v, err)
 }
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
@@ -101,15 +101,31 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 	if err := v.newFilter(e, w, qc).run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
+	state := &stateReader{v: v}
 	for {
 		// What looks like the end may be a guest's imitation of it, so reading goes on until QEMU closes.
-		if _, err := p.Tail(out); err != nil {
+		if _, err := p.Tail(io.MultiWriter(state, out)); err != nil {
 			return fmt.Errorf("vm %s: device state: %w", v.name(), err)
 		}
+		v.setAtSwitch(state.State())
 		if err := out.flush(); err != nil {
 			return err
 		}
 	}
+}
+
+// stateReader tells a VM its run state at the switch-over before the target can have it.
+type stateReader struct {
+	stream.RunStateFinder
+	v *sourceVM
+}
+
+func (r *stateReader) Write(b []byte) (int, error) {
+	n, err := r.RunStateFinder.Write(b)
+	if r.State() != "" {
+		r.v.setAtSwitch(r.State())
+	}
+	return n, err
 }
 
 // newFilter makes the filter for a VM whose bulk is confirmed.
@@ -154,7 +170,7 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 			}
 			switch ev.Event {
 			case "STOP":
-				e.vmStopped(v, eventTime(ev))
+				e.stopSeen(ctx, v, ev)
 			case "MIGRATION_PASS":
 				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
 					e.post(event{kind: evFailed, vm: v.index, err: err})
@@ -177,12 +193,21 @@ func (e *evacuation) lateStop(v *sourceVM, events *qemu.Subscription) {
 				return
 			}
 			if ev.Event == "STOP" {
-				e.vmStopped(v, eventTime(ev))
+				e.vmStopped(v, eventTime(ev)) // converge has ended: it was the switch-over's
 			}
 		default:
 			return
 		}
 	}
+}
+
+// stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
+func (e *evacuation) stopSeen(ctx context.Context, v *sourceVM, ev qemu.Event) {
+	status, err := v.client.Status(ctx)
+	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
+		return
+	}
+	e.vmStopped(v, eventTime(ev))
 }
 
 // eventTime is when QEMU sent an event.

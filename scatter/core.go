@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// vmState is where one VM is on its way. The diagram shows the way forward; every
-// state above the line goes back through aborting, and after Run was sent there is no
-// way back, only forward or doubt.
+// vmState is where one VM is on its way. The diagram shows the way forward; every state above the line goes back through aborting.
+// Whatever goes wrong once the target may have all of it is resolved: both sides are asked, and the table (decide) says what to do.
 //
 //	planned -> preparing -> prepared -> ready -> converging -> switching -> verifying -> committing
-//	                                                                                          |
-//	   stays <- aborting <- (failure, target lost, cancel, stall)                             v
-//	   stays <- reverting <- (target lost before Run) <--------------------- starting <- released
-//	                                                                          |
-//	   doubt <- resolving <- (target lost after Run) <------------------- running? -> evacuated
+//	                                                                                       |
+//	   stays, ended <- aborting <- (failure, target lost, cancel, stall)                    v
+//	   stays <- reverting <- undoing <- (target lost before Run, refusal) <- starting <- released
+//	                                                                            |
+//	   any of these, doubt <- resolving <- (a side is silent or gone)           v
+//	                                                                         launched -> arriving -> evacuated
 type vmState uint8
 
 const (
@@ -23,23 +23,25 @@ const (
 	prepared                  // the target's QEMU waits; bulk runs or is about to
 	ready                     // bulk is confirmed; waits for a converge slot
 	converging                // QEMU's stream runs through the filter
-	switching                 // the source VM is paused, its last bytes are on their way
-	verifying                 // both sides compare the VM's disks, and digests of its RAM if that is wanted
+	switching                 // the source VM is stopped for the switch-over, its last bytes are on their way
+	verifying                 // both sides compare the VM's disks and, if wanted, digest its RAM
 	committing                // the commit record is being written
 	released                  // the source QEMU was told that the target has it all
 	starting                  // the run record is being written
 	launched                  // Run was sent
-	resolving                 // Run was sent, then the target was lost: asking it
+	arriving                  // it runs on the target; the record of that is being written
+	resolving                 // one side is silent or gone: both are asked
 	aborting                  // the source takes the VM back before commit
 	undoing                   // the abort record is being written, after commit
-	reverting                 // the source is told to run again, after commit, before Run
+	reverting                 // the source is told to run again, after commit
 	evacuated                 // final: runs on the target
-	stays                     // final: runs on the source
+	stays                     // final: is on the source
+	ended                     // final: runs nowhere, it has ended by itself
 	doubt                     // final: the operator must look
 )
 
 var vmStateNames = [...]string{"planned", "preparing", "bulk", "ready", "converge", "switch-over", "verify", "commit",
-	"released", "starting", "run", "resolving", "aborting", "undoing", "reverting", "evacuated", "on-source", "in-doubt"}
+	"released", "starting", "run", "arriving", "resolving", "aborting", "undoing", "reverting", "evacuated", "on-source", "ended", "in-doubt"}
 
 func (s vmState) String() string {
 	if int(s) < len(vmStateNames) {
@@ -63,33 +65,37 @@ type eventKind uint8
 const (
 	evPrepared     eventKind = iota // target's QEMU waits
 	evBulkDone                      // target has confirmed all its blocks
-	evStopped                       // source VM is paused
+	evStopped                       // source VM is stopped for its switch-over
 	evLoaded                        // target's QEMU has loaded everything
-	evVerified                      // both sides have the same
-	evLogged                        // the record of the last log action is on disk
+	evVerified                      // both sides have the same disks, and the same RAM if that was digested
+	evLogged                        // the record that the event names is on disk
 	evCompleted                     // source QEMU reports completed
-	evRunning                       // target says that the VM runs
-	evRefused                       // target says that it has not run the VM and never will
-	evSourceRuns                    // source VM is known to run (or to be as it was found)
-	evSourceUnsure                  // the source QEMU does not answer
+	evRunning                       // target says that its QEMU runs the VM
+	evRefused                       // target says that it has not run the VM; it holds it still, unless its QEMU has ended
+	evSourceRuns                    // the source has the VM, as it was before
+	evSourceUnsure                  // the source QEMU does not answer, or is gone
+	evSourceGone                    // the source QEMU's process has ended
+	evPoweredOff                    // the guest has powered itself off, its QEMU is there
 	evFailed                        // this VM cannot go on; err says why
 	evStalled                       // it dirties memory faster than the link can carry
 	evTargetLost                    // host is lost
-	evTargetHolds                   // asked again, target holds the VM loaded: Run did not arrive
-	evTargetSilent                  // asked again, target could not say
+	evSilent                        // the target has not answered Run
+	evVerdict                       // both sides were asked
 	evCancel                        // the operator, or the time-out
 )
 
 var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "verified", "logged", "completed", "running",
-	"refused", "source-runs", "source-unsure", "failed", "stalled", "target-lost", "target-holds", "target-silent", "cancel"}
+	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "verdict", "cancel"}
 
 func (k eventKind) String() string { return eventNames[k] }
 
 type event struct {
-	kind eventKind
-	vm   int   // all but evTargetLost and evCancel
-	host int   // evTargetLost
-	err  error // why, where something went wrong
+	kind    eventKind
+	vm      int        // all but evTargetLost and evCancel
+	host    int        // evTargetLost
+	record  recordKind // evLogged, and evFailed where a record could not be written
+	verdict verdict    // evVerdict
+	err     error      // why, where something went wrong
 }
 
 // actionKind is what the core asks of the drivers.
@@ -100,19 +106,20 @@ const (
 	acBulk                         // all targets stand: send the contents (once, no VM)
 	acConverge                     // start QEMU's migration through the filter
 	acPause                        // stop the source VM so that it converges
-	acVerify                       // compare both sides
+	acVerify                       // compare disks, and digest if wanted, on both sides
 	acLog                          // write record to the journal, answer evLogged or evFailed
 	acRelease                      // give SHUT(0) to the source QEMU
 	acRun                          // send Run to the target
-	acResolve                      // reach the target again and ask
-	acAbort                        // cancel the migration, tell the target, see that the source runs
-	acResume                       // cont on the completed source, tell the target to forget it
+	acResolve                      // ask both sides, answer evVerdict
+	acAbort                        // cancel the migration, see that the source has the VM, then tell the target to forget it
+	acForget                       // tell the target to forget a VM that has ended
+	acResume                       // cont on the completed source, then tell the target to forget it
 	acQuitSource                   // the VM lives on the target: end the source QEMU
 	acFinal                        // the VM has reached a final state
 )
 
 var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "verify", "log", "release", "run", "resolve",
-	"abort", "resume", "quit-source", "final"}
+	"abort", "forget", "resume", "quit-source", "final"}
 
 func (k actionKind) String() string { return actionNames[k] }
 
@@ -120,15 +127,23 @@ type action struct {
 	kind   actionKind
 	vm     int
 	record recordKind // acLog
+	run    bool       // acResolve: Run may have been sent
+	away   bool       // acResume: the target is lost
 	err    error      // acAbort, acResume, acFinal: why
 }
 
 // coreVM is the core's view of one VM.
 type coreVM struct {
-	host  int
-	state vmState
-	cause error // first reason why it does not move
+	host     int
+	state    vmState
+	cause    error // first reason why it does not move
+	gone     bool  // the source QEMU's process has ended
+	run      bool  // Run may have been sent
+	resolves int   // how often both sides were asked
 }
+
+// maxResolves bounds how often one VM is resolved: what both sides say may not come true.
+const maxResolves = 4
 
 // core decides. It is a pure step function: no clock, no I/O, no goroutine.
 type core struct {
@@ -149,8 +164,7 @@ var errUnplaced = errors.New("no target has room for it")
 // newCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func newCore(host []int, hosts int, order []int, cfg SendConfig) *core {
-	c := &core{lost: make([]error, hosts), parallel: max(1, cfg.Parallel), onStall: cfg.OnStall,
-		keep: cfg.KeepSource, order: order}
+	c := &core{lost: make([]error, hosts), parallel: max(1, cfg.Parallel), onStall: cfg.OnStall, keep: cfg.KeepSource, order: order}
 	for _, h := range host {
 		c.vms = append(c.vms, coreVM{host: h})
 	}
@@ -208,17 +222,22 @@ func (c *core) do(a action) { c.out = append(c.out, a) }
 func (c *core) stepVM(e event) error {
 	v := &c.vms[e.vm]
 	switch {
+	case e.kind == evSourceGone && (!v.state.final() || v.state == stays):
+		c.sourceGone(e.vm, e.err)
+	case e.kind == evPoweredOff && v.state <= switching:
+		c.abort(e.vm, e.err)
 	case e.kind == evFailed && v.state.retreats():
 		c.abort(e.vm, e.err)
-	case e.kind == evFailed && (v.state == committing || v.state == released):
-		// The journal could not be written, or the source QEMU failed to complete: either way it runs by itself.
-		c.abort(e.vm, e.err)
-	case e.kind == evFailed && v.state == starting:
-		c.undo(e.vm, e.err)
-	case e.kind == evFailed && v.state == undoing:
-		c.revert(e.vm) // the record only helps a later recovery; the VM must not wait for a full disk
-	case e.kind == evStalled && (v.state == converging):
+	case e.kind == evFailed && e.record != "":
+		return c.notLogged(e, v)
+	case e.kind == evFailed && (v.state == released || v.state == launched), e.kind == evSilent && v.state == launched:
+		c.resolve(e.vm, e.err)
+	case e.kind == evSourceUnsure && (v.state == aborting || v.state == reverting):
+		c.resolve(e.vm, e.err)
+	case e.kind == evStalled && v.state == converging:
 		c.stalled(e.vm, e.err)
+	case e.kind == evLogged:
+		return c.logged(e, v)
 	default:
 		return c.forward(e, v)
 	}
@@ -242,85 +261,190 @@ func (c *core) forward(e event, v *coreVM) error {
 		c.loaded(e.vm)
 	case pair{verifying, evVerified}:
 		c.commit(e.vm)
-	case pair{committing, evLogged}:
-		c.release(e.vm)
 	case pair{released, evCompleted}:
 		c.completed(e.vm)
-	case pair{starting, evLogged}:
-		c.launch(e.vm)
 	case pair{launched, evRunning}, pair{resolving, evRunning}:
-		c.running(e.vm)
+		c.arrived(e.vm)
 	case pair{launched, evRefused}, pair{resolving, evRefused}:
-		c.undo(e.vm, e.err)
-	case pair{resolving, evTargetHolds}:
-		v.state = launched
-		c.do(action{kind: acRun, vm: e.vm})
-	case pair{resolving, evTargetSilent}:
-		c.finish(e.vm, doubt, e.err)
-	case pair{undoing, evLogged}:
-		c.revert(e.vm)
+		c.refused(e.vm, e.err)
+	case pair{resolving, evVerdict}:
+		c.judged(e)
 	case pair{aborting, evSourceRuns}, pair{reverting, evSourceRuns}:
-		c.finish(e.vm, stays, nil)
-	case pair{aborting, evSourceUnsure}, pair{reverting, evSourceUnsure}:
-		c.finish(e.vm, doubt, e.err)
+		c.stay(e.vm)
+	case pair{aborting, evPoweredOff}:
+		c.finish(e.vm, ended, e.err)
 	default:
-		return fmt.Errorf("vm %d: %s in %s: %w", e.vm, e.kind, v.state, errIllegal)
+		return c.misfit(e, v)
 	}
 	return nil
 }
 
-// loaded: before commit both sides compare the VM's disks, and its RAM if that is wanted.
+func (c *core) misfit(e event, v *coreVM) error {
+	return fmt.Errorf("vm %d: %s in %s: %w", e.vm, e.kind, v.state, errIllegal)
+}
+
+// recordOf is the record that a state waits for.
+var recordOf = map[vmState]recordKind{committing: recCommit, starting: recRun, arriving: recDone, undoing: recAbort}
+
+// logged: the record that the state waits for is on disk.
+func (c *core) logged(e event, v *coreVM) error {
+	if recordOf[v.state] != e.record || e.record == "" {
+		return c.misfit(e, v)
+	}
+	switch v.state {
+	case committing:
+		c.release(e.vm)
+	case starting:
+		c.launch(e.vm)
+	case arriving:
+		c.arrive(e.vm)
+	case undoing:
+		c.revert(e.vm)
+	}
+	return nil
+}
+
+// notLogged: the record could not be written, for a full disk perhaps.
+func (c *core) notLogged(e event, v *coreVM) error {
+	if recordOf[v.state] != e.record {
+		return c.misfit(e, v)
+	}
+	switch {
+	case v.state == committing && v.gone:
+		c.completed(e.vm) // the target's is the only copy: what the record is for cannot happen any more
+	case v.state == committing:
+		c.abort(e.vm, e.err)
+	case v.state == starting && v.gone:
+		c.launch(e.vm)
+	case v.state == starting:
+		c.undo(e.vm, e.err)
+	case v.state == arriving:
+		c.arrive(e.vm) // recovery finds out by asking
+	case v.state == undoing:
+		c.revert(e.vm) // the record only helps a later recovery; the VM must not wait for a full disk
+	}
+	return nil
+}
+
+// sourceGone: before the switch-over the VM has ended with its QEMU. In the switch-over the target's word decides, which has all of it
+// or not. From then on the target's is the only copy, and nothing but forward is of use.
+func (c *core) sourceGone(vm int, err error) {
+	v := &c.vms[vm]
+	v.gone = true
+	switch {
+	case v.state < switching:
+		c.abort(vm, err)
+	case v.state == verifying:
+		c.commit(vm)
+	case v.state == released:
+		c.completed(vm)
+	case v.state == stays:
+		v.cause = nil // why it stayed does not matter any more
+		c.finish(vm, ended, err)
+	}
+	// The others: decided at their next step.
+}
+
+// stay: the source has the VM, and the target has been told to forget it.
+func (c *core) stay(vm int) {
+	if c.vms[vm].gone {
+		c.finish(vm, ended, nil)
+		return
+	}
+	c.finish(vm, stays, nil)
+}
+
+// loaded: the target has all of it.
 func (c *core) loaded(vm int) {
+	if c.vms[vm].gone {
+		c.commit(vm)
+		return
+	}
 	c.vms[vm].state = verifying
 	c.do(action{kind: acVerify, vm: vm})
 }
 
-func (c *core) commit(vm int) {
-	c.vms[vm].state = committing
-	c.do(action{kind: acLog, vm: vm, record: recCommit})
+func (c *core) commit(vm int) { c.log(vm, committing, recCommit) }
+
+// log asks for the record that a state waits for.
+func (c *core) log(vm int, s vmState, k recordKind) {
+	c.vms[vm].state = s
+	c.do(action{kind: acLog, vm: vm, record: k})
 }
 
-// release gives SHUT(0), unless the target was lost while the record was being written.
+// release gives SHUT(0), unless one side was lost while the record was being written.
 func (c *core) release(vm int) {
 	v := &c.vms[vm]
-	if err := c.lost[v.host]; err != nil {
+	switch err := c.lost[v.host]; {
+	case v.gone:
+		c.completed(vm)
+	case err != nil:
 		c.abort(vm, err)
-		return
+	default:
+		v.state = released
+		c.do(action{kind: acRelease, vm: vm})
 	}
-	v.state = released
-	c.do(action{kind: acRelease, vm: vm})
+}
+
+// completed: the source QEMU has given the VM away, or is gone, and the target waits for Run. If the target was
+// lost meanwhile, Run was never sent, so the source may take the VM back.
+func (c *core) completed(vm int) {
+	if !c.targetAway(vm) {
+		c.log(vm, starting, recRun)
+	}
 }
 
 // launch sends Run, unless the target was lost while the record was being written. After this
 // the source never runs the VM again unless the target says that it has not run it.
 func (c *core) launch(vm int) {
-	v := &c.vms[vm]
-	if err := c.lost[v.host]; err != nil {
-		c.undo(vm, err)
-		return
+	if !c.targetAway(vm) {
+		c.sendRun(vm)
 	}
-	v.state = launched
+}
+
+func (c *core) sendRun(vm int) {
+	c.vms[vm].state, c.vms[vm].run = launched, true
 	c.do(action{kind: acRun, vm: vm})
 }
 
-func (c *core) revert(vm int) {
-	c.vms[vm].state = reverting
-	c.do(action{kind: acResume, vm: vm, err: c.vms[vm].cause})
+// targetAway takes a VM back whose target was lost before Run was sent.
+func (c *core) targetAway(vm int) bool {
+	v := &c.vms[vm]
+	err := c.lost[v.host]
+	switch {
+	case err == nil || v.resolves > 0: // then the target has answered since
+		return false
+	case v.gone:
+		c.resolve(vm, err)
+	default:
+		c.undo(vm, err)
+	}
+	return true
 }
 
-// completed: the source QEMU has given the VM away, the target waits for Run. If the target was
-// lost meanwhile, Run was never sent, so the source may take the VM back.
-func (c *core) completed(vm int) {
-	v := &c.vms[vm]
-	if err := c.lost[v.host]; err != nil {
-		c.undo(vm, err)
+// refused: the target has not run the VM, in its QEMU's words.
+func (c *core) refused(vm int, err error) {
+	if c.vms[vm].gone {
+		c.resolve(vm, err)
 		return
 	}
-	v.state = starting
-	c.do(action{kind: acLog, vm: vm, record: recRun})
+	c.undo(vm, err)
 }
 
-func (c *core) running(vm int) {
+func (c *core) revert(vm int) {
+	v := &c.vms[vm]
+	if v.gone {
+		c.resolve(vm, v.cause) // there is nothing left to go back to
+		return
+	}
+	v.state = reverting
+	c.do(action{kind: acResume, vm: vm, away: c.lost[v.host] != nil, err: v.cause})
+}
+
+// arrived: the VM runs on the target. The record of it comes before the source QEMU's end.
+func (c *core) arrived(vm int) { c.log(vm, arriving, recDone) }
+
+func (c *core) arrive(vm int) {
 	if !c.keep {
 		c.do(action{kind: acQuitSource, vm: vm})
 	}
@@ -346,9 +470,48 @@ func (c *core) abort(vm int, err error) {
 // undo gives a VM up after commit was logged and before Run can have had an effect. The abort record
 // comes first, so that a crash between the two never sends Run to a VM that the source runs.
 func (c *core) undo(vm int, err error) {
-	c.vms[vm].state = undoing
 	c.blame(vm, err)
-	c.do(action{kind: acLog, vm: vm, record: recAbort})
+	c.log(vm, undoing, recAbort)
+}
+
+// resolve has both sides asked.
+func (c *core) resolve(vm int, err error) {
+	v := &c.vms[vm]
+	c.blame(vm, err)
+	if v.resolves++; v.resolves > maxResolves {
+		c.finish(vm, doubt, err)
+		return
+	}
+	v.state = resolving
+	c.do(action{kind: acResolve, vm: vm, run: v.run, err: err})
+}
+
+// judged does what the table says of a VM, both of whose sides were asked.
+func (c *core) judged(e event) {
+	v := &c.vms[e.vm]
+	switch d := e.verdict; d.do {
+	case doRun:
+		c.log(e.vm, starting, recRun)
+	case doQuitSource:
+		c.arrived(e.vm)
+	case doCont:
+		c.undo(e.vm, e.err)
+	case doAbort:
+		if d.where == Ended {
+			c.do(action{kind: acForget, vm: e.vm, err: v.cause})
+			c.finish(e.vm, ended, e.err)
+			return
+		}
+		c.abort(e.vm, e.err)
+	default:
+		final := map[Where]vmState{OnSource: stays, OnTarget: evacuated, Ended: ended}
+		if s, ok := final[d.where]; ok {
+			c.finish(e.vm, s, e.err)
+			return
+		}
+		v.cause = e.err // what to do is worth more than what began it, which it names
+		c.finish(e.vm, doubt, e.err)
+	}
 }
 
 func (c *core) finish(vm int, s vmState, err error) {
@@ -369,7 +532,7 @@ func (c *core) cancel(err error) {
 	}
 	c.cancelled = err
 	for i, v := range c.vms {
-		if v.state.retreats() {
+		if v.state.retreats() && !v.gone {
 			c.abort(i, err)
 		}
 	}
@@ -386,8 +549,7 @@ func (c *core) targetLost(host int, err error) {
 		case v.state.retreats():
 			c.abort(i, err)
 		case v.state == launched:
-			c.vms[i].state = resolving
-			c.do(action{kind: acResolve, vm: i, err: err})
+			c.resolve(i, err)
 		}
 		// committing, released, starting: decided at their next step, by release, completed and launch.
 	}

@@ -78,7 +78,7 @@ func (d *description) renderVMs(out *Plan) {
 // describe adds what only live VMs and targets know.
 func (e *evacuation) describe(d description) *Plan {
 	out := d.render()
-	out.Pages = e.pages
+	out.Pages, out.Stays = e.pages, e.blockers()
 	for i, l := range e.links {
 		out.Hosts[i].Address = l.target.Addr.String()
 	}

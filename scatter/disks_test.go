@@ -16,16 +16,14 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
-// realVM is a QEMU with a disk, and a monitor of its own for the test.
-type realVM struct {
+// diskVM is a QEMU with a disk, and a monitor of its own for the test.
+type diskVM struct {
 	*qemu.Client
 	t   *testing.T
 	dir string // has base.qcow2, and the sockets vm.qmp and test.qmp
 }
 
-const realQEMU = "/usr/bin/qemu-system-x86_64"
-
-func startVM(t *testing.T, options ...string) *realVM {
+func startVM(t *testing.T, options ...string) *diskVM {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "disks")
 	if err != nil {
@@ -42,26 +40,26 @@ func startVM(t *testing.T, options ...string) *realVM {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	v := &realVM{t: t, dir: dir}
+	v := &diskVM{t: t, dir: dir}
 	eventually(t, func() bool { v.Client, err = qemu.Dial(t.Context(), dir+"/test.qmp"); return err == nil })
 	t.Cleanup(func() { v.Close() })
 	return v
 }
 
-func (v *realVM) do(command string, arguments map[string]any) {
+func (v *diskVM) do(command string, arguments map[string]any) {
 	v.t.Helper()
 	if err := v.Do(v.t.Context(), command, arguments, nil); err != nil {
 		v.t.Error(err)
 	}
 }
 
-func (v *realVM) snapshot() {
+func (v *diskVM) snapshot() {
 	v.t.Helper()
 	v.do("blockdev-snapshot-sync", map[string]any{"device": "d0", "snapshot-file": v.dir + "/overlay.qcow2"})
 }
 
 // evacuate moves the VM to a receiver on this host.
-func (v *realVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*Report, *site, error) {
+func (v *diskVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*Report, *site, error) {
 	v.t.Helper()
 	policy.QEMU = realQEMU
 	s := openSite(v.t, nil, "target", func(c *RecvConfig) { c.RunDir, c.Policy = v.dir+"/run", policy })
@@ -74,7 +72,7 @@ func (v *realVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*
 }
 
 // onTarget is the monitor of the VM on its target; it ends with the test.
-func (v *realVM) onTarget() *qemu.Client {
+func (v *diskVM) onTarget() *qemu.Client {
 	v.t.Helper()
 	c, err := qemu.Dial(v.t.Context(), v.dir+"/run/web.qmp")
 	if err != nil {
@@ -135,7 +133,7 @@ func TestDevicesAreComparedBeforeCommit(t *testing.T) {
 
 // staysAfter evacuates the VM, with something that happens to it during bulk, and checks that it stays for a cause with
 // these words.
-func (v *realVM) staysAfter(happen func(), words ...string) {
+func (v *diskVM) staysAfter(happen func(), words ...string) {
 	v.t.Helper()
 	happened := false
 	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, func(c *SendConfig) {

@@ -16,6 +16,11 @@ const mostDrift = 0.10
 // does not cover any more is planned anew.
 func (e *evacuation) holdTo(kept *Plan) error {
 	changes := drift(kept, e.posed)
+	for i := range changes {
+		if s := e.stayer(changes[i].VM); s != nil {
+			changes[i].Problem = "is in the plan, but cannot move: " + s.cause()
+		}
+	}
 	if len(changes) > 0 && !e.cfg.Force {
 		remedy := "make a new plan, or send with --force"
 		for i := range changes {

@@ -3,9 +3,7 @@ package scatter
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -142,11 +140,4 @@ func (f *filter) passes(it *stream.Item) bool {
 	f.resent.Add(1)
 	f.sent.Add(int64(len(it.Data)))
 	return true
-}
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

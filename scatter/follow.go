@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/scatter-vm/scatter/multicast"
 )
@@ -10,14 +11,36 @@ import (
 // follow sends a host again what it has missed because a group was too fast for it, beside everything else and in the
 // background. It returns when all blocks of all hosts are confirmed, or the host is lost.
 func (b *bulk) follow(ctx context.Context, host int) error {
+	told := false
 	for b.tracker.awaitMissed(ctx, host) {
 		err := b.catchUp(ctx, host)
-		if errors.Is(err, multicast.ErrNoMembers) || errors.Is(err, multicast.ErrUnknown) {
+		switch {
+		case err == nil:
+		case errors.Is(err, multicast.ErrNoMembers) || errors.Is(err, multicast.ErrUnknown):
 			return nil // its VMs are given up, or blind
+		case ends(ctx, err):
+			return err
+		default:
+			if !told {
+				b.e.tell(Event{Type: "warning", Host: b.plan.hosts[host], Message: fmt.Sprintf("what %s has missed is left to the control path: %v", b.plan.hosts[host], err)})
+			}
+			told = true
+			b.tracker.leaveMissed(host)
 		}
+	}
+	return nil
+}
+
+// hireFollowers makes what followers share to make blocks with.
+func (b *bulk) hireFollowers() error {
+	b.again = make(chan *batchEncoder, followEncoders)
+	for range followEncoders {
+		enc, err := newBatchEncoder(b.e, b.tracker)
 		if err != nil {
 			return err
 		}
+		enc.waits = true
+		b.again <- enc
 	}
 	return nil
 }
@@ -27,11 +50,6 @@ func (b *bulk) follow(ctx context.Context, host int) error {
 func (b *bulk) catchUp(ctx context.Context, host int) error {
 	turn := b.tracker.follow(host)
 	defer b.tracker.followed(host)
-	enc, err := newBatchEncoder(b.e, b.tracker)
-	if err != nil {
-		return err
-	}
-	enc.waits = true
 	id := multicast.ChannelID(len(b.plan.channels)) + multicast.ChannelID(b.extra.Add(1))
 	c := multicast.Channel{ID: id, Members: []string{b.plan.hosts[host]}, Background: true}
 	if err := b.e.sender.Open(ctx, c); err != nil {
@@ -42,7 +60,7 @@ func (b *bulk) catchUp(ctx context.Context, host int) error {
 		if !ok {
 			break
 		}
-		if err := b.resend(ctx, enc, id, p); err != nil {
+		if err := b.resend(ctx, id, p); err != nil {
 			return err
 		}
 	}
@@ -50,10 +68,14 @@ func (b *bulk) catchUp(ctx context.Context, host int) error {
 }
 
 // resend reads contents again, compares them as ever, and sends what they are now.
-func (b *bulk) resend(ctx context.Context, enc *batchEncoder, ch multicast.ChannelID, p part) error {
+func (b *bulk) resend(ctx context.Context, ch multicast.ChannelID, p part) error {
 	t := &batch{owners: p.owners, ends: p.ends}
-	if err := enc.encode(t); err != nil {
-		return err
+	select {
+	case enc := <-b.again:
+		enc.encode(t)
+		b.again <- enc // has room for all
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	for i := range t.blocks {
 		t.blocks[i].cargo.bytes = 0 // counted with the block that was missed

@@ -24,11 +24,12 @@ import (
 
 // guestState is where a target stands with a VM.
 //
-//	starting -> waiting -> streaming -> loaded -> running
+//	starting -> waiting -> streaming -> loaded <-> launching -> running -> ended
 //	    \          \           \          \
 //	     ------------------------------------> aborted
 //
-// From loaded on only the source's word changes the state, whatever happens to the connection.
+// From loaded on only the source's word changes the state, whatever happens to the connection. A QEMU that refuses to run the VM leaves
+// it loaded: the copy may be the only one.
 type guestState uint8
 
 const (
@@ -36,8 +37,10 @@ const (
 	guestWaiting                     // takes bulk pages
 	guestStreaming                   // takes the filtered stream; bulk pages come too late
 	guestLoaded                      // complete and paused
-	guestRunning                     // Run was received: it lives here
-	guestAborted                     // nothing of it is left
+	guestLaunching                   // Run was received, QEMU has not said yet that it runs
+	guestRunning                     // it lives here
+	guestEnded                       // it has lived here, and has ended
+	guestAborted                     // nothing of it is left, and it never ran
 )
 
 // pingPrepared marks the end of the header in QEMU's own order of work.
@@ -65,6 +68,9 @@ type guest struct {
 	in        net.Conn      // QEMU's incoming socket
 	stream    *control.Conn // from the source, once it streams
 	w         *stream.Writer
+	complete  bool // its stream has ended in order
+	paused    bool // it is not to be continued: it was paused on the source
+	unseen    bool // launching, and nobody waits any more for QEMU to say that it runs
 	prepared  chan struct{}
 	closing   chan struct{}  // closed by release
 	forgotten bool           // guarded by r.mu
@@ -211,27 +217,30 @@ func (g *guest) openIncoming(ctx context.Context) error {
 }
 
 // writeHeader hands over the source's head of the stream and a PING of our own.
-func (g *guest) writeHeader() error {
-	p := stream.NewParser(bytes.NewReader(g.p.Header), stream.Options{})
+func (g *guest) writeHeader() error { return writeHead(g.w, g.p.Header) }
+
+// writeHead writes the head of a stream, and a PING by which its reader shows that it has taken it.
+func writeHead(w *stream.Writer, header []byte) error {
+	p := stream.NewParser(bytes.NewReader(header), stream.Options{})
 	for {
 		it, err := p.Next()
 		if err != nil {
 			return fmt.Errorf("head of the stream: %w", noEOF(err))
 		}
-		if err := g.w.Item(p, it); err != nil {
+		if err := w.Item(p, it); err != nil {
 			return err
 		}
 		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
 			break
 		}
 	}
-	if err := g.w.Follow(p); err != nil {
+	if err := w.Follow(p); err != nil {
 		return err
 	}
-	if err := g.w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
+	if err := w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
 		return err
 	}
-	return g.w.Flush()
+	return w.Flush()
 }
 
 // readReturn reads what QEMU says about the load, until it closes the socket.
@@ -239,7 +248,10 @@ func (g *guest) readReturn() {
 	for {
 		m, err := stream.ReadReturn(g.in)
 		if err != nil {
-			g.fail(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
+				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+			}
+			g.fail(err)
 			return
 		}
 		switch {
@@ -408,12 +420,15 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 				_, err = in.Write(buf)
 			}
 		case control.DataEnd:
+			g.mu.Lock()
+			g.complete = true
+			g.mu.Unlock()
 			return nil
 		default:
 			err = fmt.Errorf("unexpected %s", m.Type())
 		}
 		if err != nil {
-			err = fmt.Errorf("vm %s: stream: %w", g.p.Name, err)
+			err = g.lastWords(fmt.Errorf("vm %s: stream: %w", g.p.Name, err))
 			g.fail(err)
 			return err
 		}
@@ -434,60 +449,6 @@ func (g *guest) sendDigest(ctx context.Context, c *control.Conn) error {
 	return c.Send(control.Digested{VM: g.key.vm, Sums: sums})
 }
 
-// run lets the VM live here. Called again, it only says that it does. An error means that the VM has not run and never will.
-func (g *guest) run() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state == guestRunning {
-		return nil
-	}
-	if g.state != guestLoaded {
-		return fmt.Errorf("vm %s: is %s, not loaded", g.p.Name, g.state)
-	}
-	if err := g.recordLocked(recRun); err != nil {
-		return g.refuse(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), qmpTimeout)
-	defer cancel()
-	s, err := g.client.Status(ctx)
-	if err == nil && s.Status == "inmigrate" {
-		err = errors.New("QEMU has not finished to load it")
-	}
-	if err != nil {
-		return g.refuse(err)
-	}
-	err = g.letRun(ctx)
-	var q *qemu.QMPError
-	if errors.As(err, &q) {
-		return g.refuse(err) // QEMU's own word that it did not continue, for a disk that it cannot lock perhaps
-	}
-	g.state = guestRunning // after any other error it may have run
-	if err != nil {
-		g.log.Error("cont", "err", err)
-		return nil
-	}
-	g.log.Info("runs here")
-	if err := g.recordLocked(recDone); err != nil {
-		g.log.Error("journal", "err", err)
-	}
-	return nil
-}
-
-// letRun continues the VM, tells the network where it is now, and leaves its monitor to others.
-func (g *guest) letRun(ctx context.Context) error {
-	if !g.p.Paused {
-		if err := g.client.Cont(ctx); err != nil {
-			return err
-		}
-	}
-	if err := g.client.AnnounceSelf(ctx); err != nil {
-		g.log.Warn("announce-self", "err", err)
-	}
-	g.client.Close()
-	g.closeFiles()
-	return nil
-}
-
 func (g *guest) closeFiles() {
 	if g.stream != nil {
 		g.stream.Close()
@@ -501,50 +462,21 @@ func (g *guest) closeFiles() {
 	}
 }
 
-// watchEvery is how often a QEMU is looked after.
-const watchEvery = time.Second
-
-// watchProcess notices the end of the QEMU: a VM that was loaded has failed then, one that ran has given its room back.
-func (g *guest) watchProcess() {
-	g.wg.Go(func() {
-		for !g.proc.wait(watchEvery) {
-			select {
-			case <-g.closing:
-				return
-			default:
-			}
-		}
-		g.mu.Lock()
-		running := g.state == guestRunning
-		g.mu.Unlock()
-		if running {
-			g.log.Info("ended here")
-			g.proc.clean()
-			g.proc.close()
-			g.r.forget(g)
-			g.r.drop(g)
-			return
-		}
-		if err := fmt.Errorf("its QEMU ended: %s", g.proc.tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
-			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
-		}
-		g.proc.close()
-	})
-}
-
-// refuse makes sure that a VM that could not be run never will be, and that its disks are free for the source.
-func (g *guest) refuse(err error) error {
-	g.end(err)
-	if g.proc != nil {
-		g.proc.wait(killWait)
-	}
-	return fmt.Errorf("vm %s: %w", g.p.Name, err)
-}
-
 // abort is the source's word that the VM stays there. It does nothing once Run was received.
 func (g *guest) abort(err error) {
 	if g.giveUp(err, guestLoaded) {
 		g.log.Info("given up", "cause", err)
+	}
+}
+
+// abortAndWait is abort for a source that is about to run the VM again: it returns when the QEMU holds no locks any more.
+func (g *guest) abortAndWait(err error) {
+	g.abort(err)
+	g.mu.Lock()
+	proc, given := g.proc, g.state == guestAborted
+	g.mu.Unlock()
+	if given && proc != nil {
+		proc.wait(killWait)
 	}
 }
 
@@ -559,6 +491,10 @@ func (g *guest) orphan(err error) {
 func (g *guest) giveUp(err error, last guestState) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.giveUpLocked(err, last)
+}
+
+func (g *guest) giveUpLocked(err error, last guestState) bool {
 	if g.state > last {
 		return false
 	}
@@ -594,7 +530,7 @@ func (g *guest) release() {
 	g.orphan(errors.New("the target stops"))
 	close(g.closing)
 	g.mu.Lock()
-	if g.state != guestAborted {
+	if g.state < guestEnded {
 		g.closeFiles()
 		if g.client != nil {
 			g.client.Close()
@@ -611,19 +547,25 @@ func (g *guest) release() {
 func (g *guest) where() control.VMState {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch g.state {
-	case guestLoaded:
+	switch {
+	case g.state == guestStreaming && g.complete:
+		return control.StateLoading
+	case g.state == guestLoaded:
 		return control.StateLoaded
-	case guestRunning:
+	case g.state == guestLaunching:
+		return control.StateLaunching
+	case g.state == guestRunning:
 		return control.StateRunning
-	case guestAborted:
+	case g.state == guestEnded:
+		return control.StateEnded
+	case g.state == guestAborted:
 		return control.StateAborted
 	}
 	return control.StateHeld
 }
 
 func (s guestState) String() string {
-	return [...]string{"starting", "waiting", "streaming", "loaded", "running", "aborted"}[s]
+	return [...]string{"starting", "waiting", "streaming", "loaded", "launching", "running", "ended", "aborted"}[s]
 }
 
 func (g *guest) record(k recordKind) error {
@@ -633,7 +575,7 @@ func (g *guest) record(k recordKind) error {
 }
 
 func (g *guest) recordLocked(k recordKind) error {
-	rec := record{Kind: k, Evacuation: g.key.evacuation, Peer: g.key.source, VM: g.key.vm, Name: g.p.Name, Paused: g.p.Paused,
+	rec := record{Kind: k, Evacuation: g.key.evacuation, Peer: g.key.source, VM: g.key.vm, Name: g.p.Name, Paused: g.paused,
 		Memory: g.p.Memory, VCPUs: g.p.VCPUs}
 	if g.proc != nil {
 		rec.Socket, rec.PID = g.proc.socket, g.proc.pid

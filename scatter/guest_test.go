@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -91,7 +92,8 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 	limitFiles(t, 1, func() {
 		streaming.loaded()
 		wantFailed(t, l, streaming, "journal")
-		if err := loaded.run(); err == nil || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateAborted {
+		_, refused := errors.AsType[refusedError](loaded.run("running"))
+		if err := loaded.run("running"); !refused || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateLoaded {
 			t.Errorf("run: %v, the guest is %s", err, loaded.where())
 		}
 	})
@@ -99,14 +101,14 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 
 func TestGuestRunsOnlyWhenLoaded(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	for vm, state := range []guestState{guestStarting, guestWaiting, guestStreaming, guestAborted} {
+	for vm, state := range []guestState{guestStarting, guestWaiting, guestStreaming, guestEnded, guestAborted} {
 		g, _ := s.guest(vm, state.String(), state)
-		if err := g.run(); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.state != state {
+		if err := g.run("running"); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.state != state {
 			t.Errorf("%s: %v, now %s", state, err, g.state)
 		}
 	}
 	g, _ := s.guest(9, "runs", guestRunning)
-	if err := g.run(); err != nil {
+	if err := g.run("running"); err != nil {
 		t.Errorf("told again: %v", err)
 	}
 	g.abort(errAway)

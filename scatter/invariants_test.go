@@ -196,8 +196,13 @@ func TestAdopt(t *testing.T) {
 			}
 			j.Close()
 			s := openSite(t, nil, "target", func(c *RecvConfig) { c.RunDir = dir })
-			if n := len(readJournal(t, s.r.journal.path)); n != c.kept || len(s.r.guests) > 0 {
-				t.Errorf("%d records, %d guests; want %d records", n, len(s.r.guests), c.kept)
+			if n := len(readJournal(t, s.r.journal.path)); n != c.kept || len(s.r.names) > 0 || s.r.room.used > 0 {
+				t.Errorf("%d records, names %v, %d bytes of room taken; want %d records", n, s.r.names, s.r.room.used, c.kept)
+			}
+			for vm, want := range []control.VMState{control.StateAborted, control.StateAborted, control.StateAborted, control.StateEnded, control.StateAborted} {
+				if got := s.r.state(guestKey{sessionKey{"source", testEvacuation}, vm}); got != want {
+					t.Errorf("vm %d, which is gone: %s, want %s", vm, got, want)
+				}
 			}
 			s.alive()
 		})

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/scatter-vm/scatter/qemu"
 )
 
 // recordKind is what a journal record announces. Each is on disk before the act.
@@ -20,6 +22,7 @@ type recordKind string
 
 const (
 	recBegin    recordKind = "begin"    // source: an evacuation; target: one that reached Begin
+	recSettings recordKind = "settings" // source: migration capabilities and parameters of the VM are about to be changed; these it had
 	recPrepare  recordKind = "prepare"  // source: VM and its target are about to be touched; target: a QEMU is about to start
 	recConverge recordKind = "converge" // source: QEMU is about to migrate
 	recPause    recordKind = "pause"    // source: scatter is about to stop the VM
@@ -28,7 +31,8 @@ const (
 	recRun      recordKind = "run"      // source: Run is about to be sent; target: cont is about to be given
 	recAbort    recordKind = "abort"    // source: the VM is about to be taken back; target: it was given up
 	recStayed   recordKind = "stayed"   // source: the VM is known to be here, as it was found
-	recDone     recordKind = "done"     // source: the target runs the VM; target: cont succeeded
+	recDone     recordKind = "done"     // source: the target runs the VM; target: its QEMU has said that it runs
+	recEnded    recordKind = "ended"    // source: the VM has ended by itself
 	recEnd      recordKind = "end"      // the evacuation has ended, nothing is open
 )
 
@@ -44,11 +48,16 @@ type record struct {
 	Host       string     `json:"host,omitempty"` // source: target's name and address
 	Address    string     `json:"address,omitempty"`
 	TLSDir     string     `json:"tls_dir,omitempty"`
-	Paused     bool       `json:"paused,omitempty"` // was not running when found
+	Start      uint64     `json:"start,omitempty"`  // of the process: clock ticks since boot, tells a reused pid apart
+	Paused     bool       `json:"paused,omitempty"` // source: was not running when last seen; target: is not to be continued
+	State      string     `json:"state,omitempty"`  // source: run state at the switch-over, in QEMU's words
 	Memory     int64      `json:"memory,omitempty"`
 	VCPUs      int        `json:"vcpus,omitempty"`
 	Cause      string     `json:"cause,omitempty"`
 	Untold     bool       `json:"untold,omitempty"` // source: the VM stays, but its target was lost and may hold it, paused
+
+	Caps   map[string]bool  `json:"caps,omitempty"`   // recSettings
+	Params *qemu.Parameters `json:"params,omitempty"` // recSettings
 }
 
 // JournalError says where a journal is damaged.
@@ -102,6 +111,20 @@ func openJournal(path string) (*journal, []record, error) {
 		return nil, nil, err
 	}
 	return j, records, nil
+}
+
+// peekJournal reads a journal without taking it, and tells whether a living process owns it.
+func peekJournal(path string) (records []record, busy bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("journal: %w", err)
+	}
+	defer f.Close()
+	if busy = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil; !busy {
+		defer syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	}
+	records, _, err = readRecords(path, f)
+	return records, busy, err
 }
 
 func syncDir(dir string) error {

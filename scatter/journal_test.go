@@ -7,17 +7,21 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/scatter-vm/scatter/qemu"
 )
 
 // fullRecord has every field set.
 var fullRecord = record{Kind: recCommit, Evacuation: "00112233445566ff", Peer: "source", VM: 3, Name: "web", Socket: "/run/web.qmp", PID: 4711,
-	Host: "target", Address: "target=10.0.0.2:7000", TLSDir: "/etc/pki", Paused: true, Memory: 1 << 29, VCPUs: 2, Cause: "no room"}
+	Host: "target", Address: "target=10.0.0.2:7000", TLSDir: "/etc/pki", Paused: true, Memory: 1 << 29, VCPUs: 2, Cause: "no room", Start: 99, State: "running",
+	Caps: map[string]bool{"events": true}, Params: &qemu.Parameters{DowntimeLimit: new(uint64(300))}}
 
 var someRecords = []record{{Kind: recBegin, TLSDir: "/etc/pki"}, {Kind: recPrepare, VM: 0, Name: "web\nline", PID: 12}, fullRecord, {Kind: recRun, VM: 1}, {Kind: recEnd}}
 
@@ -71,7 +75,7 @@ func TestJournalRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.Close()
-	if _, got := newJournal(t, path); len(got) != len(someRecords)+1 || got[len(got)-1] != fullRecord {
+	if _, got := newJournal(t, path); len(got) != len(someRecords)+1 || !reflect.DeepEqual(got[len(got)-1], fullRecord) {
 		t.Errorf("after another record: %+v", got)
 	}
 }
@@ -121,7 +125,7 @@ func TestJournalGoesOnAfterACut(t *testing.T) {
 		}
 		j.Close()
 		again, _, err := readRecords(path, bytes.NewReader(readFile(t, path)))
-		if err != nil || len(again) != want+1 || again[want] != fullRecord {
+		if err != nil || len(again) != want+1 || !reflect.DeepEqual(again[want], fullRecord) {
 			t.Fatalf("cut to %d bytes and continued: %d records, %v", n, len(again), err)
 		}
 	}

@@ -30,9 +30,9 @@ type backlog struct {
 // part is contents that a host lacks, with their owners there.
 type part struct {
 	owners []dedup.Page
-	ends   []int // of each content's owners
-	vms    []int // whose pending blocks are among it, one for each block
-	bytes  int64 // of contents that nobody else has got either
+	ends   []uint16 // of each content's owners
+	vms    []int    // whose pending blocks are among it, one for each block
+	bytes  int64    // of contents that nobody else has got either
 }
 
 // join puts q behind p, if that makes no more than one block.
@@ -41,7 +41,7 @@ func (p *part) join(q part) bool {
 		return false
 	}
 	for _, end := range q.ends {
-		p.ends = append(p.ends, len(p.owners)+end)
+		p.ends = append(p.ends, uint16(len(p.owners))+end)
 	}
 	p.owners, p.vms, p.bytes = append(p.owners, q.owners...), append(p.vms, q.vms...), p.bytes+q.bytes
 	return true
@@ -97,7 +97,7 @@ func (t *tracker) missedByAll(ch multicast.ChannelID, c cargo) {
 	for _, l := range t.left[ch] {
 		t.miss(&c, l.host, 0)
 	}
-	if len(c.vms) > 0 {
+	if t.waits(c.vms) { // not after a host that is lost, whose VMs wait for nothing any more
 		t.refused[ch] = append(t.refused[ch], c)
 	}
 	t.stir()
@@ -106,7 +106,10 @@ func (t *tracker) missedByAll(ch multicast.ChannelID, c cargo) {
 // miss moves the pages of a host's VMs from a block's cargo to the host's backlog. Until they are sent again it is not known
 // what the target holds of them: it may yet place the block, or not. bytes is what of it nobody else has got.
 func (t *tracker) miss(c *cargo, host int, bytes int64) {
-	p, start := part{bytes: bytes}, 0
+	p, start := part{bytes: bytes}, uint16(0)
+	if n := t.owned(c, host); n > 0 { // of exactly the memory that it needs: there may be as many as pages
+		p.owners, p.ends = make([]dedup.Page, 0, n), make([]uint16, 0, min(n, len(c.ends)))
+	}
 	for _, end := range c.ends {
 		before := len(p.owners)
 		for _, o := range c.owners[start:end] {
@@ -116,7 +119,7 @@ func (t *tracker) miss(c *cargo, host int, bytes int64) {
 			}
 		}
 		if len(p.owners) > before {
-			p.ends = append(p.ends, len(p.owners))
+			p.ends = append(p.ends, uint16(len(p.owners)))
 		}
 		start = end
 	}
@@ -129,10 +132,23 @@ func (t *tracker) miss(c *cargo, host int, bytes int64) {
 		}
 	}
 	*c = rest
-	if slices.ContainsFunc(p.vms, func(vm int) bool { return !t.told[vm] }) {
+	if t.waits(p.vms) {
 		b := t.backlogOf(host)
 		b.parts = append(b.parts, p)
 	}
+}
+
+// owned counts the owners of a block's contents that a host has.
+func (t *tracker) owned(c *cargo, host int) (n int) {
+	for _, o := range c.owners {
+		n += flag(t.host[t.layout.VM(o)] == host)
+	}
+	return n
+}
+
+// waits tells whether any of the VMs still waits for blocks; the lock is held.
+func (t *tracker) waits(vms []int) bool {
+	return slices.ContainsFunc(vms, func(vm int) bool { return !t.told[vm] })
 }
 
 // slow tells whether a host has ever left a channel: it gets what is for it alone in the background from then on.
@@ -212,13 +228,21 @@ func (t *tracker) nextMissed(host, turn int) (p part, ok bool) {
 	return p, ok
 }
 
+// leaveMissed leaves a host's backlog out. Its pages are forgotten already.
+func (t *tracker) leaveMissed(host int) {
+	t.mu.Lock()
+	parts := t.backlogOf(host).parts
+	t.backlogOf(host).parts = nil
+	t.mu.Unlock()
+	for _, p := range parts {
+		t.settle(p.vms)
+	}
+}
+
 // resent says that the blocks of a part were sent again.
 func (t *tracker) resent(p part) {
 	t.mu.Lock()
-	for _, vm := range p.vms {
-		t.pending[vm]--
-	}
 	t.placed += p.bytes
 	t.mu.Unlock()
-	t.tell(p.vms...)
+	t.settle(p.vms)
 }

@@ -84,7 +84,7 @@ func (s *shipment) cargo(owners ...dedup.Page) cargo {
 		s.tr.held.Set(p, s.version)
 		c.count(s.tr.layout.VM(p))
 		c.owners = append(c.owners, p)
-		c.ends = append(c.ends, len(c.owners))
+		c.ends = append(c.ends, uint16(len(c.owners)))
 	}
 	return c
 }
@@ -306,7 +306,7 @@ func TestMissedIsSentWithSharedBytes(t *testing.T) {
 		var want []int // owners of each content
 		for p := (part{}); ; {
 			n := rapid.IntRange(1, batchOwners/4).Draw(t, "owners")
-			q := part{owners: make([]dedup.Page, n), ends: []int{n}, vms: []int{0}, bytes: PageSize}
+			q := part{owners: make([]dedup.Page, n), ends: []uint16{uint16(n)}, vms: []int{0}, bytes: PageSize}
 			if !p.join(q) {
 				if len(p.owners)+n <= batchOwners && len(p.ends) < blockContents {
 					t.Fatalf("%d owners did not fit behind %d", n, len(p.owners))
@@ -316,10 +316,10 @@ func TestMissedIsSentWithSharedBytes(t *testing.T) {
 			want = append(want, n)
 			start := 0
 			for i, end := range p.ends {
-				if end-start != want[i] {
-					t.Fatalf("content %d has %d owners, not %d", i, end-start, want[i])
+				if int(end)-start != want[i] {
+					t.Fatalf("content %d has %d owners, not %d", i, int(end)-start, want[i])
 				}
-				start = end
+				start = int(end)
 			}
 			if start != len(p.owners) || len(p.vms) != len(want) || p.bytes != int64(len(want))*PageSize || start > batchOwners {
 				t.Fatalf("%d owners, ends %v, %d VMs, %d bytes", len(p.owners), p.ends, len(p.vms), p.bytes)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -20,11 +19,7 @@ const windowBytes = 24 << 20
 // move runs the core and its drivers until every VM has reached a final state. ctx ends the evacuation, not
 // the drivers: those bring each VM to a safe place first.
 func (e *evacuation) move(ctx context.Context) error {
-	if err := e.openJournal(); err != nil {
-		return err
-	}
 	if err := e.openDataPlane(ctx); err != nil {
-		e.endJournal()
 		return err
 	}
 	host, order := make([]int, len(e.vms)), make([]int, 0, len(e.vms))
@@ -39,6 +34,7 @@ func (e *evacuation) move(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { e.progress(drivers) })
+	wg.Go(func() { e.watchSources(drivers) })
 	cancelled := ctx.Done()
 	e.act(drivers, &wg, e.core.start())
 	for !e.core.done() {
@@ -54,7 +50,6 @@ func (e *evacuation) move(ctx context.Context) error {
 	}
 	stop()
 	wg.Wait()
-	e.endJournal()
 	return nil
 }
 
@@ -89,7 +84,7 @@ func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []acti
 			continue
 		case acBulk:
 			e.tell(Event{Type: "stage", Stage: "bulk"})
-		case acAbort:
+		case acAbort, acForget:
 			e.vms[a.vm].gone.Store(true)
 		}
 		wg.Go(func() { e.drive(ctx, a) })
@@ -113,27 +108,33 @@ func (e *evacuation) drive(ctx context.Context, a action) {
 			e.answer(a.vm, err, noEvent)
 		}
 	case acPause:
-		err := e.record(v, recPause)
-		if err == nil {
-			err = v.pause(ctx)
-		}
-		e.answer(a.vm, err, noEvent)
+		e.answer(a.vm, v.pause(ctx, func() error { return e.record(v, recPause) }), noEvent)
 	case acVerify:
 		e.answer(a.vm, e.verify(ctx, v), evVerified)
 	case acLog:
-		e.answer(a.vm, e.record(v, a.record), evLogged)
+		e.logRecord(v, a.record)
 	case acRelease:
 		e.answer(a.vm, v.giveShut(ctx), evCompleted)
 	case acRun:
-		// An error here is the link's; what became of Run is found out by asking.
-		_ = e.links[v.host].conn.Send(control.Run{VM: v.index})
+		e.run(ctx, v)
 	case acResolve:
-		e.resolve(ctx, v)
+		e.resolve(ctx, v, a)
 	case acAbort, acResume:
 		e.takeBack(ctx, v, a)
+	case acForget:
+		_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // untold looks after lost targets
 	case acQuitSource:
 		e.quitSource(ctx, v)
 	}
+}
+
+// logRecord writes a record that the core waits for.
+func (e *evacuation) logRecord(v *sourceVM, k recordKind) {
+	if err := e.record(v, k); err != nil {
+		e.post(event{kind: evFailed, vm: v.index, record: k, err: err})
+		return
+	}
+	e.post(event{kind: evLogged, vm: v.index, record: k})
 }
 
 // noEvent: success is told by somebody else.
@@ -286,12 +287,24 @@ func (e *evacuation) linkLost(host int, err error) {
 	if s := e.toTargets.Load(); s != nil {
 		s.Eject(e.links[host].welcome.Name, err)
 	}
-	e.refused.hostLost(host, len(e.vms), err)
+	e.refused.hostLost(host, err)
 	e.post(event{kind: evTargetLost, host: host, err: err})
 }
 
 // fromTarget turns a target's message into an event. Only a VM's own target is listened to.
 func (e *evacuation) fromTarget(host int, m control.Message) {
+	if x, ok := m.(control.Examined); ok {
+		var err error
+		if x.Error != "" {
+			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
+		}
+		e.refused.answer(host, x.VM, err)
+		return
+	}
+	if !e.placed.Load() { // which VMs move is not decided yet
+		e.log.Warn("message out of turn", "host", e.links[host].welcome.Name, "message", m.Type().String())
+		return
+	}
 	mine := func(vm int) *sourceVM {
 		if vm < 0 || vm >= len(e.vms) || e.vms[vm].host != host {
 			e.log.Warn("message about a VM of another target", "host", e.links[host].welcome.Name, "message", m.Type().String())
@@ -305,14 +318,6 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			v.zero = make([]bool, len(v.blocks))
 			copy(v.zero, m.Zero)
 			e.post(event{kind: evPrepared, vm: m.VM})
-		}
-	case control.Examined:
-		var err error
-		if m.Error != "" {
-			err = fmt.Errorf("%s: %s", e.links[host].name(), m.Error)
-		}
-		if m.VM >= 0 && m.VM < len(e.vms) {
-			e.refused.answer(host, m.VM, err)
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil {
@@ -338,11 +343,13 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 	}
 }
 
-// targetFailed: before Run it is a failure, after Run it is the target's word that it has not run the VM.
+// targetFailed: only the answer to Run says that it had no effect. Any other word may have been on its way when Run was sent.
 func (e *evacuation) targetFailed(m control.Failed) {
-	err := fmt.Errorf("target: %s", m.Error)
-	e.post(event{kind: evFailed, vm: m.VM, err: err})
-	e.post(event{kind: evRefused, vm: m.VM, err: err})
+	kind := evFailed
+	if m.Refused {
+		kind = evRefused
+	}
+	e.post(event{kind: kind, vm: m.VM, err: fmt.Errorf("target: %s", m.Error)})
 }
 
 func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
@@ -362,20 +369,6 @@ func (e *evacuation) vmRan(v *sourceVM) {
 	}
 }
 
-// takeBack sees that the VM runs on the source, then tells the target to forget it.
-func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
-	err := v.takeBack(ctx)
-	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // endJournal looks after lost targets
-	if err != nil {
-		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
-		return
-	}
-	if err := v.restoreSettings(ctx); err != nil {
-		e.log.Warn("migration settings not restored", "vm", v.name(), "err", err)
-	}
-	e.post(event{kind: evSourceRuns, vm: v.index})
-}
-
 func text(err error) string {
 	if err == nil {
 		return ""
@@ -383,52 +376,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// resolveFor is how long a target that was lost after Run is asked again.
-const resolveFor = 30 * time.Second
-
-// resolve asks a lost target what it did with Run.
-func (e *evacuation) resolve(ctx context.Context, v *sourceVM) {
-	ctx, cancel := context.WithTimeout(ctx, resolveFor)
-	defer cancel()
-	for {
-		state, err := e.links[v.host].ask(ctx, v.index)
-		switch {
-		case err != nil:
-		case state == control.StateRunning:
-			e.vmRan(v)
-			e.post(event{kind: evRunning, vm: v.index})
-			return
-		case state == control.StateLoaded:
-			err = e.links[v.host].order(ctx, control.Run{VM: v.index})
-			if err == nil {
-				continue // ask again: only its word that it runs counts
-			}
-		case state == control.StateAborted:
-			e.post(event{kind: evRefused, vm: v.index, err: fmt.Errorf("target %s has given the VM up", e.hostName(v))})
-			return
-		default:
-			err = fmt.Errorf("target says that the VM is %s", state)
-		}
-		if pause(ctx, time.Second) != nil {
-			e.post(event{kind: evTargetSilent, vm: v.index, err: fmt.Errorf("vm %s: Run was sent to %s, which does not answer: "+
-				"see where it runs, then 'scatter recover --run-dir %s': %w", v.name(), e.hostName(v), e.cfg.RunDir, err)})
-			return
-		}
-	}
-}
-
-func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
-	defer cancel()
-	if err := e.record(v, recDone); err != nil {
-		e.log.Warn("journal", "vm", v.name(), "err", err) // recovery would find out by asking
-	}
-	if err := v.client.Quit(ctx); err != nil {
-		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU did not quit: %v", v.name(), e.hostName(v), err)})
-	}
-}
-
-// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
+// verify compares what both sides have of the stopped VM: its disks and devices always, with --verify digests of all RAM.
 func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
 		return err
@@ -467,63 +415,4 @@ func (e *evacuation) digested(m control.Digested) {
 		c <- m
 		delete(e.digestOf, m.VM)
 	}
-}
-
-func (e *evacuation) openJournal() error {
-	var err error
-	e.journal, _, err = openJournal(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
-	if err != nil {
-		return err
-	}
-	return e.journal.Append(record{Kind: recBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
-}
-
-func (e *evacuation) record(v *sourceVM, k recordKind) error {
-	return e.journal.Append(e.recordOf(v, k))
-}
-
-func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
-	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Paused: v.paused, Host: e.hostName(v)}
-	if v.host >= 0 {
-		r.Address = e.links[v.host].target.String()
-	}
-	return r
-}
-
-// endJournal writes the final records and, when nothing is open, removes the journal.
-func (e *evacuation) endJournal() {
-	clear := true
-	if e.core != nil {
-		for i, v := range e.vms {
-			switch e.core.vms[i].state {
-			case evacuated:
-				_ = e.record(v, recDone)
-			case stays:
-				untold := e.untold(v)
-				clear = clear && !untold
-				r := e.recordOf(v, recStayed)
-				r.Untold = untold
-				_ = e.journal.Append(r)
-			default:
-				clear = false
-			}
-		}
-	}
-	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
-		_ = e.journal.remove()
-	}
-}
-
-// untold tells whether a VM that stays may be held by a target that was lost, and says what to do then: the target waits for
-// our word, with the VM's name and room taken.
-func (e *evacuation) untold(v *sourceVM) bool {
-	v.mu.Lock()
-	converged := v.ended != nil
-	v.mu.Unlock()
-	if !converged || e.core.lost[v.host] == nil {
-		return false
-	}
-	e.tell(Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s stays here, but %s was lost and may hold it, paused: "+
-		"when that host is back, 'scatter recover --run-dir %s' makes it forget the VM", v.name(), e.hostName(v), e.cfg.RunDir)})
-	return true
 }

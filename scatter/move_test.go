@@ -15,6 +15,7 @@ func standing(t *testing.T) *evacuation {
 	t.Helper()
 	e := &evacuation{cfg: mustConfig(t), digestOf: make(map[int]chan control.Digested)}
 	e.log = e.cfg.Log
+	e.placed.Store(true)
 	e.links = []*link{linkTo("h0"), linkTo("h1")}
 	for i, host := range []int{0, 1, 0} {
 		v := vmCalled(string(rune('a' + i)))
@@ -44,7 +45,8 @@ func TestTargetsWords(t *testing.T) {
 		{1, control.Prepared{VM: 1, Zero: make([]bool, 99)}, []string{"prepared"}},
 		{0, control.Loaded{VM: 0}, []string{"loaded"}},
 		{0, control.Running{VM: 0}, []string{"running"}},
-		{0, control.Failed{VM: 2, Error: "no"}, []string{"failed", "refused"}},
+		{0, control.Failed{VM: 2, Error: "no"}, []string{"failed"}},
+		{0, control.Failed{VM: 2, Error: "no", Refused: true}, []string{"refused"}},
 		{0, control.Digested{VM: 0}, nil}, // nobody has asked
 		{0, control.Hello{}, nil},
 		{0, control.Examined{VM: 1 << 40}, nil},
@@ -76,7 +78,7 @@ func TestTargetsSpeakForTheirOwn(t *testing.T) {
 // TestExaminedCountsOnce: made-up answers do not stand in for real ones.
 func TestExaminedCountsOnce(t *testing.T) {
 	e := standing(t)
-	e.refused.open(6)
+	e.refused.open(2, 3)
 	for vm := 3; vm < 100; vm++ {
 		e.fromTarget(0, control.Examined{VM: vm})
 	}
@@ -99,7 +101,7 @@ func TestGivenUpVMIsLeftAlone(t *testing.T) {
 	e := standing(t)
 	v := e.vms[0]
 	v.gone.Store(true)
-	if err := v.pause(t.Context()); err != nil {
+	if err := v.pause(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	if err := e.converge(t.Context(), v); err == nil || !strings.Contains(err.Error(), "was given up") {

@@ -21,7 +21,11 @@ func (e *evacuation) problem() (*Problem, error) {
 	for _, c := range e.classes {
 		p.Classes = append(p.Classes, placement.Class{VMs: c.vms, Bytes: c.bytes})
 	}
+	moves := vmsByName(p)
 	for _, vm := range sortedKeys(e.cfg.Place) {
+		if moves[vm] == nil {
+			continue // it stays
+		}
 		p.Constraints = append(p.Constraints, Pin("--place "+vm+"="+e.cfg.Place[vm], vm, e.cfg.Place[vm]))
 	}
 	for h, l := range e.links {
@@ -74,6 +78,7 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 		return err
 	}
 	e.public = e.describe(d)
+	e.placed.Store(true)
 	return nil
 }
 

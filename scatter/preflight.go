@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -16,53 +17,149 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
-// preflight tries each VM's migration, and asks every target whether it would take each VM.
+// preflight tries each VM's migration, and has every target try to start each VM. A VM that cannot leave, or that no target
+// takes, stays.
 func (e *evacuation) preflight(ctx context.Context) error {
-	var found problems
-	var g errgroup.Group
-	g.SetLimit(4)
-	for _, v := range e.vms {
-		g.Go(func() error {
-			found.add(v.preflight(ctx))
-			return nil
-		})
+	open, err := e.stillOpen()
+	if err != nil {
+		return err
 	}
-	_ = g.Wait() // problems are collected
-	if err := found.err(); err != nil {
+	if err := e.leave(open); err != nil {
+		return err
+	}
+	if err := e.leave(e.staysByPlan()); err != nil {
+		return err
+	}
+	if err := e.leave(e.tryToLeave(ctx)); err != nil {
 		return err
 	}
 	if err := e.examine(ctx); err != nil {
 		return err
 	}
+	e.nameFlags(ctx)
+	return e.leave(e.refusedEverywhere())
+}
+
+// tryToLeave finds out what hinders each VM on this host.
+func (e *evacuation) tryToLeave(ctx context.Context) [][]Blocker {
+	why := make([][]Blocker, len(e.vms))
+	var g errgroup.Group
+	g.SetLimit(4)
 	for i, v := range e.vms {
-		if why := e.refused.everywhere(i, len(e.links)); len(why) > 0 {
-			found.add(Blocker{VM: v.name(), Problem: "no target takes it: " + strings.Join(why, "; ")})
+		g.Go(func() error {
+			why[i] = e.forced(v, blockersOf(v.name(), v.preflight(ctx, func() error { return e.record(v, recSettings) })))
+			return nil
+		})
+	}
+	_ = g.Wait() // what was found is collected
+	for _, v := range e.vms {
+		for _, remark := range v.remarks {
+			e.tell(Event{Type: "warning", VM: v.name(), Message: "vm " + v.name() + ": " + remark})
 		}
 	}
-	return found.err()
+	return why
+}
+
+// forced leaves the blockers that the operator does not force; of the others he is warned.
+func (e *evacuation) forced(v *sourceVM, why []Blocker) (left []Blocker) {
+	for _, b := range why {
+		if !e.cfg.Force || !b.Risk {
+			left = append(left, b)
+			continue
+		}
+		v.remarks = append(v.remarks, b.Problem)
+	}
+	return left
+}
+
+// refusedEverywhere finds the VMs that no target takes, or not the one that the operator has chosen.
+func (e *evacuation) refusedEverywhere() [][]Blocker {
+	why := make([][]Blocker, len(e.vms))
+	for i, v := range e.vms {
+		if all := e.refused.everywhere(i, len(e.links)); len(all) > 0 {
+			why[i] = []Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; ")}}
+			continue
+		}
+		for host, l := range e.links {
+			if err := e.refused.of(host, i); err != nil && e.cfg.Place[v.name()] == l.name() {
+				why[i] = []Blocker{{VM: v.name(), Host: l.name(), Problem: "is placed there, but is refused: " + err.Error()}}
+			}
+		}
+	}
+	return why
 }
 
 // examine asks each target about each VM and waits for all answers.
 func (e *evacuation) examine(ctx context.Context) error {
-	e.refused.open(len(e.vms) * len(e.links))
+	e.refused.open(len(e.links), len(e.vms))
 	for host, l := range e.links {
 		for i, v := range e.vms {
 			err := l.roomFor(v)
 			if err == nil {
-				err = l.conn.Send(control.Examine{VM: i, Name: v.name(), Argv: v.argv, Machine: v.vm.Machine})
+				err = l.conn.Send(v.examineMessage())
 			}
 			if err != nil {
 				e.refused.answer(host, i, err)
 			}
 		}
 	}
-	select {
-	case <-e.refused.done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(examineTimeout):
-		return &BlockedError{[]Blocker{{Problem: "targets do not answer preflight's questions", Remedy: "see the logs of 'scatter recv'"}}}
+	silence := time.NewTimer(examineTimeout)
+	defer silence.Stop()
+	for {
+		select {
+		case <-e.refused.done:
+			return nil
+		case <-e.refused.news:
+			silence.Reset(examineTimeout)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-silence.C:
+			for host, l := range e.links {
+				e.refused.hostLost(host, fmt.Errorf("%s: does not answer preflight's questions: see the log of 'scatter recv' there", l.name()))
+			}
+		}
+	}
+}
+
+// examineMessage describes the VM to a target that is to try it.
+func (v *sourceVM) examineMessage() control.Examine {
+	p := v.prepareMessage()
+	m := control.Examine{VM: p.VM, Name: p.Name, Argv: p.Argv, Machine: p.Machine, Header: p.Header}
+	for _, w := range v.cpu {
+		m.CPU = append(m.CPU, control.CPUWord{EAX: w.EAX, ECX: w.ECX, Register: w.Register, Bits: w.Features})
+	}
+	return m
+}
+
+// refusalError is why a target would not take a VM.
+type refusalError struct {
+	host, why string
+	off       []string // switches of the processor there that are off, where that is why
+	flags     []string // of these: what the VM's processor has
+}
+
+func (e *refusalError) Error() string {
+	if len(e.flags) > 0 {
+		return fmt.Sprintf("%s: its processor lacks flags that the VM's has: %s", e.host, strings.Join(e.flags, ", "))
+	}
+	return e.host + ": " + e.why
+}
+
+// nameFlags finds QEMU's names of the processor's flags that targets lack.
+func (e *evacuation) nameFlags(ctx context.Context) {
+	for host := range e.links {
+		for i, v := range e.vms {
+			refusal, ok := e.refused.of(host, i).(*refusalError)
+			if !ok || len(refusal.off) == 0 {
+				continue
+			}
+			on, _, err := v.client.CPUFlags(ctx, refusal.off...)
+			if err != nil {
+				e.log.Warn("flags of its processor cannot be named", "vm", v.name(), "err", err)
+				continue
+			}
+			e.refused.explain(host, i, &refusalError{host: refusal.host, why: refusal.why, flags: on})
+		}
 	}
 }
 
@@ -79,41 +176,71 @@ func (l *link) roomFor(v *sourceVM) error {
 	return nil
 }
 
-// examineTimeout bounds preflight's wait for the targets.
-const examineTimeout = 30 * time.Second
+// examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
+const examineTimeout = 2 * tryTimeout
 
 // refusals keeps which targets would not take which VMs.
 type refusals struct {
 	mu   sync.Mutex // guards the fields below
 	why  map[[2]int]error
+	vms  int
 	left int
 	done chan struct{} // closed when every answer is there
+	news chan struct{} // gets something, now and then, while answers come
 }
 
-func (r *refusals) open(answers int) {
+func (r *refusals) open(hosts, vms int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.why, r.left, r.done = make(map[[2]int]error), answers, make(chan struct{})
+	r.why, r.vms, r.left = make(map[[2]int]error), vms, hosts*vms
+	r.done, r.news = make(chan struct{}), make(chan struct{}, 1)
 }
 
-// answer notes what host says about vm; nil = it takes it. Only the first answer counts.
+// answer notes what host says about vm; nil = it takes it. Only the first answer counts, and none once all are there.
 func (r *refusals) answer(host, vm int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := [2]int{host, vm}
-	if _, ok := r.why[key]; ok || r.left == 0 {
+	if _, ok := r.why[key]; ok || r.left == 0 || vm < 0 || vm >= r.vms {
 		return
 	}
 	r.why[key] = err
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
 	if r.left--; r.left == 0 {
 		close(r.done)
 	}
 }
 
+// explain replaces a refusal by one that says more.
+func (r *refusals) explain(host, vm int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why[[2]int{host, vm}] = err
+}
+
 // hostLost refuses all VMs that it has not answered about.
-func (r *refusals) hostLost(host, vms int, err error) {
+func (r *refusals) hostLost(host int, err error) {
+	r.mu.Lock()
+	vms := r.vms
+	r.mu.Unlock()
 	for vm := range vms {
 		r.answer(host, vm, err)
+	}
+}
+
+// renumber keeps what is known of some VMs, which have new numbers: VM i was kept[i].
+func (r *refusals) renumber(kept []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.why
+	r.why, r.vms = make(map[[2]int]error), len(kept)
+	for key, err := range was {
+		if now := slices.Index(kept, key[1]); now >= 0 {
+			r.why[[2]int{key[0], now}] = err
+		}
 	}
 }
 
@@ -137,70 +264,72 @@ func (r *refusals) everywhere(vm, hosts int) []string {
 	return all
 }
 
-// refusedCapabilities are migration capabilities that change the stream into something that cannot be
-// filtered, or the protocol into one that scatter does not drive.
-var refusedCapabilities = []string{
-	"multifd", "xbzrle", "compress", "postcopy-ram", "postcopy-preempt", "mapped-ram", "x-ignore-shared",
-	"background-snapshot", "x-colo", "release-ram", "rdma-pin-all", "block", "zero-copy-send", "switchover-ack", "dirty-limit",
-}
-
 // preflight finds out what the VM consists of and whether QEMU would let it go, and keeps the first part of its migration stream: a
-// real migration is started and cancelled as soon as it has told its RAM blocks.
-func (v *sourceVM) preflight(ctx context.Context) error {
+// real migration is started and cancelled as soon as it has told its RAM blocks. note is called before anything is changed.
+func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	if err := errors.Join(v.checkMigration(ctx), v.takeStock(ctx)); err != nil {
+	var all problems
+	all.add(v.checkMigration(ctx))
+	all.add(v.takeStock(ctx))
+	found := all.err()
+	if found != nil && !onlyRisks(found) {
+		return found
+	}
+	if err := note(); err != nil {
 		return err
 	}
+	cpu, err := v.client.CPUWords(ctx)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	v.cpu = cpu
 	if err := v.setCapabilities(ctx); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
-	// Whatever was found, the VM must be left as it was.
-	return errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx))
-}
-
-// setCapabilities switches on what scatter needs: the way back for the commit, and events.
-func (v *sourceVM) setCapabilities(ctx context.Context) error {
-	if err := v.client.SetCapabilities(ctx, map[string]bool{"return-path": true, "events": true}); err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
+	// Whatever was found, and whoever has lost patience, the VM must be left as it was.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	defer cancel()
+	if err := errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx)); err != nil {
+		return err
 	}
-	return nil
+	return found
 }
 
+// checkMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
 func (v *sourceVM) checkMigration(ctx context.Context) error {
 	info, err := v.client.QueryMigrate(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
+	var found problems
 	if !idle(info.Status) {
-		return fmt.Errorf("vm %s: a migration is already %s: let it end or cancel it", v.name(), info.Status)
+		found.add(fmt.Errorf("vm %s: a migration is already %s: let it end or cancel it", v.name(), info.Status))
 	}
-	if len(info.BlockedReasons) > 0 {
-		return fmt.Errorf("vm %s: QEMU refuses to migrate it: %s", v.name(), info.BlockedReasons[0])
+	for _, why := range info.BlockedReasons {
+		found.add(fmt.Errorf("vm %s: QEMU refuses to migrate it: %s", v.name(), why))
 	}
 	caps, err := v.client.Capabilities(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	for _, c := range refusedCapabilities {
-		if caps[c] {
-			return fmt.Errorf("vm %s: migration capability %s is on: switch it off (migrate-set-capabilities)", v.name(), c)
-		}
+	for _, why := range unfitCapabilities(caps) {
+		found.add(why)
 	}
-	v.caps = map[string]bool{"return-path": caps["return-path"], "events": caps["events"]}
+	v.caps = capabilitiesToSet(caps)
 	p, err := v.client.Parameters(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	if p.TLSCreds != nil && *p.TLSCreds != "" {
-		return fmt.Errorf("vm %s: migration parameter tls-creds is set: clear it, scatter encrypts by itself", v.name())
-	}
 	v.params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
-	if p.Mode != nil && *p.Mode != "" && *p.Mode != "normal" {
-		return fmt.Errorf("vm %s: migration mode %s: set it to normal", v.name(), *p.Mode)
+	if err := v.checkParameters(ctx, p, &found); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	return nil
+	if err := v.checkTracking(ctx, &found); err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return found.err()
 }
 
 // maxHeader bounds the part of the stream that preflight keeps.
@@ -217,7 +346,9 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return err
 	}
 	p := stream.NewParser(c, stream.Options{})
-	if v.header, err = readHeader(p); err != nil {
+	if v.header, err = readHeader(p); errors.Is(err, io.ErrUnexpectedEOF) {
+		return v.whyClosed(ctx, err)
+	} else if err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
 	v.blocks, err = matchBlocks(p.Blocks(), v.vm.Blocks)
@@ -245,6 +376,14 @@ func readHeader(p *stream.Parser) ([]byte, error) {
 	}
 }
 
+// elsewhere tells why what a socket leads to is no VM that lives here.
+func (v *sourceVM) elsewhere() error {
+	if err := awayBy(v.vm.Status); err != nil {
+		return Blocker{VM: v.name(), Problem: err.Error(), Remedy: "leave its socket out; if it lives nowhere else, 'cont' it first"}
+	}
+	return nil
+}
+
 // discoverVM opens a VM by its QMP socket.
 func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
@@ -253,7 +392,11 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, paused: vm.Status != "running"}
+	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, found: vm.Status}
+	if v.proc, err = openProcess(vm.PID, socket, ""); err != nil {
+		v.close()
+		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
+	}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

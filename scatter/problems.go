@@ -58,9 +58,9 @@ func (p *problems) namesOf(kind, remedy string, names []string) {
 }
 
 // places checks that the operator's placement names VMs and hosts that exist.
-func (p *problems) places(place map[string]string, vms []*sourceVM, links []*link) {
+func (p *problems) places(place map[string]string, vms []string, links []*link) {
 	for _, vm := range sortedKeys(place) {
-		if !slices.ContainsFunc(vms, func(v *sourceVM) bool { return v.name() == vm }) {
+		if !slices.Contains(vms, vm) {
 			p.add(Blocker{VM: vm, Problem: "is placed, but is not among the VMs to move"})
 		}
 		if !slices.ContainsFunc(links, func(l *link) bool { return l.welcome.Name == place[vm] }) {

@@ -79,7 +79,7 @@ func TestProblemsOfNames(t *testing.T) {
 
 func TestProblemsOfPlaces(t *testing.T) {
 	var p problems
-	vms, links := []*sourceVM{vmCalled("a"), vmCalled("b")}, []*link{linkTo("x"), linkTo("y")}
+	vms, links := []string{"a", "b"}, []*link{linkTo("x"), linkTo("y")}
 	p.places(map[string]string{"a": "x", "b": "nowhere", "nobody": "y"}, vms, links)
 	var got []string
 	for _, b := range p.list {

@@ -147,20 +147,6 @@ func (r *receiver) start(ctx context.Context, p control.Prepare) (*process, *qem
 	return proc, q.Client, nil
 }
 
-// examine tells why a VM could not be started here, as far as that can be known without starting it.
-func (r *receiver) examine(m control.Examine) error {
-	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
-		return err
-	}
-	if _, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir); err != nil {
-		return err
-	}
-	if len(r.machines) > 0 && !r.machines[m.Machine] {
-		return fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, r.version)
-	}
-	return nil
-}
-
 // machineTypes lists what a QEMU can be; empty when it does not tell.
 func machineTypes(ctx context.Context, binary string) map[string]bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -119,12 +120,12 @@ func TestReceiveRefusesHello(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	good := control.Hello{Version: ProtocolVersion, Purpose: control.PurposeControl, Evacuation: testEvacuation}
 	for want, change := range map[string]func(*control.Hello){
-		"version 99 there, 2 here":                 func(h *control.Hello) { h.Version = 99 },
-		"version 0 there, 2 here":                  func(h *control.Hello) { h.Version = 0 },
-		"evacuation id \"\": must be 16":           func(h *control.Hello) { h.Evacuation = "" },
-		"evacuation id \"../../etc\"":              func(h *control.Hello) { h.Evacuation = "../../etc" },
-		"evacuation id \"0011223344556677889900\"": func(h *control.Hello) { h.Evacuation = "0011223344556677889900" },
-		"purpose \"conquer\": unknown":             func(h *control.Hello) { h.Purpose = "conquer" },
+		fmt.Sprintf("version 99 there, %d here", ProtocolVersion): func(h *control.Hello) { h.Version = 99 },
+		fmt.Sprintf("version 0 there, %d here", ProtocolVersion):  func(h *control.Hello) { h.Version = 0 },
+		"evacuation id \"\": must be 16":                          func(h *control.Hello) { h.Evacuation = "" },
+		"evacuation id \"../../etc\"":                             func(h *control.Hello) { h.Evacuation = "../../etc" },
+		"evacuation id \"0011223344556677889900\"":                func(h *control.Hello) { h.Evacuation = "0011223344556677889900" },
+		"purpose \"conquer\": unknown":                            func(h *control.Hello) { h.Purpose = "conquer" },
 	} {
 		h := good
 		change(&h)
@@ -210,7 +211,7 @@ func TestLinkToAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, answer := range []control.Message{control.Welcome{Version: 99, Error: "control protocol version 2 there, 99 here"}, control.Welcome{Version: 99}, control.Ping{}} {
+	for _, answer := range []control.Message{control.Welcome{Version: ProtocolVersion + 1, Error: "control protocol version 1 there, 2 here"}, control.Welcome{Version: ProtocolVersion + 1}, control.Ping{}} {
 		l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 		if err != nil {
 			t.Fatal(err)
@@ -572,7 +573,7 @@ func TestFeed(t *testing.T) {
 	s.open()
 	g, far := s.guest(0, "web", guestWaiting)
 	got := s.feeding(g, far, control.Data{Body: []byte("head ")}, packed(t, []byte("middle ")), control.Data{}, control.Data{Body: []byte("tail")}, control.DataEnd{})
-	if string(got) != "head middle tail" || g.where() != control.StateHeld {
+	if string(got) != "head middle tail" || g.where() != control.StateLoading {
 		t.Errorf("QEMU got %q, the guest is %s", got, g.where())
 	}
 }

@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -8,9 +9,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -34,29 +38,70 @@ func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run directory %s: %w", cfg.RunDir, err)
 	}
+	if cfg.Run != "" {
+		vm, err := runHere(ctx, cfg)
+		out.VMs = append(out.VMs, vm)
+		return out, err
+	}
+	var failed error
 	for _, path := range sent {
 		vms, err := recoverSource(ctx, cfg, path)
-		if err != nil {
-			return out, err
-		}
 		out.VMs = append(out.VMs, vms...)
+		failed = errors.Join(failed, err) // the others have nothing to do with it
 	}
 	vms, err := recoverTarget(ctx, cfg)
 	out.VMs = append(out.VMs, vms...)
-	return out, err
+	return out, errors.Join(failed, err)
 }
 
 // vmHistory is what a journal tells of one VM.
 type vmHistory struct {
-	last record
-	seen map[recordKind]bool
+	last     record
+	seen     map[recordKind]bool
+	state    string // run state at the switch-over; "" before
+	settings record // with the migration settings that QEMU had; of kind "" if they were not changed
+}
+
+// open tells whether the journal of a source says that the VM may be on its way still, or has other settings than it had.
+func (h *vmHistory) open() bool {
+	switch h.last.Kind {
+	case recDone:
+		return false
+	case recEnded, recStayed:
+		return h.last.Untold
+	}
+	return true
+}
+
+// begun tells whether more has been done to the VM than to look at it.
+func (h *vmHistory) begun() bool { return h.last.Kind != recSettings }
+
+// converged tells whether its stream may have begun: a target may hold all of it.
+func (h *vmHistory) converged() bool {
+	return h.seen[recConverge] || h.seen[recCommit] || h.seen[recRun]
+}
+
+// leftPaused tells whether others than scatter had stopped the VM.
+func (h *vmHistory) leftPaused() bool {
+	if h.state != "" {
+		return !runs(h.state) && !h.seen[recPause]
+	}
+	return h.last.Paused && !h.seen[recPause]
+}
+
+// stateToRun is the run state that the VM is to have on its target.
+func (h *vmHistory) stateToRun() string {
+	if h.leftPaused() {
+		return cmp.Or(h.state, "paused")
+	}
+	return "running"
 }
 
 // histories sorts records by VM, in the order of their first record.
 func histories(records []record) (vms []*vmHistory, begin record) {
 	type key struct {
-		peer, evacuation string
-		vm               int
+		peer, evacuation, name string
+		vm                     int
 	}
 	byVM := make(map[key]*vmHistory)
 	for _, r := range records {
@@ -64,7 +109,10 @@ func histories(records []record) (vms []*vmHistory, begin record) {
 			begin = r
 			continue
 		}
-		k := key{r.Peer, r.Evacuation, r.VM}
+		k := key{r.Peer, r.Evacuation, r.Name, r.VM}
+		if r.Peer == "" {
+			k.vm = 0 // a source numbers its VMs anew when some of them stay
+		}
 		h := byVM[k]
 		if h == nil {
 			h = &vmHistory{seen: make(map[recordKind]bool)}
@@ -73,6 +121,10 @@ func histories(records []record) (vms []*vmHistory, begin record) {
 		}
 		h.last = r
 		h.seen[r.Kind] = true
+		h.state = cmp.Or(r.State, h.state)
+		if r.Kind == recSettings {
+			h.settings = r
+		}
 	}
 	return vms, begin
 }
@@ -98,7 +150,9 @@ func recoverSource(ctx context.Context, cfg RecoverConfig, path string) ([]Recov
 		s := sourceRecovery{cfg: cfg, journal: j, h: h, evacuation: id}
 		r := s.run(ctx)
 		open = open || r.Where == InDoubt || s.untold
-		out = append(out, r)
+		if h.begun() || r.Where == InDoubt {
+			out = append(out, r)
+		}
 	}
 	if !open && !cfg.DryRun {
 		return out, j.remove()
@@ -123,6 +177,15 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 	case s.h.seen[recDone]:
 		out.Where, out.Action = OnTarget, "had arrived"
 		return out
+	case s.h.last.Kind == recEnded:
+		out.Where, out.Action = Ended, "had ended by itself"
+		if s.cfg.DryRun || !s.h.last.Untold {
+			return out
+		}
+		s.forget(ctx)
+		r := s.h.last
+		r.Untold = s.untold
+		return s.told(out, s.journal.Append(r))
 	case s.h.last.Kind == recStayed && s.h.last.Untold:
 		out.Where, out.Action = OnSource, "had stayed, the target forgets it"
 		if s.cfg.DryRun {
@@ -138,9 +201,12 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 	if client != nil {
 		defer client.Close()
 	}
+	if !s.h.begun() {
+		return s.untouched(ctx, out, source, client, serr)
+	}
 	target, terr := s.targetState(ctx)
-	act := decide(evidence{source: source, sourceKnown: serr == nil, target: target, targetKnown: terr == nil,
-		paused: s.h.last.Paused, runLogged: s.h.seen[recRun], pausedByUs: s.h.seen[recPause]})
+	act := decide(evidence{source: source, sourceKnown: serr == nil, target: target, targetKnown: terr == nil, converged: s.h.converged(),
+		paused: s.h.leftPaused(), runLogged: s.h.seen[recRun], pausedByUs: s.h.seen[recPause]})
 	out.Where, out.Action = act.where, act.text
 	if s.cfg.DryRun || act.do == doNothing {
 		if act.where == InDoubt {
@@ -148,7 +214,34 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 		}
 		return out
 	}
-	return s.told(out, s.do(ctx, act.do, client))
+	return s.told(out, s.do(ctx, act, client))
+}
+
+// untouched is a VM that was only looked at.
+func (s *sourceRecovery) untouched(ctx context.Context, out Recovered, source sourceState, client *qemu.Client, err error) Recovered {
+	switch {
+	case source == sourceGone:
+		out.Where, out.Action = Ended, "ended on the source; its move had not begun"
+	case err != nil:
+		out.Where, out.Action = InDoubt, "its move had not begun; its QEMU does not answer, and keeps changed migration settings: "+err.Error()
+	default:
+		out.Where, out.Action = OnSource, "its move had not begun; its migration settings were put back"
+	}
+	if s.cfg.DryRun || source != sourceGone && err != nil {
+		return out
+	}
+	if source == sourceGone {
+		return s.told(out, s.note(recEnded))
+	}
+	return s.told(out, errors.Join(s.restore(ctx, client), s.stayed()))
+}
+
+// restore gives a QEMU back the migration settings that it had.
+func (s *sourceRecovery) restore(ctx context.Context, client *qemu.Client) error {
+	if s.h.settings.Kind == "" || s.h.settings.Params == nil || client == nil {
+		return nil
+	}
+	return restoreSettings(ctx, client, s.h.settings.Caps, *s.h.settings.Params)
 }
 
 // told completes what is said of a VM once that was tried.
@@ -169,43 +262,34 @@ func orError(s string, err error) string {
 	return s
 }
 
-// sourceState is how a source QEMU stands after a crash of scatter.
-type sourceState string
-
-const (
-	sourceRuns      sourceState = "running"
-	sourcePaused    sourceState = "paused"
-	sourceCompleted sourceState = "given away" // postmigrate: SHUT(0) had reached it
-	sourceGone      sourceState = "gone"
-)
-
+// sourceStatus tells how the QEMU stands that the journal names; another process of its pid is not it.
 func (s *sourceRecovery) sourceStatus(ctx context.Context) (sourceState, *qemu.Client, error) {
-	vm, client, err := qemu.Discover(ctx, s.h.last.Socket)
+	rec := s.h.last
+	proc, err := openProcess(rec.PID, rec.Socket, "") // first, so that the answers are about what is held
+	if errors.Is(err, unix.ESRCH) || processGone(rec.PID) {
+		return sourceGone, nil, nil
+	}
 	if err != nil {
-		if processGone(s.h.last.PID) {
+		return "", nil, err
+	}
+	defer proc.close()
+	if start, err := qemu.StartTime(rec.PID); err == nil && rec.Start != 0 && start != rec.Start {
+		return sourceGone, nil, nil
+	}
+	client, err := qemu.Dial(ctx, rec.Socket)
+	if err != nil {
+		if !proc.alive() {
 			return sourceGone, nil, nil
 		}
 		return "", nil, err
 	}
-	if vm.PID != s.h.last.PID {
+	if client.PID() != rec.PID {
 		client.Close()
 		return sourceGone, nil, nil
 	}
 	// A migration whose socket has just been closed by our crash needs a moment to fail.
-	v := &sourceVM{vm: vm, client: client}
-	if err := v.await(ctx, func(i qemu.MigrationInfo) (bool, error) { return idle(i.Status), nil }); err != nil {
-		return "", client, err
-	}
-	status, err := client.Status(ctx)
-	switch {
-	case err != nil:
-		return "", client, err
-	case status.Running:
-		return sourceRuns, client, nil
-	case status.Status == "postmigrate":
-		return sourceCompleted, client, nil
-	}
-	return sourcePaused, client, nil
+	state, err := statusOf(ctx, client, proc)
+	return state, client, err
 }
 
 func (s *sourceRecovery) dialer() (dialer, error) {
@@ -237,101 +321,33 @@ func parseTarget(s string) (TargetAddr, error) {
 	return TargetAddr{Name: name, Addr: a}, nil
 }
 
-// evidence is what can be known of a VM after a crash.
-type evidence struct {
-	source      sourceState
-	sourceKnown bool
-	target      control.VMState
-	targetKnown bool
-	paused      bool // it was paused when the evacuation found it
-	pausedByUs  bool // scatter was about to stop it
-	runLogged   bool // Run may have been sent
-}
-
-type recoverAct uint8
-
-const (
-	doNothing    recoverAct = iota
-	doAbort                 // the target forgets it
-	doCont                  // the source runs again, the target forgets it
-	doRun                   // the target runs it, then the source quits
-	doQuitSource            // the target runs it already
-)
-
-// verdict is where a VM is, what to do about it, and how to say so.
-type verdict struct {
-	where Where
-	do    recoverAct
-	text  string
-}
-
-// decide is the table of recovery. The source QEMU's own state is the best witness: it runs unless it got SHUT(0), and it got
-// that only after the commit record; a completed source never runs by itself.
-func decide(e evidence) verdict {
-	switch {
-	case e.targetKnown && e.target == control.StateRunning && e.sourceKnown && e.source == sourceRuns:
-		return verdict{InDoubt, doNothing, "both sides say that it runs: stop the wrong one by hand, now"}
-	case e.targetKnown && e.target == control.StateRunning && !e.sourceKnown:
-		return verdict{OnTarget, doNothing, "runs on the target; the source QEMU does not answer: end it by hand"}
-	case e.targetKnown && e.target == control.StateRunning:
-		return verdict{OnTarget, doQuitSource, "runs on the target, the source QEMU was ended"}
-	case !e.sourceKnown:
-		return verdict{InDoubt, doNothing, "the source QEMU does not answer: look at it, then recover again"}
-	case e.source == sourceRuns:
-		return verdict{OnSource, doAbort, "runs on the source, the target forgets it"}
-	case e.source == sourcePaused && e.paused:
-		return verdict{OnSource, doAbort, "is paused on the source, as it was found; the target forgets it"}
-	case e.source == sourcePaused && e.runLogged && (!e.targetKnown || e.target == control.StateUnknown):
-		return verdict{InDoubt, doNothing, "is paused on the source, and the target may run it: see there, then 'cont' on the source's QMP socket if it does not"}
-	case e.source == sourcePaused && e.pausedByUs:
-		return verdict{OnSource, doCont, "runs on the source again, the target forgets it"}
-	case e.source == sourcePaused:
-		return verdict{OnSource, doAbort, "is paused on the source, not by scatter; the target forgets it"}
-	case e.source == sourceCompleted && e.targetKnown && e.target == control.StateLoaded:
-		return verdict{OnTarget, doRun, "was complete on the target, which runs it now"}
-	case e.source == sourceCompleted && e.targetKnown && (!e.runLogged || e.target == control.StateAborted):
-		return verdict{OnSource, doCont, "the target has lost it and never ran it; runs on the source again"}
-	case e.source == sourceCompleted && e.targetKnown:
-		return verdict{InDoubt, doNothing, "the target may have run it and has it no more: 'cont' on the source's QMP socket brings back its state at the switch-over"}
-	case e.source == sourceCompleted && !e.runLogged:
-		return verdict{OnSource, doCont, "the target does not answer, and was never told to run it; runs on the source again"}
-	case e.source == sourceCompleted:
-		return verdict{InDoubt, doNothing, "the target does not answer and may run it: reach the target, then recover again"}
-	case e.targetKnown && e.target == control.StateLoaded:
-		return verdict{InDoubt, doNothing, "the source QEMU is gone, the target holds the VM complete and paused: 'cont' on its QMP socket runs it"}
-	}
-	if !e.targetKnown {
-		return verdict{InDoubt, doNothing, "the source QEMU is gone and the target does not answer: reach the target, then recover again"}
-	}
-	return verdict{InDoubt, doNothing, "the source QEMU is gone and the target does not have the VM"}
-}
-
 // do carries a decision out. Its record is on disk before.
-func (s *sourceRecovery) do(ctx context.Context, a recoverAct, client *qemu.Client) error {
-	switch a {
+func (s *sourceRecovery) do(ctx context.Context, d verdict, client *qemu.Client) error {
+	switch d.do {
 	case doAbort:
 		s.forget(ctx)
-		return s.stayed()
+		if d.where == Ended {
+			if s.untold {
+				return nil // the journal stays for it
+			}
+			return errors.Join(s.restore(ctx, client), s.note(recEnded))
+		}
+		return errors.Join(s.restore(ctx, client), s.stayed())
 	case doCont:
 		if err := s.note(recAbort); err != nil {
 			return err
 		}
 		s.forget(ctx)
-		if !s.h.last.Paused {
+		if !s.h.leftPaused() {
 			if err := client.Cont(ctx); err != nil {
 				return err
 			}
 		}
-		return s.stayed()
+		return errors.Join(s.restore(ctx, client), s.stayed())
 	case doRun:
 		return s.runOnTarget(ctx, client)
 	case doQuitSource:
-		if err := s.note(recDone); err != nil {
-			return err
-		}
-		if client != nil {
-			return client.Quit(ctx)
-		}
+		return s.arrived(ctx, client)
 	}
 	return nil
 }
@@ -344,15 +360,23 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, client *qemu.Client) e
 	if err != nil {
 		return err
 	}
-	m, err := exchange(ctx, d, control.Run{VM: s.h.last.VM})
+	m, err := exchange(ctx, d, control.Run{VM: s.h.last.VM, State: s.h.stateToRun()})
 	if err != nil {
 		return err
 	}
 	if st, ok := m.(control.State); !ok || st.State != control.StateRunning {
 		return fmt.Errorf("target answered %+v to run", m)
 	}
+	return s.arrived(ctx, client)
+}
+
+// arrived: the VM runs on the target; its source QEMU ends, if it is there still.
+func (s *sourceRecovery) arrived(ctx context.Context, client *qemu.Client) error {
 	if err := s.note(recDone); err != nil {
 		return err
+	}
+	if client == nil {
+		return nil
 	}
 	return client.Quit(ctx)
 }
@@ -413,8 +437,9 @@ func recoverTarget(ctx context.Context, cfg RecoverConfig) ([]Recovered, error) 
 func recoverGuest(ctx context.Context, cfg RecoverConfig, j *journal, h *vmHistory) (Recovered, bool) {
 	out := Recovered{VM: h.last.Name, Host: h.last.Peer}
 	alive := h.last.PID != 0 && !processGone(h.last.PID)
+	starting := h.last.Kind == recPrepare && h.last.PID == 0
 	switch {
-	case h.last.Kind == recAbort || !alive && h.last.Kind != recLoaded:
+	case h.last.Kind == recAbort || !alive && !starting && h.last.Kind != recLoaded:
 		return out, false
 	case h.last.Kind == recDone || h.last.Kind == recRun && cfg.DryRun:
 		out.Where, out.Action = OnTarget, "runs here"
@@ -424,9 +449,12 @@ func recoverGuest(ctx context.Context, cfg RecoverConfig, j *journal, h *vmHisto
 			out.Where, out.Action = InDoubt, "was told to run here: see whether it does: "+err.Error()
 		}
 	case h.last.Kind == recLoaded && alive:
-		out.Where, out.Action = InDoubt, "complete and paused here: start 'scatter recv' again, then 'scatter recover' on "+h.last.Peer
+		out.Where, out.Action = InDoubt, "complete and paused here: start 'scatter recv' again, then 'scatter recover' on "+h.last.Peer+
+			". Only if that host is dead for good, or the VM's QEMU there is: 'scatter recover --run "+h.last.Name+"' here; if the source has the VM it would run twice"
 	case h.last.Kind == recLoaded:
 		out.Where, out.Action = InDoubt, "its QEMU here is gone; 'scatter recover' on "+h.last.Peer+" decides"
+	case starting:
+		return out, endStarting(cfg, h.last, &out)
 	default:
 		out.Where, out.Action = OnSource, "was not complete here, its QEMU was ended"
 		if !cfg.DryRun {
@@ -438,6 +466,19 @@ func recoverGuest(ctx context.Context, cfg RecoverConfig, j *journal, h *vmHisto
 	return out, true
 }
 
+// endStarting ends a QEMU that was being started when the receiver was killed, and tells whether there was one.
+func endStarting(cfg RecoverConfig, rec record, out *Recovered) bool {
+	pids, err := qemu.Leftovers(cfg.RunDir, rec.Name)
+	if err == nil && len(pids) > 0 && !cfg.DryRun {
+		_, err = endUnrecorded(cfg.RunDir, rec.Name)
+	}
+	out.Where, out.Action = OnSource, "was not complete here, its QEMU was ended"
+	if err != nil {
+		out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
+	}
+	return err != nil || len(pids) > 0
+}
+
 // finishRun makes sure that a VM runs that was told to: the word may never have reached its QEMU.
 func finishRun(ctx context.Context, j *journal, rec record) error {
 	proc, client, err := reopen(ctx, rec, filepath.Dir(j.path))
@@ -446,11 +487,47 @@ func finishRun(ctx context.Context, j *journal, rec record) error {
 	}
 	defer proc.close()
 	defer client.Close()
-	if !rec.Paused {
-		if err := client.Cont(ctx); err != nil {
-			return err
-		}
+	if err := continueVM(ctx, client, rec.stateToRun()); err != nil {
+		return err
+	}
+	if err := client.AnnounceSelf(ctx); err != nil {
+		return fmt.Errorf("runs, but was not announced to the network: %w", err)
 	}
 	rec.Kind = recDone
 	return j.Append(rec)
+}
+
+// runHere runs a VM that is complete on this target, on the operator's word that its source will not: that host is dead, or its QEMU is.
+func runHere(ctx context.Context, cfg RecoverConfig) (Recovered, error) {
+	out := Recovered{VM: cfg.Run, Where: InDoubt}
+	j, records, err := openJournal(filepath.Join(cfg.RunDir, "recv.journal"))
+	if errors.Is(err, ErrJournalBusy) {
+		out.Action = "a receiver holds it: stop 'scatter recv' here, which leaves complete VMs as they are, do this again, and start it again"
+		return out, fmt.Errorf("vm %s: %s: %w", cfg.Run, out.Action, err)
+	}
+	if err != nil {
+		return out, err
+	}
+	defer j.Close()
+	vms, _ := histories(records)
+	for _, h := range slices.Backward(vms) {
+		if h.last.Name != cfg.Run || h.last.Kind != recLoaded && h.last.Kind != recRun {
+			continue
+		}
+		out.Host = h.last.Peer
+		if cfg.DryRun {
+			out.Action = "would be run here"
+			return out, nil
+		}
+		rec := h.last
+		rec.Kind = recRun
+		if err := errors.Join(j.Append(rec), finishRun(ctx, j, rec)); err != nil {
+			out.Action = "could not be run here: " + err.Error()
+			return out, fmt.Errorf("vm %s: %w", cfg.Run, err)
+		}
+		out.Where, out.Action = OnTarget, "runs here now; its source must never run it again"
+		return out, nil
+	}
+	out.Action = "is not complete and paused here"
+	return out, fmt.Errorf("vm %s: is not complete and paused here: nothing was done", cfg.Run)
 }

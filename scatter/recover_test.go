@@ -16,16 +16,13 @@ import (
 
 // everyEvidence calls f with all that can be found after a crash.
 func everyEvidence(f func(evidence)) {
-	bools := []bool{false, true}
 	for _, source := range []sourceState{"", sourceRuns, sourcePaused, sourceCompleted, sourceGone} {
-		for _, target := range []control.VMState{"", control.StateUnknown, control.StateHeld, control.StateLoaded, control.StateRunning, control.StateAborted} {
-			for _, paused := range bools {
-				for _, byUs := range bools {
-					for _, run := range bools {
-						f(evidence{source: source, sourceKnown: source != "", target: target, targetKnown: target != "",
-							paused: paused, pausedByUs: byUs, runLogged: run})
-					}
-				}
+		for _, target := range []control.VMState{"", control.StateUnknown, control.StateHeld, control.StateLoading,
+			control.StateLoaded, control.StateLaunching, control.StateRunning, control.StateEnded, control.StateAborted} {
+			for bits := range 16 {
+				bit := func(n int) bool { return bits>>n&1 == 1 }
+				f(evidence{source: source, sourceKnown: source != "", target: target, targetKnown: target != "",
+					paused: bit(0), pausedByUs: bit(1), runLogged: bit(2), converged: bit(2) || bit(3)})
 			}
 		}
 	}
@@ -38,7 +35,7 @@ func (e evidence) mayRunThere() bool {
 	case !e.targetKnown, e.target == control.StateUnknown:
 		return e.runLogged
 	}
-	return e.target == control.StateRunning
+	return e.target == control.StateRunning || e.target == control.StateLaunching || e.target == control.StateEnded
 }
 
 // TestInvariant1RecoverNeverRunsTwiceNorLosesACopy holds the table of recovery to invariants 1 and 2, for all evidence there can be.
@@ -60,7 +57,7 @@ func TestInvariant1RecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
 			if e.target != control.StateLoaded {
 				fail("the target is told to run what it does not hold")
 			}
-			if e.source != sourceCompleted {
+			if e.source != sourceCompleted && e.source != sourceGone {
 				fail("the target runs while the source may run")
 			}
 		case doQuitSource:
@@ -71,9 +68,12 @@ func TestInvariant1RecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
 				fail("a source is ended that may run")
 			}
 		case doAbort:
-			if !sourceHolds {
+			if !sourceHolds && !(e.source == sourceGone && e.target != control.StateLoaded && e.target != control.StateLoading) {
 				fail("the target is told to forget what the source may not have")
 			}
+		}
+		if v.again && v.do != doNothing {
+			fail("is decided, and is to be asked again")
 		}
 		switch v.where {
 		case OnSource:
@@ -94,6 +94,10 @@ func TestInvariant1RecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
 			if v.do != doNothing {
 				fail("something is done in doubt")
 			}
+		case Ended:
+			if e.source != sourceGone || targetHolds || e.target == control.StateLoading || !e.targetKnown && e.converged {
+				fail("is said to have ended, and may live")
+			}
 		default:
 			fail("is nowhere")
 		}
@@ -111,6 +115,7 @@ func TestRecoverDecidesWhatIsClear(t *testing.T) {
 	run := func(e evidence) evidence { e.runLogged = true; return e }
 	byUs := func(e evidence) evidence { e.pausedByUs = true; return e }
 	found := func(e evidence) evidence { e.paused = true; return e }
+	conv := func(e evidence) evidence { e.converged = true; return e }
 	cases := []struct {
 		name  string
 		e     evidence
@@ -133,8 +138,16 @@ func TestRecoverDecidesWhatIsClear(t *testing.T) {
 		{"paused after Run was logged, target gone", run(byUs(known(sourcePaused, ""))), InDoubt, doNothing},
 		{"crash after Run", run(known(sourceCompleted, control.StateRunning)), OnTarget, doQuitSource},
 		{"crash after the source QEMU had ended", run(known(sourceGone, control.StateRunning)), OnTarget, doQuitSource},
-		{"the source QEMU died, the target has it all", known(sourceGone, control.StateLoaded), InDoubt, doNothing},
-		{"the source QEMU died before", known(sourceGone, control.StateHeld), InDoubt, doNothing},
+		{"the source QEMU died, the target has it all", known(sourceGone, control.StateLoaded), OnTarget, doRun},
+		{"the same, Run was on its way", run(known(sourceGone, control.StateLoaded)), OnTarget, doRun},
+		{"the source QEMU died, the target loads it", known(sourceGone, control.StateLoading), InDoubt, doNothing},
+		{"the source QEMU died before", known(sourceGone, control.StateHeld), Ended, doAbort},
+		{"the source QEMU died in bulk, target gone", known(sourceGone, ""), Ended, doNothing},
+		{"the source QEMU died in converge, target gone", conv(known(sourceGone, "")), InDoubt, doNothing},
+		{"it has ended there, too", run(known(sourceGone, control.StateEnded)), Ended, doNothing},
+		{"it ran there for a moment", run(known(sourceCompleted, control.StateEnded)), InDoubt, doNothing},
+		{"the target does not know yet", run(known(sourceCompleted, control.StateLaunching)), InDoubt, doNothing},
+		{"the target has run it and refuses", run(known(sourceGone, control.StateAborted)), Ended, doAbort},
 		{"the source QEMU is deaf", known("", control.StateLoaded), InDoubt, doNothing},
 		{"it runs on the target, the source QEMU is deaf", run(known("", control.StateRunning)), OnTarget, doNothing},
 		{"it runs twice", run(known(sourceRuns, control.StateRunning)), InDoubt, doNothing},
@@ -248,7 +261,7 @@ func TestRecoverTellsALostTargetLater(t *testing.T) {
 // back, so the next one does not take its word for it.
 func TestRecoverLooksAgain(t *testing.T) {
 	vm := record{VM: 0, Name: "web", Host: "h", PID: deadPID, Address: "h=127.0.0.1:1"}
-	for _, kinds := range [][]recordKind{{recPrepare, recConverge, recPause, recAbort}, {recPrepare, recConverge, recCommit, recAbort}, {recPrepare, recAbort}} {
+	for _, kinds := range [][]recordKind{{recPrepare, recConverge, recPause, recAbort}, {recPrepare, recConverge, recCommit, recAbort}} {
 		dir := t.TempDir()
 		vm.Socket = filepath.Join(dir, "no.qmp")
 		var records []record

@@ -31,8 +31,10 @@ const (
 type receiver struct {
 	cfg     RecvConfig
 	log     *slog.Logger
+	life    context.Context // ends when the receiver is told to stop
 	journal *journal
 	room    room
+	tries   *trials
 
 	version  string          // of the QEMU that it starts
 	machines map[string]bool // machine types that it has; empty = not known
@@ -102,8 +104,8 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{cfg: cfg, log: cfg.Log, journal: j, sessions: make(map[sessionKey]*session),
-		guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+	r := &receiver{cfg: cfg, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
+		tries: newTrials(cfg.RunDir), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
 	r.version, r.machines = qemuVersion(ctx, cfg.Policy.QEMU), machineTypes(ctx, cfg.Policy.QEMU)
 	if err := r.adopt(ctx, records); err != nil {
@@ -279,13 +281,13 @@ func (r *receiver) recoverConn(c *control.Conn, key sessionKey) error {
 			vm = m.VM
 		case control.Run:
 			if vm = m.VM; r.guest(guestKey{key, vm}) != nil {
-				if err := r.guest(guestKey{key, vm}).run(); err != nil {
-					return errors.Join(err, c.Send(control.Failed{VM: vm, Error: err.Error()}))
+				if err := r.guest(guestKey{key, vm}).run(m.State); err != nil && !errors.Is(err, errLaunching) {
+					return errors.Join(err, c.Send(failed(vm, err)))
 				}
 			}
 		case control.Abort:
 			if vm = m.VM; r.guest(guestKey{key, vm}) != nil {
-				r.guest(guestKey{key, vm}).abort(errors.New(m.Reason))
+				r.guest(guestKey{key, vm}).abortAndWait(errors.New(m.Reason))
 			}
 		default:
 			return fmt.Errorf("source %s: %s on a recover connection", key.source, m.Type())
@@ -343,6 +345,15 @@ func (r *receiver) drop(g *guest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.guests, g.key)
+}
+
+// dropUnasked is drop for a guest whose source is not connected: nobody is about to ask what became of it.
+func (r *receiver) dropUnasked(g *guest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[g.key.sessionKey] == nil {
+		delete(r.guests, g.key)
+	}
 }
 
 // close gives up guests that wait for pages and releases the rest.

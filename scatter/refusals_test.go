@@ -18,7 +18,7 @@ func answered(r *refusals) bool {
 func TestRefusalsWaitForAllAnswers(t *testing.T) {
 	var r refusals
 	r.answer(0, 0, nil) // nobody has asked yet
-	r.open(4)
+	r.open(2, 2)
 	full := errors.New("h1: is full")
 	r.answer(0, 0, nil)
 	r.answer(0, 0, full) // only the first word counts
@@ -39,7 +39,7 @@ func TestRefusalsWaitForAllAnswers(t *testing.T) {
 
 func TestRefusalsEverywhere(t *testing.T) {
 	var r refusals
-	r.open(4)
+	r.open(2, 2)
 	r.answer(0, 0, errors.New("a"))
 	r.answer(1, 0, errors.New("b"))
 	r.answer(0, 1, errors.New("a"))
@@ -55,10 +55,10 @@ func TestRefusalsEverywhere(t *testing.T) {
 // TestRefusalsOfALostHost: it refuses what it has not answered, and nobody waits for it.
 func TestRefusalsOfALostHost(t *testing.T) {
 	var r refusals
-	r.open(3)
+	r.open(1, 3)
 	r.answer(0, 1, nil)
 	away := errors.New("away")
-	r.hostLost(0, 3, away)
+	r.hostLost(0, away)
 	if !answered(&r) || r.of(0, 0) != away || r.of(0, 1) != nil || r.of(0, 2) != away {
 		t.Errorf("answers %v", r.why)
 	}

@@ -25,6 +25,9 @@ func (e *evacuation) report() *Report {
 		r.Pages.Resent += v.resent()
 		r.VMs = append(r.VMs, line)
 	}
+	for _, s := range e.stays {
+		r.VMs = append(r.VMs, VMReport{Name: s.name, State: stays.String(), Cause: s.cause(), Stages: []StageTime{}})
+	}
 	for _, l := range e.links {
 		r.Hosts = append(r.Hosts, e.reportHost(l.name(), s.Targets[l.name()]))
 	}

@@ -14,6 +14,9 @@ import (
 // sampleBlocks is how many blocks are compressed to find out what compression is going to gain: 16 MiB, some 50 ms on two cores.
 const sampleBlocks = 64
 
+// sampleOwners is how many owners of a content a sample names at most: all of them make no block.
+const sampleOwners = block.MaxOwners / blockContents
+
 // compressibility is what compression would do to the contents, by samples.
 type compressibility struct {
 	parts [][]float64 // by class: bytes after and before, at places that are spread evenly over it; nil = like mean
@@ -141,7 +144,7 @@ func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
 		if e.vms[r.vm].mem.GatherTo([]qemu.PageRef{{Block: uint16(r.memory), Page: page}}, []uint32{0}, data) != nil {
 			return 0
 		}
-		s.contents = append(s.contents, block.Content{Owners: e.owners(owners[:min(len(owners), batchOwners)]), Data: data})
+		s.contents = append(s.contents, block.Content{Owners: e.owners(nil, owners[:min(len(owners), sampleOwners)]), Data: data})
 		if n++; n == blockContents {
 			break
 		}

@@ -33,7 +33,8 @@ type evacuation struct {
 	started time.Time
 	dir     string // for the sockets of this run
 
-	vms   []*sourceVM
+	vms   []*sourceVM // that move
+	stays []stayer    // that do not
 	links []*link
 
 	layout  *dedup.Layout
@@ -58,7 +59,10 @@ type evacuation struct {
 	core    *core
 	trace   *tracer
 
+	leftChanged bool // a VM that stays has other migration settings than it had
+
 	refused  refusals
+	placed   atomic.Bool // vms does not change any more
 	inbox    mailbox
 	warnings warnings
 
@@ -114,7 +118,7 @@ func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) {
 		if e.public == nil {
 			e.public = &Plan{Format: PlanFormat}
 		}
-		e.public.Blockers = blocked.Blockers
+		e.public.Blockers, e.public.Stays = blocked.Blockers, e.blockers()
 		return e.public, err
 	}
 	if err != nil {
@@ -155,6 +159,8 @@ func (c *SendConfig) setDefaults() error {
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*fixedPerStop)
 	case c.Parallel < 0:
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
+	case checkPatterns(c.Exclude) != nil:
+		return checkPatterns(c.Exclude)
 	case c.OnStall != StallKeep && c.OnStall != StallPause:
 		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
 	}
@@ -216,6 +222,7 @@ func (e *evacuation) close() {
 	for _, l := range e.links {
 		l.close()
 	}
+	e.endJournal()
 	for _, v := range e.vms {
 		v.close()
 	}
@@ -272,10 +279,24 @@ func (e *evacuation) discover(ctx context.Context) error {
 	for i, l := range e.links {
 		l.serve(i, e)
 	}
+	excluded := e.exclude()
+	if len(e.vms) == 0 && len(excluded) > 0 {
+		found.add(errNobodyLeft)
+	}
+	for _, v := range e.vms {
+		found.add(v.elsewhere())
+	}
 	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
-	found.places(e.cfg.Place, e.vms, e.links)
-	return found.err()
+	found.places(e.cfg.Place, append(namesOf(e.vms, (*sourceVM).name), excluded...), e.links)
+	if err := found.err(); err != nil {
+		return err
+	}
+	for _, b := range e.cfg.Held {
+		e.stays = append(e.stays, stayer{b.VM, []Blocker{b}})
+		e.tellStays(b.VM, []Blocker{b})
+	}
+	return e.openJournal()
 }
 
 // tell reports progress to the caller.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast"
@@ -28,7 +29,9 @@ type session struct {
 
 	mcast  *multicast.Receiver
 	probes *probe.Listener
-	wg     sync.WaitGroup // of prepares and runs
+	wg     sync.WaitGroup // of tries, prepares and runs
+
+	examined atomic.Int64 // bytes of the VMs that are being tried
 
 	blocks sync.Mutex // guards decoder: one block at a time
 	dec    *block.Decoder
@@ -98,11 +101,7 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 		}
 		return s.mcast.HandleControl(m.Body)
 	case control.Examine:
-		answer := control.Examined{VM: m.VM}
-		if err := s.r.examine(m); err != nil {
-			answer.Error = err.Error()
-		}
-		return s.conn.Send(answer)
+		return s.examine(ctx, m)
 	case control.Listen:
 		return s.listen(m)
 	case control.Count:
@@ -113,7 +112,7 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn) })
 	case control.Run:
 		s.withGuest(m.VM, func(g *guest) error {
-			if err := g.run(); err != nil {
+			if err := g.run(m.State); err != nil {
 				return err
 			}
 			return s.conn.Send(control.Running{VM: m.VM})
@@ -126,6 +125,33 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 	default:
 		return fmt.Errorf("unexpected %s", m.Type())
 	}
+	return nil
+}
+
+// maxExamined bounds the bytes of the VMs that wait to be tried.
+const maxExamined = 256 << 20
+
+// examine tries a VM and answers, meanwhile others are tried and served.
+func (s *session) examine(ctx context.Context, m control.Examine) error {
+	size := int64(len(m.Header))
+	for _, a := range m.Argv {
+		size += int64(len(a))
+	}
+	if m.VM < 0 || m.VM >= maxVMs || s.examined.Add(size) > maxExamined {
+		return fmt.Errorf("vm number %d, or more than %d MiB of VMs to try", m.VM, maxExamined>>20)
+	}
+	s.wg.Go(func() {
+		defer s.examined.Add(-size)
+		answer := control.Examined{VM: m.VM}
+		if err := s.r.examine(ctx, m); err != nil {
+			answer.Error = err.Error()
+			if lacks, ok := errors.AsType[*lacksError](err); ok {
+				answer.Off = lacks.off
+			}
+			s.log.Info("would not take a vm", "vm", m.Name, "why", err)
+		}
+		_ = s.conn.Send(answer) // a lost source asks no more
+	})
 	return nil
 }
 
@@ -145,7 +171,13 @@ func (s *session) withGuest(vm int, f func(*guest) error) {
 
 func (s *session) fail(vm int, err error) {
 	s.log.Warn("vm failed", "vm", vm, "err", err)
-	_ = s.conn.Send(control.Failed{VM: vm, Error: err.Error()}) // a lost source finds out by itself
+	_ = s.conn.Send(failed(vm, err)) // a lost source finds out by itself
+}
+
+// failed puts an error into a message.
+func failed(vm int, err error) control.Failed {
+	_, refused := errors.AsType[refusedError](err)
+	return control.Failed{VM: vm, Error: err.Error(), Refused: refused}
 }
 
 // begin opens the data plane.
@@ -252,7 +284,7 @@ func (s *session) abandon(err error) {
 	s.r.mu.Unlock()
 	for _, g := range guests {
 		g.orphan(err)
-		if g.where() == control.StateAborted {
+		if w := g.where(); w == control.StateAborted || w == control.StateEnded {
 			s.r.drop(g)
 			g.release()
 		}

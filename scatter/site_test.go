@@ -150,7 +150,7 @@ func (s *site) open() *link {
 // alive fails unless the receiver still serves honest sources.
 func (s *site) alive() {
 	s.t.Helper()
-	if st, err := askState(s.t.Context(), s.dialer(), 0); err != nil || st != control.StateUnknown {
+	if st, err := askState(s.t.Context(), s.dialer(), maxVMs-1); err != nil || st != control.StateUnknown {
 		s.t.Errorf("the receiver does not serve any more: %s, %v", st, err)
 	}
 }

@@ -22,6 +22,7 @@ type sourceVM struct {
 	vm     *qemu.VM
 	argv   []string // of a QEMU that is the VM as it is now, from preflight
 	client *qemu.Client
+	proc   *process
 	mem    *qemu.Memory
 	dir    string // for the migration's socket
 
@@ -29,18 +30,20 @@ type sourceVM struct {
 	regions int             // its first region in package dedup's numbering
 	zero    []bool          // by block: all zero on the target before bulk
 	header  []byte          // of the migration stream, from preflight
+	cpu     []qemu.CPUWord  // what its first processor offers
 	caps    map[string]bool // migration capabilities to restore
 	params  qemu.Parameters // likewise
+	changed atomic.Bool     // they are not as they were
+	remarks []string        // of preflight: what does not hinder it, and should be known
 
-	paused bool // was not running when found
-	host   int  // index of its target; -1 before the plan
+	host int // index of its target; -1 before the plan
 
 	gone    atomic.Bool // given up: no more bulk for it
 	blind   atomic.Bool // what the target holds is not known
 	pausing sync.Mutex  // held while scatter stops it
 
-	loaded       atomic.Bool                    // the target has all of it
 	disks        atomic.Pointer[control.Loaded] // what the target consists of
+	loaded       atomic.Bool                    // the target has all of it
 	convergeSent atomic.Int64                   // bytes
 
 	mu        sync.Mutex         // guards the fields below
@@ -49,8 +52,13 @@ type sourceVM struct {
 	ended     chan struct{}      // closed when it has ended
 	filter    *filter
 
+	pausedByUs bool   // scatter has stopped it, so it is to run on
+	atSwitch   string // run state at the switch-over, as the stream tells it; "" before
+	shutdown   string // why QEMU has shut the VM down; "" if it has not said so
+	found      string // run state in which it was last seen, in QEMU's words
+
 	stages  []StageTime
-	stopped time.Time // source paused
+	stopped time.Time // stopped for the switch-over
 	ran     time.Time // target runs
 	passes  int
 	digest  bool
@@ -77,14 +85,27 @@ func (v *sourceVM) startMigration(ctx context.Context) (net.Conn, error) {
 	if err := v.client.Migrate(ctx, path); err != nil {
 		return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %w", v.name(), err)
 	}
-	if err := l.SetDeadline(time.Now().Add(qmpTimeout)); err != nil {
-		return nil, err
+	return v.acceptMigration(ctx, l)
+}
+
+// acceptMigration waits for QEMU's connection, or for its word why there is none.
+func (v *sourceVM) acceptMigration(ctx context.Context, l *net.UnixListener) (net.Conn, error) {
+	for end := time.Now().Add(qmpTimeout); ; {
+		if err := l.SetDeadline(time.Now().Add(qmpTimeout / 100)); err != nil {
+			return nil, err
+		}
+		c, err := l.Accept()
+		if err == nil {
+			return c, nil
+		}
+		info, asked := v.client.QueryMigrate(ctx)
+		switch {
+		case asked == nil && info.Status == qemu.MigrationFailed:
+			return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %s", v.name(), info.ErrorDesc)
+		case !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) || asked != nil:
+			return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), errors.Join(err, asked))
+		}
 	}
-	c, err := l.Accept()
-	if err != nil {
-		return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), err)
-	}
-	return c, nil
 }
 
 // qmpTimeout bounds one conversation with a monitor.
@@ -162,8 +183,9 @@ func idle(s qemu.MigrationStatus) bool {
 	return s == "" || s == qemu.MigrationNone || s.Ended()
 }
 
-// pause stops a VM that would not converge otherwise, unless it is being taken back.
-func (v *sourceVM) pause(ctx context.Context) error {
+// pause stops a VM that would not converge otherwise, unless it is being taken back, or was stopped by others meanwhile. note is
+// called before.
+func (v *sourceVM) pause(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	v.pausing.Lock()
@@ -171,43 +193,129 @@ func (v *sourceVM) pause(ctx context.Context) error {
 	if v.gone.Load() {
 		return nil
 	}
+	status, err := v.client.Status(ctx)
+	if err != nil || !status.Running {
+		return err
+	}
+	if err := note(); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.pausedByUs = true
+	v.mu.Unlock()
 	return v.client.Stop(ctx)
 }
 
-// takeBack ends the migration and sees that the VM is as it was found: running, or paused.
-func (v *sourceVM) takeBack(ctx context.Context) error {
+// takeBack ends the migration and sees that the VM is as others have left it: running, paused or suspended. It tells whether the
+// guest has powered itself off. What QEMU refuses is tried again for as long as patience lasts.
+func (v *sourceVM) takeBack(ctx context.Context, patience time.Duration) (off bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
-	if err := v.endMigration(ctx); err != nil {
-		return err
+	if !v.proc.alive() {
+		return false, fmt.Errorf("vm %s: its QEMU (process %d) has ended", v.name(), v.vm.PID)
 	}
-	if v.paused {
-		return nil
+	if err := v.endMigration(ctx); err != nil {
+		return false, err
 	}
 	v.pausing.Lock() // from here on nobody stops it any more: gone is set
 	v.pausing.Unlock()
-	status, err := v.client.Status(ctx)
-	if err == nil && !status.Running {
-		if err = v.client.Cont(ctx); err == nil {
-			status, err = v.client.Status(ctx)
+	for end := time.Now().Add(patience); ; {
+		status, err := v.client.Status(ctx)
+		if err == nil {
+			var settled bool
+			if settled, err = v.settle(ctx, status); settled {
+				return status.Status == "shutdown", nil
+			}
+		}
+		var refused *qemu.QMPError
+		if err != nil && (!errors.As(err, &refused) || time.Now().After(end)) {
+			return false, fmt.Errorf("vm %s: %w", v.name(), err)
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return false, fmt.Errorf("vm %s: QEMU is %s after the migration was given up: %w", v.name(), status.Status, err)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
+}
+
+// settle continues a VM that the migration, or scatter, has stopped, and tells whether it stands as it should.
+func (v *sourceVM) settle(ctx context.Context, status qemu.RunState) (bool, error) {
+	switch status.Status {
+	case "finish-migrate":
+		return false, nil // it is about to go on by itself
+	case "postmigrate":
+		if v.leftPaused() {
+			return true, nil
+		}
+	case "paused":
+		if !v.wasPausedByUs() {
+			return true, nil
+		}
+	default:
+		return true, nil
 	}
-	if !status.Running {
-		return fmt.Errorf("vm %s: QEMU is %s after the migration was given up", v.name(), status.Status)
+	return false, v.client.Cont(ctx)
+}
+
+func (v *sourceVM) wasPausedByUs() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pausedByUs
+}
+
+// runs tells whether a VM in this run state is to be continued: its guest can wake a suspended one.
+func runs(state string) bool { return state == "running" || state == "suspended" }
+
+// leftPaused tells whether others than scatter had stopped the VM when it was switched over, or, before that, when it was found.
+func (v *sourceVM) leftPaused() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	state := v.atSwitch
+	if state == "" {
+		state = v.found
 	}
-	return nil
+	return !runs(state) && !v.pausedByUs
+}
+
+// stateToRun is the run state that the VM is to have on its target.
+func (v *sourceVM) stateToRun() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pausedByUs {
+		return "running"
+	}
+	return v.atSwitch
+}
+
+func (v *sourceVM) setAtSwitch(state string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.atSwitch = state; state == "" {
+		v.atSwitch = v.found // machine types before 2.4 do not tell
+	}
+}
+
+func (v *sourceVM) shutDown(reason string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shutdown = reason
 }
 
 // restoreSettings gives QEMU back the migration settings that it had. The VM's place does not hang on it.
 func (v *sourceVM) restoreSettings(ctx context.Context) error {
-	if v.caps == nil {
+	if v.caps == nil || !v.changed.Load() || !v.proc.alive() {
 		return nil
 	}
-	return errors.Join(v.client.SetCapabilities(ctx, v.caps), v.client.SetParameters(ctx, v.params))
+	err := restoreSettings(ctx, v.client, v.caps, v.params)
+	v.changed.Store(err != nil)
+	return err
 }
+
+func restoreSettings(ctx context.Context, c *qemu.Client, caps map[string]bool, params qemu.Parameters) error {
+	return errors.Join(c.SetCapabilities(ctx, caps), c.SetParameters(ctx, params))
+}
+
+// unsettled tells whether QEMU has other migration settings than it had, and lives.
+func (v *sourceVM) unsettled() bool { return v.changed.Load() && v.proc.alive() }
 
 // isStopped tells whether the switch-over has begun.
 func (v *sourceVM) isStopped() bool {
@@ -219,7 +327,7 @@ func (v *sourceVM) isStopped() bool {
 // prepareMessage describes the VM to its target.
 func (v *sourceVM) prepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.index, Name: v.name(), Argv: v.argv, Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs,
-		Machine: v.vm.Machine, Paused: v.paused, Header: v.header}
+		Machine: v.vm.Machine, Header: v.header}
 	for _, b := range v.blocks {
 		p.Blocks = append(p.Blocks, control.Block{ID: b.name, Length: b.length})
 	}
@@ -238,5 +346,8 @@ func (v *sourceVM) close() {
 	}
 	if v.mem != nil {
 		v.mem.Close()
+	}
+	if v.proc != nil {
+		v.proc.close()
 	}
 }

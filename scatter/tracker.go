@@ -15,7 +15,7 @@ import (
 type cargo struct {
 	bytes  int64
 	owners []dedup.Page
-	ends   []int // of each content's owners
+	ends   []uint16 // of each content's owners
 	vms    []int
 	pages  []int64 // of vms[i]
 }
@@ -26,8 +26,20 @@ func (c *cargo) add(pages []dedup.Page, owners []block.Owner) {
 		c.count(int(o.VM))
 	}
 	c.owners = append(c.owners, pages...)
-	c.ends = append(c.ends, len(c.owners))
+	c.ends = append(c.ends, uint16(len(c.owners)))
 }
+
+// reset empties it, to be used again.
+func (c *cargo) reset() {
+	*c = cargo{owners: c.owners[:0], ends: c.ends[:0], vms: c.vms[:0], pages: c.pages[:0]}
+}
+
+// clone is a copy that takes no more memory than it must: it is kept for as long as its block is on its way, or missed.
+func (c *cargo) clone() cargo {
+	return cargo{bytes: c.bytes, owners: exactly(c.owners), ends: exactly(c.ends), vms: exactly(c.vms), pages: exactly(c.pages)}
+}
+
+func exactly[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
 
 func (c *cargo) count(vm int) {
 	for i := len(c.vms) - 1; i >= 0; i-- {
@@ -93,10 +105,13 @@ func newTracker(host []int, layout *dedup.Layout, held *dedup.Held, done func(vm
 func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []byte, c cargo) error {
 	t.expect(c)
 	n, err := t.sender.Send(ctx, ch, payload)
+	if errors.Is(err, multicast.ErrNoMembers) {
+		t.missedByAll(ch, c)
+		return err
+	}
 	if err != nil {
-		if errors.Is(err, multicast.ErrNoMembers) {
-			t.missedByAll(ch, c)
-		}
+		t.leaveOut(c)
+		t.settle(c.vms)
 		return err
 	}
 	key := blockKey{ch, n}
@@ -114,6 +129,23 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 		t.confirmed(ch, n)
 	}
 	return nil
+}
+
+// leaveOut takes a block that is not going to be sent: nobody knows what the targets hold of its pages, so converge sends them.
+func (t *tracker) leaveOut(c cargo) {
+	for _, p := range c.owners {
+		t.held.Forget(p)
+	}
+}
+
+// settle takes back what expect has counted.
+func (t *tracker) settle(vms []int) {
+	t.mu.Lock()
+	for _, vm := range vms {
+		t.pending[vm]--
+	}
+	t.mu.Unlock()
+	t.tell(vms...)
 }
 
 // expect counts a block as pending.
@@ -159,9 +191,6 @@ func (t *tracker) busy() bool {
 	return t.onWay > windowBytes/2
 }
 
-// ownerBytes is room for the owners of one content.
-const ownerBytes = 64
-
 // stuck tells whether blocks are on their way and none was confirmed since the count was before; it returns the count now.
 func (t *tracker) stuck(before int) (bool, int) {
 	t.mu.Lock()
@@ -177,10 +206,12 @@ func (t *tracker) progress() (placed int64, pages []int64) {
 }
 
 // Payload buffers come in two sizes, for most compressed blocks need less than half: what is on its way is bounded in bytes of
-// payloads, but held in buffers.
+// payloads, but held in buffers. Payloads that are still smaller, of few contents with many owners, have memory of their own.
 const (
-	fullBuffer = blockContents * (PageSize + ownerBytes)
+	fullBuffer = blockContents*PageSize + batchOwners*ownerBytes
 	halfBuffer = fullBuffer / 2
+	leastHalf  = halfBuffer / 2
+	ownerBytes = 4 // of a block's owner, mostly
 	mostSpare  = windowBytes / fullBuffer / 4
 )
 
@@ -196,10 +227,15 @@ func (t *tracker) fit(payload []byte) []byte {
 	if len(payload) > halfBuffer {
 		return payload
 	}
-	t.mu.Lock()
-	small := t.take(halfBuffer)
-	t.mu.Unlock()
-	small = append(small, payload...) // without the lock, for which confirmations wait
+	var small []byte
+	if len(payload) >= leastHalf {
+		t.mu.Lock()
+		small = t.take(halfBuffer)
+		t.mu.Unlock()
+		small = append(small, payload...) // without the lock, for which confirmations wait
+	} else {
+		small = exactly(payload)
+	}
 	t.mu.Lock()
 	t.release(payload)
 	t.mu.Unlock()
@@ -209,7 +245,7 @@ func (t *tracker) fit(payload []byte) []byte {
 // take is an empty buffer of a size, a spare one where there is one.
 func (t *tracker) take(size int) []byte {
 	for i, b := range t.spare {
-		if (cap(b) == halfBuffer) == (size == halfBuffer) {
+		if cap(b) == size {
 			t.spare = slices.Delete(t.spare, i, i+1)
 			return b[:0]
 		}
@@ -219,7 +255,7 @@ func (t *tracker) take(size int) []byte {
 
 // release keeps a buffer that nobody needs any more, if there are not enough.
 func (t *tracker) release(b []byte) {
-	if len(t.spare) < mostSpare {
+	if (cap(b) == fullBuffer || cap(b) == halfBuffer) && len(t.spare) < mostSpare {
 		t.spare = append(t.spare, b)
 	}
 }

@@ -160,6 +160,9 @@ func (r *Receiver) await(ctx context.Context, text string) error {
 	return nil
 }
 
+// Done is closed when recv has ended.
+func (r *Receiver) Done() <-chan struct{} { return r.done }
+
 // Log returns what recv has said.
 func (r *Receiver) Log() string { return r.log.String() }
 

@@ -35,7 +35,7 @@ func TestBadInput(t *testing.T) {
 		"no socket":        {[]string{"--vm", "/nonexistent.qmp"}, 4, []string{"/nonexistent.qmp"}},
 		"no monitor":       {[]string{"--vm", s.babbler()}, 4, []string{"babble.qmp"}},
 		"twice the same":   {[]string{"--vm", s.idleVM("vm1")}, 4, []string{"two VMs are called vm1"}},
-		"unmigratable":     {[]string{"--vm", s.idleVM("fixed", "-device", "nvme,serial=1")}, 4, []string{"vm fixed", "nvme"}},
+		"unmigratable":     {[]string{"--all-or-none", "--vm", s.idleVM("fixed", "-device", "nvme,serial=1")}, 4, []string{"vm fixed", "nvme"}},
 		"target's absence": {[]string{"--to", "target9=10.77.0.99:7400"}, 4, []string{"target9", "scatter recv"}},
 		"target's name":    {[]string{"--to", "target7=" + s.Targets[0].Addr.String() + ":7399"}, 4, []string{"target7", "target1"}},
 		"other authority":  {[]string{"--tls-dir", s.otherAuthority()}, 4, []string{"target1", "authority"}},
@@ -104,8 +104,13 @@ func TestBadInputCapability(t *testing.T) {
 	}
 	set(true)
 	defer set(false)
-	s.send().finish().exits(s, 4, "vm2", "xbzrle", "migrate-set-capabilities")
+	s.send("--all-or-none").finish().exits(s, 4, "vm2", "xbzrle", "migrate-set-capabilities")
 	s.everybody(s.Source)
+	o := s.send().finish()
+	o.exits(s, 3, "vm2")
+	o.reports(s, evacuated, onSource)
+	o.blames(s, s.guests[1], "xbzrle")
+	s.standBut(s.guests[1])
 }
 
 // A target takes evacuations only from the sources that it allows.

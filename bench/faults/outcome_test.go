@@ -104,15 +104,21 @@ func (o *outcome) warns(s *scene, texts ...string) {
 // vm is what the report says of a guest.
 func (o *outcome) vm(s *scene, g *lab.Guest) scatter.VMReport {
 	s.t.Helper()
+	return o.named(s, g.Name)
+}
+
+// named is what the report says of a VM.
+func (o *outcome) named(s *scene, name string) scatter.VMReport {
+	s.t.Helper()
 	if o.report == nil {
 		s.t.Fatal("no report")
 	}
 	for _, v := range o.report.VMs {
-		if v.Name == g.Name {
+		if v.Name == name {
 			return v
 		}
 	}
-	s.t.Fatalf("report: nothing of guest %s", g.Name)
+	s.t.Fatalf("report: nothing of VM %s", name)
 	return scatter.VMReport{}
 }
 

@@ -44,6 +44,20 @@ func (t *tape) close() error {
 	return errors.Join(t.in.Close(), unix.Close(t.copy[0]), unix.Close(t.copy[1]))
 }
 
+// occupy puts an empty line on the tape, so that the writer's first line waits until that is taken off.
+func (t *tape) occupy() error {
+	fd, err := unix.Open(t.path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_DIRECT); err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte("{}\n"))
+	return err
+}
+
 // errNotOpen says that the writer has not opened the tape yet.
 var errNotOpen = errors.New("the tape was not opened")
 

@@ -1,21 +1,41 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/guest/tiny"
 )
 
 // GuestConfig says what guest to start. Sizes are in MiB.
 type GuestConfig struct {
 	Name     string
-	Memory   int // RAM; the kernel and the workload's program take about 100 of it
+	Memory   int // RAM; Linux and the workload's program take about 100 of it, the tiny program less than 1
 	Workload Workload
 	Extra    []string // further QEMU options
+
+	Tiny bool   // run the program of package tiny instead of Linux, and without a network card
+	KVM  bool   // on the host's processor, see NeedsKVM; Linux may not boot there
+	QEMU string // the emulator; "" = the lab's
+}
+
+// ErrNoKVM is why a guest with KVM cannot be started.
+var ErrNoKVM = errors.New("no /dev/kvm on this machine")
+
+// NeedsKVM returns ErrNoKVM where the machine has no KVM at all.
+func NeedsKVM() error {
+	if _, err := os.Stat("/dev/kvm"); errors.Is(err, os.ErrNotExist) {
+		return ErrNoKVM
+	}
+	return nil
 }
 
 // Workload is what the guest's program does with its memory; package guest describes it.
@@ -47,6 +67,11 @@ func (w Workload) parameters() string {
 // SmallWorkload fits a guest of 160 MiB and is quick to start; n is the guest's number.
 func SmallWorkload(n int) Workload {
 	return Workload{ID: n, Common: 24, Duplicate: 8, Own: 12, Zero: 4, Hot: 2, Dirty: 50, Verify: 4000}
+}
+
+// TinyWorkload fits a tiny guest of 8 MiB, and is little work even where its program is interpreted; n is the guest's number.
+func TinyWorkload(n int) Workload {
+	return Workload{ID: n, Common: 2, Duplicate: 1, Own: 1, Zero: 1, Hot: 1, Dirty: 20, Verify: 200, Beat: 50 * time.Millisecond}
 }
 
 // HostWorkload is that of a guest of 512 MiB as a host to be emptied has many: of its pages that are not zero, about half are
@@ -83,17 +108,33 @@ const kernelLine = "console=ttyS0 quiet panic=0 mitigations=off init_on_alloc=0 
 // argv returns the QEMU command line of a guest on the source.
 func (l *Lab) argv(c GuestConfig) []string {
 	h := l.Source
-	args := []string{
-		l.config.QEMU, "-name", "guest=" + c.Name, "-M", "pc", "-accel", "tcg,thread=multi,tb-size=64",
-		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none",
-		"-kernel", l.config.Kernel, "-initrd", l.initrd, "-append", kernelLine + " " + c.Workload.parameters(),
-		"-chardev", "file,id=serial0,append=on,path=" + h.SerialPath(c.Name), "-serial", "chardev:serial0",
-		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0",
-		"-device", "virtio-rng-pci",
-		"-qmp", "unix:" + qmpPath(h, c.Name) + ",server=on,wait=off",
-		"-chardev", "socket,id=lab,server=on,wait=off,path=" + monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control",
-	}
+	args := []string{cmp.Or(c.QEMU, l.config.QEMU), "-name", "guest=" + c.Name, "-M", "pc", "-accel", c.accelerator(),
+		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"}
+	args = append(args, l.program(c)...)
+	args = append(args,
+		"-chardev", "file,id=serial0,append=on,path="+h.SerialPath(c.Name), "-serial", "chardev:serial0",
+		"-qmp", "unix:"+qmpPath(h, c.Name)+",server=on,wait=off",
+		"-chardev", "socket,id=lab,server=on,wait=off,path="+monitorPath(h, c.Name), "-mon", "chardev=lab,mode=control")
 	return append(args, c.Extra...)
+}
+
+func (c GuestConfig) accelerator() string {
+	switch {
+	case c.KVM:
+		return "kvm"
+	case c.Tiny:
+		return "tcg,tb-size=8"
+	}
+	return "tcg,thread=multi,tb-size=64"
+}
+
+// program returns the options for what the guest runs.
+func (l *Lab) program(c GuestConfig) []string {
+	if c.Tiny {
+		return []string{"-kernel", l.tiny, "-append", c.Workload.parameters()}
+	}
+	return []string{"-kernel", l.config.Kernel, "-initrd", l.initrd, "-append", kernelLine + " " + c.Workload.parameters(),
+		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0", "-device", "virtio-rng-pci"}
 }
 
 // Start starts a guest on the source and returns at once; Ready waits until its workload runs.
@@ -101,7 +142,7 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 	if c.Workload.Beat == 0 {
 		c.Workload.Beat = DefaultBeat
 	}
-	if err := l.makeInitrd(ctx); err != nil {
+	if err := l.build(ctx, c); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
 	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c), QMP: qmpPath(l.Source, c.Name)}
@@ -123,6 +164,9 @@ func (g *Guest) Ready(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for len(g.logs[0].Beats()) == 0 {
+		if h := g.Health(); len(h.Reports) > 0 {
+			return fmt.Errorf("guest %s: %s", g.Name, h.Reports[0])
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("guest %s: not ready: %w: console: %s", g.Name, ctx.Err(), g.Console())
@@ -151,6 +195,19 @@ func (l *Lab) Boot(ctx context.Context, configs ...GuestConfig) ([]*Guest, error
 	return guests, errors.Join(errs...)
 }
 
+// Discard ends all QEMUs that have the guest's name, and forgets the guest.
+func (l *Lab) Discard(ctx context.Context, g *Guest) error {
+	found, err := l.named(ctx, g)
+	for _, s := range found {
+		_ = syscall.Kill(s.PID, syscall.SIGKILL) // it may end this moment
+	}
+	l.serial.drop(g.logs)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests = slices.DeleteFunc(l.guests, func(other *Guest) bool { return other == g })
+	return err
+}
+
 // Monitor connects to the lab's own monitor of the guest's QEMU on the source.
 func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) {
 	return DialMonitor(ctx, monitorPath(g.lab.Source, g.Name))
@@ -159,25 +216,29 @@ func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) {
 // PID returns the process of the guest's QEMU on the source.
 func (g *Guest) PID() int { return g.process.pid }
 
-// makeInitrd builds the guests' program and packs it, once for each lab.
-func (l *Lab) makeInitrd(ctx context.Context) error {
+// build builds what the guest runs, once for each lab.
+func (l *Lab) build(ctx context.Context, c GuestConfig) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.initrd != "" {
-		return nil
+	switch {
+	case c.Tiny && l.tiny == "":
+		l.tiny, err = tiny.Build(ctx, l.Dir)
+	case !c.Tiny && l.initrd == "":
+		l.initrd, err = l.makeInitrd(ctx)
 	}
+	return err
+}
+
+// makeInitrd builds the program of package guest and packs it.
+func (l *Lab) makeInitrd(ctx context.Context) (string, error) {
 	program := filepath.Join(l.Dir, "init")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guestPackage)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if _, err := output(cmd); err != nil {
-		return err
+		return "", err
 	}
 	initrd := filepath.Join(l.Dir, "initrd")
-	if err := writeInitramfs(initrd, program); err != nil {
-		return err
-	}
-	l.initrd = initrd
-	return nil
+	return initrd, writeInitramfs(initrd, program)
 }
 
 const guestPackage = "github.com/scatter-vm/scatter/bench/guest"

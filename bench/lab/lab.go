@@ -7,8 +7,8 @@
 //	                                                    each port, which is the ingress of the host
 //
 // Guests are real QEMUs on an emulated processor that run Debian's cloud kernel with a workload that checks itself (package
-// guest). What the lab measures it measures from outside: bytes on the ports, heartbeats on the serial lines, memory of
-// stopped guests.
+// guest), or a program without an operating system (package guest/tiny), also with KVM. What the lab measures it measures from
+// outside: bytes on the ports, heartbeats on the serial lines, memory of stopped guests.
 //
 // A Lab needs root, iproute2, nftables, ethtool and QEMU; bench/setup.sh installs them. Everything is named after the process that
 // made it, so several labs coexist, and New removes what killed processes have left behind. Close removes the lab.
@@ -73,6 +73,22 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "scatter-lab"), nil
 }
 
+// ErrNoOldQEMU is why there is no old QEMU.
+var ErrNoOldQEMU = errors.New("no QEMU 7.2 here: 'bench/setup.sh qemu-7.2' fetches it where apt knows Debian 12")
+
+// OldQEMU returns the QEMU 7.2 that bench/setup.sh keeps beside the installed one.
+func OldQEMU() (string, error) {
+	dir, err := CacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "qemu-7.2/usr/bin/qemu-system-x86_64")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return "", ErrNoOldQEMU
+	}
+	return path, err
+}
+
 // Lab is one source and some targets on a switch.
 type Lab struct {
 	Source  *Host
@@ -88,7 +104,8 @@ type Lab struct {
 	mu     sync.Mutex // guards what follows
 	hosts  []*Host
 	guests []*Guest
-	initrd string
+	initrd string // built for the first Linux guest
+	tiny   string // built for the first tiny guest
 }
 
 var instances atomic.Int64
@@ -108,13 +125,14 @@ func New(ctx context.Context, config Config) (*Lab, error) {
 	name := fmt.Sprintf("%s-%d", owner, instances.Add(1))
 	l := &Lab{config: config, name: name, Dir: filepath.Join(parentDir, name)}
 	l.serial = startWatcher()
-	if err := l.build(ctx); err != nil {
+	if err := l.wire(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context) error {
+// wire makes the directory, the switch and the hosts.
+func (l *Lab) wire(ctx context.Context) error {
 	if err := os.Mkdir(l.Dir, 0o755); err != nil {
 		return err
 	}

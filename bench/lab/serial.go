@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,10 +131,11 @@ func (s *serialLog) line(line []byte, now time.Time) {
 
 // watcher polls serial logs.
 type watcher struct {
-	mu   sync.Mutex // guards logs
-	logs []*serialLog
-	quit chan struct{}
-	done chan struct{}
+	mu      sync.Mutex // guards logs and dropped
+	logs    []*serialLog
+	dropped []*serialLog // the watcher closes their files, which are its own
+	quit    chan struct{}
+	done    chan struct{}
 }
 
 func startWatcher() *watcher {
@@ -153,8 +155,10 @@ func (w *watcher) run() {
 		case <-tick.C:
 		}
 		w.mu.Lock()
-		logs := w.logs
+		logs, dropped := w.logs, w.dropped
+		w.dropped = nil
 		w.mu.Unlock()
+		closeLogs(dropped)
 		for _, s := range logs {
 			s.poll(time.Now(), n%reopen == 0)
 		}
@@ -170,11 +174,24 @@ func (w *watcher) watch(h *Host, path string) *serialLog {
 	return s
 }
 
+// drop stops following logs. What they hold stays.
+func (w *watcher) drop(gone []*serialLog) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.logs = slices.DeleteFunc(slices.Clone(w.logs), func(s *serialLog) bool { return slices.Contains(gone, s) })
+	w.dropped = append(w.dropped, gone...)
+}
+
 // stop ends the watcher and closes the logs.
 func (w *watcher) stop() {
 	close(w.quit)
 	<-w.done
-	for _, s := range w.logs {
+	closeLogs(w.logs)
+	closeLogs(w.dropped)
+}
+
+func closeLogs(logs []*serialLog) {
+	for _, s := range logs {
 		if s.file != nil {
 			s.file.Close()
 		}

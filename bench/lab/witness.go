@@ -19,6 +19,15 @@ type Sighting struct {
 
 // Sightings returns all QEMUs in the lab that have the guest's name, whatever started them.
 func (l *Lab) Sightings(ctx context.Context, g *Guest) ([]Sighting, error) {
+	found, err := l.named(ctx, g)
+	for i := range found {
+		found[i].Status = runState(ctx, commandLine(found[i].PID))
+	}
+	return found, err
+}
+
+// named returns all processes in the lab that have the guest's name.
+func (l *Lab) named(ctx context.Context, g *Guest) ([]Sighting, error) {
 	var found []Sighting
 	for _, h := range l.Hosts() {
 		pids, err := processesIn(ctx, h.Namespace)
@@ -26,8 +35,8 @@ func (l *Lab) Sightings(ctx context.Context, g *Guest) ([]Sighting, error) {
 			return nil, err
 		}
 		for _, pid := range pids {
-			if argv := commandLine(pid); guestName(argv) == g.Name {
-				found = append(found, Sighting{h, pid, runState(ctx, argv)})
+			if guestName(commandLine(pid)) == g.Name {
+				found = append(found, Sighting{Host: h, PID: pid})
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -29,14 +30,15 @@ func newPlan(a *app) *cobra.Command {
 			"  scatter plan --problem FILE",
 		Short: "Say what send would do, and what hinders it",
 		Long: `plan runs an evacuation up to the plan, moves nothing, and prints it: which VM goes where and why,
-which VMs share how much, what crosses the network and in what order, how long it takes. Every blocker is
-listed. It reads all the VMs' memory. A plan that is kept with --save can be changed and is executed by
+which VMs share how much, what crosses the network and in what order, how long it takes. What hinders
+each VM is listed: every target has tried to start it. It reads all the VMs' memory. A plan that is kept with --save can be changed and is executed by
 'send --plan'.
 
 With --problem it plans from a description instead of live VMs; docs/problem.schema.json is its format.`,
 		Annotations: exitHelp(
 			"0    send would start",
 			helpUsage,
+			"3    send would start, but some VMs cannot move and would stay",
 			"4    blockers were found, or there is no placement: send would move nothing",
 			helpCancelled),
 		Example: `  scatter plan --discover '/run/vms/*.qmp' --to beta=10.0.0.2:7400 --to gamma=10.0.0.3:7400 \
@@ -155,7 +157,20 @@ func (a *app) showPlan(p *scatter.Plan, files *planFiles) error {
 	if n := len(p.Blockers); n > 0 {
 		return &statusError{code: exitNothing, err: fmt.Errorf("blockers: %d; send would move nothing", n), blockers: p.Blockers}
 	}
+	if stay := whoStays(p); len(stay) > 0 {
+		return &statusError{code: exitSomeStay, err: fmt.Errorf("send would leave on this host: %s", names(stay)), stayed: stay, blockers: p.Stays}
+	}
 	return nil
+}
+
+// whoStays is the VMs that cannot move, each once.
+func whoStays(p *scatter.Plan) (all []string) {
+	for _, b := range p.Stays {
+		if !slices.Contains(all, b.VM) {
+			all = append(all, b.VM)
+		}
+	}
+	return all
 }
 
 func makePlan(ctx context.Context, a *app, cfg scatter.SendConfig, discover string, events bool) (*scatter.Plan, error) {

@@ -22,7 +22,6 @@ type sendOptions struct {
 	keepSource bool
 	trace      string
 	plan       string
-	force      bool
 }
 
 func newSend(a *app) *cobra.Command {
@@ -38,8 +37,9 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 			"0    every VM runs on a target",
 			helpUsage,
 			"3    some VMs stay on this host, running",
-			"4    nothing moved: a blocker was found first",
+			"4    nothing moved: no VM can, or something hinders all",
 			"5    a VM is in doubt: run 'scatter recover' on both hosts",
+			"6    a VM has ended by itself, all others run on a target: none is left here",
 			"130  cancelled; VMs not yet switched over stay on this host, running",
 			"else unknown: treat it as 5"),
 		Example: `  scatter send --discover '/run/vms/*.qmp' --to beta=10.0.0.2:7400 --to gamma=10.0.0.3:7400 \
@@ -58,7 +58,6 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
 	f.BoolVar(&o.keepSource, "keep-source", false, "leave the QEMUs of moved VMs on this host, paused")
 	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save', if it still holds")
-	f.BoolVar(&o.force, "force", false, "execute the plan even if it does not hold any more, as far as possible")
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
@@ -68,7 +67,6 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Force = o.force
 	if o.plan != "" {
 		if cfg.Plan, err = readFile("plan", o.plan, scatter.ReadPlan); err != nil {
 			return cfg, err
@@ -82,8 +80,6 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usagef("--slow-ratio %v: must be 0 to 1", o.slowRatio)
-	case o.force && o.plan == "":
-		return cfg, usagef("--force needs --plan")
 	case o.parallel < 1:
 		return cfg, usagef("--parallel %d: must be > 0", o.parallel)
 	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:
@@ -144,9 +140,9 @@ func (a *app) sendStatus(report *scatter.Report, err error) error {
 	if report == nil || len(report.VMs) == 0 {
 		return nothingMoved(err)
 	}
-	stayed, inDoubt := whereabouts(report)
+	stayed, inDoubt, ended := whereabouts(report)
 	status := func(code int, format string, args ...any) error {
-		return &statusError{code: code, err: fmt.Errorf(format, args...), stayed: stayed, inDoubt: inDoubt}
+		return &statusError{code: code, err: fmt.Errorf(format, args...), stayed: stayed, inDoubt: inDoubt, ended: ended}
 	}
 	switch {
 	case len(inDoubt) > 0:
@@ -155,6 +151,8 @@ func (a *app) sendStatus(report *scatter.Report, err error) error {
 		return status(exitCancelled, "cancelled; still on this host, running: %s", names(stayed))
 	case len(stayed) > 0:
 		return status(exitSomeStay, "still on this host, running: %s%s", names(stayed), because(err))
+	case len(ended) > 0:
+		return status(exitEnded, "ended by itself: %s; all others were evacuated%s", names(ended), because(err))
 	case err != nil:
 		a.say(a.stderr, "every VM was evacuated, but: %v", err)
 	}
@@ -178,18 +176,20 @@ func nothingMoved(err error) error {
 	return &statusError{code: exitNothing, err: fmt.Errorf("nothing moved: %w", err)}
 }
 
-// whereabouts sorts the VMs that did not leave. A state that is not known counts as not having left.
-func whereabouts(r *scatter.Report) (stayed, inDoubt []string) {
+// whereabouts sorts the VMs that did not arrive. A state that is not known counts as not having left.
+func whereabouts(r *scatter.Report) (stayed, inDoubt, ended []string) {
 	for _, vm := range r.VMs {
 		switch vm.State {
 		case "evacuated":
 		case "in-doubt":
 			inDoubt = append(inDoubt, vm.Name)
+		case "ended":
+			ended = append(ended, vm.Name)
 		default:
 			stayed = append(stayed, vm.Name)
 		}
 	}
-	return stayed, inDoubt
+	return stayed, inDoubt, ended
 }
 
 func because(err error) string {

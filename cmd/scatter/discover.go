@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter"
@@ -27,13 +26,19 @@ func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell fun
 	if err != nil {
 		return usagef("--discover %q: %w", glob, err)
 	}
-	for _, p := range paths {
-		switch alive, err := listens(ctx, p); {
+	for i, err := range passOver(ctx, paths) {
+		switch p := paths[i]; {
+		case errors.Is(err, errNoSocket):
+		case errors.Is(err, scatter.ErrHeld):
+			cfg.Held = append(cfg.Held, scatter.Blocker{VM: p, Problem: err.Error(), Remedy: "let that client leave it, and name the VM again"})
 		case err != nil:
 			tell(scatter.Event{Type: "warning", Time: time.Now(), Message: p + ": passed over: " + err.Error()})
-		case alive:
+		default:
 			cfg.VMs = append(cfg.VMs, p)
 		}
+	}
+	if len(cfg.VMs) == 0 && len(cfg.Held) > 0 {
+		return &scatter.BlockedError{Blockers: cfg.Held}
 	}
 	if len(cfg.VMs) == 0 {
 		return &scatter.BlockedError{Blockers: []scatter.Blocker{{
@@ -44,24 +49,32 @@ func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell fun
 	return nil
 }
 
-var errNobody = errors.New("nobody listens: left over from a QEMU that is gone")
+// dials bounds the sockets that are looked at at one time.
+const dials = 64
 
-// listens tells whether path is a socket that somebody serves. Other files are passed over without a word, a
-// dead socket with errNobody; a live one that may not be dialled counts, so that preflight says why.
-func listens(ctx context.Context, path string) (bool, error) {
+// passOver tells of each path why it is no socket of a VM to move.
+func passOver(ctx context.Context, paths []string) []error {
+	why := make([]error, len(paths))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, dials)
+	for i, p := range paths {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if why[i] = errNoSocket; isSocket(p) {
+				why[i] = scatter.PassOver(ctx, p)
+			}
+		})
+	}
+	wg.Wait()
+	return why
+}
+
+var errNoSocket = errors.New("not a socket")
+
+func isSocket(path string) bool {
 	info, err := os.Stat(path)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		return false, nil
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return false, errNobody
-	}
-	if err == nil {
-		c.Close()
-	}
-	return true, nil
+	return err == nil && info.Mode()&fs.ModeSocket != 0
 }
 
 // names lists VMs or hosts in a message.

@@ -19,6 +19,7 @@ const (
 	exitSomeStay  = 3   // some VMs stay on the source, running
 	exitNothing   = 4   // nothing moved: preflight or plan found a blocker
 	exitInDoubt   = 5   // a VM is in doubt, an operator is needed
+	exitEnded     = 6   // a VM has ended by itself, all others run on a target
 	exitCancelled = 130 // cancelled; VMs not yet switched over stay on the source, running
 )
 
@@ -47,6 +48,7 @@ type statusError struct {
 	err      error
 	stayed   []string
 	inDoubt  []string
+	ended    []string
 	blockers []scatter.Blocker
 }
 
@@ -78,6 +80,7 @@ type exitObject struct {
 	Blockers []scatter.Blocker `json:"blockers,omitempty"`
 	Stayed   []string          `json:"stayed,omitempty"`   // VMs that run on the source
 	InDoubt  []string          `json:"in_doubt,omitempty"` // VMs that an operator must look at
+	Ended    []string          `json:"ended,omitempty"`    // VMs that have ended by themselves
 }
 
 func newExitObject(err error) exitObject {
@@ -87,7 +90,7 @@ func newExitObject(err error) exitObject {
 	}
 	o.Message = err.Error()
 	if s, ok := errors.AsType[*statusError](err); ok {
-		o.Stayed, o.InDoubt, o.Blockers = s.stayed, s.inDoubt, s.blockers
+		o.Stayed, o.InDoubt, o.Ended, o.Blockers = s.stayed, s.inDoubt, s.ended, s.blockers
 	}
 	if b, ok := errors.AsType[*scatter.BlockedError](err); ok {
 		o.Blockers = b.Blockers

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ type planFlags struct {
 	groupFlags
 	vms      []string
 	discover string
+	exclude  []string
+	allNone  bool
+	force    bool
 	to       []string
 	domains  []string
 	downtime time.Duration
@@ -34,6 +38,9 @@ func (p *planFlags) add(f *pflag.FlagSet) {
 	p.groupFlags.add(f)
 	f.StringArrayVar(&p.vms, "vm", nil, "QMP `socket` of a VM to move; may be repeated")
 	f.StringVar(&p.discover, "discover", "", "move the VMs of all QMP sockets that match `glob`")
+	f.StringArrayVar(&p.exclude, "exclude", nil, "leave out VMs by `name|glob`; may be repeated")
+	f.BoolVar(&p.allNone, "all-or-none", false, "move nothing if any VM cannot move (default: that VM stays, the others go)")
+	f.BoolVar(&p.force, "force", false, "move VMs in spite of the risks that are named; with 'send --plan', execute a plan that does not hold any more, as far as possible")
 	f.StringArrayVar(&p.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated (required)")
 	f.StringArrayVar(&p.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
 	f.DurationVar(&p.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
@@ -46,6 +53,7 @@ func (p *planFlags) config() (scatter.SendConfig, error) {
 	cfg := scatter.SendConfig{
 		VMs: slices.Clone(p.vms), Interface: p.iface, TLSDir: p.tlsDir, RunDir: p.runDir,
 		Downtime: p.downtime, Timeout: p.timeout, NoCompress: p.noZstd,
+		Exclude: p.exclude, AllOrNone: p.allNone, Force: p.force,
 		Objective: p.objective, Budget: p.budget, Seed: p.seed, Partial: p.partial,
 	}
 	var errs [2]error
@@ -86,6 +94,11 @@ func (p *planFlags) check() error {
 		return usagef("--downtime %v: must be > 0", p.downtime)
 	case p.timeout < 0:
 		return usagef("--timeout %v: must not be negative", p.timeout)
+	}
+	for _, pattern := range p.exclude {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return usagef("--exclude %q: must be a name, or a pattern of names such as 'test-*'", pattern)
+		}
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func writePlanPage(w io.Writer, p *scatter.Plan) error {
 }
 
 func planTitle(p *scatter.Plan) string {
-	return fmt.Sprintf("%d of %d VMs leave for %d hosts. Nothing has moved yet.", len(p.Placement), len(p.VMs), p.HostsUsed)
+	return fmt.Sprintf("%d of %d VMs leave for %d hosts. Nothing has moved yet.", len(p.Placement), len(p.VMs)+len(whoStays(p)), p.HostsUsed)
 }
 
 // tile is a figure that stands out.

@@ -32,6 +32,12 @@ func writePlan(w io.Writer, p *scatter.Plan) error {
 		}
 		s.summary(p)
 	}
+	if len(p.Stays) > 0 {
+		s.printf("CANNOT MOVE, STAY HERE\n")
+		for _, b := range p.Stays {
+			s.printf("  %s\n", b)
+		}
+	}
 	if len(p.Blockers) > 0 {
 		s.printf("BLOCKERS\n")
 		for _, b := range p.Blockers {

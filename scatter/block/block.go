@@ -1,13 +1,14 @@
 // Package block encodes the unit of transmission: many contents, each with its
 // owners, compressed together.
 //
-//	byte 0      version, 1
+//	byte 0      version, 2
 //	byte 1      flags: bit 0 = the rest is one zstd frame
 //	bytes 2-5   length of the rest before compression, big-endian
 //	rest        uvarint contents
-//	            per content: uvarint owners, then per owner
-//	              uvarint VM, uvarint RAM block,
-//	              varint page, as difference to the owner before it of any VM and block
+//	            per content: uvarint owners, then runs of consecutive pages until there are as many
+//	              uvarint VM, uvarint RAM block * 2 + 1 if the run has more than one page,
+//	              varint first page, as difference to the owner before it of any VM and block,
+//	              uvarint pages - 2, if it has more than one
 //	            4096 bytes per content, in the same order
 //
 // A block says nothing about its receivers: each target takes the owners that are its
@@ -25,17 +26,17 @@ const (
 	// PageSize is the number of bytes of a content.
 	PageSize = 4096
 	// MaxContents bounds the contents of one block.
-	MaxContents = 240
+	MaxContents = 192
 	// MaxOwners bounds the owners of one block, over all its contents.
 	MaxOwners = 16 << 10
-	// MaxLength bounds an encoded block.
+	// MaxLength bounds an encoded block: less than 1 MiB, so that a network layer can carry each.
 	MaxLength = MaxRaw + header
 	// MaxRaw bounds a block before compression.
 	MaxRaw = MaxContents*PageSize + MaxOwners*maxOwner + 16
 
 	header   = 6
 	maxOwner = 3 + 3 + 5 + 1
-	version  = 1
+	version  = 2
 	packed   = 1
 )
 
@@ -112,17 +113,36 @@ func appendRaw(b []byte, contents []Content) ([]byte, error) {
 			return b, fmt.Errorf("block with %d owners, content of %d bytes: more than %d, or not %d", total, len(c.Data), MaxOwners, PageSize)
 		}
 		b = binary.AppendUvarint(b, uint64(len(c.Owners)))
-		for _, o := range c.Owners {
-			b = binary.AppendUvarint(b, uint64(o.VM))
-			b = binary.AppendUvarint(b, uint64(o.Block))
-			b = binary.AppendVarint(b, int64(o.Page)-int64(last))
-			last = o.Page
+		for owners := c.Owners; len(owners) > 0; {
+			n := runOf(owners)
+			b = appendRun(b, owners[0], n, last)
+			last, owners = owners[n-1].Page, owners[n:]
 		}
 	}
 	for _, c := range contents {
 		b = append(b, c.Data...)
 	}
 	return b, nil
+}
+
+// runOf is how many of the first owners are consecutive pages.
+func runOf(owners []Owner) int {
+	n := 1
+	for n < len(owners) && owners[n] == (Owner{owners[0].VM, owners[0].Block, owners[n-1].Page + 1}) && owners[n].Page != 0 {
+		n++
+	}
+	return n
+}
+
+func appendRun(b []byte, first Owner, n int, last uint32) []byte {
+	b = binary.AppendUvarint(b, uint64(first.VM))
+	if n == 1 {
+		b = binary.AppendUvarint(b, uint64(first.Block)<<1)
+		return binary.AppendVarint(b, int64(first.Page)-int64(last))
+	}
+	b = binary.AppendUvarint(b, uint64(first.Block)<<1|1)
+	b = binary.AppendVarint(b, int64(first.Page)-int64(last))
+	return binary.AppendUvarint(b, uint64(n-2))
 }
 
 // Decoder decodes blocks. It is not safe for concurrent use.
@@ -158,13 +178,11 @@ func (d *Decoder) Decode(b []byte) (Block, error) {
 	for range n {
 		k := p.count("owners", MaxOwners-len(d.owners))
 		first := len(d.owners)
-		for range k {
-			o := Owner{VM: uint16(p.uvarint(1<<16 - 1)), Block: uint16(p.uvarint(1<<16 - 1)), Page: p.page(last)}
-			last = o.Page
-			d.owners = append(d.owners, o)
-			if p.reason != "" {
+		for len(d.owners) < first+k {
+			if d.owners = p.run(d.owners, last, first+k-len(d.owners)); p.reason != "" {
 				return Block{}, &FormatError{p.reason}
 			}
+			last = d.owners[len(d.owners)-1].Page
 		}
 		d.contents = append(d.contents, Content{Owners: d.owners[first:len(d.owners):len(d.owners)]})
 	}
@@ -230,6 +248,27 @@ func (p *parser) count(what string, limit int) int {
 		p.reason = "count of " + what + ": " + p.reason
 	}
 	return n
+}
+
+// run appends a run of at most limit owners. last is the page before it.
+func (p *parser) run(owners []Owner, last uint32, limit int) []Owner {
+	o := Owner{VM: uint16(p.uvarint(1<<16 - 1))}
+	block := p.uvarint(1<<17 - 1)
+	o.Block, o.Page = uint16(block>>1), p.page(last)
+	n := 1
+	if block&1 != 0 {
+		n = 2 + int(p.uvarint(MaxOwners))
+	}
+	if n > limit || uint64(o.Page)+uint64(n) > 1<<32 {
+		p.fail("run of pages longer than there are owners or pages")
+	}
+	for i := range n {
+		if p.reason != "" {
+			break
+		}
+		owners = append(owners, Owner{o.VM, o.Block, o.Page + uint32(i)})
+	}
+	return owners
 }
 
 func (p *parser) page(last uint32) uint32 {

@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"testing"
@@ -16,7 +17,13 @@ func contentsOf(t *rapid.T) []Content {
 		return Owner{rapid.Uint16().Draw(t, "vm"), rapid.Uint16().Draw(t, "block"), rapid.Uint32().Draw(t, "page")}
 	})
 	content := rapid.Custom(func(t *rapid.T) Content {
-		return Content{rapid.SliceOfN(owner, 1, 9).Draw(t, "owners"), page(rapid.Byte().Draw(t, "fill"))}
+		var owners []Owner
+		for _, o := range rapid.SliceOfN(owner, 1, 9).Draw(t, "owners") {
+			for i := range rapid.IntRange(1, 5).Draw(t, "run") {
+				owners = append(owners, Owner{o.VM, o.Block, o.Page + uint32(i)}) // behind the last page comes the first
+			}
+		}
+		return Content{owners, page(rapid.Byte().Draw(t, "fill"))}
 	})
 	return rapid.SliceOfN(content, 0, 20).Draw(t, "contents")
 }
@@ -75,7 +82,7 @@ func TestCompressionShrinksAndNeverGrows(t *testing.T) {
 func TestEveryPrefixFails(t *testing.T) {
 	e, d := newCodec(t)
 	for _, compress := range []bool{false, true} {
-		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}, {1, 2, 1 << 31}}, page(1)}, {[]Owner{{5, 0, 9}}, page(2)}}, compress)
+		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}, {1, 2, 4}, {1, 2, 5}, {1, 2, 1 << 31}}, page(1)}, {[]Owner{{5, 0, 9}}, page(2)}}, compress)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,10 +108,69 @@ func TestAppendRefusesOversize(t *testing.T) {
 	}
 }
 
+// TestRunsAreShort: consecutive pages take a few bytes, however many they are; a page by itself takes no more for it.
+func TestRunsAreShort(t *testing.T) {
+	e, d := newCodec(t)
+	long := make([]Owner, MaxOwners)
+	for i := range long {
+		long[i] = Owner{3, 1, uint32(1000 + i)}
+	}
+	for _, c := range []struct {
+		owners []Owner
+		most   int
+	}{
+		{long, 7}, {long[:2], 5}, {[]Owner{{1, 1, 5}, {1, 1, 7}, {1, 1, 9}}, 9},
+		{[]Owner{{1, 1, 5}, {2, 1, 6}, {2, 2, 7}}, 9}, {[]Owner{{1, 1, 1<<32 - 1}, {1, 1, 0}}, 14},
+	} {
+		b, err := e.Append(nil, []Content{{c.owners, page(1)}}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(b) - header - PageSize - 1 - 3; n > c.most {
+			t.Errorf("%d owners from %v on take %d bytes, want %d", len(c.owners), c.owners[0], n, c.most)
+		}
+		got, err := d.Decode(b)
+		if err != nil || !slices.Equal(got.Contents[0].Owners, c.owners) {
+			t.Errorf("owners from %v on did not come back: %v", c.owners[0], err)
+		}
+	}
+}
+
+// TestDecodeBoundsOwners: a run that is longer than what was said, or than there are pages, is refused before it takes memory.
+func TestDecodeBoundsOwners(t *testing.T) {
+	e, d := newCodec(t)
+	good, err := e.Append(nil, []Content{{[]Owner{{1, 1, 3}, {1, 1, 4}, {1, 1, 5}}, page(1)}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count, first, more = header + 1, header + 4, header + 5
+	for name, change := range map[string]func(b []byte){
+		"more pages than owners":      func(b []byte) { b[more] = 60 },
+		"fewer pages than owners":     func(b []byte) { b[more] = 0 },
+		"before the first page":       func(b []byte) { b[first] = 1 },
+		"owners that do not follow":   func(b []byte) { b[count] = 100 },
+		"the version before this one": func(b []byte) { b[0] = 1 },
+	} {
+		bad := slices.Clone(good)
+		change(bad)
+		var f *FormatError
+		if _, err := d.Decode(bad); !errors.As(err, &f) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	beyond := []byte{version, 0, 0, 0, 0, 0, 1, 3, 1, 3}
+	beyond = binary.AppendVarint(beyond, 1<<32-2)
+	beyond = append(append(beyond, 1), page(1)...)
+	binary.BigEndian.PutUint32(beyond[2:], uint32(len(beyond)-header))
+	if _, err := d.Decode(beyond); err == nil {
+		t.Error("a run goes beyond the last page")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	e, d := newCodec(f)
 	for _, compress := range []bool{false, true} {
-		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}}, page(1)}}, compress)
+		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}, {1, 2, 4}}, page(1)}}, compress)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -117,7 +117,7 @@ func (c *Conn) Receive() (Message, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
-		return nil, fmt.Errorf("peer %s: %w", c.peer, err)
+		return nil, fmt.Errorf("peer %s: %w", c.peer, noEOF(err))
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n == 0 || n > MaxFrame {
@@ -139,8 +139,14 @@ func (c *Conn) Receive() (Message, error) {
 
 // noEOF keeps an end inside a frame from looking like a clean close.
 func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return cutError{}
 	}
 	return err
 }
+
+// cutError is an end inside a frame.
+type cutError struct{}
+
+func (cutError) Error() string        { return "closed the connection in the middle of a message" }
+func (cutError) Is(target error) bool { return target == io.ErrUnexpectedEOF }

@@ -102,23 +102,35 @@ type Prepare struct {
 	Memory  int64    `json:"memory"`
 	VCPUs   int      `json:"vcpus"`
 	Machine string   `json:"machine"`
-	Paused  bool     `json:"paused"` // was not running on the source
 	Blocks  []Block  `json:"blocks"` // in the order of the stream
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
 }
 
-// Examine asks whether the target would take a VM. Nothing is started.
+// Examine asks whether the target would take a VM. It may start the VM's QEMU to find out, and ends it at once.
 type Examine struct {
 	VM      int      `json:"vm"`
 	Name    string   `json:"name"`
 	Argv    []string `json:"argv"`
 	Machine string   `json:"machine"`
+
+	Header []byte    `json:"header,omitempty"` // as in Prepare; none: the QEMU is not started
+	CPU    []CPUWord `json:"cpu,omitempty"`    // what the VM's first processor offers to its guest
+}
+
+// CPUWord is a register of the CPUID instruction with its bits.
+type CPUWord struct {
+	EAX      uint32  `json:"eax"`
+	ECX      *uint32 `json:"ecx,omitempty"` // nil: the leaf has no others
+	Register string  `json:"register"`
+	Bits     uint32  `json:"bits"`
 }
 
 // Examined answers Examine.
 type Examined struct {
 	VM    int    `json:"vm"`
 	Error string `json:"error,omitempty"` // why it would not
+	// Off is the switches of the processor here that are off, by QEMU's names, where the VM's processor has what this one lacks.
+	Off []string `json:"off,omitempty"`
 }
 
 // Listen asks the target to count probes. It ends what an earlier Listen began.
@@ -202,7 +214,8 @@ type Rewrite struct {
 
 // Run is the go-ahead: from here on the VM lives on the target.
 type Run struct {
-	VM int `json:"vm"`
+	VM    int    `json:"vm"`
+	State string `json:"state"` // run state at the switch-over, in QEMU's words; the VM is continued if it is running or suspended
 }
 
 // Running answers Run.
@@ -236,11 +249,14 @@ type Query struct {
 type VMState string
 
 const (
-	StateUnknown VMState = "unknown" // never heard of, or nothing is left of it
-	StateHeld    VMState = "held"    // a QEMU waits, not yet loaded
-	StateLoaded  VMState = "loaded"  // loaded and paused, waits for Run or Abort
-	StateRunning VMState = "running" // Run was received
-	StateAborted VMState = "aborted"
+	StateUnknown   VMState = "unknown"   // never heard of, or nothing is left of it
+	StateHeld      VMState = "held"      // a QEMU waits, its stream is not complete
+	StateLoading   VMState = "loading"   // its stream is complete, its QEMU has not loaded it yet
+	StateLoaded    VMState = "loaded"    // loaded and paused, waits for Run or Abort
+	StateLaunching VMState = "launching" // Run was received, its QEMU has not said yet that it runs
+	StateRunning   VMState = "running"   // it lives on the target: its QEMU has said so
+	StateEnded     VMState = "ended"     // it has lived on the target and has ended there
+	StateAborted   VMState = "aborted"   // given up, and never run
 )
 
 // State answers Query.
@@ -251,8 +267,9 @@ type State struct {
 
 // Failed says that the target cannot go on with a VM.
 type Failed struct {
-	VM    int    `json:"vm"`
-	Error string `json:"error"`
+	VM      int    `json:"vm"`
+	Error   string `json:"error"`
+	Refused bool   `json:"refused,omitempty"` // answers Run: the VM was not run. The target holds it still, unless its QEMU has ended
 }
 
 // End closes an evacuation in order.

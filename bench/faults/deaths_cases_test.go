@@ -1,0 +1,167 @@
+//go:build lab
+
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// victim is a process of an evacuation.
+type victim string
+
+const (
+	sourceQEMU victim = "source-qemu"
+	targetQEMU victim = "target-qemu"
+	sendItself victim = "send"
+	recvItself victim = "recv"
+)
+
+// harm is what is done to a victim: it is killed, or stopped for a time, or stopped and then killed.
+type harm struct {
+	kill   bool          // kill -9
+	freeze time.Duration // SIGSTOP, and as much later SIGCONT or the kill: what it was asked meanwhile gets no answer
+	late   bool          // a killed recv is started again only when send has ended
+}
+
+func (h harm) String() string {
+	switch {
+	case h.late:
+		return "kill,late"
+	case h.freeze == 0:
+		return "kill"
+	case h.kill:
+		return "freeze " + h.freeze.String() + ",kill"
+	}
+	return "freeze " + h.freeze.String()
+}
+
+// moment is when the harm is done to an action of the core.
+type moment string
+
+const (
+	before moment = "before" // it is decided, and not begun
+	during moment = "during" // it has begun, and what comes of it is not acted upon
+)
+
+// course is what happens to an evacuation beside the harm, so that the core takes a certain way.
+type course struct {
+	name  string
+	flags []string
+	busy  bool // the guest dirties memory faster than its link carries
+	// turn is the line of the trace at which the evacuation is led off the way of success by what take does.
+	turn    string
+	lead    func(*evacuation) error
+	actions []string // of the core on this way
+}
+
+// courses lead through every action of the core.
+var courses = []course{
+	{name: "plain", actions: []string{"prepare", "bulk", "converge", "logcommit", "release", "logrun", "run", "quit-source", "final"}},
+	{name: "verify", flags: []string{"--verify"}, actions: []string{"verify", "logcommit"}},
+	{name: "stall", busy: true, flags: []string{"--on-stall", "pause", "--rate", "20mbit", "--downtime", "50ms"}, actions: []string{"pause", "logcommit"}},
+	{name: "cancel", turn: "converge", lead: (*evacuation).interrupt, actions: []string{"abort"}},
+	{name: "lost-before-run", turn: "release", lead: (*evacuation).replaceRecv, actions: []string{"logabort", "resume", "final"}},
+	{name: "lost-after-run", turn: "logged run", lead: (*evacuation).deafRecv, actions: []string{"resolve", "final"}},
+}
+
+// heralds are the lines after which the core gives an action: the events that it answers, or the line written together with it.
+var heralds = map[string][]string{
+	"prepare":     {"start"},
+	"bulk":        {"prepared"},
+	"converge":    {"bulk-done"},
+	"pause":       {"stalled"},
+	"verify":      {"loaded"},
+	"logcommit":   {"loaded", "verified"},
+	"release":     {"logged commit"},
+	"logrun":      {"completed"},
+	"run":         {"logged run"},
+	"quit-source": {"running"},
+	"final":       {"quit-source", "source-runs", "source-unsure"},
+	"abort":       {"cancel"},
+	"logabort":    {"completed"},
+	"resume":      {"logged abort"},
+	"resolve":     {"target-lost"},
+}
+
+// deathCase is one evacuation that is harmed.
+type deathCase struct {
+	course course
+	action string
+	moment moment
+	victim victim
+	harm   harm
+}
+
+func (c deathCase) String() string {
+	return fmt.Sprintf("%s/%s %s/%s/%s", c.course.name, c.moment, c.action, c.victim, c.harm)
+}
+
+// reached tells whether a line of the trace is where the harm is to be done.
+func (c deathCase) reached(key string, history []string) bool {
+	if c.moment == during {
+		return key == c.action
+	}
+	if c.course.turn != "" && !slices.Contains(history, "turned") {
+		return false
+	}
+	// With --verify the commit follows upon the digests.
+	if c.action == "logcommit" && c.course.name == "verify" {
+		return key == "verified"
+	}
+	return slices.Contains(heralds[c.action], key)
+}
+
+// How long a freeze takes: peers bear with the first, and give up in the second. One that ends in death needs to be no longer than it
+// takes to ask the victim for something, or must be longer than anybody waits for the answer of a QEMU.
+const (
+	shortFreeze  = 3 * time.Second
+	longFreeze   = 30 * time.Second
+	deadlyFreeze = time.Second
+)
+
+// harms are all harms, those that take longest first.
+var harms = []harm{{freeze: longFreeze}, {freeze: longFreeze, kill: true}, {kill: true}, {kill: true, late: true},
+	{freeze: deadlyFreeze, kill: true}, {freeze: shortFreeze}}
+
+// fits tells whether a harm is worth to be done: some only add something where the victim is asked to do something.
+func (h harm) fits(v victim, action string) bool {
+	qemu := v == sourceQEMU || v == targetQEMU
+	switch {
+	case h.late:
+		return v == recvItself
+	case h.kill && h.freeze == longFreeze:
+		return v == targetQEMU && slices.Contains([]string{"logrun", "run", "resolve"}, action) ||
+			v == sourceQEMU && slices.Contains([]string{"verify", "logcommit", "release"}, action)
+	case h.kill && h.freeze > 0:
+		return qemu
+	}
+	return true
+}
+
+// deathCases returns all cases, those that take longest first.
+func deathCases() (cases []deathCase) {
+	for _, h := range harms {
+		for _, co := range courses {
+			for _, action := range co.actions {
+				for _, m := range []moment{before, during} {
+					for _, v := range []victim{sourceQEMU, targetQEMU, sendItself, recvItself} {
+						if h.fits(v, action) {
+							cases = append(cases, deathCase{co, action, m, v, h})
+						}
+					}
+				}
+			}
+		}
+	}
+	return cases
+}
+
+// signals of a freeze.
+const (
+	stop = syscall.SIGSTOP
+	cont = syscall.SIGCONT
+	kill = syscall.SIGKILL
+)

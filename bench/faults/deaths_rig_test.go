@@ -1,0 +1,394 @@
+//go:build lab
+
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/scatter-vm/scatter/bench/deploy"
+	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+// rig is a lab with one target, for one harmed evacuation after the other.
+type rig struct {
+	*deploy.Deployment
+	*lab.Lab
+	target *lab.Host
+}
+
+func newRig(ctx context.Context) (*rig, error) {
+	l, err := lab.New(ctx, lab.Config{Targets: 1})
+	if err != nil {
+		return nil, err
+	}
+	d, err := deploy.New(ctx, l, program)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &rig{d, l, l.Targets[0]}, nil
+}
+
+// evacuation is one evacuation of a tiny guest, from its start to what recovery makes of it.
+type evacuation struct {
+	*rig
+	deathCase
+	ctx   context.Context
+	dir   string
+	guest *lab.Guest
+	recv  *deploy.Receiver
+	recvs []*deploy.Receiver
+	send  *exec.Cmd
+	sent  chan struct{} // closed when send has ended
+	out   buffer
+	tape  *tape
+
+	history []string // keys of the lines that were on the tape
+	logged  string   // what the last log action was of
+	harmed  bool     // the harm was done
+	loaded  bool     // when it was done, the target had loaded the VM
+	thawed  chan struct{}
+	words   []string // of recover, for who reads about a failure
+	claims  []scatter.Recovered
+	code    int // of the last recover
+}
+
+// tinyDeaths is a guest of 16 MiB that looks at all its pages in a second.
+func tinyDeaths(n int, busy bool) lab.GuestConfig {
+	w := lab.Workload{ID: n, Common: 4, Duplicate: 1, Own: 2, Zero: 1, Hot: 2, Dirty: 50, Verify: 3000, Beat: beat}
+	if busy {
+		w.Dirty = 4000
+	}
+	return lab.GuestConfig{Name: fmt.Sprintf("death%d", n), Memory: 16, Workload: w, Tiny: true}
+}
+
+// start boots the guest and starts both programs.
+func (r *rig) start(ctx context.Context, c deathCase, n int) (*evacuation, error) {
+	dir, err := os.MkdirTemp(r.Dir, "case-")
+	if err != nil {
+		return nil, err
+	}
+	e := &evacuation{rig: r, deathCase: c, ctx: ctx, dir: dir, sent: make(chan struct{}), thawed: make(chan struct{})}
+	guests, err := r.Boot(ctx, tinyDeaths(n, c.course.busy))
+	if err != nil {
+		return e, err
+	}
+	e.guest = guests[0]
+	if err := e.startRecv(); err != nil {
+		return e, err
+	}
+	return e, e.startSend()
+}
+
+func (e *evacuation) startRecv() (err error) {
+	e.recv, err = e.Receive(e.ctx, e.target, "--log-level", "debug")
+	if err == nil {
+		e.recvs = append(e.recvs, e.recv)
+	}
+	return err
+}
+
+func (e *evacuation) startSend() (err error) {
+	if e.tape, err = newTape(filepath.Join(e.dir, "trace")); err != nil {
+		return err
+	}
+	if err := e.tape.occupy(); err != nil {
+		return err
+	}
+	args := []string{"send", "--json", "--trace", e.tape.path, "--report", e.reportFile(), "--log-level", "info", "--interface", e.Source.Interface,
+		"--tls-dir", deploy.TLSDir(e.Source), "--run-dir", deploy.RunDir(e.Source), "--vm", e.guest.QMP, "--to", e.target.Name + "=" + address(e.target),
+		"--rate", "500mbit"}
+	e.send = e.Source.Command(context.Background(), program, append(args, e.course.flags...)...)
+	e.send.Stdout, e.send.Stderr = &e.out, &e.out
+	if err := e.send.Start(); err != nil {
+		close(e.sent)
+		return err
+	}
+	go func() {
+		defer close(e.sent)
+		_ = e.send.Wait() // outcome reads the exit status
+	}()
+	return await(e.ctx, "send to open its trace", func() error {
+		if e.ended() {
+			return nil
+		}
+		return e.tape.thread(e.send.Process.Pid)
+	})
+}
+
+func (e *evacuation) reportFile() string { return filepath.Join(e.dir, "report") }
+
+func (e *evacuation) ended() bool {
+	select {
+	case <-e.sent:
+		return true
+	default:
+		return false
+	}
+}
+
+// key names a line of the trace: its action with its record, or its event, "logged" with what was logged.
+func (e *evacuation) key(l line) string {
+	switch {
+	case l.Action == "log":
+		e.logged = l.Record
+		return l.Action + l.Record
+	case l.Action != "":
+		return l.Action
+	case l.Event == "logged":
+		return "logged " + e.logged
+	case l.Event == "":
+		return "start"
+	}
+	return l.Event
+}
+
+// play lets send go on, line by line, does the harm where it is due, and returns when send has ended.
+func (e *evacuation) play() error {
+	for until := time.Now().Add(sendTime); time.Now().Before(until); {
+		gone := e.ended()
+		b, err := e.tape.peek(pollEvery)
+		switch {
+		case err == nil:
+			var l line
+			if err := json.Unmarshal(b, &l); err != nil {
+				return fmt.Errorf("trace: %q: %w", b, err)
+			}
+			if err := e.meet(e.key(l)); err != nil {
+				return err
+			}
+			if err := e.tape.take(); err != nil {
+				return err
+			}
+		case !errors.Is(err, errSilent):
+			return err
+		case gone:
+			return nil
+		}
+	}
+	return errHangs
+}
+
+// errHangs says that send did not come to an end.
+var errHangs = errors.New("send does not end")
+
+// sendTime is how long send may take, with all that it waits for.
+const sendTime = 150 * time.Second
+
+// meet looks at a line that is on the tape.
+func (e *evacuation) meet(key string) error {
+	e.history = append(e.history, key)
+	if key == "start" { // the first action is decided when send tells that it moves
+		if err := await(e.ctx, "send to move", func() error {
+			if strings.Contains(e.out.String(), `"stage":"move"`) || e.ended() {
+				return nil
+			}
+			return errors.New("it has not told so")
+		}); err != nil {
+			return err
+		}
+	}
+	if e.course.turn == key && !slices.Contains(e.history, "turned") {
+		if err := e.course.lead(e); err != nil {
+			return err
+		}
+		e.history = append(e.history, "turned")
+	}
+	if e.harmed || !e.reached(key, e.history) {
+		return nil
+	}
+	return e.strike()
+}
+
+// pid returns the process of the victim, 0 if it is not there.
+func (e *evacuation) pid() (int, error) {
+	switch e.victim {
+	case sendItself:
+		return e.send.Process.Pid, nil
+	case recvItself:
+		return e.recv.PID, nil
+	}
+	host := e.Source
+	if e.victim == targetQEMU {
+		host = e.target
+	}
+	found, err := processes(e.ctx, host)
+	for pid, line := range found {
+		if strings.Contains(line, " -name guest="+e.guest.Name+" ") {
+			return pid, err
+		}
+	}
+	return 0, err
+}
+
+// strike does the harm. A victim that does not live yet, or no more, is spared.
+func (e *evacuation) strike() error {
+	e.loaded = slices.Contains(e.history, "loaded")
+	pid, err := e.pid()
+	if err != nil || pid == 0 {
+		return err
+	}
+	e.harmed = true
+	if e.harm.freeze > 0 {
+		return e.freeze(pid)
+	}
+	close(e.thawed)
+	if e.victim != recvItself {
+		return syscall.Kill(pid, kill)
+	}
+	if err := e.recv.Kill(); err != nil || e.harm.late {
+		return err
+	}
+	return e.startRecv()
+}
+
+// freeze stops a process for a time.
+func (e *evacuation) freeze(pid int) error {
+	then := cont
+	if e.harm.kill {
+		then = kill
+	}
+	time.AfterFunc(e.harm.freeze, func() {
+		_ = syscall.Kill(pid, then) // it may have been killed meanwhile
+		close(e.thawed)
+	})
+	return syscall.Kill(pid, stop)
+}
+
+// interrupt is Ctrl-C. It returns when send has seen it.
+func (e *evacuation) interrupt() error {
+	if err := e.send.Process.Signal(syscall.SIGINT); err != nil {
+		return err
+	}
+	return await(e.ctx, "send to see Ctrl-C", func() error {
+		if strings.Contains(e.out.String(), "cancelling") {
+			return nil
+		}
+		return errors.New("it has not said so")
+	})
+}
+
+// replaceRecv kills the receiver and starts another. It returns when send has missed it.
+func (e *evacuation) replaceRecv() error {
+	if err := e.recv.Kill(); err != nil {
+		return err
+	}
+	err := await(e.ctx, "send to miss its target", func() error {
+		if strings.Contains(e.out.String(), `"type":"warning"`) || e.ended() {
+			return nil
+		}
+		return errors.New("it has not said so")
+	})
+	if err != nil {
+		return err
+	}
+	return e.startRecv()
+}
+
+// deafRecv makes the receiver read nothing any more, lets Run be sent to it, and replaces it.
+func (e *evacuation) deafRecv() error {
+	if err := syscall.Kill(e.recv.PID, stop); err != nil {
+		return err
+	}
+	if err := e.tape.take(); err != nil { // "logged run": Run is sent next
+		return err
+	}
+	b, err := e.tape.peek(eventTime)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(b), `"run"`) {
+		return fmt.Errorf("send does %s instead of run", b)
+	}
+	e.history = append(e.history, "run")
+	time.Sleep(pollEvery) // until Run is in the socket
+	return e.replaceRecv()
+}
+
+// settle is what an operator does when send has ended: a receiver is started again, and recover is run as long as it has something
+// to do.
+func (e *evacuation) settle() error {
+	if e.harmed {
+		<-e.thawed
+	}
+	select {
+	case <-e.recv.Done():
+		if err := e.startRecv(); err != nil {
+			return err
+		}
+	default:
+	}
+	code := e.send.ProcessState.ExitCode()
+	if code != -1 && code != 5 && !strings.Contains(e.out.String(), "scatter recover") {
+		return nil
+	}
+	for range 3 {
+		if err := e.recover(e.Source); err != nil || e.code == 0 {
+			return err
+		}
+		if err := e.recover(e.target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recover runs scatter recover on a host and keeps what it says.
+func (e *evacuation) recover(h *lab.Host) error {
+	ctx, cancel := context.WithTimeout(e.ctx, 2*settleTime)
+	defer cancel()
+	cmd := h.Command(ctx, program, "recover", "--json", "--run-dir", deploy.RunDir(h), "--tls-dir", deploy.TLSDir(h))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	e.code = cmd.ProcessState.ExitCode()
+	e.words = append(e.words, fmt.Sprintf("recover on %s: %d: %s%s", h.Name, e.code, out, stderr.String()))
+	for line := range strings.Lines(string(out)) {
+		var vm scatter.Recovered
+		if err := json.Unmarshal([]byte(line), &vm); err != nil {
+			return err
+		}
+		if h == e.Source {
+			e.claims = append(e.claims, vm)
+		}
+	}
+	return nil
+}
+
+// end removes what is left of the evacuation.
+func (e *evacuation) end(ctx context.Context) error {
+	var errs []error
+	for _, h := range e.Hosts() {
+		found, err := processes(ctx, h)
+		errs = append(errs, err)
+		for pid := range found {
+			_ = syscall.Kill(pid, kill) // it may end this moment
+		}
+	}
+	if e.send != nil && e.send.Process != nil {
+		<-e.sent
+	}
+	if e.tape != nil {
+		errs = append(errs, e.tape.close())
+	}
+	if e.guest != nil {
+		errs = append(errs, e.Discard(ctx, e.guest))
+	}
+	for _, h := range e.Hosts() {
+		errs = append(errs, os.RemoveAll(deploy.RunDir(h)))
+	}
+	return errors.Join(append(errs, os.RemoveAll(e.dir))...)
+}

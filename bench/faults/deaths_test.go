@@ -1,0 +1,147 @@
+//go:build lab
+
+package faults
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	deathsOnly = flag.String("deaths", "", "regular expression: the cases of TestDeaths that are run")
+	deathsKeep = flag.String("deaths-keep", "", "directory for what the programs said in cases that fail")
+	deathRigs  = flag.Int("deaths-rigs", 24, "evacuations of TestDeaths at one time")
+)
+
+// caseTime bounds one evacuation with everything that follows from it.
+const caseTime = 4 * time.Minute
+
+// TestDeaths kills and freezes each process of an evacuation at each action of the core, before it begins and while it is under way.
+// Whatever dies, the VM runs in exactly one place afterwards, with all its memory right, unless its own QEMU was killed while it had
+// the only complete copy; nothing is left over; and what send, its report and recover say is true.
+func TestDeaths(t *testing.T) {
+	if err := dismiss(); err != nil { // the shared guests would be in the way
+		t.Fatal(err)
+	}
+	pattern, err := regexp.Compile(*deathsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := slices.DeleteFunc(deathCases(), func(c deathCase) bool { return !pattern.MatchString(c.String()) })
+	work := make(chan int)
+	s := tally{t: t}
+	var rigs sync.WaitGroup
+	for range min(*deathRigs, len(cases)) {
+		r, err := newRig(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rigs.Go(func() {
+			for n := range work {
+				s.add(cases[n], r.attempt(t.Context(), cases[n], n+1))
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for n := range cases {
+		work <- n
+	}
+	close(work)
+	rigs.Wait()
+	s.print()
+}
+
+// attempt runs one case.
+func (r *rig) attempt(ctx context.Context, c deathCase, n int) (v verdict) {
+	ctx, cancel := context.WithTimeout(ctx, caseTime)
+	defer cancel()
+	e, err := r.start(ctx, c, n)
+	if err == nil {
+		err = e.play()
+	}
+	switch {
+	case err == errHangs:
+		v.blame("%v: the tape shows %v", err, e.history)
+		_ = e.send.Process.Kill() // it hangs, but may just have ended
+		<-e.sent
+	case err == nil && !e.harmed:
+		v.spared = true
+	case err == nil:
+		err = e.settle()
+	}
+	if err == nil && !v.spared {
+		v = e.judge()
+	}
+	if err != nil && err != errHangs {
+		v.blame("the test itself: %v", err)
+	}
+	if len(v.wrongs) > 0 && *deathsKeep != "" {
+		e.keep(v)
+	}
+	if err := e.end(context.WithoutCancel(ctx)); err != nil {
+		v.blame("afterwards: %v", err)
+	}
+	return v
+}
+
+// keep writes down what the programs said.
+func (e *evacuation) keep(v verdict) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v\n%s\n\nhistory: %v\nloaded: %v\n\n", e.deathCase, strings.Join(v.wrongs, "\n"), e.history, e.loaded)
+	fmt.Fprintf(&b, "send:\n%s\n%s\n", e.out.String(), strings.Join(e.words, "\n"))
+	for _, r := range e.recvs {
+		fmt.Fprintf(&b, "recv:\n%s\n", r.Log())
+	}
+	_ = os.MkdirAll(*deathsKeep, 0o755)
+	name := strings.NewReplacer("/", "_", " ", "_").Replace(e.deathCase.String())
+	_ = os.WriteFile(filepath.Join(*deathsKeep, name), []byte(b.String()), 0o644) // only for whoever looks into it
+}
+
+// tally counts what came of the cases.
+type tally struct {
+	t  *testing.T
+	mu sync.Mutex // guards what follows
+
+	deaths, freezes, spared, lost, doubled, failed int
+	wrong                                          uint64
+}
+
+func (s *tally) add(c deathCase, v verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case v.spared:
+		s.spared++
+	case !c.harm.kill:
+		s.freezes++
+	default:
+		s.deaths++
+	}
+	if v.lost {
+		s.lost++
+	}
+	if v.doubled {
+		s.doubled++
+	}
+	s.wrong += v.wrong
+	if len(v.wrongs) > 0 {
+		s.failed++
+		s.t.Errorf("%v: %s", c, strings.Join(v.wrongs, "; "))
+	}
+}
+
+func (s *tally) print() {
+	s.t.Logf("%d deaths, %d freezes (and %d cases whose victim did not live then): VMs lost %d, doubled %d, wrong pages %d; %d cases failed",
+		s.deaths, s.freezes, s.spared, s.lost, s.doubled, s.wrong, s.failed)
+}

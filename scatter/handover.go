@@ -1,0 +1,191 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// How long the drivers of a hand-over have patience. A QEMU whose host is busy may be deaf for half a minute.
+const (
+	resolveFor = 40 * time.Second // both sides are asked again
+	askFor     = 5 * time.Second  // one question
+	runAnswer  = 60 * time.Second // the target's answer to Run
+	contFor    = 10 * time.Second // the source QEMU is told again to continue, while a target's QEMU lets go of its disks
+)
+
+// run tells the target to run the VM, over a connection of its own if its link is lost, and sees that there is an answer.
+func (e *evacuation) run(ctx context.Context, v *sourceVM) {
+	m := control.Run{VM: v.index, State: v.stateToRun()}
+	if e.links[v.host].conn.Send(m) != nil {
+		e.runAnew(ctx, v, m)
+	}
+	if pause(ctx, runAnswer) == nil { // else all is over
+		e.post(event{kind: evSilent, vm: v.index, err: fmt.Errorf("target %s has not answered Run for %v", e.hostName(v), runAnswer)})
+	}
+}
+
+// runAnew sends Run over a new connection. What became of a Run without an answer is found out by asking.
+func (e *evacuation) runAnew(ctx context.Context, v *sourceVM, m control.Run) {
+	ctx, cancel := context.WithTimeout(ctx, runAnswer)
+	defer cancel()
+	answer, err := exchange(ctx, e.links[v.host].dialer, m)
+	switch answer := answer.(type) {
+	case control.State:
+		if answer.State == control.StateRunning {
+			e.fromTarget(v.host, control.Running{VM: v.index})
+			return
+		}
+		err = fmt.Errorf("target %s says that the VM is %s", e.hostName(v), answer.State)
+	case control.Failed:
+		e.fromTarget(v.host, answer)
+		return
+	}
+	e.post(event{kind: evSilent, vm: v.index, err: err})
+}
+
+// takeBack sees that the source has the VM as it was before, then tells the target to forget it. While the source QEMU does not
+// answer the target keeps its copy: it may be the only one.
+func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
+	off, err := v.takeBack(ctx, 0)
+	if _, refused := errors.AsType[*qemu.QMPError](err); refused && !a.away {
+		e.unlock(ctx, v, a)
+		off, err = v.takeBack(ctx, contFor)
+	}
+	if err != nil {
+		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
+		return
+	}
+	e.forget(ctx, v, a.err)
+	if off {
+		e.post(event{kind: evPoweredOff, vm: v.index, err: errPoweredOff(v)})
+		return
+	}
+	e.post(event{kind: evSourceRuns, vm: v.index})
+}
+
+// unlock ends a target's QEMU that may hold locks on disks which the source QEMU needs to go on: it was told to run the VM and did not.
+func (e *evacuation) unlock(ctx context.Context, v *sourceVM, a action) {
+	ctx, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	if _, err := exchange(ctx, e.links[v.host].dialer, control.Abort{VM: v.index, Reason: text(a.err)}); err != nil {
+		e.log.Warn("target not told", "vm", v.name(), "err", err)
+	}
+}
+
+// forget tells the target to forget the VM, and gives QEMU its settings back.
+func (e *evacuation) forget(ctx context.Context, v *sourceVM, why error) {
+	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(why)}) // untold looks after lost targets
+	e.restore(ctx, v)
+}
+
+// restore gives QEMU its settings back, also when the evacuation is being ended.
+func (e *evacuation) restore(ctx context.Context, v *sourceVM) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	defer cancel()
+	if err := v.restoreSettings(ctx); err != nil {
+		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s: its migration settings could not be put back: %v; "+
+			"'scatter recover --run-dir %s' tries again", v.name(), err, e.cfg.RunDir)})
+	}
+}
+
+// resolve asks both sides of a VM until the table of fates says what to do, or patience ends.
+func (e *evacuation) resolve(ctx context.Context, v *sourceVM, a action) {
+	end := time.Now().Add(resolveFor)
+	for {
+		found, serr, terr := e.evidenceOf(ctx, v, a.run)
+		d := decide(found)
+		over := time.Now().After(end) || !d.again
+		if !over && pause(ctx, time.Second) == nil {
+			continue
+		}
+		if d.do == doQuitSource {
+			e.vmRan(v)
+		}
+		e.post(event{kind: evVerdict, vm: v.index, verdict: d, err: e.judgement(v, a, d, errors.Join(serr, terr))})
+		return
+	}
+}
+
+// judgement puts a verdict into words: what happened, what is to be done.
+func (e *evacuation) judgement(v *sourceVM, a action, d verdict, silent error) error {
+	err := fmt.Errorf("vm %s, target %s: %s", v.name(), e.hostName(v), d.text)
+	if d.where == InDoubt {
+		err = fmt.Errorf("%w; 'scatter recover --run-dir %s' asks again", err, e.cfg.RunDir)
+	}
+	for _, why := range []error{a.err, silent} {
+		if why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+		}
+	}
+	return err
+}
+
+// evidenceOf asks both sides of a VM, each for a bounded time.
+func (e *evacuation) evidenceOf(ctx context.Context, v *sourceVM, run bool) (found evidence, serr, terr error) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	var asked sync.WaitGroup
+	asked.Go(func() { found.source, serr = statusOf(ctx, v.client, v.proc) })
+	asked.Go(func() { found.target, terr = e.links[v.host].ask(ctx, v.index) })
+	asked.Wait()
+	found.sourceKnown, found.targetKnown = serr == nil, terr == nil
+	found.converged, found.runLogged = true, run
+	found.paused, found.pausedByUs = v.leftPaused(), v.wasPausedByUs()
+	return found, serr, terr
+}
+
+// statusOf tells how a source QEMU stands, once its migration is over. An error means that it does not say.
+func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceState, error) {
+	if !proc.alive() {
+		return sourceGone, nil
+	}
+	for {
+		info, err := client.QueryMigrate(ctx)
+		if err == nil && idle(info.Status) {
+			break
+		}
+		if err == nil {
+			err = fmt.Errorf("its migration is %s", info.Status)
+		}
+		if !proc.alive() {
+			return sourceGone, nil
+		}
+		if pause(ctx, 10*time.Millisecond) != nil || client.Err() != nil {
+			return "", fmt.Errorf("source QEMU: %w", err)
+		}
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return "", fmt.Errorf("source QEMU: %w", err)
+	}
+	switch {
+	case status.Running || status.Status == "suspended":
+		return sourceRuns, nil
+	case status.Status == "postmigrate":
+		return sourceCompleted, nil
+	case status.Status == "shutdown":
+		return sourceGone, nil
+	case status.Status == "finish-migrate":
+		return "", errors.New("source QEMU: is about to end its migration")
+	}
+	return sourcePaused, nil
+}
+
+// quitSource ends the source QEMU of a VM that lives on its target.
+func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
+	if !v.proc.alive() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	defer cancel()
+	if err := v.client.Quit(ctx); err != nil && v.proc.alive() {
+		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU (process %d) did not quit: %v",
+			v.name(), e.hostName(v), v.vm.PID, err)})
+	}
+}

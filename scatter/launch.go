@@ -1,0 +1,213 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// refusedError says that a VM was not run. The guest is as it was before, unless its QEMU has ended.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
+// errLaunching answers a second Run while the first one is under way.
+var errLaunching = errors.New("is being run already")
+
+// run lets the VM live here, in the run state that it had on the source, and returns once its QEMU has said that it does. Called again,
+// it says that again. A refusedError means that the VM has not run. After any other error nobody knows yet: ask for its state.
+func (g *guest) run(state string) error {
+	err := g.beginRun(state)
+	if errors.Is(err, errRuns) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", g.p.Name, err)
+	}
+	resumed := g.client.Subscribe(64)
+	defer resumed.Close()
+	err = g.letRun(state)
+	_, refused := errors.AsType[refusedError](err)
+	gone := err != nil && g.client.Err() != nil && g.proc.wait(killWait)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case err == nil:
+		g.arrived()
+		return nil
+	case gone && sawResume(resumed):
+		g.leave()
+		return fmt.Errorf("vm %s: has run here for a moment, then its QEMU ended: %s", g.p.Name, g.proc.tail())
+	case gone:
+		g.giveUpLocked(err, guestLaunching)
+		err = refusedError{fmt.Errorf("its QEMU ended before it ran the VM: %s", g.proc.tail())}
+	case refused:
+		g.state = guestLoaded
+		err = errors.Join(err, g.recordLocked(recLoaded))
+	default:
+		g.unseen = true // whether it runs may show later
+		g.log.Error("QEMU does not say whether it runs the VM: look at it", "socket", g.proc.socket, "err", err)
+	}
+	return fmt.Errorf("vm %s: %w", g.p.Name, err)
+}
+
+// errRuns: there is nothing to be done any more.
+var errRuns = errors.New("runs already")
+
+// beginRun takes a loaded guest to launching. Its record is on disk before.
+func (g *guest) beginRun(state string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch g.state {
+	case guestRunning:
+		return errRuns
+	case guestLaunching:
+		return errLaunching
+	case guestLoaded:
+	default:
+		return refusedError{fmt.Errorf("is %s, not loaded", g.state)}
+	}
+	g.paused = !runs(state)
+	if err := g.recordLocked(recRun); err != nil {
+		return refusedError{err}
+	}
+	g.state = guestLaunching
+	return nil
+}
+
+// arrived: the VM lives here. Its monitor is left to others. g.mu is held.
+func (g *guest) arrived() {
+	g.state = guestRunning
+	g.client.Close()
+	g.closeFiles()
+	g.log.Info("runs here")
+	if err := g.recordLocked(recDone); err != nil {
+		g.log.Error("journal", "err", err)
+	}
+}
+
+// launchFor bounds how long a QEMU may take to say whether it runs the VM: opening disks on storage that is busy takes its time.
+const launchFor = 10 * time.Minute
+
+// letRun continues the VM, unless it was paused on the source, and tells the network where it is now.
+func (g *guest) letRun(state string) error {
+	ctx, cancel := context.WithTimeout(g.r.life, launchFor)
+	defer cancel()
+	if err := continueVM(ctx, g.client, state); err != nil {
+		return err
+	}
+	if err := g.client.AnnounceSelf(ctx); err != nil && g.client.Err() == nil {
+		g.log.Warn("announce-self", "err", err)
+	}
+	return nil
+}
+
+// continueVM continues a VM that is loaded, if it ran on the source, and returns when QEMU says how it stands. A refusedError is QEMU's
+// word that it does not run.
+func continueVM(ctx context.Context, c *qemu.Client, state string) error {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if status.Status == "inmigrate" {
+		return refusedError{errors.New("QEMU has not finished to load it")}
+	}
+	if !runs(state) {
+		return nil
+	}
+	resumed := c.Subscribe(64)
+	defer resumed.Close()
+	if err := c.Cont(ctx); err != nil {
+		if _, ok := errors.AsType[*qemu.QMPError](err); ok { // for a disk that it cannot lock perhaps
+			return refusedError{fmt.Errorf("QEMU does not continue it: %w", err)}
+		}
+		return err
+	}
+	for {
+		status, err := c.Status(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !stands(status.Status) || sawResume(resumed): // whatever it has come to since, it did run
+			return nil
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("QEMU is %s after cont: %w", status.Status, err)
+		}
+	}
+}
+
+// stands tells whether a VM in this run state has not begun to run.
+func stands(status string) bool {
+	switch status {
+	case "paused", "inmigrate", "prelaunch", "finish-migrate", "postmigrate", "restore-vm":
+		return true
+	}
+	return false
+}
+
+// sawResume tells whether QEMU has said that it lets the VM's processors run. It says so before it does.
+func sawResume(events *qemu.Subscription) bool {
+	for {
+		select {
+		case ev, ok := <-events.C:
+			if !ok {
+				return false
+			}
+			if ev.Event == "RESUME" {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// watchEvery is how often a QEMU is looked after.
+const watchEvery = time.Second
+
+// watchProcess notices the end of the QEMU: a VM that was loaded has failed then, one that ran has given its room back.
+func (g *guest) watchProcess() {
+	g.wg.Go(func() {
+		for !g.proc.wait(watchEvery) {
+			select {
+			case <-g.closing:
+				return
+			default:
+			}
+		}
+		g.mu.Lock()
+		switch state := g.state; {
+		case state == guestLaunching && !g.unseen:
+			g.mu.Unlock() // run finds out what became of it
+			return
+		case state == guestRunning || state == guestLaunching:
+			g.leave()
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		if err := fmt.Errorf("its QEMU ended: %s", g.proc.tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
+			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
+		}
+		g.proc.close()
+	})
+}
+
+// leave: a VM that lived here has ended, and gives its name and room back. g.mu is held.
+func (g *guest) leave() {
+	g.state = guestEnded
+	g.log.Info("ended here")
+	g.closeFiles()
+	if g.client != nil {
+		g.client.Close()
+	}
+	g.proc.clean()
+	g.proc.close()
+	g.r.forget(g)
+	g.r.dropUnasked(g)
+}

@@ -1,0 +1,132 @@
+package scatter
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// openJournal begins the evacuation's journal. Nothing is changed on a VM before that.
+func (e *evacuation) openJournal() error {
+	var err error
+	e.journal, _, err = openJournal(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
+	if err != nil {
+		return err
+	}
+	return e.journal.Append(record{Kind: recBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
+}
+
+func (e *evacuation) record(v *sourceVM, k recordKind) error {
+	return e.journal.Append(e.recordOf(v, k))
+}
+
+func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
+		Paused: !runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
+	if k == recSettings {
+		r.Caps, r.Params = v.caps, &v.params
+	}
+	if v.host >= 0 {
+		r.Address = e.links[v.host].target.String()
+	}
+	return r
+}
+
+// endJournal writes the final records and, when nothing is open, removes the journal.
+func (e *evacuation) endJournal() {
+	if e.journal == nil {
+		return
+	}
+	clear := !e.leftChanged
+	for i, v := range e.vms {
+		if v.unsettled() {
+			clear = false
+		}
+		if e.core == nil {
+			continue
+		}
+		switch e.core.vms[i].state {
+		case evacuated:
+			_ = e.record(v, recDone)
+		case ended:
+			clear = !e.recordEnd(v, recEnded) && clear
+		case stays:
+			clear = !e.recordEnd(v, recStayed) && clear
+		default:
+			clear = false
+		}
+	}
+	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
+		_ = e.journal.remove()
+	}
+}
+
+// recordEnd writes the final record of a VM that has not moved, and tells whether its target was not told.
+func (e *evacuation) recordEnd(v *sourceVM, k recordKind) (untold bool) {
+	r := e.recordOf(v, k)
+	r.Untold = e.untold(v)
+	_ = e.journal.Append(r)
+	return r.Untold
+}
+
+// untold tells whether a VM that has not moved may be held by a target that was lost, and says what to do then: the target waits for
+// our word, with the VM's name and room taken.
+func (e *evacuation) untold(v *sourceVM) bool {
+	v.mu.Lock()
+	converged := v.ended != nil
+	v.mu.Unlock()
+	if !converged || e.core.lost[v.host] == nil {
+		return false
+	}
+	e.tell(Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s has not moved, but %s was lost and may hold it, paused: "+
+		"when that host is back, 'scatter recover --run-dir %s' makes it forget the VM", v.name(), e.hostName(v), e.cfg.RunDir)})
+	return true
+}
+
+// stillOpen finds, for each VM, whether an earlier evacuation has left it open, or another one is moving it now: what became of it must
+// be decided first.
+func (e *evacuation) stillOpen() ([][]Blocker, error) {
+	why := make([][]Blocker, len(e.vms))
+	paths, err := filepath.Glob(filepath.Join(e.cfg.RunDir, "send-*.journal"))
+	if err != nil {
+		return nil, fmt.Errorf("run directory %s: %w", e.cfg.RunDir, err)
+	}
+	for _, path := range paths {
+		if e.journal != nil && path == e.journal.path {
+			continue
+		}
+		records, busy, err := peekJournal(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return nil, &BlockedError{[]Blocker{{Problem: err.Error(), Remedy: "look at it, then move it away"}}}
+		}
+		vms, _ := histories(records)
+		for i, v := range e.vms {
+			if slices.ContainsFunc(vms, func(h *vmHistory) bool { return h.open() && h.of(v) }) {
+				why[i] = append(why[i], openBlocker(v.name(), path, busy, e.cfg.RunDir))
+			}
+		}
+	}
+	return why, nil
+}
+
+// of tells whether the journal speaks of the process that this VM is now.
+func (h *vmHistory) of(v *sourceVM) bool {
+	return h.last.PID == v.vm.PID && (h.last.Start == 0 || h.last.Start == v.vm.StartTime)
+}
+
+func openBlocker(vm, path string, busy bool, runDir string) Blocker {
+	id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "send-"), ".journal")
+	if busy {
+		return Blocker{VM: vm, Problem: "evacuation " + id + " is moving it now", Remedy: "wait for its end"}
+	}
+	return Blocker{VM: vm, Problem: "evacuation " + id + " was broken off and has left it open",
+		Remedy: "run 'scatter recover --run-dir " + runDir + "' first"}
+}

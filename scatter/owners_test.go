@@ -1,0 +1,165 @@
+package scatter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/block"
+)
+
+// repeated gives VMs pages of contents that each have so many owners, in all VMs together.
+func repeated(owners int) func(src [][]byte, vm int) {
+	return func(src [][]byte, vm int) {
+		for i := range len(src[vm]) / PageSize {
+			stamp(src[vm][i*PageSize:], uint64(1+(vm*len(src[vm])/PageSize+i)/owners))
+		}
+	}
+}
+
+// TestContentsOfAnyNumberOfOwners: no number of owners of a content keeps any page from being sent, and the bytes of a content are
+// repeated for each block that names owners of it, not more often.
+func TestContentsOfAnyNumberOfOwners(t *testing.T) {
+	const vms, pages = 2, 18 << 10
+	for _, owners := range []int{1, 2, 61, 62, 63, 1023, 1024, 1025, 2047, 16383, 16384, 16385, vms * pages} {
+		t.Run(fmt.Sprint(owners), func(t *testing.T) {
+			d := openDrillOf(t, shape{pages: pages, fill: repeated(owners)}, []int{0, 0}, nil)
+			d.run(0, 1)
+			if held := d.agree(0, 1); held != vms*pages {
+				t.Errorf("%d of %d pages are held", held, vms*pages)
+			}
+			for vm := range vms {
+				if !bytes.Equal(d.src[vm], d.dst[vm]) {
+					t.Errorf("vm %d differs", vm)
+				}
+			}
+			contents := (vms*pages + owners - 1) / owners
+			if most := contents + vms*pages/batchOwners + vms; d.e.tracker.placed > int64(most*PageSize) {
+				t.Errorf("%d contents were sent as %d, at most %d", contents, d.e.tracker.placed/PageSize, most)
+			}
+		})
+	}
+}
+
+// TestBlocksFitTheNetwork: no block that can be encoded is too large to be sent.
+func TestBlocksFitTheNetwork(t *testing.T) {
+	if block.MaxLength > multicast.MaxBlock {
+		t.Errorf("blocks of %d bytes, of which %d can be sent", block.MaxLength, multicast.MaxBlock)
+	}
+	if batchOwners > block.MaxOwners || blockContents > block.MaxContents {
+		t.Error("an ordinary batch makes no ordinary block")
+	}
+}
+
+// TestEncoderTakesAnyBatch: owners and contents that one block does not hold make several, and all is noted.
+func TestEncoderTakesAnyBatch(t *testing.T) {
+	const pages = 2*block.MaxOwners + 10
+	for name, owners := range map[string]int{"one content": pages, "none equal": 1, "contents of several": 300} {
+		t.Run(name, func(t *testing.T) {
+			d := openDrillOf(t, shape{pages: pages, fill: repeated(owners)}, []int{0}, nil)
+			w, err := newBatchEncoder(d.e, d.e.tracker)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &batch{}
+			for p := range pages {
+				b.owners = append(b.owners, dedup.Page(p))
+			}
+			b.ends = []uint16{pages}
+			w.encode(b)
+			named := 0
+			for _, o := range b.blocks {
+				named += len(o.cargo.owners)
+				if len(o.cargo.owners) > block.MaxOwners || len(o.cargo.ends) > block.MaxContents || len(o.payload) > multicast.MaxBlock {
+					t.Errorf("a block of %d owners, %d contents, %d bytes", len(o.cargo.owners), len(o.cargo.ends), len(o.payload))
+				}
+			}
+			if named != pages {
+				t.Errorf("%d of %d owners are named", named, pages)
+			}
+			for p := range pages {
+				if d.e.held.Get(dedup.Page(p)) != dedup.HashPage(d.e.seed, d.src[0][p*PageSize:][:PageSize]) {
+					t.Fatalf("page %d is not noted", p)
+				}
+			}
+		})
+	}
+}
+
+// TestBlockThatCannotBeSent costs its own pages: nothing is known of them, and its VMs wait for no more than the other blocks.
+func TestBlockThatCannotBeSent(t *testing.T) {
+	s := newShipment(t)
+	post := &postman{}
+	s.tr.sender = post
+	lost := s.cargo(s.tr.layout.First(0), s.tr.layout.First(1))
+	good := s.cargo(s.tr.layout.First(0) + 1)
+	post.err = errors.New("too large")
+	if err := s.tr.send(t.Context(), shipGroup, nil, lost); !errors.Is(err, post.err) {
+		t.Fatal(err)
+	}
+	post.err = nil
+	if err := s.tr.send(t.Context(), shipGroup, nil, good); err != nil {
+		t.Fatal(err)
+	}
+	s.memory[good.owners[0]] = s.tr.held.Get(good.owners[0])
+	s.tr.allSent(0)
+	s.tr.allSent(1)
+	if !slices.Equal(s.done, []int{1}) {
+		t.Errorf("done: %v, but VM 0 waits for a block, and 1 for none", s.done)
+	}
+	s.tr.confirmed(shipGroup, 0)
+	if !slices.Equal(s.done, []int{1, 0}) {
+		t.Errorf("done: %v", s.done)
+	}
+	for _, p := range lost.owners {
+		if s.tr.held.Get(p) != forgotten(s.tr.layout) {
+			t.Errorf("page %d is noted as %d", p, s.tr.held.Get(p))
+		}
+	}
+}
+
+// TestChannelThatCannotBeOpened costs what goes by it: no VM is blind, and all else is held.
+func TestChannelThatCannotBeOpened(t *testing.T) {
+	d := openDrill(t, []int{0, 1}, nil)
+	warned := d.warnings()
+	d.e.plan.channels[0].group = netip.AddrPortFrom(groupBase, 0) // which is no address
+	d.run(0, 1)
+	if held := d.agree(0, 1); held == 0 || held == 2*(3*drillPages/4-1) {
+		t.Errorf("%d pages are held", held)
+	}
+	if w := warned(); len(w) != 1 {
+		t.Errorf("warned of %q, once would do", w)
+	}
+}
+
+// warnings collects warnings from now on.
+func (d *drill) warnings() func() []string {
+	before := len(d.e.warnings.list)
+	return func() []string {
+		d.e.warnings.mu.Lock()
+		defer d.e.warnings.mu.Unlock()
+		return slices.Clone(d.e.warnings.list[before:])
+	}
+}
+
+// TestBacklogThatCannotBeSent: the same for what a slow host has missed.
+func TestBacklogThatCannotBeSent(t *testing.T) {
+	d := openDrill(t, []int{0, 1}, nil)
+	warned := d.warnings()
+	first := d.e.plan.channels[0]
+	d.e.tracker.leave(multicast.ChannelID(first.id), first.hosts[0], nil, 0)
+	taken := multicast.Channel{ID: multicast.ChannelID(len(d.e.plan.channels) + 1), Members: []string{"h0"}}
+	if err := d.e.sender.Open(t.Context(), taken); err != nil { // the number that the first attempt is going to use
+		t.Fatal(err)
+	}
+	d.run(0, 1)
+	d.agree(0, 1)
+	if w := warned(); len(w) != 1 {
+		t.Errorf("warned of %q, once would do", w)
+	}
+}

@@ -1,0 +1,264 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// Bounds of the tries of one target.
+const (
+	tryTimeout  = 20 * time.Second // of one try
+	tryPatience = 3 * time.Second  // after which a try that waits for something, storage perhaps, lets the next one begin
+	maxTries    = 32               // under way at one time, those that wait included
+)
+
+// trials starts QEMUs that no VM lives in, to see whether they start. They have a directory of their own, no name and no room, and do
+// not outlive this process.
+type trials struct {
+	dir    string
+	turns  chan struct{} // held while a try may compute
+	places chan struct{} // held while there is anything of it
+	number atomic.Uint64
+
+	timeout, patience time.Duration // tryTimeout and tryPatience
+}
+
+// newTrials makes the directory anew: there may be files in it of a receiver that was killed.
+func newTrials(runDir string) *trials {
+	t := &trials{dir: filepath.Join(runDir, "tries"), turns: make(chan struct{}, runtime.NumCPU()), places: make(chan struct{}, maxTries),
+		timeout: tryTimeout, patience: tryPatience}
+	_ = os.RemoveAll(t.dir) // qemu.Rehearse makes it, and says if it cannot
+	return t
+}
+
+// take waits for a place. The returned function gives it back.
+func take(ctx context.Context, places chan struct{}) (give func(), err error) {
+	select {
+	case places <- struct{}{}:
+		return sync.OnceFunc(func() { <-places }), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", tryTimeout)
+
+// examine tells why a VM could not be started here.
+func (r *receiver) examine(ctx context.Context, m control.Examine) error {
+	turn, err := take(ctx, r.tries.turns)
+	if err != nil {
+		return err
+	}
+	defer turn()
+	defer time.AfterFunc(r.tries.patience, turn).Stop()
+	place, err := take(ctx, r.tries.places)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.tries.timeout, errSlow)
+	defer cancel()
+	argv, err := r.judgeWithin(ctx, m, place)
+	if err != nil || argv == nil {
+		return err
+	}
+	return r.try(ctx, m, argv, place)
+}
+
+// judgeWithin is judge as long as ctx lasts. Not even a path can be looked at on dead storage, and nothing ends such a system call: then
+// a goroutine is left behind that keeps the place. Otherwise the place is given back where there is nothing to try.
+func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place func()) (argv []string, err error) {
+	type verdict struct {
+		argv []string
+		err  error
+	}
+	judged := make(chan verdict, 1)
+	go func() {
+		argv, err := r.judge(m)
+		judged <- verdict{argv, err}
+	}()
+	select {
+	case v := <-judged:
+		if v.err != nil || v.argv == nil {
+			place()
+		}
+		return v.argv, v.err
+	case <-ctx.Done():
+		go func() {
+			<-judged
+			place()
+		}()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// judge tells why a VM may not be started here, and gives the command line of a try; nil where there is to be none.
+func (r *receiver) judge(m control.Examine) (argv []string, err error) {
+	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
+		return nil, err
+	}
+	if _, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir); err != nil {
+		return nil, err
+	}
+	if len(r.machines) > 0 && !r.machines[m.Machine] {
+		return nil, fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, r.version)
+	}
+	if len(m.Header) == 0 {
+		return nil, nil // of a source that does not want it tried
+	}
+	name := fmt.Sprintf("try-%d", r.tries.number.Add(1))
+	argv, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
+	if why, ok := errors.AsType[*qemu.UntriedError](err); ok {
+		r.log.Info("not tried", "vm", m.Name, "why", why)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return argv, claims.Taken()
+}
+
+// try starts the VM's QEMU, shows it the head of the VM's migration stream, looks at its processor, and ends it. Then it gives back
+// the place.
+func (r *receiver) try(ctx context.Context, m control.Examine, argv []string, place func()) error {
+	runtime.LockOSThread() // the QEMU ends with its thread
+	defer runtime.UnlockOSThread()
+	q, err := qemu.Rehearse(ctx, argv, r.tries.dir, nameIn(argv))
+	if err != nil {
+		err = startError(ctx, err)
+	} else if err = r.tryStream(ctx, q, m); q.End() {
+		q = nil
+	}
+	if q == nil {
+		place()
+		return err
+	}
+	r.log.Warn("a QEMU that was tried does not end, it may wait for dead storage", "vm", m.Name, "pid", q.PID)
+	go func() { // ends with the process
+		<-q.Exited()
+		place()
+	}()
+	return err
+}
+
+// nameIn is the name in a command line that the launch policy made.
+func nameIn(argv []string) string {
+	for i, a := range argv[:len(argv)-1] {
+		if a == "-name" {
+			return strings.TrimPrefix(argv[i+1], "guest=")
+		}
+	}
+	return ""
+}
+
+// startError is QEMU's own words about why it does not start.
+func startError(ctx context.Context, err error) error {
+	launch, ok := errors.AsType[*qemu.LaunchError](err)
+	switch {
+	case ok && launch.Tail != "":
+		return fmt.Errorf("QEMU does not start: %s", launch.Tail)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case ok:
+		return fmt.Errorf("QEMU does not start: %w", launch.Err)
+	}
+	return err
+}
+
+// tryStream shows a QEMU the head of a migration stream, and compares its processor to the source's.
+func (r *receiver) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
+	path := strings.TrimSuffix(q.Log, ".log") + ".in"
+	if err := q.Client.MigrateIncoming(ctx, "unix:"+path); err != nil {
+		return err
+	}
+	var d net.Dialer
+	in, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("incoming socket: %w", err)
+	}
+	defer in.Close()
+	defer context.AfterFunc(ctx, func() { in.Close() })()
+	if err := awaitPong(in, m.Header); err != nil {
+		return streamError(ctx, q, err)
+	}
+	return compareCPU(ctx, q.Client, m.CPU)
+}
+
+// awaitPong writes the head of a stream and waits until QEMU has taken it: it has then accepted the machine type and the RAM blocks.
+func awaitPong(in net.Conn, header []byte) error {
+	if err := writeHead(stream.NewWriter(in), header); err != nil {
+		return err
+	}
+	for {
+		m, err := stream.ReadReturn(in)
+		if err != nil {
+			return err
+		}
+		if m.Kind == stream.ReturnPong && m.Value == pingPrepared {
+			return nil
+		}
+	}
+}
+
+// streamError is QEMU's own words about why it does not take a stream.
+func streamError(ctx context.Context, q *qemu.Process, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	_ = q.Wait(ctx) // how it ended says less than what it wrote
+	if tail := q.Tail(); tail != "" {
+		return fmt.Errorf("QEMU does not take the VM: %s", tail)
+	}
+	return fmt.Errorf("QEMU does not take the head of the migration stream: %w", noEOF(err))
+}
+
+// lacksError names what the source's processor offers to the guest, and the target's does not.
+type lacksError struct {
+	words []string // registers, with the bits that are missing
+	off   []string // switches of the processor here that are off
+}
+
+func (e *lacksError) Error() string {
+	return "its processor lacks what the VM's has: " + strings.Join(e.words, ", ")
+}
+
+// compareCPU makes sure that a VM finds all that its processor has offered to it.
+func compareCPU(ctx context.Context, c *qemu.Client, theirs []control.CPUWord) error {
+	if len(theirs) == 0 {
+		return nil
+	}
+	ours, err := c.CPUWords(ctx)
+	if err != nil {
+		return err
+	}
+	here := make(map[string]uint32)
+	for _, w := range ours {
+		here[w.Name()] = w.Features
+	}
+	var lacks lacksError
+	for _, w := range theirs {
+		name := qemu.CPUWord{EAX: w.EAX, ECX: w.ECX, Register: w.Register}.Name()
+		if missing := w.Bits &^ here[name]; missing != 0 {
+			lacks.words = append(lacks.words, fmt.Sprintf("%.40s %#x", name, missing))
+		}
+	}
+	if len(lacks.words) == 0 {
+		return nil
+	}
+	_, lacks.off, err = c.CPUFlags(ctx)
+	return errors.Join(err, &lacks)
+}

@@ -1,0 +1,135 @@
+package scatter
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu"
+)
+
+// watchSources tells the core when a VM ends by itself, until ctx ends: its guest powers it off, or its QEMU ends.
+func (e *evacuation) watchSources(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	told := make([]chan struct{}, len(e.vms)) // closed when all events of a VM were read
+	for i, v := range e.vms {
+		told[i] = make(chan struct{})
+		events := v.client.Subscribe(256)
+		wg.Go(func() {
+			defer close(told[i])
+			defer events.Close()
+			e.followState(ctx, v, events)
+		})
+	}
+	e.watchProcesses(ctx, told)
+}
+
+// followState reads a VM's events until its monitor closes.
+func (e *evacuation) followState(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ev, ok := <-events.C:
+			if !ok {
+				return
+			}
+			switch ev.Event {
+			case "SHUTDOWN":
+				v.shutDown(reasonOf(ev))
+				e.poweredOff(ctx, v)
+			case "STOP", "RESUME", "SUSPEND", "WAKEUP":
+				v.look(ctx)
+			}
+		}
+	}
+}
+
+// look notes the VM's run state, unless it is one that its migration gives it.
+func (v *sourceVM) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	status, err := v.client.Status(ctx)
+	if err != nil || status.Status == "finish-migrate" || status.Status == "postmigrate" {
+		return
+	}
+	v.mu.Lock()
+	v.found = status.Status
+	v.mu.Unlock()
+}
+
+// reasonOf is why QEMU shuts a VM down, in its own words.
+func reasonOf(ev qemu.Event) string {
+	reason, _ := ev.Data["reason"].(string)
+	return reason
+}
+
+// poweredOff tells the core of a guest that has powered itself off and whose QEMU stays (-no-shutdown). One that ends is seen by its process.
+func (e *evacuation) poweredOff(ctx context.Context, v *sourceVM) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	for {
+		status, err := v.client.Status(ctx)
+		switch {
+		case err != nil || status.Running && pause(ctx, 10*time.Millisecond) != nil:
+			return
+		case status.Status == "shutdown":
+			e.post(event{kind: evPoweredOff, vm: v.index, err: errPoweredOff(v)})
+			return
+		case !status.Running:
+			return
+		}
+	}
+}
+
+func errPoweredOff(v *sourceVM) error {
+	return fmt.Errorf("vm %s: its guest has powered itself off", v.name())
+}
+
+// watchProcesses waits for the end of the QEMUs' processes.
+func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
+	var fds []unix.PollFd
+	var vms []int
+	for i, v := range e.vms {
+		fd := v.proc.dup()
+		if fd < 0 {
+			e.processEnded(ctx, v, told[i])
+			continue
+		}
+		defer unix.Close(fd)
+		fds, vms = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}), append(vms, i)
+	}
+	for ctx.Err() == nil {
+		if _, err := unix.Poll(fds, 100); err != nil && err != unix.EINTR {
+			e.log.Error("QEMUs cannot be watched", "err", err)
+			return
+		}
+		for i := range fds {
+			if fds[i].Revents != 0 {
+				fds[i].Fd, fds[i].Revents = -1, 0
+				e.processEnded(ctx, e.vms[vms[i]], told[vms[i]])
+			}
+		}
+	}
+}
+
+// processEnded tells the core that a QEMU has ended, with what it has said of that.
+func (e *evacuation) processEnded(ctx context.Context, v *sourceVM, told <-chan struct{}) {
+	select {
+	case <-told:
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+	v.mu.Lock()
+	reason := v.shutdown
+	v.mu.Unlock()
+	why := "killed, or crashed: it gave no reason"
+	if reason != "" {
+		why = "shut down (" + reason + ")"
+	}
+	e.post(event{kind: evSourceGone, vm: v.index, err: fmt.Errorf("vm %s: its QEMU (process %d) has ended: %s", v.name(), v.vm.PID, why)})
+}
