@@ -39,6 +39,7 @@ long:
 # Each package's lab tests have the machine to themselves: they measure.
 lab: setup build
 	bench/setup.sh qemu-7.2
+	bench/setup.sh real
 	$(GO) test -tags lab -count=1 -p 1 -timeout 20m \
 		$$(grep -rlE '^//go:build lab$$' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
 

@@ -60,12 +60,27 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, io.EOF) && (v.loaded.Load() || v.proc.wait(time.Second)):
-		return conn.Send(control.DataEnd{}) // of a QEMU that has ended, too, if it had sent all: the target may have the only copy
+	case errors.Is(err, io.EOF) && v.loaded.Load():
+		return conn.Send(control.DataEnd{})
+	case errors.Is(err, io.EOF) && v.proc.wait(time.Second): // it had sent all: the target is about to have the only copy
+		if err := conn.Send(control.DataEnd{}); err != nil {
+			return err
+		}
+		return v.awaitLoaded(ctx)
 	case errors.Is(err, io.EOF):
 		return e.whyEnded(ctx, v, fmt.Errorf("QEMU closed the migration before the target had loaded it: %w", err))
 	}
 	return e.whyEnded(ctx, v, err)
+}
+
+// awaitLoaded returns when the target has loaded the VM, or nobody waits for that any more.
+func (v *sourceVM) awaitLoaded(ctx context.Context) error {
+	for !v.loaded.Load() {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.

@@ -28,6 +28,7 @@ type modelVM struct {
 	back      bool   // was seen on the source after it was given up: any other copy is stale
 	runSent   bool
 	migrating bool
+	verified  bool
 	logged    map[recordKind]bool
 	final     bool
 }
@@ -90,6 +91,7 @@ func (w *world) act(a action) {
 			w.emit(evFailed, a.vm, errModel)
 			return
 		}
+		v.verified = true
 		w.emit(evVerified, a.vm, nil)
 	case acLog:
 		w.log(a)
@@ -135,7 +137,7 @@ func (w *world) log(a action) {
 
 func (w *world) release(vm int) {
 	v := &w.vms[vm]
-	if !v.logged[recCommit] || v.dst != "loaded" {
+	if !v.logged[recCommit] || !v.verified || v.dst != "loaded" {
 		w.t.Fatalf("vm %d: released with target %s, records %v", vm, v.dst, v.logged)
 	}
 	fails := w.chance(10, "completion fails")

@@ -185,7 +185,8 @@ func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
 	defer cancel()
 	if err := v.client.Quit(ctx); err != nil && v.proc.alive() {
-		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU (process %d) did not quit: %v",
-			v.name(), e.hostName(v), v.vm.PID, err)})
+		v.lingers.Store(true)
+		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU (process %d) did not quit: %v; "+
+			"once it answers again, 'scatter recover --run-dir %s' ends it", v.name(), e.hostName(v), v.vm.PID, err, e.cfg.RunDir)})
 	}
 }

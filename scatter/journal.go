@@ -54,6 +54,7 @@ type record struct {
 	Memory     int64      `json:"memory,omitempty"`
 	VCPUs      int        `json:"vcpus,omitempty"`
 	Cause      string     `json:"cause,omitempty"`
+	Keep       bool       `json:"keep,omitempty"`   // source, recDone: the source QEMU is to be left, paused
 	Untold     bool       `json:"untold,omitempty"` // source: the VM stays, but its target was lost and may hold it, paused
 
 	Caps   map[string]bool  `json:"caps,omitempty"`   // recSettings

@@ -3,6 +3,8 @@ package scatter
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -387,6 +389,7 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 				defer v.mu.Unlock()
 				return v.found == "paused" || v.client.Cont(t.Context()) != nil
 			})
+			v.client.Cont(t.Context())
 			c.end(q, v)
 			<-e.inbox.wait()
 			var got string
@@ -398,5 +401,64 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		})
+	}
+}
+
+// TestScanOutlivesAVM: a VM whose QEMU ends while all are scanned does not hinder the others.
+func TestScanOutlivesAVM(t *testing.T) {
+	e := &evacuation{cfg: mustConfig(t), seed: testSeed}
+	e.log = e.cfg.Log
+	for i, name := range []string{"dead", "alive"} {
+		q := startQEMU(t, socketDir(t), name, "-S")
+		v := q.sourceOf(e)
+		v.index = i
+		for k, b := range v.vm.Blocks {
+			v.blocks = append(v.blocks, ramBlock{name: b.ID, length: b.Length, index: k, hidden: b.Host == 0})
+		}
+		if name == "dead" {
+			q.cmd.Process.Kill()
+			q.cmd.Wait()
+		}
+	}
+	if err := e.scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if dead, alive := e.pagesOf[0], e.pagesOf[1]; dead.Zero != dead.Total || alive.Zero == alive.Total {
+		t.Errorf("pages of the dead VM %+v, of the other %+v", dead, alive)
+	}
+	if w := e.vms[0].whereItIs(); w != ended {
+		t.Errorf("it is %s", w)
+	}
+}
+
+// TestRecoverEndsWhatHasLeft: the source QEMU of a VM that had arrived is ended when its sender was killed before that, unless it was to be kept.
+func TestRecoverEndsWhatHasLeft(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		sdir, dir := socketDir(t), t.TempDir()
+		q := startQEMU(t, sdir, "web")
+		sink, err := net.Listen("unix", filepath.Join(sdir, "sink"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		go func() {
+			if c, err := sink.Accept(); err == nil {
+				io.Copy(io.Discard, c)
+			}
+		}()
+		q.do("migrate", map[string]string{"uri": "unix:" + filepath.Join(sdir, "sink")})
+		eventually(t, func() bool { return q.status() == "postmigrate" })
+		q.client.Close()
+		path := leftBehind(t, dir, record{Kind: recDone, Name: "web", Host: "h", Socket: q.socket, PID: q.cmd.Process.Pid, Keep: keep})
+		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != OnTarget || exists(path) || strings.Contains(got.VMs[0].Action, "ended") == keep {
+			t.Fatalf("keep %v: %+v, %v, journal there: %v", keep, got, err, exists(path))
+		}
+		if keep {
+			q.cmd.Process.Kill()
+		}
+		if err := q.cmd.Wait(); (err != nil) != keep {
+			t.Errorf("keep %v: %v", keep, err)
+		}
 	}
 }

@@ -28,8 +28,11 @@ func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
 	defer v.mu.Unlock()
 	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
 		Paused: !runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
-	if k == recSettings {
+	switch k {
+	case recSettings:
 		r.Caps, r.Params = v.caps, &v.params
+	case recDone:
+		r.Keep = e.cfg.KeepSource
 	}
 	if v.host >= 0 {
 		r.Address = e.links[v.host].target.String()
@@ -42,27 +45,42 @@ func (e *evacuation) endJournal() {
 	if e.journal == nil {
 		return
 	}
-	clear := !e.leftChanged
+	clear := !e.unsettled
 	for i, v := range e.vms {
-		if v.unsettled() {
-			clear = false
+		state := stays
+		if e.core != nil {
+			state = e.core.vms[i].state
 		}
-		if e.core == nil {
-			continue
-		}
-		switch e.core.vms[i].state {
+		switch state {
 		case evacuated:
 			_ = e.record(v, recDone)
+			clear = clear && !v.lingers.Load() && !(e.cfg.KeepSource && v.unsettled())
 		case ended:
 			clear = !e.recordEnd(v, recEnded) && clear
 		case stays:
-			clear = !e.recordEnd(v, recStayed) && clear
+			clear = clear && !v.unsettled()
+			if e.core != nil {
+				clear = !e.recordEnd(v, recStayed) && clear
+			}
 		default:
 			clear = false
 		}
 	}
 	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
 		_ = e.journal.remove()
+	}
+}
+
+// recordStays closes what the journal says of a VM that leaves the evacuation before anything was done to it but to look at it. If its
+// settings could not be put back, recovery does that.
+func (e *evacuation) recordStays(v *sourceVM) {
+	switch {
+	case v.unsettled():
+		e.unsettled = true
+	case e.journal != nil:
+		if err := e.journal.Append(e.recordOf(v, recStayed)); err != nil {
+			e.unsettled = true
+		}
 	}
 }
 

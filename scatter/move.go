@@ -50,6 +50,11 @@ func (e *evacuation) move(ctx context.Context) error {
 	}
 	stop()
 	wg.Wait()
+	for i, v := range e.vms {
+		if e.cfg.KeepSource && e.core.vms[i].state == evacuated {
+			e.restore(ctx, v)
+		}
+	}
 	return nil
 }
 
@@ -298,6 +303,9 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		if x.Error != "" {
 			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
 		}
+		if x.Untried != "" && err == nil {
+			e.refused.note(host, x.VM, x.Untried)
+		}
 		e.refused.answer(host, x.VM, err)
 		return
 	}
@@ -376,7 +384,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// verify compares what both sides have of the stopped VM: its disks and devices always, with --verify digests of all RAM.
+// verify compares the stopped VM on both sides: its disks and devices always, all of its RAM if that is wanted.
 func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
 		return err

@@ -37,6 +37,7 @@ func (e *evacuation) preflight(ctx context.Context) error {
 		return err
 	}
 	e.nameFlags(ctx)
+	e.tellUntried()
 	return e.leave(e.refusedEverywhere())
 }
 
@@ -145,6 +146,17 @@ func (e *refusalError) Error() string {
 	return e.host + ": " + e.why
 }
 
+// tellUntried warns of what only the start of the VM itself will show.
+func (e *evacuation) tellUntried() {
+	for host, l := range e.links {
+		for i, v := range e.vms {
+			if why := e.refused.whyUntried(host, i); why != "" {
+				e.tell(Event{Type: "warning", VM: v.name(), Host: l.name(), Message: fmt.Sprintf("vm %s was not tried on %s: %s", v.name(), l.name(), why)})
+			}
+		}
+	}
+}
+
 // nameFlags finds QEMU's names of the processor's flags that targets lack.
 func (e *evacuation) nameFlags(ctx context.Context) {
 	for host := range e.links {
@@ -181,18 +193,19 @@ const examineTimeout = 2 * tryTimeout
 
 // refusals keeps which targets would not take which VMs.
 type refusals struct {
-	mu   sync.Mutex // guards the fields below
-	why  map[[2]int]error
-	vms  int
-	left int
-	done chan struct{} // closed when every answer is there
-	news chan struct{} // gets something, now and then, while answers come
+	mu      sync.Mutex // guards the fields below
+	why     map[[2]int]error
+	vms     int
+	left    int
+	untried map[[2]int]string // why
+	done    chan struct{}     // closed when every answer is there
+	news    chan struct{}     // gets something, now and then, while answers come
 }
 
 func (r *refusals) open(hosts, vms int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.why, r.vms, r.left = make(map[[2]int]error), vms, hosts*vms
+	r.why, r.untried, r.vms, r.left = make(map[[2]int]error), make(map[[2]int]string), vms, hosts*vms
 	r.done, r.news = make(chan struct{}), make(chan struct{}, 1)
 }
 
@@ -212,6 +225,22 @@ func (r *refusals) answer(host, vm int, err error) {
 	if r.left--; r.left == 0 {
 		close(r.done)
 	}
+}
+
+// note keeps why host has not tried vm.
+func (r *refusals) note(host, vm int, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if vm >= 0 && vm < r.vms && r.left > 0 {
+		r.untried[[2]int{host, vm}] = why
+	}
+}
+
+// whyUntried is why host has not tried vm; "" if it has.
+func (r *refusals) whyUntried(host, vm int) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.untried[[2]int{host, vm}]
 }
 
 // explain replaces a refusal by one that says more.
@@ -384,11 +413,14 @@ func (v *sourceVM) elsewhere() error {
 	return nil
 }
 
-// discoverVM opens a VM by its QMP socket.
+// discoverVM opens a VM by its QMP socket. The error is a Blocker where there is a VM that cannot move.
 func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	vm, client, err := qemu.Discover(ctx, socket)
+	if bad, ok := errors.AsType[*qemu.NameError](err); ok {
+		return nil, Blocker{VM: socket, Problem: bad.Error(), Remedy: "start it with another -name guest="}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
@@ -399,7 +431,7 @@ func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, 
 	}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
-		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
+		return nil, Blocker{VM: vm.Name, Problem: err.Error()}
 	}
 	return v, nil
 }

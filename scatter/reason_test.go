@@ -56,6 +56,21 @@ func TestVMsThatLiveElsewhere(t *testing.T) {
 	}
 }
 
+// TestVMsWithoutAUsableNameStay: a VM that scatter cannot handle hinders itself and no other.
+func TestVMsWithoutAUsableNameStay(t *testing.T) {
+	s := openHost(t, nil, "target", nil)
+	bad := realVM(t, "vm", "-m", "16", "-name", "guest=two words")
+	cfg := evacuationTo(t, []*site{s}, realVM(t, "vm", "-m", "16"), bad)
+	plan, err := MakePlan(t.Context(), cfg)
+	if err != nil || len(plan.Stays) != 1 || plan.Stays[0].VM != bad || plan.Placement["vm"] != "target" {
+		t.Errorf("%v, %+v", err, plan)
+	}
+	cfg.VMs = []string{bad}
+	if _, err := MakePlan(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "two words") {
+		t.Errorf("alone: %v", err)
+	}
+}
+
 // TestHeldVMsStay: a VM that is known to be there and out of reach stays, and counts.
 func TestHeldVMsStay(t *testing.T) {
 	s := openHost(t, nil, "target", nil)

@@ -97,11 +97,12 @@ func (h *vmHistory) stateToRun() string {
 	return "running"
 }
 
-// histories sorts records by VM, in the order of their first record.
+// histories sorts records by VM, in the order of their first record. The source knows a VM by its name: numbers are
+// given anew when others leave the evacuation.
 func histories(records []record) (vms []*vmHistory, begin record) {
 	type key struct {
 		peer, evacuation, name string
-		vm                     int
+		vm                     int // of a target's record, or one without a name
 	}
 	byVM := make(map[key]*vmHistory)
 	for _, r := range records {
@@ -109,9 +110,9 @@ func histories(records []record) (vms []*vmHistory, begin record) {
 			begin = r
 			continue
 		}
-		k := key{r.Peer, r.Evacuation, r.Name, r.VM}
-		if r.Peer == "" {
-			k.vm = 0 // a source numbers its VMs anew when some of them stay
+		k := key{r.Peer, r.Evacuation, r.Name, 0}
+		if r.Name == "" || r.Peer != "" {
+			k.name, k.vm = "", r.VM
 		}
 		h := byVM[k]
 		if h == nil {
@@ -149,7 +150,7 @@ func recoverSource(ctx context.Context, cfg RecoverConfig, path string) ([]Recov
 	for _, h := range vms {
 		s := sourceRecovery{cfg: cfg, journal: j, h: h, evacuation: id}
 		r := s.run(ctx)
-		open = open || r.Where == InDoubt || s.untold
+		open = open || r.Where == InDoubt || s.untold || s.lingers
 		if h.begun() || r.Where == InDoubt {
 			out = append(out, r)
 		}
@@ -167,6 +168,7 @@ type sourceRecovery struct {
 	h          *vmHistory
 	evacuation string
 	untold     bool // the target may hold the VM and could not be told to forget it
+	lingers    bool // the VM lives on its target, and its source QEMU could not be ended
 }
 
 func (s *sourceRecovery) run(ctx context.Context) Recovered {
@@ -176,7 +178,7 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 	switch {
 	case s.h.seen[recDone]:
 		out.Where, out.Action = OnTarget, "had arrived"
-		return out
+		return s.leftOver(ctx, out)
 	case s.h.last.Kind == recEnded:
 		out.Where, out.Action = Ended, "had ended by itself"
 		if s.cfg.DryRun || !s.h.last.Untold {
@@ -215,6 +217,29 @@ func (s *sourceRecovery) run(ctx context.Context) Recovered {
 		return out
 	}
 	return s.told(out, s.do(ctx, act, client))
+}
+
+// leftOver ends the source QEMU of a VM that had arrived, if it is there still and was not to be kept. One that does not answer keeps the
+// journal open.
+func (s *sourceRecovery) leftOver(ctx context.Context, out Recovered) Recovered {
+	if s.h.last.Keep {
+		return out
+	}
+	source, client, err := s.sourceStatus(ctx)
+	if client != nil {
+		defer client.Close()
+	}
+	if err == nil && source == sourceCompleted {
+		out.Action = "had arrived, its source QEMU was ended"
+		if !s.cfg.DryRun {
+			err = client.Quit(ctx)
+		}
+	}
+	if err != nil {
+		s.lingers = true
+		out.Action = "had arrived, but its source QEMU could not be ended: recover again: " + err.Error()
+	}
+	return out
 }
 
 // untouched is a VM that was only looked at.

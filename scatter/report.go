@@ -26,7 +26,7 @@ func (e *evacuation) report() *Report {
 		r.VMs = append(r.VMs, line)
 	}
 	for _, s := range e.stays {
-		r.VMs = append(r.VMs, VMReport{Name: s.name, State: stays.String(), Cause: s.cause(), Stages: []StageTime{}})
+		r.VMs = append(r.VMs, VMReport{Name: s.name, State: s.state.String(), Cause: s.cause(), Stages: []StageTime{}})
 	}
 	for _, l := range e.links {
 		r.Hosts = append(r.Hosts, e.reportHost(l.name(), s.Targets[l.name()]))

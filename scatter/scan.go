@@ -14,7 +14,12 @@ type scanReader struct{ e *evacuation }
 func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error {
 	g := r.e.regions[region]
 	v := r.e.vms[g.vm]
-	if err := v.mem.ReadPages(g.memory, first, n, dst); err != nil {
+	err := v.mem.ReadPages(g.memory, first, n, dst)
+	if err != nil && v.hasEnded() {
+		clear(dst) // nothing of it is sent; the move tells that it has ended
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	return nil
@@ -26,7 +31,11 @@ func (r scanReader) Populated(region int, yield func(first, n uint32) error) err
 	if v.blocks[g.block].hidden {
 		return nil // converge sends all of it
 	}
-	return v.mem.Populated(g.memory, yield)
+	err := v.mem.Populated(g.memory, yield)
+	if err != nil && v.hasEnded() {
+		return nil
+	}
+	return err
 }
 
 // scan looks at all pages twice and builds the index. Pages that differ between the looks are hot: sending them

@@ -59,12 +59,12 @@ type evacuation struct {
 	core    *core
 	trace   *tracer
 
-	leftChanged bool // a VM that stays has other migration settings than it had
+	refused refusals
+	placed  atomic.Bool // vms does not change any more
 
-	refused  refusals
-	placed   atomic.Bool // vms does not change any more
-	inbox    mailbox
-	warnings warnings
+	unsettled bool // a VM that stays has other settings than it had
+	inbox     mailbox
+	warnings  warnings
 
 	toTargets     atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 	controlBytes  atomic.Int64                     // all connections, below TLS
@@ -255,7 +255,7 @@ func (e *evacuation) prepare(ctx context.Context) error {
 
 // discover opens the VMs and the targets.
 func (e *evacuation) discover(ctx context.Context) error {
-	var found problems
+	var found, held problems
 	e.vms = make([]*sourceVM, len(e.cfg.VMs))
 	e.links = make([]*link, len(e.cfg.Targets))
 	var g sync.WaitGroup
@@ -263,7 +263,11 @@ func (e *evacuation) discover(ctx context.Context) error {
 		g.Go(func() {
 			v, err := discoverVM(ctx, i, socket, e.dir)
 			e.vms[i] = v
-			found.add(err)
+			if b, ok := errors.AsType[Blocker](err); ok {
+				held.add(b)
+			} else {
+				found.add(err)
+			}
 		})
 	}
 	for i, t := range e.cfg.Targets {
@@ -292,9 +296,13 @@ func (e *evacuation) discover(ctx context.Context) error {
 	if err := found.err(); err != nil {
 		return err
 	}
-	for _, b := range e.cfg.Held {
-		e.stays = append(e.stays, stayer{b.VM, []Blocker{b}})
-		e.tellStays(b.VM, []Blocker{b})
+	for _, b := range append(held.list, e.cfg.Held...) {
+		if e.excluded(b.VM) {
+			continue
+		}
+		s := stayer{b.VM, []Blocker{b}, stays}
+		e.stays = append(e.stays, s)
+		e.tellStays(s)
 	}
 	return e.openJournal()
 }

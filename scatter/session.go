@@ -13,6 +13,7 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/multicast/probe"
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
@@ -143,7 +144,10 @@ func (s *session) examine(ctx context.Context, m control.Examine) error {
 	s.wg.Go(func() {
 		defer s.examined.Add(-size)
 		answer := control.Examined{VM: m.VM}
-		if err := s.r.examine(ctx, m); err != nil {
+		err := s.r.examine(ctx, m)
+		if untried, ok := errors.AsType[*qemu.UntriedError](err); ok {
+			answer.Untried = untried.Error()
+		} else if err != nil {
 			answer.Error = err.Error()
 			if lacks, ok := errors.AsType[*lacksError](err); ok {
 				answer.Off = lacks.off

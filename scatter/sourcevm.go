@@ -40,10 +40,11 @@ type sourceVM struct {
 
 	gone    atomic.Bool // given up: no more bulk for it
 	blind   atomic.Bool // what the target holds is not known
+	lingers atomic.Bool // it has left, and its QEMU did not quit
 	pausing sync.Mutex  // held while scatter stops it
 
-	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	loaded       atomic.Bool                    // the target has all of it
+	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	convergeSent atomic.Int64                   // bytes
 
 	mu        sync.Mutex         // guards the fields below
@@ -313,6 +314,9 @@ func (v *sourceVM) restoreSettings(ctx context.Context) error {
 func restoreSettings(ctx context.Context, c *qemu.Client, caps map[string]bool, params qemu.Parameters) error {
 	return errors.Join(c.SetCapabilities(ctx, caps), c.SetParameters(ctx, params))
 }
+
+// hasEnded tells whether the VM's QEMU has ended, or is ending: its memory goes first.
+func (v *sourceVM) hasEnded() bool { return v.proc != nil && v.proc.wait(time.Second) }
 
 // unsettled tells whether QEMU has other migration settings than it had, and lives.
 func (v *sourceVM) unsettled() bool { return v.changed.Load() && v.proc.alive() }

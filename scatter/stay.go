@@ -10,8 +10,9 @@ import (
 
 // stayer is a VM that this evacuation leaves where it is, since it cannot move.
 type stayer struct {
-	name string
-	why  []Blocker
+	name  string
+	why   []Blocker
+	state vmState // stays, or ended: its QEMU has ended meanwhile
 }
 
 // cause is all that hinders it, on one line.
@@ -47,8 +48,8 @@ func (e *evacuation) leave(why [][]Blocker) error {
 			kept, numbers = append(kept, v), append(numbers, i)
 			continue
 		}
-		e.stays = append(e.stays, stayer{v.name(), why[i]})
-		e.leftChanged = e.leftChanged || v.unsettled()
+		e.stays = append(e.stays, stayer{v.name(), why[i], v.whereItIs()})
+		e.recordStays(v)
 		v.close()
 	}
 	if len(e.stays) > 0 && (e.cfg.AllOrNone || len(kept) == 0) {
@@ -58,7 +59,7 @@ func (e *evacuation) leave(why [][]Blocker) error {
 	}
 	for i, v := range e.vms {
 		if len(why[i]) > 0 {
-			e.tellStays(v.name(), why[i])
+			e.tellStays(*e.stayer(v.name()))
 		}
 	}
 	e.vms = kept
@@ -69,13 +70,21 @@ func (e *evacuation) leave(why [][]Blocker) error {
 	return nil
 }
 
-// tellStays tells why a VM stays, and that it does.
-func (e *evacuation) tellStays(name string, why []Blocker) {
-	for _, b := range why {
-		b.VM = ""
-		e.tell(Event{Type: "blocker", VM: name, Host: b.Host, Message: Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
+// whereItIs is the state of a VM that leaves the evacuation.
+func (v *sourceVM) whereItIs() vmState {
+	if v.proc != nil && !v.proc.alive() {
+		return ended
 	}
-	e.tell(Event{Type: "vm", VM: name, Stage: stays.String(), Message: stayer{name, why}.cause()})
+	return stays
+}
+
+// tellStays tells why a VM stays, and that it does.
+func (e *evacuation) tellStays(s stayer) {
+	for _, b := range s.why {
+		b.VM = ""
+		e.tell(Event{Type: "blocker", VM: s.name, Host: b.Host, Message: Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
+	}
+	e.tell(Event{Type: "vm", VM: s.name, Stage: s.state.String(), Message: s.cause()})
 }
 
 // blockers is what hinders the VMs that stay.
@@ -96,28 +105,34 @@ func (e *evacuation) stayer(name string) *stayer {
 
 // exclude leaves out the VMs that the operator does not want to move. They are no part of the evacuation. The names are returned.
 func (e *evacuation) exclude() (out []string) {
-	matched := make([]bool, len(e.cfg.Exclude))
 	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool {
-		hit := false
-		for i, pattern := range e.cfg.Exclude {
-			ok, _ := path.Match(pattern, v.name()) // its form was checked
-			matched[i], hit = matched[i] || ok, hit || ok
-		}
+		hit := e.excluded(v.name())
 		if hit {
 			out = append(out, v.name())
 			v.close()
 		}
 		return hit
 	})
-	for i, ok := range matched {
-		if !ok {
-			e.tell(Event{Type: "warning", Message: "exclude " + e.cfg.Exclude[i] + ": no VM is called so"})
+	for _, pattern := range e.cfg.Exclude {
+		if !slices.ContainsFunc(out, func(name string) bool { return matches(pattern, name) }) {
+			e.tell(Event{Type: "warning", Message: "exclude " + pattern + ": no VM is called so"})
 		}
 	}
 	for i, v := range e.vms {
 		v.index = i
 	}
 	return out
+}
+
+// excluded tells whether the operator does not want to move a VM of this name.
+func (e *evacuation) excluded(name string) bool {
+	return slices.ContainsFunc(e.cfg.Exclude, func(pattern string) bool { return matches(pattern, name) })
+}
+
+// matches is path.Match for a pattern whose form was checked.
+func matches(pattern, name string) bool {
+	ok, _ := path.Match(pattern, name)
+	return ok
 }
 
 // checkPatterns checks the form of patterns for names.

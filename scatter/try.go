@@ -56,7 +56,7 @@ func take(ctx context.Context, places chan struct{}) (give func(), err error) {
 
 var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", tryTimeout)
 
-// examine tells why a VM could not be started here.
+// examine tells why a VM could not be started here; a *qemu.UntriedError if nothing is known against it, and it cannot be tried.
 func (r *receiver) examine(ctx context.Context, m control.Examine) error {
 	turn, err := take(ctx, r.tries.turns)
 	if err != nil {
@@ -120,10 +120,6 @@ func (r *receiver) judge(m control.Examine) (argv []string, err error) {
 	}
 	name := fmt.Sprintf("try-%d", r.tries.number.Add(1))
 	argv, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
-	if why, ok := errors.AsType[*qemu.UntriedError](err); ok {
-		r.log.Info("not tried", "vm", m.Name, "why", why)
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}

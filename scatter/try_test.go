@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -381,4 +382,26 @@ func TestTriesTakeNothing(t *testing.T) {
 		c.Close()
 	}
 	noTries(t, s)
+}
+
+// TestTriesThatWouldHarm: a VM whose helper serves one connection is not tried, and that is told.
+func TestTriesThatWouldHarm(t *testing.T) {
+	dir := shortDir(t)
+	s := openHost(t, nil, "target", nil, dir)
+	v := found(t, "-m", "16")
+	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	v.argv = append(v.argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
+	var told tells
+	e := &evacuation{links: []*link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
+	e.links[0].serve(0, e)
+	if err := e.examine(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.links[0].close()
+	e.tellUntried()
+	if w := told.of("warning", "vm"); e.refused.of(0, 0) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
+		t.Errorf("%v, told %q", e.refused.of(0, 0), w)
+	}
 }

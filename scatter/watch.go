@@ -74,13 +74,11 @@ func (e *evacuation) poweredOff(ctx context.Context, v *sourceVM) {
 	defer cancel()
 	for {
 		status, err := v.client.Status(ctx)
-		switch {
-		case err != nil || status.Running && pause(ctx, 10*time.Millisecond) != nil:
-			return
-		case status.Status == "shutdown":
+		if err == nil && status.Status == "shutdown" {
 			e.post(event{kind: evPoweredOff, vm: v.index, err: errPoweredOff(v)})
 			return
-		case !status.Running:
+		}
+		if err != nil || pause(ctx, 10*time.Millisecond) != nil {
 			return
 		}
 	}

@@ -1,7 +1,9 @@
 // Command evacuate measures evacuations of one host to many, by scatter and by stock QEMU, side by side, with the same guests over
 // the same links, and holds the results against what scatter promises.
 //
-//	go run ./bench/evacuate [-runs 3] [-verify-runs 20] [-out bench/results/evacuate.md]
+//	go run ./bench/evacuate [-real] [-runs 3] [-verify-runs 20] [-out bench/results/evacuate.md]
+//
+// With -real the guests are whole Debians with a busy Redis (bench/setup.sh real makes their disk), and the table is evacuate-real.md.
 //
 // It exits with 1 if a promise is broken. It needs root and bin/scatter, and takes about 25 minutes on two cores.
 package main
@@ -22,6 +24,7 @@ type options struct {
 	runs, verifyRuns int
 	guests           int
 	rate             int64 // bit/s
+	real             bool
 	binary, out      string
 }
 
@@ -31,8 +34,12 @@ func main() {
 	flag.IntVar(&o.verifyRuns, "verify-runs", 20, "consecutive evacuations with --verify")
 	flag.IntVar(&o.guests, "guests", 6, "number of guests of 512 MiB")
 	flag.StringVar(&o.binary, "scatter", "bin/scatter", "the program")
-	flag.StringVar(&o.out, "out", filepath.Join("bench", "results", "evacuate.md"), "where to write the table")
+	flag.BoolVar(&o.real, "real", false, "with guests that are whole Debians with a busy Redis")
+	flag.StringVar(&o.out, "out", "", "where to write the table (default: evacuate.md or evacuate-real.md in bench/results)")
 	flag.Parse()
+	if o.out == "" {
+		o.out = filepath.Join("bench", "results", map[bool]string{false: "evacuate.md", true: "evacuate-real.md"}[o.real])
+	}
 	promise.Main("evacuate", func(ctx context.Context) (bool, error) { return run(ctx, o) })
 }
 
@@ -44,9 +51,11 @@ const (
 
 // run measures everything and reports whether all promises are kept.
 func run(ctx context.Context, o options) (kept bool, err error) {
-	speeds, err := measureSpeeds(ctx) // while no guest takes processor time
-	if err != nil {
-		return false, err
+	var speeds []speed
+	if !o.real {
+		if speeds, err = measureSpeeds(ctx); err != nil { // while no guest takes processor time
+			return false, err
+		}
 	}
 	l, err := lab.New(ctx, lab.Config{Targets: many, Rate: o.rate})
 	if err != nil {
@@ -58,7 +67,7 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 		}
 	}()
 	fmt.Printf("booting %d guests\n", o.guests)
-	guests, err := l.Boot(ctx, configs(o.guests)...)
+	guests, err := l.Boot(ctx, o.configs()...)
 	if err != nil {
 		return false, err
 	}
@@ -71,14 +80,21 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 		return false, err
 	}
 	table := m.table()
+	if o.real {
+		table = m.realTable()
+	}
 	fmt.Print("\n", table.Markdown())
 	return table.Kept(), promise.Write(o.out, table.Markdown())
 }
 
 // configs describes the guests.
-func configs(n int) (all []lab.GuestConfig) {
-	for i := range n {
-		all = append(all, lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: guestMiB, Workload: lab.HostWorkload(i + 1)})
+func (o options) configs() (all []lab.GuestConfig) {
+	for i := range o.guests {
+		c := lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: guestMiB, Workload: lab.HostWorkload(i + 1)}
+		if o.real {
+			c.System, c.Workload = lab.Debian, lab.DebianWorkload(i+1)
+		}
+		all = append(all, c)
 	}
 	return all
 }

@@ -30,8 +30,7 @@ func (m *measurement) table() *promise.Table {
 	m.besideBound(t)
 	m.compression(t)
 	m.spreading(t)
-	t.Add(m.verified == m.verifyRuns, "consecutive evacuations with --verify, no byte differs, no guest harmed",
-		fmt.Sprint(m.verified), fmt.Sprint(m.verifyRuns))
+	m.inARow(t)
 	m.memory(t)
 	for _, s := range m.speeds {
 		t.AtLeast(s.name, "%.1f "+s.unit, s.value, s.want)
@@ -43,8 +42,7 @@ func (m *measurement) facts() []string {
 	c := promise.Median(m.contents, func(c lab.Contents) int64 { return c.NonZero })
 	d := promise.Median(m.contents, func(c lab.Contents) int64 { return c.Distinct })
 	list := []string{
-		fmt.Sprintf("%d guests of %d MiB, %d and %d targets, %d Mbit/s on each port in both directions, each guest rewrites %d pages/s",
-			len(m.guests), guestMiB, few, many, m.rate/1e6, m.guests[0].Config.Workload.Dirty),
+		m.scene(),
 		fmt.Sprintf("the guests hold %.0f MB that are not zero, of which D = %.0f MB are distinct (independent count of the stopped guests)",
 			float64(c)/1e6, float64(d)/1e6),
 		fmt.Sprintf("medians of %d runs; bytes are those on the source's port with all headers, pauses those of the guests' heartbeats", m.runs),
@@ -55,22 +53,48 @@ func (m *measurement) facts() []string {
 		runs []evacuation
 	}{
 		{"stock QEMU", m.stock}, {"scatter", m.zstd}, {"scatter, not compressed", m.plain},
-		{"scatter, 6 targets", m.spreadZ}, {"scatter, 6 targets, not compressed", m.spread},
+		{"scatter, 6 targets", m.spreadZ}, {"scatter, 6 targets, not compressed", m.spread}, {"scatter, with --verify", m.verified},
 	} {
+		if len(k.runs) == 0 {
+			continue
+		}
 		list = append(list, fmt.Sprintf("%s: %.1f s, %.0f MB, worst pause %.0f ms", k.name, promise.Median(k.runs, secondsOf), promise.Median(k.runs, bytesOf)/1e6,
 			promise.Median(k.runs, func(e evacuation) float64 { return float64(e.pause.Milliseconds()) })))
 	}
 	return list
 }
 
-// besideStock compares runs of the same round.
-func (m *measurement) besideStock(t *promise.Table) {
-	type pair struct{ bytes, time, pause float64 }
-	var pairs []pair
+func (m *measurement) inARow(t *promise.Table) {
+	t.Add(len(m.verified) == m.verifyRuns, "consecutive evacuations with --verify, no byte differs, no guest harmed",
+		fmt.Sprint(len(m.verified)), fmt.Sprint(m.verifyRuns))
+}
+
+// scene says what is evacuated.
+func (m *measurement) scene() string {
+	w := m.guests[0].Config.Workload
+	if m.real {
+		return fmt.Sprintf("%d Debians of %d MiB with systemd and Redis, %d targets, %d Mbit/s on each port in both directions; each Redis holds %d MiB of "+
+			"values common to all and %d MiB of its own, of which %d are read and verified and %d written per second",
+			len(m.guests), guestMiB, few, m.rate/1e6, w.Common, w.Own+w.Hot, w.Verify, w.Dirty)
+	}
+	return fmt.Sprintf("%d guests of %d MiB, %d and %d targets, %d Mbit/s on each port in both directions, each guest rewrites %d pages/s",
+		len(m.guests), guestMiB, few, many, m.rate/1e6, w.Dirty)
+}
+
+// pair is scatter beside stock QEMU in the same round.
+type pair struct{ bytes, time, pause float64 }
+
+func (m *measurement) pairs() (all []pair) {
 	for i, e := range m.zstd {
 		s := m.stock[i]
-		pairs = append(pairs, pair{bytesOf(e) / bytesOf(s), secondsOf(e) / secondsOf(s), float64((e.pause - s.pause).Milliseconds())})
+		all = append(all, pair{bytesOf(e) / bytesOf(s), secondsOf(e) / secondsOf(s), float64((e.pause - s.pause).Milliseconds())})
 	}
+	return all
+}
+
+// besideStock compares runs of the same round.
+func (m *measurement) besideStock(t *promise.Table) {
+	pairs := m.pairs()
 	t.AtMost("bytes leaving the source, beside stock QEMU", "%.3f", promise.Median(pairs, func(p pair) float64 { return p.bytes }), bytesBesideStock)
 	t.AtMost("total time, beside stock QEMU", "%.3f", promise.Median(pairs, func(p pair) float64 { return p.time }), timeBesideStock)
 	t.AtMost("worst pause of a guest, minus stock QEMU's worst", "%.0f ms", promise.Median(pairs, func(p pair) float64 { return p.pause }),

@@ -51,21 +51,34 @@ type course struct {
 	name  string
 	flags []string
 	busy  bool // the guest dirties memory faster than its link carries
-	// turn is the line of the trace at which the evacuation is led off the way of success by what take does.
+	// turn is the line of the trace at which lead leads the evacuation off the way of success.
 	turn    string
 	lead    func(*evacuation) error
+	victims []victim // nil = all
 	actions []string // of the core on this way
 }
 
 // courses lead through every action of the core.
 var courses = []course{
-	{name: "plain", actions: []string{"prepare", "bulk", "converge", "logcommit", "release", "logrun", "run", "quit-source", "final"}},
-	{name: "verify", flags: []string{"--verify"}, actions: []string{"verify", "logcommit"}},
-	{name: "stall", busy: true, flags: []string{"--on-stall", "pause", "--rate", "20mbit", "--downtime", "50ms"}, actions: []string{"pause", "logcommit"}},
+	{name: "plain", actions: []string{"prepare", "bulk", "converge", "verify", "logcommit", "release", "logrun", "run", "logdone", "quit-source",
+		"final"}},
+	{name: "digest", flags: []string{"--verify"}, actions: []string{"verify"}},
+	{name: "stall", busy: true, flags: []string{"--on-stall", "pause", "--rate", "20mbit", "--downtime", "50ms"}, actions: []string{"pause"}},
 	{name: "cancel", turn: "converge", lead: (*evacuation).interrupt, actions: []string{"abort"}},
 	{name: "lost-before-run", turn: "release", lead: (*evacuation).replaceRecv, actions: []string{"logabort", "resume", "final"}},
 	{name: "lost-after-run", turn: "logged run", lead: (*evacuation).deafRecv, actions: []string{"resolve", "final"}},
+	{name: ending, turn: "converge", lead: (*evacuation).killSource, victims: others, actions: []string{"abort", "resolve", "forget"}},
+	{name: forward, turn: "loaded", lead: (*evacuation).killSource, victims: others, actions: []string{"logrun", "run", "logdone"}},
 }
+
+// Courses in which the source's QEMU dies before the target has all of the VM, and after.
+const (
+	ending  = "ending"
+	forward = "forward"
+)
+
+// others are all victims that live when the source's QEMU is dead.
+var others = []victim{targetQEMU, sendItself, recvItself}
 
 // heralds are the lines after which the core gives an action: the events that it answers, or the line written together with it.
 var heralds = map[string][]string{
@@ -74,16 +87,18 @@ var heralds = map[string][]string{
 	"converge":    {"bulk-done"},
 	"pause":       {"stalled"},
 	"verify":      {"loaded"},
-	"logcommit":   {"loaded", "verified"},
+	"logcommit":   {"verified"},
 	"release":     {"logged commit"},
-	"logrun":      {"completed"},
+	"logrun":      {"completed", "logged commit"},
 	"run":         {"logged run"},
-	"quit-source": {"running"},
-	"final":       {"quit-source", "source-runs", "source-unsure"},
-	"abort":       {"cancel"},
+	"logdone":     {"running"},
+	"quit-source": {"logged done"},
+	"final":       {"quit-source", "source-runs"},
+	"abort":       {"cancel", "source-gone"},
 	"logabort":    {"completed"},
 	"resume":      {"logged abort"},
-	"resolve":     {"target-lost"},
+	"resolve":     {"target-lost", "source-unsure"},
+	"forget":      {"verdict"},
 }
 
 // deathCase is one evacuation that is harmed.
@@ -104,12 +119,11 @@ func (c deathCase) reached(key string, history []string) bool {
 	if c.moment == during {
 		return key == c.action
 	}
+	if c.action == "logrun" && c.course.name == "plain" {
+		return key == "completed"
+	}
 	if c.course.turn != "" && !slices.Contains(history, "turned") {
 		return false
-	}
-	// With --verify the commit follows upon the digests.
-	if c.action == "logcommit" && c.course.name == "verify" {
-		return key == "verified"
 	}
 	return slices.Contains(heralds[c.action], key)
 }
@@ -148,7 +162,7 @@ func deathCases() (cases []deathCase) {
 			for _, action := range co.actions {
 				for _, m := range []moment{before, during} {
 					for _, v := range []victim{sourceQEMU, targetQEMU, sendItself, recvItself} {
-						if h.fits(v, action) {
+						if h.fits(v, action) && (co.victims == nil || slices.Contains(co.victims, v)) {
 							cases = append(cases, deathCase{co, action, m, v, h})
 						}
 					}

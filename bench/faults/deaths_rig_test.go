@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -56,7 +57,7 @@ type evacuation struct {
 	history []string // keys of the lines that were on the tape
 	logged  string   // what the last log action was of
 	harmed  bool     // the harm was done
-	loaded  bool     // when it was done, the target had loaded the VM
+	struck  []string // history when it was done
 	thawed  chan struct{}
 	words   []string // of recover, for who reads about a failure
 	claims  []scatter.Recovered
@@ -210,35 +211,40 @@ func (e *evacuation) meet(key string) error {
 	return e.strike()
 }
 
-// pid returns the process of the victim, 0 if it is not there.
-func (e *evacuation) pid() (int, error) {
+// pid returns the process of the victim, 0 if it is not there. It must be quick, or what is to be hit is over.
+func (e *evacuation) pid() int {
 	switch e.victim {
 	case sendItself:
-		return e.send.Process.Pid, nil
+		return e.send.Process.Pid
 	case recvItself:
-		return e.recv.PID, nil
+		return e.recv.PID
+	case sourceQEMU:
+		return e.named(e.guest.PID())
 	}
-	host := e.Source
-	if e.victim == targetQEMU {
-		host = e.target
+	b, err := os.ReadFile(filepath.Join(deploy.RunDir(e.target), e.guest.Name+".pid"))
+	if err != nil {
+		return 0
 	}
-	found, err := processes(e.ctx, host)
-	for pid, line := range found {
-		if strings.Contains(line, " -name guest="+e.guest.Name+" ") {
-			return pid, err
-		}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b))) // 0: not yet written
+	return e.named(pid)
+}
+
+// named returns pid if that is a QEMU of the guest.
+func (e *evacuation) named(pid int) int {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !strings.Contains(string(line), "guest="+e.guest.Name+"\x00") {
+		return 0
 	}
-	return 0, err
+	return pid
 }
 
 // strike does the harm. A victim that does not live yet, or no more, is spared.
 func (e *evacuation) strike() error {
-	e.loaded = slices.Contains(e.history, "loaded")
-	pid, err := e.pid()
-	if err != nil || pid == 0 {
-		return err
+	pid := e.pid()
+	if pid == 0 {
+		return nil
 	}
-	e.harmed = true
+	e.harmed, e.struck = true, slices.Clone(e.history)
 	if e.harm.freeze > 0 {
 		return e.freeze(pid)
 	}
@@ -277,6 +283,9 @@ func (e *evacuation) interrupt() error {
 		return errors.New("it has not said so")
 	})
 }
+
+// killSource kills the source's QEMU.
+func (e *evacuation) killSource() error { return syscall.Kill(e.guest.PID(), kill) }
 
 // replaceRecv kills the receiver and starts another. It returns when send has missed it.
 func (e *evacuation) replaceRecv() error {

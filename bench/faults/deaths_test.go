@@ -98,7 +98,7 @@ func (r *rig) attempt(ctx context.Context, c deathCase, n int) (v verdict) {
 // keep writes down what the programs said.
 func (e *evacuation) keep(v verdict) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v\n%s\n\nhistory: %v\nloaded: %v\n\n", e.deathCase, strings.Join(v.wrongs, "\n"), e.history, e.loaded)
+	fmt.Fprintf(&b, "%v\n%s\n\nhistory: %v\nstruck at: %v\n\n", e.deathCase, strings.Join(v.wrongs, "\n"), e.history, e.struck)
 	fmt.Fprintf(&b, "send:\n%s\n%s\n", e.out.String(), strings.Join(e.words, "\n"))
 	for _, r := range e.recvs {
 		fmt.Fprintf(&b, "recv:\n%s\n", r.Log())
@@ -113,8 +113,8 @@ type tally struct {
 	t  *testing.T
 	mu sync.Mutex // guards what follows
 
-	deaths, freezes, spared, lost, doubled, failed int
-	wrong                                          uint64
+	deaths, freezes, spared, lost, doubled, doubts, failed int
+	wrong                                                  uint64
 }
 
 func (s *tally) add(c deathCase, v verdict) {
@@ -134,6 +134,9 @@ func (s *tally) add(c deathCase, v verdict) {
 	if v.doubled {
 		s.doubled++
 	}
+	if v.doubt {
+		s.doubts++
+	}
 	s.wrong += v.wrong
 	if len(v.wrongs) > 0 {
 		s.failed++
@@ -142,6 +145,7 @@ func (s *tally) add(c deathCase, v verdict) {
 }
 
 func (s *tally) print() {
-	s.t.Logf("%d deaths, %d freezes (and %d cases whose victim did not live then): VMs lost %d, doubled %d, wrong pages %d; %d cases failed",
-		s.deaths, s.freezes, s.spared, s.lost, s.doubled, s.wrong, s.failed)
+	s.t.Logf("%d deaths, %d freezes (and %d cases whose victim did not live then): VMs lost %d, doubled %d, wrong pages %d; "+
+		"%d in doubt because their targets died with Run on its way; %d cases failed",
+		s.deaths, s.freezes, s.spared, s.lost, s.doubled, s.wrong, s.doubts, s.failed)
 }

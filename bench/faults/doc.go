@@ -4,6 +4,7 @@
 //
 //	fleet   a lab with guests, shared by the tests; a test that leaves it in disorder costs the next one a new fleet
 //	scene   what one test does on the fleet: receivers, senders, faults; undone at its end
+//	deaths  one evacuation of a tiny guest for each process, each action of the core and each way to die or to freeze there
 //	tape    a sender's trace, read so that the sender waits between its lines: any step can be held and broken
 //
 // What holds a sender is its own trace: it writes down each event before it acts on it and each action before it begins it,

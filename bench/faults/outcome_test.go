@@ -64,6 +64,7 @@ const (
 	evacuated = "evacuated"
 	onSource  = "on-source"
 	inDoubt   = "in-doubt"
+	ended     = "ended"
 )
 
 // reports checks what the report says of each guest, in their order.

@@ -75,3 +75,19 @@ func TestStayExcluded(t *testing.T) {
 	}
 	s.processOf("fixed", s.Source)
 }
+
+// What another manager has set does not freeze a VM before its switch-over, nor slow it down; it is as it was where the VM stays.
+func TestStaySettingsOfAnotherManager(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	m, err := s.guests[0].Monitor(t.Context())
+	s.must(err)
+	defer m.Close()
+	s.must(m.Do(t.Context(), "migrate-set-capabilities", map[string]any{"capabilities": []map[string]any{
+		{"capability": "pause-before-switchover", "state": true}, {"capability": "auto-converge", "state": true}}}, nil))
+	s.must(m.Close())
+	o := s.send().finish()
+	o.exits(s, 0)
+	o.reports(s, evacuated, evacuated)
+	s.spread(s.Targets...)
+}

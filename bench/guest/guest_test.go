@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func TestPace(t *testing.T) {
 
 // Every kind of page is verified, at any time, and a single changed bit in any of them is found.
 func TestMemory(t *testing.T) {
-	m, err := NewMemory(Workload{ID: 3, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Hot: 1})
+	m, err := NewMemory(Workload{ID: 3, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Repeated: 1, Similar: 1, Hot: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,10 +80,29 @@ func TestContentIsShared(t *testing.T) {
 		{content.Name{Kind: content.Own, Guest: 1}, content.Name{Kind: content.Own, Guest: 2}, false},
 		{content.Name{Kind: content.Duplicate, Guest: 1, Number: 1}, content.Name{Kind: content.Duplicate, Guest: 1, Number: 1 + content.Distinct}, true},
 		{content.Name{Kind: content.Duplicate, Guest: 1}, content.Name{Kind: content.Duplicate, Guest: 2}, false},
+		{content.Name{Kind: content.Repeated, Guest: 1, Number: 5}, content.Name{Kind: content.Repeated, Guest: 2, Number: 6}, true},
+		{content.Name{Kind: content.Similar, Guest: 1, Number: 5}, content.Name{Kind: content.Similar, Guest: 2, Number: 5}, false},
+		{content.Name{Kind: content.Similar, Guest: 1, Number: 5}, content.Name{Kind: content.Similar, Guest: 1, Number: 6}, false},
 		{content.Name{Kind: content.Hot, Guest: 1, Generation: 1}, content.Name{Kind: content.Hot, Guest: 1, Generation: 2}, false},
 	} {
 		if got := fill(c.a) == fill(c.b); got != c.same {
 			t.Errorf("%+v and %+v: same is %v", c.a, c.b, got)
+		}
+	}
+}
+
+// What goes to Redis and comes from it is as its protocol has it, and nothing else is taken for an answer.
+func TestRedisProtocol(t *testing.T) {
+	if got := string(appendKey(nil, content.Name{Kind: content.Own, Number: 17})); got != "$6\r\nown:17\r\n" {
+		t.Errorf("key %q", got)
+	}
+	for answer, want := range map[string]bool{
+		"$3\r\na\nb\r\n": true, "$4\r\nabcd\r\n": false, "$-1\r\n": false, "-ERR no\r\n": false, "$3\r\nab": false, "$3\r\nabcd\r\n": false, "": false,
+	} {
+		value := make([]byte, 3)
+		err := readValue(bufio.NewReader(strings.NewReader(answer)), value)
+		if ok := err == nil && string(value) == "a\nb"; ok != want {
+			t.Errorf("answer %q: value %q, %v", answer, value, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"syscall"
 	"time"
@@ -30,8 +31,15 @@ func (p *pace) take(elapsed time.Duration) int {
 	return int(n)
 }
 
-// loop is the guest's life after filling. It ends only when the serial port does.
-func loop(w Workload, m *Memory, serial port) error {
+// subject is what a guest has filled with known content, and now rewrites and verifies, so many pages at a time.
+type subject interface {
+	Pages() int
+	Rewrite(n int) error
+	Verify(n int, wrong func(Mismatch)) error
+}
+
+// loop is the guest's life after filling. It ends only when the serial port or the subject does.
+func loop(w Workload, m subject, serial port) error {
 	if err := beQuiet(); err != nil {
 		return err
 	}
@@ -53,9 +61,13 @@ func loop(w Workload, m *Memory, serial port) error {
 		now := time.Now()
 		elapsed := min(now.Sub(last), catchUp*beat)
 		last = now
-		m.Rewrite(dirty.take(elapsed))
+		if err := m.Rewrite(dirty.take(elapsed)); err != nil {
+			return err
+		}
 		pages := verify.take(elapsed)
-		m.Verify(pages, wrong)
+		if err := m.Verify(pages, wrong); err != nil {
+			return err
+		}
 		verified += uint64(pages)
 		line = appendBeat(line[:0], n, verified, errors)
 		if _, err := serial.Write(line); err != nil {
@@ -70,8 +82,24 @@ func pause(d time.Duration) {
 	syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }
 
-// port is the file descriptor of the serial port.
+// port is a file descriptor that blocks: that of the serial port, or of a socket.
 type port int
+
+// Read reads without telling Go's scheduler, see pause.
+func (p port) Read(b []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(p), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch {
+		case errno == syscall.EINTR:
+		case errno != 0:
+			return 0, errno
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return int(n), nil
+		}
+	}
+}
 
 // Write writes without telling Go's scheduler, see pause.
 func (p port) Write(b []byte) (int, error) {

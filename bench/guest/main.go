@@ -1,4 +1,5 @@
-// Command guest is the init of a lab guest: the only program that runs in it.
+// Command guest is the workload of a lab guest: its init and the only program that runs in it, or, with scatter.redis=1, a
+// service of a whole Debian, beside a Redis that holds the pages as values.
 //
 // It fills the guest's memory with pages of known content (package content), goes on rewriting some of them, and compares all
 // of them, for ever, with what they must hold. On the serial port it prints one line when it is ready, a short heartbeat every
@@ -12,14 +13,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
-	debug.SetGCPercent(-1)
 	if err := run(); err != nil {
 		fmt.Printf("guest: PANIC: %v\n", err)
 		select {}
@@ -28,8 +32,11 @@ func main() {
 
 // run does everything; it returns only when the guest cannot be what it is told to be.
 func run() error {
-	if err := mount(); err != nil {
-		return err
+	if os.Getpid() == 1 {
+		debug.SetGCPercent(-1)
+		if err := errors.Join(mount(), loadModules()); err != nil {
+			return err
+		}
 	}
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
@@ -43,11 +50,18 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	m, err := NewMemory(w)
+	m, err := newSubject(w)
 	if err != nil {
 		return err
 	}
 	return loop(w, m, port(serial))
+}
+
+func newSubject(w Workload) (subject, error) {
+	if w.Redis > 0 {
+		return DialRedis(w)
+	}
+	return NewMemory(w)
 }
 
 // mount gives the guest the file systems that the workload and a curious reader of the console need.
@@ -58,6 +72,26 @@ func mount() error {
 		}
 		if err := syscall.Mount(fs.kind, fs.dir, fs.kind, 0, ""); err != nil && err != syscall.EBUSY {
 			return fmt.Errorf("mount %s: %w", fs.dir, err)
+		}
+	}
+	return nil
+}
+
+// loadModules loads the kernel modules of the root file system, in the order of their names.
+func loadModules() error {
+	list, err := filepath.Glob("/modules/*.ko")
+	if err != nil {
+		return err
+	}
+	for _, path := range list {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(f.Fd()), "", 0)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("module %s: %w", path, err)
 		}
 	}
 	return nil

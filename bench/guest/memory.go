@@ -35,16 +35,15 @@ type Mismatch struct {
 // NewMemory allocates and fills the memory that w describes.
 func NewMemory(w Workload) (*Memory, error) {
 	m := &Memory{guest: w.ID}
-	sizes := []uint64{content.Common: w.Common, content.Duplicate: w.Duplicate, content.Own: w.Own, content.Zero: w.Zero, content.Hot: w.Hot}
-	for kind, mib := range sizes {
-		if mib == 0 {
+	for _, p := range w.parts() {
+		if p.mib == 0 {
 			continue
 		}
-		pages, err := allocate(int(mib) << 20)
+		pages, err := allocate(int(p.mib) << 20)
 		if err != nil {
-			return nil, fmt.Errorf("%d MiB of %v pages: %w", mib, content.Kind(kind), err)
+			return nil, fmt.Errorf("%d MiB of %v pages: %w", p.mib, p.kind, err)
 		}
-		m.regions = append(m.regions, region{content.Kind(kind), pages})
+		m.regions = append(m.regions, region{p.kind, pages})
 	}
 	m.generation = make([]uint32, len(m.hot().pages))
 	m.fill()
@@ -89,7 +88,7 @@ func (m *Memory) name(r *region, i int) content.Name {
 }
 
 // Rewrite gives the next n hot pages a new generation.
-func (m *Memory) Rewrite(n int) {
+func (m *Memory) Rewrite(n int) error {
 	r := m.hot()
 	for range n {
 		i := m.nextHot
@@ -97,10 +96,11 @@ func (m *Memory) Rewrite(n int) {
 		m.generation[i]++
 		content.Fill(&r.pages[i], m.name(r, i))
 	}
+	return nil
 }
 
 // Verify compares the next n pages with what they must hold and calls wrong for each that differs.
-func (m *Memory) Verify(n int, wrong func(Mismatch)) {
+func (m *Memory) Verify(n int, wrong func(Mismatch)) error {
 	for range n {
 		r := &m.regions[m.nextRegion]
 		name := m.name(r, m.nextPage)
@@ -111,6 +111,7 @@ func (m *Memory) Verify(n int, wrong func(Mismatch)) {
 		}
 		m.advance()
 	}
+	return nil
 }
 
 // advance moves the cursor of Verify to the next page, and after the last to the first.

@@ -37,9 +37,9 @@ func beQuiet() error {
 	return nil
 }
 
-// openSerial opens the console for lines that the terminal driver passes on as they are, in one piece.
+// openSerial opens the console for lines that the terminal driver passes on as they are, in one piece, whether or not it sees a carrier.
 func openSerial() (int, error) {
-	fd, err := unix.Open("/dev/ttyS0", unix.O_WRONLY|unix.O_NOCTTY, 0)
+	fd, err := unix.Open("/dev/ttyS0", unix.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return 0, fmt.Errorf("serial port: %w", err)
 	}
@@ -48,5 +48,9 @@ func openSerial() (int, error) {
 		return 0, fmt.Errorf("serial port: mode: %w", err)
 	}
 	mode.Oflag &^= unix.OPOST
-	return fd, unix.IoctlSetTermios(fd, unix.TCSETS, mode)
+	mode.Cflag |= unix.CLOCAL
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
+		return 0, fmt.Errorf("serial port: mode: %w", err)
+	}
+	return fd, unix.SetNonblock(fd, false)
 }

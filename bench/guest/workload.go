@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/bench/guest/content"
 )
 
 // Workload is what the kernel's command line asks of the guest. Sizes are in MiB, rates in pages per second.
@@ -13,10 +15,13 @@ type Workload struct {
 	Duplicate uint64 // scatter.mib_dup: few different pages, repeated
 	Own       uint64 // scatter.mib_own: incompressible pages that only this guest holds
 	Zero      uint64 // scatter.mib_zero: pages that were touched and hold zeros
+	Repeated  uint64 // scatter.mib_repeated: pages that are all the same one, in all guests
+	Similar   uint64 // scatter.mib_similar: pages that differ in 8 bytes from one that all guests know
 	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
+	Redis     uint64 // scatter.redis: 1 = pages are values that a Redis holds, instead of memory of the workload's own
 }
 
 // ParseWorkload reads the parameters out of a kernel command line. What is not there keeps its default.
@@ -24,7 +29,8 @@ func ParseWorkload(line string) (Workload, error) {
 	w := Workload{Common: 8, Duplicate: 4, Own: 4, Zero: 4, Hot: 2, Dirty: 50, Verify: 2000, Beat: 20}
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
-		"mib_hot": &w.Hot, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat,
+		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_hot": &w.Hot,
+		"dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
 	}
 	for _, word := range strings.Fields(line) {
 		name, ours := strings.CutPrefix(word, "scatter.")
@@ -46,4 +52,18 @@ func ParseWorkload(line string) (Workload, error) {
 		return w, fmt.Errorf("mib_hot %d and beat_ms %d: must be > 0", w.Hot, w.Beat)
 	}
 	return w, nil
+}
+
+// part is how much of the workload's pages is of a kind.
+type part struct {
+	kind content.Kind
+	mib  uint64
+}
+
+// parts returns what there is of each kind; the hot pages come last.
+func (w Workload) parts() []part {
+	return []part{
+		{content.Common, w.Common}, {content.Duplicate, w.Duplicate}, {content.Own, w.Own}, {content.Zero, w.Zero},
+		{content.Repeated, w.Repeated}, {content.Similar, w.Similar}, {content.Hot, w.Hot},
+	}
 }

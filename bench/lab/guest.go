@@ -6,18 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
-
-	"github.com/scatter-vm/scatter/bench/guest/tiny"
 )
 
 // GuestConfig says what guest to start. Sizes are in MiB.
 type GuestConfig struct {
 	Name     string
+	System   System
 	Memory   int // RAM; Linux and the workload's program take about 100 of it, the tiny program less than 1
 	Workload Workload
 	Extra    []string // further QEMU options
@@ -45,6 +43,8 @@ type Workload struct {
 	Duplicate int
 	Own       int
 	Zero      int
+	Repeated  int
+	Similar   int
 	Hot       int           // at least 1
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
@@ -55,13 +55,19 @@ type Workload struct {
 const DefaultBeat = 20 * time.Millisecond
 
 // Pages returns how many pages the workload lays out and verifies.
-func (w Workload) Pages() int { return (w.Common + w.Duplicate + w.Own + w.Zero + w.Hot) * 256 }
+func (w Workload) Pages() int {
+	return (w.Common + w.Duplicate + w.Own + w.Zero + w.Repeated + w.Similar + w.Hot) * 256
+}
 
 // parameters returns the workload as words on the kernel's command line.
 func (w Workload) parameters() string {
-	return fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
+	s := fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
 		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
 		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+	if w.Repeated > 0 || w.Similar > 0 { // a tiny guest knows neither
+		s += fmt.Sprintf(" scatter.mib_repeated=%d scatter.mib_similar=%d", w.Repeated, w.Similar)
+	}
+	return s
 }
 
 // SmallWorkload fits a guest of 160 MiB and is quick to start; n is the guest's number.
@@ -78,6 +84,11 @@ func TinyWorkload(n int) Workload {
 // common to all guests, a fifth are duplicates within the guest, and the rest are its own.
 func HostWorkload(n int) Workload {
 	return Workload{ID: n, Common: 196, Duplicate: 82, Own: 104, Zero: 24, Hot: 4, Dirty: 200, Verify: 2000}
+}
+
+// DebianWorkload is what the Redis of a Debian of 512 MiB holds and does.
+func DebianWorkload(n int) Workload {
+	return Workload{ID: n, Common: 64, Own: 64, Hot: 1, Dirty: 50, Verify: 500}
 }
 
 // Guest is a running QEMU on the source, and later wherever it was moved to.
@@ -100,17 +111,12 @@ func monitorPath(h *Host, name string) string { return filepath.Join(h.Dir, name
 // rewritten to h's.
 func (h *Host) SerialPath(guest string) string { return filepath.Join(h.Dir, guest+".serial") }
 
-// kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The last word reaches the workload's
-// environment: without it Go would interrupt its long sleeps.
-const kernelLine = "console=ttyS0 quiet panic=0 mitigations=off init_on_alloc=0 random.trust_cpu=on tsc=reliable " +
-	"no_timer_check nokaslr GODEBUG=asyncpreemptoff=1"
-
-// argv returns the QEMU command line of a guest on the source.
-func (l *Lab) argv(c GuestConfig) []string {
+// argv returns the QEMU command line of a guest on the source, with options that boot its system.
+func (l *Lab) argv(c GuestConfig, boot []string) []string {
 	h := l.Source
 	args := []string{cmp.Or(c.QEMU, l.config.QEMU), "-name", "guest=" + c.Name, "-M", "pc", "-accel", c.accelerator(),
 		"-m", fmt.Sprint(c.Memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"}
-	args = append(args, l.program(c)...)
+	args = append(args, boot...)
 	args = append(args,
 		"-chardev", "file,id=serial0,append=on,path="+h.SerialPath(c.Name), "-serial", "chardev:serial0",
 		"-qmp", "unix:"+qmpPath(h, c.Name)+",server=on,wait=off",
@@ -128,25 +134,16 @@ func (c GuestConfig) accelerator() string {
 	return "tcg,thread=multi,tb-size=64"
 }
 
-// program returns the options for what the guest runs.
-func (l *Lab) program(c GuestConfig) []string {
-	if c.Tiny {
-		return []string{"-kernel", l.tiny, "-append", c.Workload.parameters()}
-	}
-	return []string{"-kernel", l.config.Kernel, "-initrd", l.initrd, "-append", kernelLine + " " + c.Workload.parameters(),
-		"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0", "-device", "virtio-rng-pci"}
-}
-
 // Start starts a guest on the source and returns at once; Ready waits until its workload runs.
 func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 	if c.Workload.Beat == 0 {
 		c.Workload.Beat = DefaultBeat
 	}
-	if err := l.build(ctx, c); err != nil {
+	boot, err := l.boot(ctx, c)
+	if err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
-	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c), QMP: qmpPath(l.Source, c.Name)}
-	var err error
+	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c, boot), QMP: qmpPath(l.Source, c.Name)}
 	if g.process, err = l.Source.launch(c.Name, g.Argv); err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
@@ -215,30 +212,3 @@ func (g *Guest) Monitor(ctx context.Context) (*Monitor, error) {
 
 // PID returns the process of the guest's QEMU on the source.
 func (g *Guest) PID() int { return g.process.pid }
-
-// build builds what the guest runs, once for each lab.
-func (l *Lab) build(ctx context.Context, c GuestConfig) (err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case c.Tiny && l.tiny == "":
-		l.tiny, err = tiny.Build(ctx, l.Dir)
-	case !c.Tiny && l.initrd == "":
-		l.initrd, err = l.makeInitrd(ctx)
-	}
-	return err
-}
-
-// makeInitrd builds the program of package guest and packs it.
-func (l *Lab) makeInitrd(ctx context.Context) (string, error) {
-	program := filepath.Join(l.Dir, "init")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guestPackage)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if _, err := output(cmd); err != nil {
-		return "", err
-	}
-	initrd := filepath.Join(l.Dir, "initrd")
-	return initrd, writeInitramfs(initrd, program)
-}
-
-const guestPackage = "github.com/scatter-vm/scatter/bench/guest"

@@ -10,6 +10,7 @@ import (
 const (
 	cpioDirectory  = 0o040755
 	cpioExecutable = 0o100755
+	cpioFile       = 0o100644
 	cpioCharDevice = 0o020600
 )
 
@@ -35,25 +36,31 @@ func (m cpioMember) append(b []byte, inode int) []byte {
 
 func pad4(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
 
-// Initramfs returns a root file system for the kernel that holds nothing but init, a static program. It is not compressed:
-// unpacking is work that an emulated processor does slowly.
-func Initramfs(init []byte) []byte {
-	var b []byte
-	for i, m := range []cpioMember{
+// Initramfs returns a root file system for the kernel that holds nothing but init, a static program, and kernel modules for it to
+// load one after the other. It is not compressed: unpacking is work that an emulated processor does slowly.
+func Initramfs(init []byte, modules ...[]byte) []byte {
+	members := []cpioMember{
 		{name: "dev", mode: cpioDirectory},
 		{name: "proc", mode: cpioDirectory},
 		{name: "sys", mode: cpioDirectory},
 		{name: "dev/console", mode: cpioCharDevice, major: 5, minor: 1},
 		{name: "init", mode: cpioExecutable, data: init},
-		{name: "TRAILER!!!"},
-	} {
+	}
+	if len(modules) > 0 {
+		members = append(members, cpioMember{name: "modules", mode: cpioDirectory})
+	}
+	for i, m := range modules {
+		members = append(members, cpioMember{name: fmt.Sprintf("modules/%03d.ko", i), mode: cpioFile, data: m})
+	}
+	var b []byte
+	for i, m := range append(members, cpioMember{name: "TRAILER!!!"}) {
 		b = m.append(b, i+1)
 	}
 	return b
 }
 
-// writeInitramfs packs the program at init into a root file system at path.
-func writeInitramfs(path, init string) error {
+// writeInitramfs packs the program at init, and modules, into a root file system at path.
+func writeInitramfs(path, init string, modules ...[]byte) error {
 	program, err := os.ReadFile(init)
 	if err != nil {
 		return err
@@ -61,5 +68,5 @@ func writeInitramfs(path, init string) error {
 	if !bytes.HasPrefix(program, []byte("\x7fELF")) {
 		return fmt.Errorf("guest program %s: not an ELF file", init)
 	}
-	return os.WriteFile(path, Initramfs(program), 0o644)
+	return os.WriteFile(path, Initramfs(program, modules...), 0o644)
 }

@@ -64,7 +64,7 @@ func (c *Config) validate() error {
 // MaxTargets bounds the number of targets of a lab.
 const MaxTargets = 200
 
-// CacheDir returns the directory where bench/setup.sh keeps the guests' kernel.
+// CacheDir returns the directory where bench/setup.sh keeps what guests boot.
 func CacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -101,11 +101,12 @@ type Lab struct {
 
 	processes sync.WaitGroup // those that the lab has started
 
-	mu     sync.Mutex // guards what follows
-	hosts  []*Host
-	guests []*Guest
-	initrd string // built for the first Linux guest
-	tiny   string // built for the first tiny guest
+	mu      sync.Mutex // guards what follows
+	hosts   []*Host
+	guests  []*Guest
+	program string            // the workload's, once it is built
+	initrds map[System]string // those that were made
+	tiny    string            // built for the first tiny guest
 }
 
 var instances atomic.Int64

@@ -145,7 +145,16 @@ func (m *Monitor) Quit(ctx context.Context, pid int) error {
 	return nil
 }
 
-// monitorOn connects to a monitor of the QEMU that has the guest's name on h.
+// MonitorOn connects to a monitor of the QEMU that the guest runs in on h.
+func (g *Guest) MonitorOn(ctx context.Context, h *Host) (*Monitor, error) {
+	m, _, err := g.monitorOn(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
+	}
+	return m, nil
+}
+
+// monitorOn connects to a monitor of the QEMU that has the guest's name on h, and returns its process.
 func (g *Guest) monitorOn(ctx context.Context, h *Host) (*Monitor, int, error) {
 	pids, err := processesIn(ctx, h.Namespace)
 	if err != nil {

@@ -72,6 +72,10 @@ func TestInitramfs(t *testing.T) {
 	if !bytes.Contains(b, []byte(member)) {
 		t.Errorf("init is not in the archive as it must be: %q", b)
 	}
+	b = Initramfs([]byte("\x7fELF"), []byte("first"), []byte("second"))
+	if at := bytes.Index(b, []byte("modules/000.ko\x00\x00\x00\x00first")); at < 0 || at > bytes.Index(b, []byte("modules/001.ko\x00\x00\x00\x00second")) {
+		t.Errorf("the modules are not in the archive as they must be: %q", b)
+	}
 	path := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(path, []byte("#!/bin/sh"), 0o755); err != nil {
 		t.Fatal(err)

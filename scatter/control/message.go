@@ -131,6 +131,8 @@ type Examined struct {
 	Error string `json:"error,omitempty"` // why it would not
 	// Off is the switches of the processor here that are off, by QEMU's names, where the VM's processor has what this one lacks.
 	Off []string `json:"off,omitempty"`
+	// Untried is why the VM's QEMU was not started, where the rest says nothing against the VM.
+	Untried string `json:"untried,omitempty"`
 }
 
 // Listen asks the target to count probes. It ends what an earlier Listen began.

@@ -47,7 +47,7 @@ var all = []Message{
 	Listening{Datagram: netip.MustParseAddrPort("10.0.0.2:40001"), NotJoined: "join: no buffer space available", Blind: "packet socket: operation not permitted",
 		MTU: 1500, Buffer: 16 << 20, Merges: true, Memberships: 20, Error: "no interface"},
 	Counted{Probes: []Probed{{Path: 3, Packet: 1500, Rounds: 1}, {Path: 0, Packet: 576, Seen: true, Rounds: 2}}, Queries: 1, Querier: netip.MustParseAddr("10.0.0.254")},
-	Examined{VM: 7, Error: "no such machine type", Off: []string{"avx2"}},
+	Examined{VM: 7, Error: "no such machine type", Off: []string{"avx2"}, Untried: "-tpmdev emulator: a try would use it up"},
 	Multicast{Body: []byte{0, 1, 0xfe, 0xff}},
 	Ping{},
 	Failed{VM: 2, Error: "no room", Refused: true},

@@ -27,6 +27,7 @@ func main() {
 	guests := flag.Int("guests", 2, "number of guests")
 	rate := flag.Int("rate-mbit", 500, "Mbit/s of each port in each direction; 0 = not shaped")
 	memory := flag.Int("memory", 160, "MiB of each guest; 512 and more get the workload of the benchmark")
+	debian := flag.Bool("debian", false, "boot a whole Debian with Redis, which bench/setup.sh real makes")
 	dirty := flag.Int("dirty", -1, "pages that each guest rewrites per second; -1 = as the workload has it")
 	keep := flag.Bool("keep", false, "keep the directory with the serial logs")
 	sweep := flag.Bool("sweep", false, "only remove what killed labs have left")
@@ -35,7 +36,7 @@ func main() {
 	defer stop()
 	err := lab.Sweep(ctx)
 	if err == nil && !*sweep {
-		err = up(ctx, lab.Config{Targets: *targets, Rate: int64(*rate) * 1e6, Keep: *keep}, *guests, *memory, *dirty)
+		err = up(ctx, lab.Config{Targets: *targets, Rate: int64(*rate) * 1e6, Keep: *keep}, *guests, *memory, *dirty, *debian)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
@@ -43,7 +44,7 @@ func main() {
 	}
 }
 
-func up(ctx context.Context, config lab.Config, guests, memory, dirty int) (err error) {
+func up(ctx context.Context, config lab.Config, guests, memory, dirty int, debian bool) (err error) {
 	l, err := lab.New(ctx, config)
 	if err != nil {
 		return err
@@ -59,10 +60,15 @@ func up(ctx context.Context, config lab.Config, guests, memory, dirty int) (err 
 		if memory >= 512 {
 			w = lab.HostWorkload(i + 1)
 		}
+		c := lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: memory}
+		if debian {
+			c.System, w = lab.Debian, lab.DebianWorkload(i+1)
+		}
 		if dirty >= 0 {
 			w.Dirty = dirty
 		}
-		configs = append(configs, lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: memory, Workload: w})
+		c.Workload = w
+		configs = append(configs, c)
 	}
 	start := time.Now()
 	if _, err := l.Boot(ctx, configs...); err != nil {

@@ -24,11 +24,13 @@ const (
 	Own                   // in no other guest, incompressible
 	Zero                  // touched, and zero
 	Hot                   // rewritten for ever, incompressible, different in every generation
+	Repeated              // all pages of all guests are the same one
+	Similar               // each is one page that all guests know, but for 8 bytes that no other page has
 )
 
 // String returns the name used in the guest's messages.
 func (k Kind) String() string {
-	return [...]string{"common", "duplicate", "own", "zero", "hot"}[k]
+	return [...]string{"common", "duplicate", "own", "zero", "hot", "repeated", "similar"}[k]
 }
 
 // Name identifies the content of one page.
@@ -48,6 +50,8 @@ func (n Name) seed() uint64 {
 	switch n.Kind {
 	case Common:
 		guest = 0
+	case Repeated:
+		guest, number = 0, 0
 	case Duplicate:
 		number %= Distinct
 	}
@@ -74,6 +78,8 @@ func Fill(p *Page, n Name) {
 		clear(p[:])
 	case Common:
 		fillFile(p, n.seed())
+	case Similar:
+		fillSimilar(p, n.seed())
 	default:
 		x := n.seed()
 		for i := range p {
@@ -91,6 +97,9 @@ func Check(p *Page, n Name, scratch *Page) int {
 		return checkZero(p)
 	case Common:
 		fillFile(scratch, n.seed())
+		return differ(p, scratch)
+	case Similar:
+		fillSimilar(scratch, n.seed())
 		return differ(p, scratch)
 	}
 	x := n.seed()
@@ -139,4 +148,10 @@ func fillFile(p *Page, x uint64) {
 			from++
 		}
 	}
+}
+
+// fillSimilar writes the page that all Similar ones are like, and then the word in which this one differs.
+func fillSimilar(p *Page, x uint64) {
+	fillFile(p, Name{Kind: Similar}.seed())
+	p[x%Words] = word(x + step)
 }
