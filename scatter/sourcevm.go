@@ -43,8 +43,8 @@ type sourceVM struct {
 	lingers atomic.Bool // it has left, and its QEMU did not quit
 	pausing sync.Mutex  // held while scatter stops it
 
-	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	loaded       atomic.Bool                    // the target has all of it
+	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	convergeSent atomic.Int64                   // bytes
 
 	mu        sync.Mutex         // guards the fields below

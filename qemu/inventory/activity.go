@@ -106,16 +106,18 @@ func (b *builder) bitmaps() {
 	}
 }
 
+const passwordRemedy = "move it without one, and set it again on the target (set_password); or start the VM with password-secret"
+
 // displays refuses passwords that were given over the monitor: QEMU does not tell them.
 func (b *builder) displays() {
 	for _, o := range b.all("vnc") {
 		if o.get("password") == "on" && o.get("password-secret") == "" {
-			b.risk("the password of vnc "+o.get("vnc")+" was given over the monitor, and QEMU does not tell it", "move it without one, and set it again on the target (set_password); or start the VM with password-secret")
+			b.risk("the password of vnc "+o.get("vnc")+" was given over the monitor, and QEMU does not tell it", passwordRemedy)
 		}
 	}
 	for _, o := range b.all("spice") {
 		if o.get("disable-ticketing") != "on" && o.first("password", "password-secret") == "" && o.get("sasl") != "on" {
-			b.risk("the password of spice was given over the monitor, and QEMU does not tell it", "move it without one, and set it again on the target (set_password); or start the VM with password-secret")
+			b.risk("the password of spice was given over the monitor, and QEMU does not tell it", passwordRemedy)
 		}
 	}
 }
