@@ -4,7 +4,7 @@
 # make long            the tests that check leaves out because they take long
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
-# make bench-evacuate  scatter beside stock QEMU, as a table
+# make bench-evacuate  scatter beside stock QEMU, as a table; with BENCH=-real the guests are Debians with a busy Redis
 # make bench-placement what placements cost beside those of simple rules, in five minutes
 # make bench-prediction what evacuations take beside what their plans say, in three minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
@@ -48,8 +48,10 @@ test: check fuzz long lab
 demo: setup build
 	$(GO) run ./bench/demo
 
+# BENCH takes flags; "-real" makes another table, evacuate-real.md.
 bench-evacuate: setup build
-	$(GO) run ./bench/evacuate
+	$(if $(findstring -real,$(BENCH)),bench/setup.sh real)
+	$(GO) run ./bench/evacuate $(BENCH)
 
 bench-placement:
 	$(GO) run ./bench/placement

@@ -133,6 +133,22 @@ func parseFlatRange(line string) (flatRange, bool) {
 	return r, true
 }
 
+// Address is where a guest physical address lies in RAM: a block, and the offset in it. Not ok means that there is no RAM, or none
+// whose own address is known.
+func (c *Client) Address(ctx context.Context, blocks []RAMBlock, gpa uint64) (block int, offset uint64, ok bool, err error) {
+	text, err := c.human(ctx, "gpa2hva 0x"+strconv.FormatUint(gpa, 16))
+	if err != nil {
+		return 0, 0, false, err
+	}
+	_, host, ok := parseGPA2HVA(text)
+	for i, b := range blocks {
+		if ok && b.Host != 0 && host >= b.Host && host-b.Host < b.Length {
+			return i, host - b.Host, true, nil
+		}
+	}
+	return 0, 0, false, nil
+}
+
 // parseGPA2HVA reads "Host virtual address for 0x100000 (pc.ram) is 0x7f31e6100000"; not ok means that there is no RAM.
 func parseGPA2HVA(text string) (region string, host uint64, ok bool) {
 	text = strings.TrimSpace(text)

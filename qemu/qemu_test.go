@@ -87,6 +87,25 @@ func TestQEMULocateBlocks(t *testing.T) {
 	}
 }
 
+// TestQEMUAddress: guest physical addresses are found in the blocks, at the beginning of memory, behind the hole below 4 GiB and in the firmware.
+func TestQEMUAddress(t *testing.T) {
+	vm, c := source(t, "-M", "q35", "-m", "4G", "-S")
+	for _, w := range []struct {
+		gpa    uint64
+		block  string
+		offset uint64
+		ok     bool
+	}{
+		{0x1234, "pc.ram", 0x1234, true}, {0x100000000, "pc.ram", 0x80000000, true}, {0x100001238, "pc.ram", 0x80001238, true},
+		{0xfffffff0, "pc.bios", 0x3fff0, true}, {0xf0000000, "", 0, false}, {1<<64 - 1, "", 0, false},
+	} {
+		block, offset, ok, err := c.Address(t.Context(), vm.Blocks, w.gpa)
+		if err != nil || ok != w.ok || ok && (vm.Blocks[block].ID != w.block || offset != w.offset) {
+			t.Errorf("%#x: block %d, offset %#x, %v, %v", w.gpa, block, offset, ok, err)
+		}
+	}
+}
+
 func TestQEMUMonitor(t *testing.T) {
 	p := launch(t, "-M", "none", "-m", "16")
 	c := p.Client

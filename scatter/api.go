@@ -260,6 +260,15 @@ type VMReport struct {
 	Bytes       int64       `json:"bytes"` // converge bytes, as sent
 	Passes      int         `json:"passes"`
 	Verified    bool        `json:"verified"`
+	LeftOut     []LeftOut   `json:"verify_left_out,omitempty"` // of the comparison
+}
+
+// LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.
+type LeftOut struct {
+	Block  string `json:"block"` // RAM block
+	Offset uint64 `json:"offset"`
+	Bytes  uint32 `json:"bytes"`
+	Why    string `json:"why"`
 }
 
 // HostReport is how datagrams fared at one target.

@@ -117,9 +117,10 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
 	state := &stateReader{v: v}
+	tail := e.recordTail(v, p, io.MultiWriter(state, out))
 	for {
 		// What looks like the end may be a guest's imitation of it, so reading goes on until QEMU closes.
-		if _, err := p.Tail(io.MultiWriter(state, out)); err != nil {
+		if _, err := p.Tail(tail); err != nil {
 			return fmt.Errorf("vm %s: device state: %w", v.name(), err)
 		}
 		v.setAtSwitch(state.State())

@@ -1,10 +1,12 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -21,8 +23,12 @@ type pageReader interface {
 }
 
 // digestRAM returns for each block the SHA-256 of the SHA-256 of each chunk of digestChunk pages, nothing for
-// hidden blocks. The VM must be paused.
-func digestRAM(ctx context.Context, mem pageReader, blocks []ramBlock) ([][]byte, error) {
+// hidden blocks. What is to be skipped counts as zeros. The VM must be paused.
+func digestRAM(ctx context.Context, mem pageReader, blocks []ramBlock, skip []control.Span) ([][]byte, error) {
+	skips, err := skipsOf(blocks, skip)
+	if err != nil {
+		return nil, err
+	}
 	leaves := make([][][sha256.Size]byte, len(blocks))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -32,7 +38,7 @@ func digestRAM(ctx context.Context, mem pageReader, blocks []ramBlock) ([][]byte
 		}
 		leaves[i] = make([][sha256.Size]byte, (b.pages()+digestChunk-1)/digestChunk)
 		for l := range leaves[i] {
-			g.Go(func() error { return digestLeaf(ctx, mem, b, uint32(l)*digestChunk, &leaves[i][l]) })
+			g.Go(func() error { return digestLeaf(ctx, mem, b, uint32(l)*digestChunk, skips[i], &leaves[i][l]) })
 		}
 	}
 	if err := g.Wait(); err != nil {
@@ -57,7 +63,7 @@ func digestLeaves(leaves [][sha256.Size]byte) []byte {
 
 var chunks = sync.Pool{New: func() any { return new([digestChunk * PageSize]byte) }}
 
-func digestLeaf(ctx context.Context, mem pageReader, b ramBlock, first uint32, out *[sha256.Size]byte) error {
+func digestLeaf(ctx context.Context, mem pageReader, b ramBlock, first uint32, skip []control.Span, out *[sha256.Size]byte) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -68,8 +74,31 @@ func digestLeaf(ctx context.Context, mem pageReader, b ramBlock, first uint32, o
 	if err := mem.ReadPages(b.index, first, n, buf); err != nil {
 		return fmt.Errorf("ram block %s: %w", b.name, err)
 	}
+	start := uint64(first) * PageSize
+	i, _ := slices.BinarySearchFunc(skip, start, func(s control.Span, at uint64) int { return cmp.Compare(s.Offset, at) })
+	for ; i < len(skip) && skip[i].Offset < start+uint64(len(buf)); i++ {
+		clear(buf[skip[i].Offset-start:][:skip[i].Length])
+	}
 	*out = sha256.Sum256(buf)
 	return nil
+}
+
+// skipsOf sorts what is to be skipped by block and offset. None may leave its page, so that none is in two leaves.
+func skipsOf(blocks []ramBlock, skip []control.Span) (map[int][]control.Span, error) {
+	if len(skip) > control.MaxSkips {
+		return nil, fmt.Errorf("digest without %d pieces of RAM: more than %d", len(skip), control.MaxSkips)
+	}
+	of := make(map[int][]control.Span)
+	for _, s := range skip {
+		if s.Block < 0 || s.Block >= len(blocks) || s.Offset >= blocks[s.Block].length || s.Offset%PageSize+uint64(s.Length) > PageSize {
+			return nil, fmt.Errorf("digest without %d bytes at %#x of ram block %d: not in one page of it", s.Length, s.Offset, s.Block)
+		}
+		of[s.Block] = append(of[s.Block], s)
+	}
+	for _, list := range of {
+		slices.SortFunc(list, func(a, b control.Span) int { return cmp.Compare(a.Offset, b.Offset) })
+	}
+	return of, nil
 }
 
 // DigestError says that a VM's RAM on the target is not what the source sent.

@@ -34,7 +34,7 @@ func twoBlocks() (bytesRAM, []ramBlock) {
 
 func TestDigestRAM(t *testing.T) {
 	ram, blocks := twoBlocks()
-	got, err := digestRAM(t.Context(), ram, blocks)
+	got, err := digestRAM(t.Context(), ram, blocks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +48,13 @@ func TestDigestRAM(t *testing.T) {
 // TestDigestSeesEachByte: one bit in any page makes another digest, of its block only.
 func TestDigestSeesEachByte(t *testing.T) {
 	ram, blocks := twoBlocks()
-	want, err := digestRAM(t.Context(), ram, blocks)
+	want, err := digestRAM(t.Context(), ram, blocks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, page := range []int{0, 1, digestChunk - 1, digestChunk, digestChunk + 2} {
 		ram.blocks[0][page*PageSize+page%PageSize] ^= 1
-		got, err := digestRAM(t.Context(), ram, blocks)
+		got, err := digestRAM(t.Context(), ram, blocks, nil)
 		if err != nil || !bytes.Equal(got[0], want[0]) || bytes.Equal(got[1], want[1]) {
 			t.Errorf("a bit in page %d: %v", page, err)
 		}
@@ -67,15 +67,54 @@ func TestDigestSeesEachByte(t *testing.T) {
 	}
 }
 
+// TestDigestSkips: what is to be skipped may differ, the byte before it and the byte behind it may not.
+func TestDigestSkips(t *testing.T) {
+	ram, blocks := twoBlocks()
+	const last = (digestChunk + 2) * PageSize // of block large
+	skip := []control.Span{{Block: 1, Offset: last + 100, Length: 32}, {Block: 0, Offset: 8, Length: 12}, {Block: 1, Offset: 4064, Length: 32}}
+	want, err := digestRAM(t.Context(), ram, blocks, skip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		block, at int
+		differs   bool
+	}{
+		{0, last + 99, true}, {0, last + 100, false}, {0, last + 131, false}, {0, last + 132, true}, {0, 4063, true}, {0, 4064, false}, {0, 4096, true},
+		{1, 7, true}, {1, 8, false}, {1, 19, false}, {1, 20, true},
+	} {
+		ram.blocks[c.block][c.at] ^= 1
+		got, err := digestRAM(t.Context(), ram, blocks, skip)
+		if err != nil || (compareDigests("web", blocks, want, control.Digested{Sums: got}) != nil) != c.differs {
+			t.Errorf("byte %d of block %d: %v, want a difference: %v", c.at, c.block, err, c.differs)
+		}
+		ram.blocks[c.block][c.at] ^= 1
+	}
+}
+
+// TestDigestRefusesSkips: nothing is skipped that is not within one page of the guest, and not very many pieces.
+func TestDigestRefusesSkips(t *testing.T) {
+	ram, blocks := twoBlocks()
+	for name, skip := range map[string][]control.Span{
+		"no such block": {{Block: 2, Length: 1}}, "before the first block": {{Block: -1, Length: 1}}, "behind the block": {{Offset: 5 * PageSize, Length: 1}},
+		"over the end of a page": {{Offset: 4090, Length: 7}}, "a whole block": {{Length: 5 * PageSize}}, "far": {{Offset: 1<<64 - 1, Length: 1}},
+		"too many": make([]control.Span, control.MaxSkips+1),
+	} {
+		if _, err := digestRAM(t.Context(), ram, blocks, skip); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
 func TestDigestFails(t *testing.T) {
 	ram, blocks := twoBlocks()
 	ram.err = errors.New("gone")
-	if _, err := digestRAM(t.Context(), ram, blocks); !errors.Is(err, ram.err) || !strings.Contains(err.Error(), "ram block") {
+	if _, err := digestRAM(t.Context(), ram, blocks, nil); !errors.Is(err, ram.err) || !strings.Contains(err.Error(), "ram block") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(ErrCancelled)
-	if _, err := digestRAM(ctx, ram, blocks); !errors.Is(err, ErrCancelled) && !errors.Is(err, context.Canceled) {
+	if _, err := digestRAM(ctx, ram, blocks, nil); !errors.Is(err, ErrCancelled) && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -108,7 +147,7 @@ func TestCompareDigests(t *testing.T) {
 func TestDigestOfHiddenBlocks(t *testing.T) {
 	ram, blocks := twoBlocks()
 	blocks[0].hidden = true
-	got, err := digestRAM(t.Context(), ram, blocks)
+	got, err := digestRAM(t.Context(), ram, blocks, nil)
 	if err != nil || got[0] != nil || len(got[1]) != sha256.Size {
 		t.Errorf("got %x, %v", got, err)
 	}

@@ -21,7 +21,7 @@ func (v *sourceVM) takeStock(ctx context.Context) error {
 	v.argv, findings = inventory.Command(inv, v.vm.Argv)
 	var blockers []Blocker
 	for _, f := range findings {
-		blockers = append(blockers, Blocker{VM: v.name(), Problem: f.Problem, Remedy: f.Remedy})
+		blockers = append(blockers, Blocker{VM: v.name(), Problem: f.Problem, Remedy: f.Remedy, Risk: f.Risk})
 	}
 	if blockers == nil {
 		return nil

@@ -435,14 +435,14 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 	}
 }
 
-// sendDigest digests the loaded guest's RAM.
-func (g *guest) sendDigest(ctx context.Context, c *control.Conn) error {
+// sendDigest digests the loaded guest's RAM, but for what is to be skipped.
+func (g *guest) sendDigest(ctx context.Context, c *control.Conn, skip []control.Span) error {
 	g.mu.Lock() // keeps the memory open
 	defer g.mu.Unlock()
 	if g.state != guestLoaded || g.mem == nil {
 		return fmt.Errorf("vm %s: cannot be digested: it is %s, or its memory cannot be read", g.p.Name, g.state)
 	}
-	sums, err := digestRAM(ctx, g.mem, g.blocks)
+	sums, err := digestRAM(ctx, g.mem, g.blocks, skip)
 	if err != nil {
 		return err
 	}

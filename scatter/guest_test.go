@@ -145,7 +145,7 @@ func TestGuestDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err := next(t, l.conn)
-	want, derr := digestRAM(t.Context(), bytesRAM{blocks: [][]byte{b}}, []ramBlock{ram})
+	want, derr := digestRAM(t.Context(), bytesRAM{blocks: [][]byte{b}}, []ramBlock{ram}, nil)
 	if d, ok := m.(control.Digested); !ok || derr != nil || compareDigests("web", g.blocks, want, d) != nil {
 		t.Errorf("%+v, %v, %v", m, err, derr)
 	}

@@ -177,16 +177,22 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceSt
 	return sourcePaused, nil
 }
 
-// quitSource ends the source QEMU of a VM that lives on its target.
+// quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away.
 func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
 	if !v.proc.alive() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
 	defer cancel()
-	if err := v.client.Quit(ctx); err != nil && v.proc.alive() {
-		v.lingers.Store(true)
-		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s, but its source QEMU (process %d) did not quit: %v; "+
-			"once it answers again, 'scatter recover --run-dir %s' ends it", v.name(), e.hostName(v), v.vm.PID, err, e.cfg.RunDir)})
+	err := v.client.Quit(ctx)
+	if err == nil || v.proc.wait(0) {
+		return
 	}
+	what := "was killed"
+	if v.proc.signalKill(); !v.proc.wait(killWait) {
+		v.lingers.Store(true)
+		what = fmt.Sprintf("could not be killed, either; 'scatter recover --run-dir %s' tries again", e.cfg.RunDir)
+	}
+	e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s; its source QEMU (process %d) did not quit (%v), and %s",
+		v.name(), e.hostName(v), v.vm.PID, err, what)})
 }

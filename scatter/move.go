@@ -393,10 +393,11 @@ func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	e.digestMu.Lock()
 	e.digestOf[v.index] = answer
 	e.digestMu.Unlock()
-	if err := e.links[v.host].conn.Send(control.Digest{VM: v.index}); err != nil {
+	leftOut := e.writtenByLoad(ctx, v)
+	if err := e.links[v.host].conn.Send(control.Digest{VM: v.index, Skip: spansOf(leftOut)}); err != nil {
 		return err
 	}
-	ours, err := digestRAM(ctx, v.mem, v.blocks)
+	ours, err := digestRAM(ctx, v.mem, v.blocks, spansOf(leftOut))
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
@@ -410,7 +411,7 @@ func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 			return err
 		}
 		v.mu.Lock()
-		v.digest = true
+		v.digest, v.leftOut = true, e.reportLeftOut(v, leftOut)
 		v.mu.Unlock()
 		return nil
 	}

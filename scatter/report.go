@@ -64,7 +64,7 @@ func (e *evacuation) reportVM(v *sourceVM) VMReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	line := VMReport{Name: v.name(), Host: e.hostName(v), State: v.state.String(), Cause: text(v.cause), Stages: v.stages,
-		Passes: v.passes, Verified: v.digest}
+		Passes: v.passes, Verified: v.digest, LeftOut: v.leftOut}
 	if v.filter != nil {
 		line.Bytes = v.filter.sent.Load()
 	}

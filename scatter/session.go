@@ -110,7 +110,7 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 	case control.Prepare:
 		return s.prepare(ctx, m)
 	case control.Digest:
-		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn) })
+		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn, m.Skip) })
 	case control.Run:
 		s.withGuest(m.VM, func(g *guest) error {
 			if err := g.run(m.State); err != nil {

@@ -63,6 +63,8 @@ type sourceVM struct {
 	ran     time.Time // target runs
 	passes  int
 	digest  bool
+	leftOut []LeftOut      // of the digest
+	devices *stream.Record // their state, as it was sent; nil = not kept
 	state   vmState
 	cause   error
 }

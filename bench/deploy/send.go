@@ -33,6 +33,13 @@ type Report struct {
 		DowntimeMS               float64 `json:"downtime_ms"`
 		PredictedMS              float64 `json:"predicted_downtime_ms"`
 		Bytes                    int64
+		Verified                 bool
+		LeftOut                  []struct {
+			Block  string
+			Offset int64
+			Bytes  int
+			Why    string
+		} `json:"verify_left_out"`
 	}
 }
 

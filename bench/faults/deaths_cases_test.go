@@ -140,10 +140,15 @@ const (
 var harms = []harm{{freeze: longFreeze}, {freeze: longFreeze, kill: true}, {kill: true}, {kill: true, late: true},
 	{freeze: deadlyFreeze, kill: true}, {freeze: shortFreeze}}
 
-// fits tells whether a harm is worth to be done: some only add something where the victim is asked to do something.
-func (h harm) fits(v victim, action string) bool {
+// fits tells whether a harm is worth to be done: some only add something where the victim is asked to do something, or on the way of
+// success.
+func (h harm) fits(co course, v victim, action string) bool {
 	qemu := v == sourceQEMU || v == targetQEMU
 	switch {
+	case co.victims != nil && !slices.Contains(co.victims, v):
+		return false
+	case !h.kill && h.freeze == shortFreeze:
+		return co.turn == ""
 	case h.late:
 		return v == recvItself
 	case h.kill && h.freeze == longFreeze:
@@ -162,7 +167,7 @@ func deathCases() (cases []deathCase) {
 			for _, action := range co.actions {
 				for _, m := range []moment{before, during} {
 					for _, v := range []victim{sourceQEMU, targetQEMU, sendItself, recvItself} {
-						if h.fits(v, action) && (co.victims == nil || slices.Contains(co.victims, v)) {
+						if h.fits(co, v, action) {
 							cases = append(cases, deathCase{co, action, m, v, h})
 						}
 					}

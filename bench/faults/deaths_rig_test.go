@@ -342,7 +342,7 @@ func (e *evacuation) settle() error {
 		return nil
 	}
 	for range 3 {
-		if err := e.recover(e.Source); err != nil || e.code == 0 {
+		if err := e.recover(e.Source); err != nil || e.code == 0 && !strings.Contains(e.words[len(e.words)-1], "recover again") {
 			return err
 		}
 		if err := e.recover(e.target); err != nil {

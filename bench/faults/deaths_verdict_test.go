@@ -58,7 +58,7 @@ func (e *evacuation) judge() (v verdict) {
 	}
 	if len(running) == 1 {
 		actual = running[0].Host.Name
-		if _, err := e.Where(ctx, e.guest); err != nil {
+		if err := e.beats(ctx); err != nil {
 			v.blame("%v", err)
 		} else if err := e.guest.AwaitVerified(ctx); err != nil {
 			v.blame("%v", err)
@@ -69,6 +69,16 @@ func (e *evacuation) judge() (v verdict) {
 	e.judgeWords(&v, actual)
 	e.judgeJournal(&v)
 	return v
+}
+
+// beats makes sure that the VM beats where it runs, and nowhere else. On a busy machine a monitor may be slow to say so.
+func (e *evacuation) beats(ctx context.Context) (err error) {
+	for range 3 {
+		if _, err = e.Where(ctx, e.guest); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // look waits until the VM runs in one QEMU, or has none, and returns what it saw last.

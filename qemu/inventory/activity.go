@@ -99,23 +99,25 @@ func (b *builder) bitmaps() {
 		n := b.inv.Nodes[name]
 		for _, m := range n.Bitmaps {
 			if !m.Persistent && m.Name != "" { // jobs have some without a name
-				b.refuse(fmt.Sprintf("dirty bitmap %s of %s is in memory only, and would be lost", m.Name, n.File),
+				b.risk(fmt.Sprintf("dirty bitmap %s of %s is in memory only, and would be lost", m.Name, n.File),
 					"remove it (block-dirty-bitmap-remove), or make one that is persistent in a qcow2 image")
 			}
 		}
 	}
 }
 
+const passwordRemedy = "move it without one, and set it again on the target (set_password); or start the VM with password-secret"
+
 // displays refuses passwords that were given over the monitor: QEMU does not tell them.
 func (b *builder) displays() {
 	for _, o := range b.all("vnc") {
 		if o.get("password") == "on" && o.get("password-secret") == "" {
-			b.refuse("the password of vnc "+o.get("vnc")+" was given over the monitor, and QEMU does not tell it", "start the VM with password-secret")
+			b.risk("the password of vnc "+o.get("vnc")+" was given over the monitor, and QEMU does not tell it", passwordRemedy)
 		}
 	}
 	for _, o := range b.all("spice") {
 		if o.get("disable-ticketing") != "on" && o.first("password", "password-secret") == "" && o.get("sasl") != "on" {
-			b.refuse("the password of spice was given over the monitor, and QEMU does not tell it", "start the VM with password-secret")
+			b.risk("the password of spice was given over the monitor, and QEMU does not tell it", passwordRemedy)
 		}
 	}
 }

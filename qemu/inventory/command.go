@@ -10,10 +10,11 @@ import (
 type Finding struct {
 	Problem string // names the part of the machine
 	Remedy  string
+	Risk    bool // it could be moved all the same, and something would be lost
 }
 
 // Command makes the command line that starts a machine as the inventory has it, out of the one that it was started with: what
-// has not changed is left as it was written. With findings, the command line is not to be used.
+// has not changed is left as it was written. With findings that are no risks, the command line is not to be used.
 func Command(inv *Inventory, argv []string) ([]string, []Finding) {
 	if len(argv) == 0 {
 		return nil, []Finding{{Problem: "its command line is not known"}}
@@ -51,7 +52,12 @@ type builder struct {
 }
 
 func (b *builder) refuse(problem, remedy string) {
-	b.findings = append(b.findings, Finding{problem, remedy})
+	b.findings = append(b.findings, Finding{Problem: problem, Remedy: remedy})
+}
+
+// risk is refuse for what can be lost without harm to the guest.
+func (b *builder) risk(problem, remedy string) {
+	b.findings = append(b.findings, Finding{Problem: problem, Remedy: remedy, Risk: true})
 }
 
 // all is the options of some names, in order.

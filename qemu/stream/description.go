@@ -13,7 +13,8 @@ type description struct {
 }
 
 type device struct {
-	Name string `json:"name"`
+	Name     string `json:"name"`
+	Instance uint32 `json:"instance_id"`
 	fields
 }
 
@@ -25,6 +26,7 @@ type fields struct {
 }
 
 type field struct {
+	Name     string  `json:"name"`
 	Size     uint64  `json:"size"`
 	ArrayLen *uint64 `json:"array_len"` // elements of that size; absent = 1
 }
@@ -73,17 +75,20 @@ func (d *description) sum(early map[string]int, footers bool) (sum uint64, secti
 
 func (f *fields) sum() (sum uint64) {
 	for _, x := range f.Fields {
-		count := uint64(1)
-		if x.ArrayLen != nil {
-			count = *x.ArrayLen
-		}
-		sum = min(sum+product(x.Size, count), MaxTail+1)
+		sum = min(sum+x.sum(), MaxTail+1)
 	}
 	for i := range f.Subsections {
 		sub := &f.Subsections[i]
 		sum = min(sum+subsectionHead+uint64(len(sub.Name))+sub.sum(), MaxTail+1)
 	}
 	return sum
+}
+
+func (x *field) sum() uint64 {
+	if x.ArrayLen == nil {
+		return min(x.Size, MaxTail+1)
+	}
+	return product(x.Size, *x.ArrayLen)
 }
 
 // product is a*b, cut off above MaxTail.

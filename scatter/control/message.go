@@ -231,10 +231,21 @@ type Abort struct {
 	Reason string `json:"reason"`
 }
 
-// Digest asks for a digest of a loaded VM's RAM.
+// Digest asks for a digest of a loaded VM's RAM, in which some bytes count as zeros.
 type Digest struct {
-	VM int `json:"vm"`
+	VM   int    `json:"vm"`
+	Skip []Span `json:"skip,omitempty"` // at most MaxSkips
 }
+
+// Span is some bytes of one page of RAM.
+type Span struct {
+	Block  int    `json:"block"`  // index in the VM's stream
+	Offset uint64 `json:"offset"` // in the block
+	Length uint32 `json:"length"` // up to the end of the page at most
+}
+
+// MaxSkips bounds the spans that a digest leaves out.
+const MaxSkips = 8192
 
 // Digested answers Digest: per block the SHA-256 of every chunk's SHA-256.
 type Digested struct {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 //go:embed program
@@ -20,21 +21,43 @@ var sources embed.FS
 const flags = "-m32 -march=i686 -O2 -Wall -Wextra -Werror -ffreestanding -nostdlib -static -fno-pic -no-pie -fno-stack-protector " +
 	"-fcf-protection=none -fno-asynchronous-unwind-tables -mno-sse -mno-mmx -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-T,tiny.ld"
 
-// Build builds the program with gcc in dir, and returns the file for QEMU's -kernel.
+// built is the program, once it is built; the labs of one process share it.
+var built struct {
+	mu      sync.Mutex // guards program
+	program []byte
+}
+
+// Build puts the program into dir, and returns the file for QEMU's -kernel. The first call builds it with gcc.
 func Build(ctx context.Context, dir string) (string, error) {
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	path := filepath.Join(dir, "tiny")
+	if built.program == nil {
+		if err := compile(ctx, dir); err != nil {
+			return "", fmt.Errorf("tiny guest: %w", err)
+		}
+		program, err := os.ReadFile(path)
+		built.program = program
+		return path, err
+	}
+	return path, os.WriteFile(path, built.program, 0o755)
+}
+
+// compile builds the program in dir.
+func compile(ctx context.Context, dir string) error {
 	for _, name := range []string{"tiny.c", "tiny.ld"} {
 		b, err := sources.ReadFile("program/" + name)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			return "", err
+			return err
 		}
 	}
 	cmd := exec.CommandContext(ctx, "gcc", append(strings.Fields(flags), "-o", "tiny", "tiny.c")...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("tiny guest: gcc: %w: %s", err, out)
+		return fmt.Errorf("gcc: %w: %s", err, out)
 	}
-	return filepath.Join(dir, "tiny"), nil
+	return nil
 }
