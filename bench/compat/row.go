@@ -27,16 +27,17 @@ type Row struct {
 	Remedy  string // a part of what the plan says to do about it
 	Note    string // what else the reader should know
 
-	QEMU    string   // version of the source's QEMU; "" = the one of this machine
-	Options string   // of the source's QEMU, beside a machine of type pc with TCG and 32 MiB, which they may replace
-	Images  []string // made by `qemu-img create` before the start: "-f qcow2 $SHARED/a.qcow2 64M"
-	Files   []string // plain files of 8 MiB, made before the start
-	Spoilt  string   // an image whose first sector cannot be read
-	Paused  bool     // it has not been started (-S)
-	Do      []string // commands to the monitor after the start, see Steps
-	Stage   string   // the stage of `send` in which During is done
-	During  []string // commands to the monitor then
-	After   string   // run state at the end; "" = as it was before `send`, or after During
+	QEMU     string   // version of the source's QEMU; "" = the one of this machine
+	Options  string   // of the source's QEMU, beside a machine of type pc with TCG and 32 MiB, which they may replace
+	Images   []string // made by `qemu-img create` before the start: "-f qcow2 $SHARED/a.qcow2 64M"
+	Files    []string // plain files of 8 MiB, made before the start
+	Spoilt   string   // an image whose first sector cannot be read
+	Paused   bool     // it has not been started (-S)
+	Restless bool     // its firmware never waits for anything
+	Do       []string // commands to the monitor after the start, see Steps
+	Stage    string   // the stage of `send` in which During is done
+	During   []string // commands to the monitor then
+	After    string   // run state at the end; "" = as it was before `send`, or after During
 
 	Targets []Target // nil = one that has everything
 	Lands   string   // the target that must get it; "" = any

@@ -98,6 +98,7 @@ func devices() Part {
 	add("machine pc with a bridge", "-device pci-bridge,id=b1,chassis_nr=1 -device virtio-rng-pci,bus=b1,addr=1")
 	add("machine isapc", "-M isapc")
 	add("machine microvm", "-M microvm")
+	p.Rows[len(p.Rows)-1].Restless = true
 	add("machine of an older version", "-M pc-i440fx-8.2")
 	add("several vCPUs", "-smp 4,sockets=2,cores=2")
 	add("one vCPU (`-smp 1`)", "-smp 1")

@@ -12,7 +12,7 @@ const (
 // enablePower does what SeaBIOS does later: it gives the power management its place.
 var enablePower = []string{"hmp: o /w 0xcf8 0x80000b40", "hmp: o /w 0xcfc 0x601", "hmp: o /w 0xcf8 0x80000b80", "hmp: o /b 0xcfc 1"}
 
-func powered(steps ...string) []string { return slices.Concat([]string{"booted:"}, enablePower, steps) }
+func powered(steps ...string) []string { return slices.Concat(enablePower, steps) }
 
 // runStates are VMs that do not just run.
 func runStates() Part {

@@ -21,9 +21,8 @@ import (
 //	hmp: o /w 0x604 0x2400         one of the monitor for humans
 //	job: mirror0 ready             wait until a job is in a state
 //	is: paused                     wait until the VM is in a run state
-//	booted:                        wait until the firmware has nothing more to do
 //	gone: usb1                     wait until a device is gone
-//	freed: .rom                    wait until no RAM block is called so: a QEMU that emulates hangs when a migration starts meanwhile
+//	freed: nic.rom                 wait until no RAM block is called so: a QEMU that emulates hangs when a migration starts meanwhile
 //	undriven: d0                   wait until a drive is gone
 //	retry: chardev-remove {...}    a command until it succeeds
 //	rm: $LOCAL/a.iso               remove a file on the source
@@ -54,8 +53,6 @@ func (v *vm) step(ctx context.Context, s string) error {
 		return await(ctx, s, func() error { return v.jobIs(ctx, id, state) })
 	case "is:":
 		return v.monitor.AwaitStatus(ctx, rest)
-	case "booted:":
-		return await(ctx, s, func() error { return v.isIdle(ctx) })
 	case "gone:":
 		return await(ctx, s, func() error { return isGone(ctx, v.monitor, rest) })
 	case "freed:":
@@ -121,8 +118,16 @@ func (v *vm) jobIs(ctx context.Context, id, state string) error {
 	return nil
 }
 
-// isIdle: the processor waits for an interrupt.
-func (v *vm) isIdle(ctx context.Context) error {
+// hasBooted: the firmware has nothing more to do, and the processor waits for an interrupt. Under KVM that is not seen; the firmware is quick there.
+func (v *vm) hasBooted(ctx context.Context) error {
+	var kvm struct{ Enabled bool }
+	if err := v.monitor.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
+		return err
+	}
+	status, err := v.monitor.Status(ctx)
+	if err != nil || status != "running" {
+		return err
+	}
 	out, err := v.monitor.Human(ctx, "info registers")
 	if err == nil && !strings.Contains(out, "HLT=1") {
 		err = errors.New("the processor works")

@@ -64,6 +64,11 @@ func (t *trial) prepare(ctx context.Context) (err error) {
 		}
 		t.beside = append(t.beside, v)
 	}
+	if !t.row.Restless {
+		if err := await(ctx, "the firmware", func() error { return t.vm.hasBooted(ctx) }); err != nil {
+			return err
+		}
+	}
 	return t.vm.do(ctx, t.filled(t.row.Do))
 }
 
