@@ -16,7 +16,8 @@ const (
 	deflated = 176
 )
 
-// A guest whose balloon is inflated arrives as small as it was, and gets its memory back there.
+// A guest whose balloon is inflated arrives as small as it was, and gets its memory back there. One whose balloon is inflated meanwhile
+// does, too: what it gives back is not what was sent of it.
 func TestLabBallooned(t *testing.T) {
 	ctx := t.Context()
 	f := boot(t, alike(2, lab.GuestConfig{
@@ -38,6 +39,13 @@ func TestLabBallooned(t *testing.T) {
 		}
 	}
 	f.verified(t)
+	f.home(t)
+	inflate := func() error { return balloon(ctx, f.guests[0], f.Lab.Source, deflated) }
+	for i, h := range f.evacuate(t, inflate) {
+		if size, err := actual(ctx, f.guests[i], h); err != nil || size != [...]int64{deflated, full}[i] {
+			t.Errorf("guest %s has %d MiB on %s: %v", f.guests[i].Name, size, h.Name, err)
+		}
+	}
 }
 
 // balloon leaves the guest, which runs on h, so many MiB, and waits until it has given back the rest.

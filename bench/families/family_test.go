@@ -4,6 +4,7 @@ package families
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -59,7 +60,7 @@ type family struct {
 	receivers []*deploy.Receiver
 }
 
-// boot starts the guests of a family, and receivers with room for each of them on any target.
+// boot starts the guests of a family, and receivers.
 func boot(t *testing.T, configs ...lab.GuestConfig) *family {
 	t.Helper()
 	ctx := t.Context()
@@ -79,21 +80,48 @@ func boot(t *testing.T, configs ...lab.GuestConfig) *family {
 	if f.guests, err = l.Boot(ctx, configs...); err != nil {
 		t.Fatal(err)
 	}
-	f.receivers, err = f.ReceiveAll(ctx, l.Targets, "--memory", "2GiB", "--allow-path", "/dev/shm")
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.receive(t)
 	return f
 }
 
-// evacuate moves all guests, holds the family to its promises, and returns where each guest is.
-func (f *family) evacuate(t *testing.T) []*lab.Host {
+// receive starts receivers with room for all guests.
+func (f *family) receive(t *testing.T) {
+	t.Helper()
+	var err error
+	f.receivers, err = f.ReceiveAll(t.Context(), f.Lab.Targets, "--memory", "2GiB", "--allow-path", "/dev/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// home brings all guests back to the source, and starts receivers anew.
+func (f *family) home(t *testing.T) {
+	t.Helper()
+	if err := f.Reset(t.Context(), f.receivers); err != nil {
+		t.Fatal(err)
+	}
+	f.receive(t)
+}
+
+// evacuate moves all guests, holds the family to its promises, and returns where each guest is. What is to be done meanwhile is
+// done once pages are on their way.
+func (f *family) evacuate(t *testing.T, meanwhile ...func() error) []*lab.Host {
 	t.Helper()
 	contents, err := f.Lab.CountContents(t.Context(), f.guests...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := f.Send(t.Context(), deploy.Job{Args: []string{"--rate", rateFlag, "--no-compress", "--verify"}})
+	s, err := f.StartSend(t.Context(), deploy.Job{Args: []string{"--rate", rateFlag, "--no-compress", "--verify"}})
+	if err == nil {
+		err = s.Await(t.Context(), "bulk")
+	}
+	for _, do := range meanwhile {
+		err = errors.Join(err, do())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Result(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
