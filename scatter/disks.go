@@ -19,6 +19,10 @@ func (v *sourceVM) takeStock(ctx context.Context) error {
 	}
 	var findings []inventory.Finding
 	v.argv, findings = inventory.Command(inv, v.vm.Argv)
+	v.limits = nil
+	for _, l := range inventory.LimitsOf(inv) {
+		v.limits = append(v.limits, control.Limits(l))
+	}
 	var blockers []Blocker
 	for _, f := range findings {
 		blockers = append(blockers, Blocker{VM: v.name(), Problem: f.Problem, Remedy: f.Remedy, Risk: f.Risk})
@@ -93,6 +97,20 @@ func (g *guest) loadedMessage() control.Loaded {
 		m.Disks = append(m.Disks, told)
 	}
 	return m
+}
+
+// setLimits sets the limits of disks that the command line does not say. A launcher may have named the devices otherwise.
+func (g *guest) setLimits(ctx context.Context, client *qemu.Client) error {
+	var all []inventory.Limits
+	for _, l := range g.p.Limits {
+		all = append(all, inventory.Limits(l))
+	}
+	err := inventory.SetLimits(ctx, client, all)
+	if err != nil && g.r.cfg.Launcher != "" {
+		g.log.Warn("the launcher must set them", "err", err)
+		return nil
+	}
+	return err
 }
 
 func (g *guest) outline() (o inventory.Outline, err error) {

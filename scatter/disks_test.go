@@ -124,6 +124,25 @@ func TestTargetOpensSnapshot(t *testing.T) {
 	}
 }
 
+// TestTargetHasLimits: limits of a disk that no command line can say are set on the target all the same.
+func TestTargetHasLimits(t *testing.T) {
+	v := startVM(t, "-blockdev", "null-co,node-name=n,read-zeroes=on,size=1048576", "-device", "virtio-blk-pci,drive=n,id=vd")
+	limits := map[string]any{"id": "/machine/peripheral/vd/virtio-backend", "bps": 0, "bps_rd": 0, "bps_wr": 1 << 20, "iops": 70, "iops_rd": 0, "iops_wr": 0}
+	v.do("block_set_io_throttle", limits)
+	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, nil)
+	if err != nil || report.Outcome() != AllEvacuated {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	inv, err := inventory.Read(t.Context(), v.onTarget(), "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(inv.Drives, func(d inventory.Drive) bool { return d.Name == "" })
+	if got := inv.Drives[i].Limits; got["iops"] != 70 || got["bps_wr"] != 1<<20 {
+		t.Errorf("the target has %v", got)
+	}
+}
+
 // TestDisksAreComparedBeforeCommit: a disk that changes on the way keeps the VM where it is, running, and both sides are named.
 func TestDisksAreComparedBeforeCommit(t *testing.T) {
 	v := startVM(t)

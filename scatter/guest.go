@@ -159,6 +159,9 @@ func (g *guest) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := g.setLimits(ctx, client); err != nil {
+		return err
+	}
 	if err := g.record(recPrepare); err != nil { // again, now with the process
 		return err
 	}

@@ -21,6 +21,7 @@ type sourceVM struct {
 	index  int
 	vm     *qemu.VM
 	argv   []string // of a QEMU that is the VM as it is now, from preflight
+	limits []control.Limits
 	client *qemu.Client
 	proc   *process
 	mem    *qemu.Memory
@@ -334,6 +335,7 @@ func (v *sourceVM) isStopped() bool {
 func (v *sourceVM) prepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.index, Name: v.name(), Argv: v.argv, Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs,
 		Machine: v.vm.Machine, Header: v.header}
+	p.Limits = v.limits
 	for _, b := range v.blocks {
 		p.Blocks = append(p.Blocks, control.Block{ID: b.name, Length: b.length})
 	}

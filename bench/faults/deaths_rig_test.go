@@ -64,9 +64,9 @@ type evacuation struct {
 	code    int // of the last recover
 }
 
-// tinyDeaths is a guest of 16 MiB that looks at all its pages in a second.
+// tinyDeaths is a guest of 16 MiB that looks at all its pages in two seconds.
 func tinyDeaths(n int, busy bool) lab.GuestConfig {
-	w := lab.Workload{ID: n, Common: 4, Duplicate: 1, Own: 2, Zero: 1, Hot: 2, Dirty: 50, Verify: 3000, Beat: beat}
+	w := lab.Workload{ID: n, Common: 4, Duplicate: 1, Own: 2, Zero: 1, Hot: 2, Dirty: 50, Verify: 1500, Beat: beat}
 	if busy {
 		w.Dirty = 4000
 	}

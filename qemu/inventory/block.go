@@ -48,6 +48,7 @@ type Bitmap struct {
 type Drive struct {
 	Name      string // id of the -drive; "" if its nodes are known by name only
 	Device    string // QOM path of its device, "" = none
+	Backend   string // the same as QEMU tells it: an id, or the path of what is behind a transport
 	Removable bool
 	TrayOpen  bool
 	WriteBack bool
@@ -206,7 +207,7 @@ func readDrives(ctx context.Context, m Monitor, nodes map[string]*Node) ([]Drive
 	drives := make([]Drive, len(list))
 	for i, l := range list {
 		d := &drives[i]
-		*d = Drive{Name: l.Name, Device: devicePath(l.Device), Removable: l.Removable, TrayOpen: l.TrayOpen}
+		*d = Drive{Name: l.Name, Device: devicePath(l.Device), Backend: l.Device, Removable: l.Removable, TrayOpen: l.TrayOpen}
 		if l.Inserted == nil {
 			continue
 		}

@@ -4,6 +4,7 @@
 //	Read      asks a monitor
 //	Command   makes the command line of a QEMU that is this machine, out of the one that QEMU was started with; what
 //	          cannot be expressed, or must not be interrupted, is a Finding
+//	LimitsOf  are the limits of disks that a command line cannot say
 //	Outline   is the short list that the two ends of a migration compare
 //
 // A command line says what a machine was when it began. Snapshots, block jobs, media and plugged devices change it

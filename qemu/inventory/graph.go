@@ -60,10 +60,6 @@ func (b *builder) roots() []root {
 		if d.Name != "" {
 			continue
 		}
-		if len(d.Limits) > 0 {
-			b.refuse(fmt.Sprintf("disk %s: its limits were set by block_set_io_throttle, which a command line cannot say of it", d),
-				"set the limits to 0, and set them again on the target; or use a throttle-group object")
-		}
 		if d.Root != nil {
 			b.name(d.Root)
 			all = append(all, root{d.Root, d.String()})

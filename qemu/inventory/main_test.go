@@ -160,18 +160,19 @@ func (m *machine) await(what string, done func() bool) {
 // move migrates the machine as it is now to a QEMU of its own, and returns that.
 func (m *machine) move() *machine {
 	m.t.Helper()
-	argv, findings := Command(m.read(), m.argv)
+	inv := m.read()
+	argv, findings := Command(inv, m.argv)
 	if len(findings) > 0 {
 		m.t.Fatalf("findings %v", findings)
 	}
-	target, err := m.moveTo(argv)
+	target, err := m.moveTo(argv, LimitsOf(inv))
 	if err != nil {
 		m.t.Fatalf("%v\n%s", err, strings.Join(argv, " "))
 	}
 	return target
 }
 
-func (m *machine) moveTo(argv []string) (*machine, error) {
+func (m *machine) moveTo(argv []string, limits []Limits) (*machine, error) {
 	policy := qemu.LaunchPolicy{AllowPaths: []string{m.dir}, AllowNetwork: true}
 	m.moves++
 	runDir := filepath.Join(m.dir, fmt.Sprint("run", m.moves))
@@ -184,6 +185,9 @@ func (m *machine) moveTo(argv []string) (*machine, error) {
 		return nil, err
 	}
 	m.t.Cleanup(p.Kill)
+	if err := SetLimits(m.t.Context(), p.Client, limits); err != nil {
+		return nil, err
+	}
 	socket := filepath.Join(runDir, "in")
 	if err := p.Client.MigrateIncoming(m.t.Context(), "unix:"+socket); err != nil {
 		return nil, err

@@ -204,8 +204,12 @@ var operations = []struct {
 		steps: []step{qmp("block_set_io_throttle", args{"device": "d0", "bps": 0, "bps_rd": 2000000, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0, "iops_max": 300, "group": "g"})}},
 	{name: "throttling of a drive ended", options: pc + "-drive file=DIR/base.qcow2,if=virtio,id=d0,throttling.bps-total=1000000",
 		steps: []step{qmp("block_set_io_throttle", args{"device": "d0", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})}},
-	{name: "throttled device", options: pc + formats + vd0, refused: "disk vd0: its limits were set by block_set_io_throttle",
+	{name: "throttled device", options: pc + formats + vd0,
 		steps: []step{qmp("block_set_io_throttle", args{"id": "/machine/peripheral/vd0/virtio-backend", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0})}},
+	{name: "throttled devices of a group, some without id", options: pc + formats + "-device virtio-rng-pci -device virtio-scsi-pci -device scsi-cd -device scsi-hd,drive=disk0 -blockdev qcow2,node-name=d1,file.driver=file,file.filename=DIR/other.qcow2 -device scsi-hd,drive=d1",
+		steps: []step{ejected("/machine/peripheral-anon/device[0]", pciSlot(2)),
+			qmp("block_set_io_throttle", args{"id": "/machine/peripheral-anon/device[3]", "group": "g", "bps": 0, "bps_rd": 1 << 20, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0, "iops_max": 500, "iops_max_length": 3}),
+			qmp("block_set_io_throttle", args{"id": "/machine/peripheral-anon/device[4]", "group": "g", "bps": 0, "bps_rd": 1 << 20, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0, "iops_max": 500, "iops_max_length": 3})}},
 	{name: "limits of a throttle group changed", options: pc + "-object throttle-group,id=tg,x-iops-total=100 " + formats + "-blockdev throttle,node-name=slow,throttle-group=tg,file=disk0 -device virtio-blk-pci,id=vd0,drive=slow",
 		steps: []step{qmp("qom-set", args{"path": "/objects/tg", "property": "limits", "value": args{"iops-total": 500, "bps-read": 1 << 20}})}},
 
@@ -389,13 +393,14 @@ func describe(inv *Inventory) []string {
 	for _, n := range inv.Netdevs {
 		all = append(all, fmt.Sprint("network ", n))
 	}
-	for i, d := range inv.Drives {
-		all = append(all, fmt.Sprint("drive ", inv.disks()[i].Device, d.TrayOpen, d.Removable, d.WriteBack))
+	for _, d := range inv.Drives {
+		name := inv.onTarget(diskName(d))
+		all = append(all, fmt.Sprint("drive ", name, d.TrayOpen, d.Removable, d.WriteBack))
 		for _, k := range slices.Sorted(maps.Keys(d.Limits)) {
-			all = append(all, fmt.Sprint("limit ", d.String(), " ", d.Group, " ", k, " ", d.Limits[k]))
+			all = append(all, fmt.Sprint("limit ", name, " ", d.Group, " ", k, " ", d.Limits[k]))
 		}
 		d.Root.find(func(n *Node) bool {
-			all = append(all, fmt.Sprint("node of ", d.String(), " ", n.File, n.Driver, n.DetectZeroes, n.NoFlush, n.Direct))
+			all = append(all, fmt.Sprint("node of ", name, " ", n.File, n.Driver, n.DetectZeroes, n.NoFlush, n.Direct))
 			return false
 		})
 	}

@@ -107,7 +107,7 @@ func (b *builder) split(o *option, d *Device) {
 	device := parseOption(qemu.Argument{Name: "device", Value: "driver=" + d.Type, HasValue: true})
 	device.set("drive", id)
 	b.place(device, d)
-	b.options = slices.Insert(b.options, slices.Index(b.options, o)+1, device)
+	b.options = append(b.options, device) // QEMU makes the disks of drives after all other devices without JSON
 	b.anon[slices.Index(b.anon, o)] = device
 }
 

@@ -104,6 +104,14 @@ type Prepare struct {
 	Machine string   `json:"machine"`
 	Blocks  []Block  `json:"blocks"` // in the order of the stream
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
+	Limits  []Limits `json:"limits,omitempty"`
+}
+
+// Limits are limits of a disk that its command line does not say.
+type Limits struct {
+	Device string            `json:"device"` // as block_set_io_throttle takes it
+	Group  string            `json:"group,omitempty"`
+	Values map[string]uint64 `json:"values"` // by the names of block_set_io_throttle
 }
 
 // Examine asks whether the target would take a VM. It may start the VM's QEMU to find out, and ends it at once.
