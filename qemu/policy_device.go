@@ -32,7 +32,7 @@ const guestDevices = `
 	AC97 ES1370 intel-hda ich9-intel-hda hda-duplex hda-micro hda-output sb16 cs4231a gus adlib
 
 	i6300esb ib700 pvpanic pvpanic-pci isa-debug-exit vmcoreinfo vmgenid intel-iommu amd-iommu AMDVI-PCI
-	tpm-crb tpm-tis i8042 vmmouse hyperv-synic hv-balloon ipmi-bmc-extern isa-ipmi-kcs isa-ipmi-bt pci-ipmi-kcs pci-ipmi-bt
+	tpm-crb tpm-tis i8042 vmmouse hyperv-synic hv-balloon ipmi-bmc-sim ipmi-bmc-extern isa-ipmi-kcs isa-ipmi-bt pci-ipmi-kcs pci-ipmi-bt
 	virtio-iommu-pci virtio-iommu
 `
 

@@ -187,11 +187,12 @@ func (g *graph) keep(o *option, n *Node, of string) {
 	g.out = append(g.out, o)
 }
 
-// spare keeps the nodes of the command line that no device uses, as long as they are there and as they were.
+// spare keeps the nodes of the command line that no device uses, as long as they are there and as they were. Those that can be written
+// to stay behind: QEMU locks their files until it ends, so that the target's could not go on while the source's is there.
 func (g *graph) spare() {
 	for _, o := range g.b.all("blockdev") {
 		name := o.get("node-name")
-		if n := g.b.inv.Nodes[name]; n != nil && !g.done[name] && n.find((*Node).isMissing) == nil && matches(o.nested(), n, false) {
+		if n := g.b.inv.Nodes[name]; n != nil && !g.done[name] && n.ReadOnly && n.find((*Node).isMissing) == nil && matches(o.nested(), n, false) {
 			g.define(n, "without device")
 		}
 	}
