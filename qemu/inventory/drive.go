@@ -240,7 +240,8 @@ func (b *builder) throttle(o *option, now *Drive) {
 	maps.DeleteFunc(limits, noLength)
 	maps.DeleteFunc(said, noLength)
 	group := o.first("throttling.group", "group")
-	if maps.Equal(said, limits) && (group == now.Group || group == "" && (now.Group == "" || now.Group == now.Name)) {
+	wanted := b.inv.group(now)
+	if maps.Equal(said, limits) && (group == wanted || group == now.Name && wanted == "") {
 		return
 	}
 	for _, name := range limitNames {
@@ -250,9 +251,19 @@ func (b *builder) throttle(o *option, now *Drive) {
 	for _, name := range slices.Sorted(maps.Keys(limits)) {
 		o.set(limitKey(name), limits[name])
 	}
-	if len(limits) > 0 && now.Group != "" && now.Group != now.Name {
-		o.set("throttling.group", now.Group)
+	if len(limits) > 0 && wanted != "" {
+		o.set("throttling.group", wanted)
 	}
+}
+
+// group is the throttle group of a drive, "" if that is its own. QEMU gives such a group the name by which
+// block_set_io_throttle has called the drive.
+func (inv *Inventory) group(d *Drive) string {
+	shared := slices.ContainsFunc(inv.Drives, func(o Drive) bool { return o.Group == d.Group && o.Device != d.Device })
+	if !shared && (d.Group == d.Name || strings.Contains(d.Group, "/")) {
+		return ""
+	}
+	return d.Group
 }
 
 // limitKey is how -drive calls a limit: bps_rd_max is throttling.bps-read-max there.

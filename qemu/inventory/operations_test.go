@@ -204,6 +204,8 @@ var operations = []struct {
 		steps: []step{qmp("block_set_io_throttle", args{"device": "d0", "bps": 0, "bps_rd": 2000000, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0, "iops_max": 300, "group": "g"})}},
 	{name: "throttling of a drive ended", options: pc + "-drive file=DIR/base.qcow2,if=virtio,id=d0,throttling.bps-total=1000000",
 		steps: []step{qmp("block_set_io_throttle", args{"device": "d0", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0})}},
+	{name: "throttled drive, called by its device", options: pc + "-drive file=DIR/base.qcow2,if=none,id=d0 -device virtio-blk-pci,id=vd0,drive=d0",
+		steps: []step{qmp("block_set_io_throttle", args{"id": "/machine/peripheral/vd0/virtio-backend", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0})}},
 	{name: "throttled device", options: pc + formats + vd0,
 		steps: []step{qmp("block_set_io_throttle", args{"id": "/machine/peripheral/vd0/virtio-backend", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 100, "iops_rd": 0, "iops_wr": 0})}},
 	{name: "throttled devices of a group, some without id", options: pc + formats + "-device virtio-rng-pci -device virtio-scsi-pci -device scsi-cd -device scsi-hd,drive=disk0 -blockdev qcow2,node-name=d1,file.driver=file,file.filename=DIR/other.qcow2 -device scsi-hd,drive=d1",
@@ -397,7 +399,7 @@ func describe(inv *Inventory) []string {
 		name := inv.onTarget(diskName(d))
 		all = append(all, fmt.Sprint("drive ", name, d.TrayOpen, d.Removable, d.WriteBack))
 		for _, k := range slices.Sorted(maps.Keys(d.Limits)) {
-			all = append(all, fmt.Sprint("limit ", name, " ", d.Group, " ", k, " ", d.Limits[k]))
+			all = append(all, fmt.Sprint("limit ", name, " ", inv.group(&d), " ", k, " ", d.Limits[k]))
 		}
 		d.Root.find(func(n *Node) bool {
 			all = append(all, fmt.Sprint("node of ", name, " ", n.File, n.Driver, n.DetectZeroes, n.NoFlush, n.Direct))
