@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -21,6 +22,7 @@ type liveQEMU struct {
 	t      *testing.T
 	socket string
 	cmd    *exec.Cmd
+	wait   func() error // for its end
 	client *qemu.Client
 }
 
@@ -50,9 +52,10 @@ func startQEMU(t *testing.T, dir, name string, args ...string) *liveQEMU {
 	if err := q.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	q.wait = sync.OnceValue(q.cmd.Wait)
 	t.Cleanup(func() {
 		q.cmd.Process.Kill()
-		q.cmd.Wait()
+		q.wait()
 	})
 	eventually(t, func() bool { q.client, err = qemu.Dial(t.Context(), q.socket); return err == nil })
 	t.Cleanup(func() { q.client.Close() })
@@ -144,7 +147,7 @@ func TestRefusedVMIsKept(t *testing.T) {
 		t.Errorf("last record %+v", r[len(r)-1])
 	}
 	other.client.Quit(t.Context())
-	other.cmd.Wait()
+	other.wait()
 	if err := g.run("running"); err != nil || g.where() != control.StateRunning {
 		t.Errorf("%v, the guest is %s", err, g.where())
 	}
@@ -200,7 +203,7 @@ func TestEndUnrecorded(t *testing.T) {
 	}
 	j.Close()
 	s := openSite(t, nil, "target", func(c *RecvConfig) { c.RunDir = dir })
-	if err := q.cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+	if err := q.wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("it ended with %v", err)
 	}
 	if pids, err := qemu.Leftovers(dir, "other"); err != nil || len(pids) != 1 {
@@ -382,7 +385,7 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 			watching := make(chan struct{})
 			go func() { defer close(watching); e.watchSources(ctx) }()
 			defer func() { cancel(); <-watching }()
-			go func() { q.cmd.Wait() }()
+			go q.wait()
 			eventually(t, func() bool { // until it follows the events
 				v.client.Stop(t.Context())
 				v.mu.Lock()
@@ -417,7 +420,7 @@ func TestScanOutlivesAVM(t *testing.T) {
 		}
 		if name == "dead" {
 			q.cmd.Process.Kill()
-			q.cmd.Wait()
+			q.wait()
 		}
 	}
 	if err := e.scan(t.Context()); err != nil {
@@ -457,7 +460,7 @@ func TestRecoverEndsWhatHasLeft(t *testing.T) {
 		if keep {
 			q.cmd.Process.Kill()
 		}
-		if err := q.cmd.Wait(); (err != nil) != keep {
+		if err := q.wait(); (err != nil) != keep {
 			t.Errorf("keep %v: %v", keep, err)
 		}
 	}
