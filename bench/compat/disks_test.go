@@ -19,8 +19,7 @@ type node struct {
 	DetectZeroes string `json:"detect_zeroes"`
 	Cache        map[string]bool
 	throttle
-	Threshold int64 `json:"write_threshold"`
-	Bitmaps   []struct {
+	Bitmaps []struct {
 		Name                  string
 		Granularity           int64
 		Recording, Persistent bool
@@ -131,10 +130,7 @@ func (g graph) line(n node) string {
 	if len(g.below[n.Name]) == 0 {
 		b.WriteString(" file=" + n.File)
 	}
-	fmt.Fprintf(&b, " ro=%v zeroes=%s direct=%v noflush=%v", n.ReadOnly, n.DetectZeroes, n.Cache["direct"], n.Cache["no-flush"])
-	if n.Threshold != 0 {
-		fmt.Fprintf(&b, " threshold=%d", n.Threshold)
-	}
+	fmt.Fprintf(&b, " ro=%v zeroes=%s direct=%v", n.ReadOnly, n.DetectZeroes, n.Cache["direct"])
 	for _, m := range n.Bitmaps {
 		fmt.Fprintf(&b, " bitmap=%+v", m)
 	}

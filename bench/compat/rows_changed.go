@@ -59,7 +59,7 @@ func diskChanges() []Row {
 			`block-stream {"device": "d0", "job-id": "s"}`, "job: s gone"}},
 		{Name: "`blockdev-backup` that has ended", Verdict: Moves, Note: "the backup's node stays behind", Options: nodes, Images: images(image, second), Do: []string{addB,
 			`blockdev-backup {"device": "n0", "target": "n1", "sync": "full", "job-id": "b"}`, "job: b gone"}},
-		{Name: "`blockdev-reopen` with another cache mode", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
+		{Name: "`blockdev-reopen` with `no-flush`", Verdict: Moves, Note: "flushes are done again, as the command line says", Options: nodes, Images: images(image), Do: []string{
 			`blockdev-reopen {"options": [{"driver": "file", "node-name": "f0", "filename": "$SHARED/a.qcow2", "cache": {"no-flush": true}}]}`}},
 		{Name: "`blockdev-reopen` with detect-zeroes", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
 			`blockdev-reopen {"options": [{"driver": "qcow2", "node-name": "n0", "file": "f0", "detect-zeroes": "on"}]}`}},
@@ -222,7 +222,7 @@ func settingsChanged() []Row {
 	return []Row{
 		{Name: "limits of a disk: `block_set_io_throttle` of a `-drive`", Verdict: Moves, Options: drive, Images: images(image), Do: []string{
 			`block_set_io_throttle {"id": "/machine/peripheral/disk0/virtio-backend", ` + limit + `500}`}},
-		{Name: "limits of a disk: `block_set_io_throttle` of a `-blockdev`", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
+		{Name: "limits of a disk: `block_set_io_throttle` of a `-blockdev`", Verdict: Refused, Words: "which a command line cannot say of it", Remedy: "throttle-group object", Options: nodes, Images: images(image), Do: []string{
 			`block_set_io_throttle {"id": "/machine/peripheral/disk0/virtio-backend", ` + limit + `500}`}},
 		{Name: "limits of two disks in one group", Verdict: Moves, Images: images(image, second), Options: drive +
 			" -drive if=none,id=d1,file=$SHARED/b.qcow2,format=qcow2 -device virtio-blk-pci,drive=d1,id=disk1", Do: []string{
@@ -236,7 +236,7 @@ func settingsChanged() []Row {
 		{Name: "throttle group", Verdict: Moves, Images: images(image), Options: group},
 		{Name: "throttle group whose limits were changed", Verdict: Moves, Images: images(image), Options: group, Do: []string{
 			`qom-set {"path": "/objects/g0", "property": "limits", "value": {"iops-total": 777}}`}},
-		{Name: "write threshold of a disk", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
+		{Name: "write threshold of a disk", Verdict: Moves, Note: "the threshold is to be set again", Options: nodes, Images: images(image), Do: []string{
 			`block-set-write-threshold {"node-name": "f0", "write-threshold": 1048576}`}},
 		{Name: "link of a card is down: `set_link` of the card", Verdict: Moves, Options: nic, Do: []string{`set_link {"name": "nic0", "up": false}`}, Check: "e1000 link is not down"},
 		{Name: "link of a card is down: `set_link` of the back end", Verdict: Moves, Options: nic, Do: []string{`set_link {"name": "n0", "up": false}`}, Check: "e1000 link is not down"},
