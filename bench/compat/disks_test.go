@@ -61,7 +61,11 @@ func (l *looker) disks() {
 		if d.Inserted != nil {
 			medium = g.tree(d.Inserted.Name)
 			if d.Inserted.throttle != (throttle{}) {
-				medium += fmt.Sprintf(" limits %+v", d.Inserted.throttle)
+				limits := d.Inserted.throttle
+				if limits.Group == d.Device || limits.Group == d.QDev {
+					limits.Group = "" // of its own: QEMU names it as the drive was called when it got its limits
+				}
+				medium += fmt.Sprintf(" limits %+v", limits)
 			}
 		}
 		l.add("drive %s removable=%v tray=%v: %s", cmp.Or(d.QDev, d.Device), d.Removable, d.Tray, medium)

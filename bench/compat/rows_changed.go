@@ -222,7 +222,7 @@ func settingsChanged() []Row {
 	return []Row{
 		{Name: "limits of a disk: `block_set_io_throttle` of a `-drive`", Verdict: Moves, Options: drive, Images: images(image), Do: []string{
 			`block_set_io_throttle {"id": "/machine/peripheral/disk0/virtio-backend", ` + limit + `500}`}},
-		{Name: "limits of a disk: `block_set_io_throttle` of a `-blockdev`", Verdict: Refused, Words: "which a command line cannot say of it", Remedy: "throttle-group object", Options: nodes, Images: images(image), Do: []string{
+		{Name: "limits of a disk: `block_set_io_throttle` of a `-blockdev`", Verdict: Moves, Options: nodes, Images: images(image), Do: []string{
 			`block_set_io_throttle {"id": "/machine/peripheral/disk0/virtio-backend", ` + limit + `500}`}},
 		{Name: "limits of two disks in one group", Verdict: Moves, Images: images(image, second), Options: drive +
 			" -drive if=none,id=d1,file=$SHARED/b.qcow2,format=qcow2 -device virtio-blk-pci,drive=d1,id=disk1", Do: []string{

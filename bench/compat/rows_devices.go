@@ -69,7 +69,7 @@ func devices() Part {
 	add("serial line at a socket", "-serial unix:$LOCAL/serial,server=on,wait=off")
 	add("serial line at a terminal", "-serial pty")
 	add("serial line into memory", "-chardev ringbuf,id=c0,size=4096 -serial chardev:c0")
-	p.Rows = append(p.Rows, Row{Name: "debug console (`-debugcon`)", Verdict: Refused, Words: "no option of the command line made it", Remedy: "unplug it", Options: "-debugcon null"})
+	add("debug console", "-debugcon null")
 	add("parallel port", "-parallel null")
 	add("virtio-serial with an agent's port", "-device virtio-serial-pci -chardev socket,id=c0,path=$LOCAL/agent,server=on,wait=off -device virtserialport,chardev=c0,name=org.qemu.guest_agent.0")
 	add("virtio console", "-device virtio-serial-pci -chardev null,id=c0 -device virtconsole,chardev=c0")

@@ -59,7 +59,7 @@ func (b *builder) devices() {
 		if o := b.device(d.Path); o != nil && !d.Plugged { // an id may be another device's by now
 			made[o] = d
 			b.state(o, d)
-		} else {
+		} else if !b.console(d) {
 			plugged = append(plugged, d)
 		}
 	}
@@ -75,6 +75,11 @@ func (b *builder) devices() {
 	for _, d := range plugged {
 		b.plug(d)
 	}
+}
+
+// console tells whether a device is the one that -debugcon makes, an ISA device, which nothing plugs or unplugs.
+func (b *builder) console(d *Device) bool {
+	return d.ID == "debugcon" && !d.Plugged && len(b.all("debugcon")) > 0
 }
 
 // unplug removes the options of devices that are gone, and tells all others their places.
