@@ -19,6 +19,10 @@ func (v *sourceVM) takeStock(ctx context.Context) error {
 	}
 	var findings []inventory.Finding
 	v.argv, findings = inventory.Command(inv, v.vm.Argv)
+	v.written = nil
+	for _, n := range inv.Written() {
+		v.written = append(v.written, control.File{Path: n.File, Inode: n.Inode})
+	}
 	v.limits = nil
 	for _, l := range inventory.LimitsOf(inv) {
 		v.limits = append(v.limits, control.Limits(l))

@@ -97,7 +97,7 @@ func (e *evacuation) examine(ctx context.Context) error {
 		for i, v := range e.vms {
 			err := l.roomFor(v)
 			if err == nil {
-				err = l.conn.Send(v.examineMessage())
+				err = l.conn.Send(v.examineMessage(e.cfg.Force))
 			}
 			if err != nil {
 				e.refused.answer(host, i, err)
@@ -122,10 +122,13 @@ func (e *evacuation) examine(ctx context.Context) error {
 	}
 }
 
-// examineMessage describes the VM to a target that is to try it.
-func (v *sourceVM) examineMessage() control.Examine {
+// examineMessage describes the VM to a target that is to try it. An operator who forces it says that the disks are the same.
+func (v *sourceVM) examineMessage(force bool) control.Examine {
 	p := v.prepareMessage()
 	m := control.Examine{VM: p.VM, Name: p.Name, Argv: p.Argv, Machine: p.Machine, Header: p.Header}
+	if !force {
+		m.Written = v.written
+	}
 	for _, w := range v.cpu {
 		m.CPU = append(m.CPU, control.CPUWord{EAX: w.EAX, ECX: w.ECX, Register: w.Register, Bits: w.Features})
 	}

@@ -16,6 +16,7 @@ var remedies = []struct{ words, remedy string }{
 	{"machine type", "install the source's QEMU there"},
 	{"not a valid device model", "install the source's QEMU there, or unplug the device (device_del)"},
 	{"no such file", "see that the target finds it: on storage that both hosts see, elsewhere by recv --rewrite, or a copy if it is read-only"},
+	{"another file here", "put the disk on shared storage: local disks do not travel; if the file is the same one all the same, use --force"},
 	{"outside the allowed ones", "allow it there with recv --allow-path"},
 	{"runs a program", "allow it there with recv --allow-program"},
 	{"needs network", "allow it there with recv --allow-network"},

@@ -10,6 +10,7 @@ import (
 func TestRemedies(t *testing.T) {
 	for words, want := range map[string]string{
 		`beta: QEMU does not start: qemu-system-x86_64: -drive file=/a.iso: Could not open '/a.iso': No such file or directory`:                 "--rewrite",
+		`beta: disk /srv/a.qcow2 is another file here than on the source`:                                                                       "shared",
 		`beta: launch policy: -drive "file=/etc/passwd": path outside the allowed ones`:                                                         "--allow-path",
 		`beta: launch policy: -drive "file=rbd:vms/a": disk outside the allowed ones`:                                                           "--allow-path",
 		`beta: launch policy: -netdev "script=/etc/qemu-ifup": runs a program that is not allowed`:                                              "--allow-program",

@@ -18,14 +18,15 @@ import (
 
 // sourceVM is a VM on the source: its QEMU, its memory and its migration.
 type sourceVM struct {
-	index  int
-	vm     *qemu.VM
-	argv   []string // of a QEMU that is the VM as it is now, from preflight
-	limits []control.Limits
-	client *qemu.Client
-	proc   *process
-	mem    *qemu.Memory
-	dir    string // for the migration's socket
+	index   int
+	vm      *qemu.VM
+	argv    []string       // of a QEMU that is the VM as it is now, from preflight
+	written []control.File // on its disks, from preflight
+	limits  []control.Limits
+	client  *qemu.Client
+	proc    *process
+	mem     *qemu.Memory
+	dir     string // for the migration's socket
 
 	blocks  []ramBlock
 	regions int             // its first region in package dedup's numbering

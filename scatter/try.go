@@ -109,7 +109,11 @@ func (r *receiver) judge(m control.Examine) (argv []string, err error) {
 	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
 		return nil, err
 	}
-	if _, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir); err != nil {
+	command, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir)
+	if err == nil {
+		err = sameFiles(r.cfg.Policy.RewriteDisk, command, m.Written)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if len(r.machines) > 0 && !r.machines[m.Machine] {

@@ -268,7 +268,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			m := v.examineMessage()
+			m := v.examineMessage(false)
 			m.Name = fmt.Sprint("vm", i)
 			if err := s.r.examine(t.Context(), m); err != nil {
 				t.Error(err)
@@ -292,7 +292,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the source is gone"))
-	if err := s.r.examine(ctx, v.examineMessage()); err == nil || !strings.Contains(err.Error(), "the source is gone") {
+	if err := s.r.examine(ctx, v.examineMessage(false)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -317,13 +317,13 @@ func TestTriesThatHang(t *testing.T) {
 	answers := make(chan error, hangs)
 	for range hangs {
 		wg.Go(func() {
-			m := v.examineMessage()
+			m := v.examineMessage(false)
 			m.Argv = slices.Concat(m.Argv, []string{"-kernel", fifo})
 			answers <- s.r.examine(ctx, m)
 		})
 	}
 	eventually(t, func() bool { return len(s.r.tries.places) == hangs })
-	if err := s.r.examine(t.Context(), v.examineMessage()); err != nil {
+	if err := s.r.examine(t.Context(), v.examineMessage(false)); err != nil {
 		t.Errorf("one that does not hang: %v", err)
 	}
 	if len(answers) > 0 {
@@ -338,7 +338,7 @@ func TestTriesThatHang(t *testing.T) {
 		}
 	}
 	s.r.tries.timeout = time.Millisecond
-	if err := s.r.examine(t.Context(), v.examineMessage()); !errors.Is(err, errSlow) {
+	if err := s.r.examine(t.Context(), v.examineMessage(false)); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -360,7 +360,7 @@ func TestTriesTakeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := os.ReadDir(dir)
-	m := v.examineMessage()
+	m := v.examineMessage(false)
 	argv, claims, err := s.r.cfg.Policy.Rehearsal(m.Argv, "try-greedy", s.r.tries.dir)
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func targets() Part {
 		{Name: "ISO missing on one of two targets", Verdict: Moves, Lands: "target2", Options: cdrom, Files: []string{"$LOCAL/a.iso"},
 			Targets: []Target{{Lacks: []string{"a.iso"}}, {}}, Note: "it goes to the other"},
 		{Name: "ISO of which every host has a copy of its own", Verdict: Moves, Options: cdrom, Files: []string{"$LOCAL/a.iso"}},
-		{Name: "writable disk of which the target has a copy of its own", Verdict: Moves, Note: "and goes on with that copy: local disks do not travel, and nothing tells a copy from the disk", Options: localDrive,
+		{Name: "writable disk of which the target has a copy of its own", Verdict: Refused, Words: "is another file here than on the source", Remedy: "shared storage", Options: localDrive,
 			Images: images("-f qcow2 $LOCAL/a.qcow2 64M")},
 		{Name: "disk outside of what the target allows", Verdict: Refused, Words: "/etc/", Remedy: "--allow-path", Paused: true,
 			Options: "-drive if=none,id=d0,file=/etc/passwd,format=raw,readonly=on -device virtio-blk-pci,drive=d0,id=disk0"},

@@ -17,8 +17,9 @@ type Node struct {
 	File         string // as QEMU tells it: a path, a URL, or json:{...}
 	ReadOnly     bool
 	DetectZeroes string
-	Missing      bool // its file is not there any more; QEMU has it open
-	Direct       bool // past the host's page cache
+	Missing      bool   // its file is not there any more; QEMU has it open
+	Inode        uint64 // of its file, if that is a regular one
+	Direct       bool   // past the host's page cache
 	NoFlush      bool
 	Encrypted    bool
 	Size         int64 // bytes that the guest sees

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 )
 
 // Monitor is a QMP connection. *qemu.Client is one.
@@ -45,18 +47,37 @@ func Read(ctx context.Context, m Monitor, root string) (*Inventory, error) {
 		}
 	}
 	for _, n := range inv.Nodes {
-		n.Missing = localDrivers[n.Driver] && isMissing(root, n.File)
+		if localDrivers[n.Driver] && filepath.IsAbs(n.File) {
+			n.lookAt(filepath.Join(root, n.File))
+		}
 	}
 	return inv, nil
 }
 
-// isMissing tells whether a file is known not to be there, or not to be there any more.
-func isMissing(root, name string) bool {
-	if !filepath.IsAbs(name) {
-		return false
+// lookAt finds out about a node's file. It is missing if it is known not to be there, or not to be there any more.
+func (n *Node) lookAt(path string) {
+	info, err := os.Stat(path)
+	n.Missing = errors.Is(err, fs.ErrNotExist)
+	if err != nil || !info.Mode().IsRegular() {
+		return
 	}
-	_, err := os.Stat(filepath.Join(root, name))
-	return errors.Is(err, fs.ErrNotExist)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		n.Inode = st.Ino
+	}
+}
+
+// Written are the nodes of the regular files that devices may write to.
+func (inv *Inventory) Written() []*Node {
+	var all []*Node
+	for _, d := range inv.Drives {
+		d.Root.find(func(n *Node) bool {
+			if n.Inode != 0 && !n.ReadOnly && !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+			return false
+		})
+	}
+	return all
 }
 
 func (inv *Inventory) readBlock(ctx context.Context, m Monitor) (err error) {

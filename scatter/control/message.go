@@ -123,6 +123,14 @@ type Examine struct {
 
 	Header []byte    `json:"header,omitempty"` // as in Prepare; none: the QEMU is not started
 	CPU    []CPUWord `json:"cpu,omitempty"`    // what the VM's first processor offers to its guest
+
+	Written []File `json:"written,omitempty"` // what the VM writes to, and so must be the same file on both ends
+}
+
+// File is a regular file of the source.
+type File struct {
+	Path  string `json:"path"`
+	Inode uint64 `json:"inode"`
 }
 
 // CPUWord is a register of the CPUID instruction with its bits.
