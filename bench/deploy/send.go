@@ -65,6 +65,7 @@ type Send struct {
 	report string
 	start  time.Time
 	before lab.Traffic
+	peak   int64 // bytes; set before done is closed
 	done   chan struct{}
 }
 
@@ -116,11 +117,33 @@ func (d *Deployment) StartSend(ctx context.Context, job Job) (*Send, error) {
 		return nil, err
 	}
 	s.PID = s.cmd.Process.Pid
+	ended := make(chan struct{})
 	go func() {
-		defer close(s.done)
+		defer close(ended)
 		_ = s.cmd.Wait() // Result reads the exit status
 	}()
+	go func() {
+		defer close(s.done)
+		s.watchMemory(ended)
+	}()
 	return s, nil
+}
+
+// watchMemory notes the most memory that send has had resident, until it ends. What the kernel tells of it at its end counts the
+// memory of whoever started it, too.
+func (s *Send) watchMemory(ended <-chan struct{}) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if peak, err := peakMemory(s.PID); err == nil {
+			s.peak = peak
+		}
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Await waits until send has printed text.
@@ -142,15 +165,12 @@ func (s *Send) Result(ctx context.Context) (*Result, error) {
 		_ = s.Signal(syscall.SIGINT) // it may have ended this moment
 		<-s.done
 	}
-	r := &Result{Exit: s.cmd.ProcessState.ExitCode(), Time: time.Since(s.start), Output: s.out.String(), started: s.start}
+	r := &Result{Exit: s.cmd.ProcessState.ExitCode(), Time: time.Since(s.start), Output: s.out.String(), PeakMemory: s.peak, started: s.start}
 	after, err := s.d.Lab.Source.Traffic(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
 	r.SourceBytes = after.SentBytes - s.before.SentBytes
-	if usage, ok := s.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		r.PeakMemory = usage.Maxrss << 10
-	}
 	b, err := os.ReadFile(s.report)
 	if err != nil {
 		return r, nil // an evacuation that never began has none
