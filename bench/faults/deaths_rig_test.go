@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,11 +162,7 @@ func (e *evacuation) play() error {
 		b, err := e.tape.peek(pollEvery)
 		switch {
 		case err == nil:
-			var l line
-			if err := json.Unmarshal(b, &l); err != nil {
-				return fmt.Errorf("trace: %q: %w", b, err)
-			}
-			if err := e.meet(e.key(l)); err != nil {
+			if err := e.read(b); err != nil {
 				return err
 			}
 			if err := e.tape.take(); err != nil {
@@ -178,6 +175,20 @@ func (e *evacuation) play() error {
 		}
 	}
 	return errHangs
+}
+
+// read meets what is on the tape: a line, or several that were written before the tape was threaded.
+func (e *evacuation) read(b []byte) error {
+	for one := range bytes.SplitSeq(b, []byte("\n")) {
+		var l line
+		if err := json.Unmarshal(one, &l); err != nil {
+			return fmt.Errorf("trace: %q: %w", one, err)
+		}
+		if err := e.meet(e.key(l)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // errHangs says that send did not come to an end.

@@ -47,7 +47,12 @@ func TestDeaths(t *testing.T) {
 		}
 		rigs.Go(func() {
 			for n := range work {
-				s.add(cases[n], r.attempt(t.Context(), cases[n], n+1))
+				v := r.attempt(t.Context(), cases[n], n+1)
+				if v.unfit { // nothing was seen of scatter yet
+					t.Logf("again: %v: %s", cases[n], strings.Join(v.wrongs, "; "))
+					v = r.attempt(t.Context(), cases[n], len(cases)+n+1)
+				}
+				s.add(cases[n], v)
 			}
 			if err := r.Close(); err != nil {
 				t.Error(err)
@@ -84,6 +89,7 @@ func (r *rig) attempt(ctx context.Context, c deathCase, n int) (v verdict) {
 		v = e.judge()
 	}
 	if err != nil && err != errHangs {
+		v.unfit = true
 		v.blame("the test itself: %v", err)
 	}
 	if len(v.wrongs) > 0 && *deathsKeep != "" {

@@ -20,6 +20,7 @@ import (
 
 // verdict is what was seen of a VM from outside, after everything had come to its end.
 type verdict struct {
+	unfit   bool // the test itself has failed: this is no verdict
 	spared  bool // the victim did not live at that moment
 	lost    bool // it has no QEMU any more, and its killer is not to blame
 	doubled bool // it runs, or ran, in two places
