@@ -165,7 +165,7 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceSt
 		return "", fmt.Errorf("source QEMU: %w", err)
 	}
 	switch {
-	case status.Running || status.Status == "suspended":
+	case runs(status.Status):
 		return sourceRuns, nil
 	case status.Status == "postmigrate":
 		return sourceCompleted, nil

@@ -127,7 +127,7 @@ func (e *evacuation) drive(ctx context.Context, a action) {
 	case acAbort, acResume:
 		e.takeBack(ctx, v, a)
 	case acForget:
-		_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(a.err)}) // untold looks after lost targets
+		e.forget(ctx, v, a.err)
 	case acQuitSource:
 		e.quitSource(ctx, v)
 	}

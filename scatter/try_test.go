@@ -254,17 +254,20 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 	noTries(t, s)
 }
 
-// TestTriesOfManyVMs: they take turns, and none is left.
-func TestTriesOfManyVMs(t *testing.T) {
-	s := openHost(t, nil, "target", nil)
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", "-m", "16"), shortDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.close()
+// fit is a small real VM that could leave.
+func fit(t *testing.T) *sourceVM {
+	t.Helper()
+	v := found(t, "-m", "16")
 	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
+	return v
+}
+
+// TestTriesOfManyVMs: they take turns, and none is left.
+func TestTriesOfManyVMs(t *testing.T) {
+	s := openHost(t, nil, "target", nil)
+	v := fit(t)
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -282,14 +285,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 // TestTriesEndWithTheSource: whoever asked is gone, and what was started for it.
 func TestTriesEndWithTheSource(t *testing.T) {
 	s := openHost(t, nil, "target", nil)
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", "-m", "16"), shortDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.close()
-	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	v := fit(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the source is gone"))
 	if err := s.r.examine(ctx, v.examineMessage(false)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
@@ -304,10 +300,7 @@ func TestTriesThatHang(t *testing.T) {
 	s := openHost(t, nil, "target", nil, dir)
 	s.r.tries.timeout, s.r.tries.patience = time.Hour, time.Millisecond
 	ctx, cancel := context.WithCancelCause(t.Context())
-	v := found(t, "-m", "16")
-	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	v := fit(t)
 	fifo := filepath.Join(dir, "fifo")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -388,10 +381,7 @@ func TestTriesTakeNothing(t *testing.T) {
 func TestTriesThatWouldHarm(t *testing.T) {
 	dir := shortDir(t)
 	s := openHost(t, nil, "target", nil, dir)
-	v := found(t, "-m", "16")
-	if err := v.preflight(t.Context(), func() error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	v := fit(t)
 	v.argv = append(v.argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
 	var told tells
 	e := &evacuation{links: []*link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}

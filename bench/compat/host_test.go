@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -40,7 +39,7 @@ func newHost(row, name string) (*host, error) {
 // program is a process that goes on until it is ended.
 type program struct {
 	cmd    *exec.Cmd
-	out    buffer
+	out    lab.Buffer
 	exited chan struct{}
 }
 
@@ -69,25 +68,6 @@ func (p *program) ended() bool {
 func (p *program) end(s syscall.Signal) {
 	_ = p.cmd.Process.Signal(s) // it may have ended
 	<-p.exited
-}
-
-// buffer collects what several goroutines write.
-type buffer struct {
-	mu sync.Mutex // guards b
-	b  []byte
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.b = append(b.b, p...)
-	return len(p), nil
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return string(b.b)
 }
 
 // hide runs a command to which a directory is empty, and a file, if one is named, not there.

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/scatter-vm/scatter/bench/lab"
 )
 
 var (
@@ -82,7 +84,7 @@ func tlsDir(host string) string { return filepath.Join(world.dir, host+"-tls") }
 // command runs a program to its end and returns what it has printed and its exit status.
 func command(ctx context.Context, argv ...string) (stdout, stderr []byte, exit int, err error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var errs buffer
+	var errs lab.Buffer
 	cmd.Stderr = &errs
 	stdout, err = cmd.Output()
 	if _, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {

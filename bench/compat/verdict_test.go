@@ -91,7 +91,7 @@ func (t *trial) send(ctx context.Context) (ending, error) {
 		return t.run(ctx, argv)
 	}
 	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], "--rate", "1mbit")...)
-	var stdout, stderr buffer
+	var stdout, stderr lab.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
 	if err := cmd.Start(); err != nil {
 		return ending{}, err

@@ -52,7 +52,7 @@ type evacuation struct {
 	recvs []*deploy.Receiver
 	send  *exec.Cmd
 	sent  chan struct{} // closed when send has ended
-	out   buffer
+	out   lab.Buffer
 	tape  *tape
 
 	history []string // keys of the lines that were on the tape

@@ -33,7 +33,7 @@ func (s *scene) idleVM(name string, options ...string) string {
 	args := []string{"-name", "guest=" + name, "-M", "pc", "-accel", "tcg", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none", "-S",
 		"-qmp", "unix:" + socket + ",server=on,wait=off"}
 	cmd := s.Source.Command(context.Background(), "qemu-system-x86_64", append(args, options...)...)
-	var stderr buffer
+	var stderr lab.Buffer
 	cmd.Stderr = &stderr
 	s.must(cmd.Start())
 	s.extras = append(s.extras, name)

@@ -39,7 +39,7 @@ func (s *scene) intruder() *lab.Host {
 
 // part is the test binary at work in a host.
 type part struct {
-	stdout, stderr buffer
+	stdout, stderr lab.Buffer
 	stop           func() error
 }
 

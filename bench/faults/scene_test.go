@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -229,25 +228,6 @@ func (s *scene) processOf(name string, h *lab.Host) int {
 func (s *scene) signal(pid int, sig syscall.Signal) {
 	s.t.Helper()
 	s.must(syscall.Kill(pid, sig))
-}
-
-// buffer is a bytes.Buffer for two goroutines.
-type buffer struct {
-	mu sync.Mutex // guards b
-	b  []byte
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.b = append(b.b, p...)
-	return len(p), nil
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return string(b.b)
 }
 
 // target is where a guest is placed: the shared guests in turn, others on the first target.

@@ -28,7 +28,7 @@ type sender struct {
 	guests         []*lab.Guest // in the order of their --vm
 	cmd            *exec.Cmd
 	tape           *tape
-	stdout, stderr buffer
+	stdout, stderr lab.Buffer
 	file           string // of the report
 
 	exited chan struct{}
