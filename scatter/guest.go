@@ -557,15 +557,18 @@ func (g *guest) where() control.VMState {
 		return control.StateLoaded
 	case g.state == guestLaunching:
 		return control.StateLaunching
-	case g.state == guestRunning:
+	case g.runsNow():
 		return control.StateRunning
-	case g.state == guestEnded:
+	case g.state == guestRunning || g.state == guestEnded:
 		return control.StateEnded
 	case g.state == guestAborted:
 		return control.StateAborted
 	}
 	return control.StateHeld
 }
+
+// runsNow tells whether the VM lives here this moment: its end may not have been noticed yet. g.mu is held.
+func (g *guest) runsNow() bool { return g.state == guestRunning && g.proc.alive() }
 
 func (s guestState) String() string {
 	return [...]string{"starting", "waiting", "streaming", "loaded", "launching", "running", "ended", "aborted"}[s]

@@ -14,7 +14,7 @@ import (
 func (s *site) listening(state guestState) (*guest, net.Conn) {
 	s.t.Helper()
 	g, far := s.guest(0, "web", state)
-	g.proc = &process{pidfd: -1, log: "/nonexistent/web.log"}
+	g.proc = &process{pidfd: -1, over: true, log: "/nonexistent/web.log"}
 	g.wg.Go(g.readReturn)
 	return g, far
 }

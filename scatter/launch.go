@@ -62,13 +62,14 @@ var errRuns = errors.New("runs already")
 func (g *guest) beginRun(state string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch g.state {
-	case guestRunning:
+	switch {
+	case g.runsNow():
 		return errRuns
-	case guestLaunching:
+	case g.state == guestRunning:
+		return errors.New("has run here, and its QEMU has ended")
+	case g.state == guestLaunching:
 		return errLaunching
-	case guestLoaded:
-	default:
+	case g.state != guestLoaded:
 		return refusedError{fmt.Errorf("is %s, not loaded", g.state)}
 	}
 	g.paused = !runs(state)

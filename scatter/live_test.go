@@ -174,6 +174,23 @@ func TestRunOfADeadQEMU(t *testing.T) {
 	}
 }
 
+// TestDeadGuestDoesNotRun: who asks is told so before anything else has noticed, and a Run is not said to have been obeyed.
+func TestDeadGuestDoesNotRun(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	g, q := s.loadedGuest()
+	if err := g.run("running"); err != nil {
+		t.Fatal(err)
+	}
+	q.cmd.Process.Kill()
+	q.cmd.Process.Wait()
+	if w := g.where(); w != control.StateEnded {
+		t.Errorf("it is said to be %s", w)
+	}
+	if err := g.run("running"); err == nil || failed(0, err).Refused {
+		t.Errorf("told again to run: %v", err)
+	}
+}
+
 // TestEndedGuestIsKnown: what ran here and has ended is not taken for what was never run.
 func TestEndedGuestIsKnown(t *testing.T) {
 	s := openSite(t, nil, "target", nil)

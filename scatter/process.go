@@ -18,14 +18,15 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
-// process is a QEMU on this target, started by us, by a launcher, or by a receiver before us.
+// process is a QEMU: on a target started by us, by a launcher, or by a receiver before us; on the source found.
 type process struct {
 	pid    int
 	socket string
 	log    string // "" = somebody else keeps it
 
-	mu    sync.Mutex // guards pidfd
-	pidfd int        // -1 once it is known to have ended
+	mu    sync.Mutex // guards what follows
+	pidfd int        // -1 once closed
+	over  bool       // it is known to have ended
 }
 
 // openProcess takes hold of a running process. The caller makes sure, by its monitor, that the pid is not another's by now.
@@ -37,7 +38,7 @@ func openProcess(pid int, socket, log string) (*process, error) {
 	return &process{pid: pid, pidfd: fd, socket: socket, log: log}, nil
 }
 
-// dup gives a descriptor of the process that the caller closes; -1 when it has ended.
+// dup gives a descriptor of the process that the caller closes; -1 when there is none to be had, which says nothing of the process.
 func (p *process) dup() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,21 +52,44 @@ func (p *process) dup() int {
 	return fd
 }
 
-// alive tells whether the process has not ended.
-func (p *process) alive() bool { return !p.wait(0) }
+// alive tells whether the process is not known to have ended. Where a VM may run hangs on it, so it takes the kernel's word for an
+// end, and needs nothing that this process might have run out of.
+func (p *process) alive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd >= 0 && !p.over {
+		p.over = polled(p.pidfd, 0)
+	}
+	return !p.over
+}
 
 // wait waits for its end and tells whether it came.
 func (p *process) wait(d time.Duration) bool {
-	fd := p.dup()
-	if fd < 0 {
-		return true
+	for deadline := time.Now().Add(d); p.alive(); {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return false
+		}
+		if fd := p.dup(); fd >= 0 {
+			polled(fd, left)
+			unix.Close(fd)
+		} else {
+			time.Sleep(min(left, noDescriptorEvery))
+		}
 	}
-	defer unix.Close(fd)
+	return true
+}
+
+// noDescriptorEvery is how often a process is looked at for which there is no descriptor to wait with.
+const noDescriptorEvery = 10 * time.Millisecond
+
+// polled tells whether the process behind a pidfd has ended; it waits for that up to d.
+func polled(fd int, d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for deadline := time.Now().Add(d); ; {
 		n, err := unix.Poll(fds, int(max(0, time.Until(deadline)).Milliseconds()))
-		if err == nil || !errors.Is(err, unix.EINTR) {
-			return n > 0
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0 && fds[0].Revents&unix.POLLIN != 0
 		}
 	}
 }
@@ -75,9 +99,10 @@ const killWait = 30 * time.Second
 
 // signalKill makes sure that the process executes nothing more. It does not wait for its end.
 func (p *process) signalKill() {
-	if fd := p.dup(); fd >= 0 {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended already
-		unix.Close(fd)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd >= 0 {
+		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0) // it may have ended already
 	}
 }
 
@@ -121,6 +146,7 @@ func (p *process) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pidfd >= 0 {
+		p.over = p.over || polled(p.pidfd, 0)
 		unix.Close(p.pidfd)
 		p.pidfd = -1
 	}
@@ -229,15 +255,20 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// processGone tells whether no process of this pid lives.
+// processGone tells whether no process of this pid lives. It is only said for certain.
 func processGone(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	proc, err := openProcess(pid, "", "")
 	if err != nil {
-		return true
+		return noProcess(err)
 	}
-	// A zombie has ended; its state follows the name in parentheses.
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
+	defer proc.close()
+	return !proc.alive()
+}
+
+// noProcess tells whether a process could not be opened because there is none: its number may be that of a thread by now (EINVAL, and
+// ENOENT since Linux 6.15).
+func noProcess(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
 }
 
 // retake takes hold of a QEMU that a journal names, if it still lives and is the one that was meant. Its monitor may be

@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
@@ -291,13 +289,16 @@ func orError(s string, err error) string {
 func (s *sourceRecovery) sourceStatus(ctx context.Context) (sourceState, *qemu.Client, error) {
 	rec := s.h.last
 	proc, err := openProcess(rec.PID, rec.Socket, "") // first, so that the answers are about what is held
-	if errors.Is(err, unix.ESRCH) || processGone(rec.PID) {
+	if err != nil && noProcess(err) {
 		return sourceGone, nil, nil
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	defer proc.close()
+	if !proc.alive() {
+		return sourceGone, nil, nil
+	}
 	if start, err := qemu.StartTime(rec.PID); err == nil && rec.Start != 0 && start != rec.Start {
 		return sourceGone, nil, nil
 	}
@@ -310,7 +311,10 @@ func (s *sourceRecovery) sourceStatus(ctx context.Context) (sourceState, *qemu.C
 	}
 	if client.PID() != rec.PID {
 		client.Close()
-		return sourceGone, nil, nil
+		if rec.Start == 0 {
+			return sourceGone, nil, nil // another process may have its number
+		}
+		return "", nil, fmt.Errorf("process %d lives, but its QMP socket %s is that of process %d", rec.PID, rec.Socket, client.PID())
 	}
 	// A migration whose socket has just been closed by our crash needs a moment to fail.
 	state, err := statusOf(ctx, client, proc)

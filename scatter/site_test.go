@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -185,11 +186,29 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	g := newGuest(s.r, key, control.Prepare{VM: vm, Name: name, Memory: 1 << 20, VCPUs: 1}, conn)
 	near, far := net.Pipe()
 	g.state, g.blocks, g.in = state, blocks, near
+	if state == guestRunning {
+		g.proc = s.living()
+	}
 	if err := s.r.enter(g); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { near.Close(); far.Close() })
 	return g, far
+}
+
+// living is a process that lives, in place of a QEMU.
+func (s *site) living() *process {
+	s.t.Helper()
+	cmd := exec.Command("sleep", "3600")
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	p, err := openProcess(cmd.Process.Pid, "", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
 }
 
 // eventually waits until ok holds; the test's own time-out bounds the wait.

@@ -90,26 +90,21 @@ func errPoweredOff(v *sourceVM) error {
 
 // watchProcesses waits for the end of the QEMUs' processes.
 func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
-	var fds []unix.PollFd
-	var vms []int
+	fds := make([]unix.PollFd, len(e.vms)) // -1 is never ready: such a process is looked at now and then
 	for i, v := range e.vms {
-		fd := v.proc.dup()
-		if fd < 0 {
-			e.processEnded(ctx, v, told[i])
-			continue
-		}
-		defer unix.Close(fd)
-		fds, vms = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}), append(vms, i)
+		fds[i] = unix.PollFd{Fd: int32(v.proc.dup()), Events: unix.POLLIN}
+		defer unix.Close(int(fds[i].Fd))
 	}
+	ended := make([]bool, len(e.vms))
 	for ctx.Err() == nil {
 		if _, err := unix.Poll(fds, 100); err != nil && err != unix.EINTR {
 			e.log.Error("QEMUs cannot be watched", "err", err)
 			return
 		}
-		for i := range fds {
-			if fds[i].Revents != 0 {
-				fds[i].Fd, fds[i].Revents = -1, 0
-				e.processEnded(ctx, e.vms[vms[i]], told[vms[i]])
+		for i, v := range e.vms {
+			if !ended[i] && !v.proc.alive() {
+				ended[i], fds[i].Fd = true, -1
+				e.processEnded(ctx, v, told[i])
 			}
 		}
 	}

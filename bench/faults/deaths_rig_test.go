@@ -59,6 +59,7 @@ type evacuation struct {
 	logged  string   // what the last log action was of
 	harmed  bool     // the harm was done
 	struck  []string // history when it was done
+	ranHere bool     // recv had said by then that the VM runs
 	thawed  chan struct{}
 	words   []string // of recover, for who reads about a failure
 	claims  []scatter.Recovered
@@ -255,7 +256,7 @@ func (e *evacuation) strike() error {
 	if pid == 0 {
 		return nil
 	}
-	e.harmed, e.struck = true, slices.Clone(e.history)
+	e.harmed, e.struck, e.ranHere = true, slices.Clone(e.history), strings.Contains(e.recv.Log(), "runs here")
 	if e.harm.freeze > 0 {
 		return e.freeze(pid)
 	}

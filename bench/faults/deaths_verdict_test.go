@@ -129,9 +129,10 @@ func (e *evacuation) ranAgain() bool {
 	return slices.Contains(e.struck, "resume") || slices.Contains(e.history, "source-runs")
 }
 
-// arrived tells whether the VM has run on the target: it has beaten there, or had been told to run well before the harm.
+// arrived tells whether the VM has run on the target: it has beaten there, or QEMU had said that it runs when the harm was done, which
+// may be too soon for a beat.
 func (e *evacuation) arrived() bool {
-	return slices.Contains(e.struck, "running") ||
+	return slices.Contains(e.struck, "running") || e.ranHere ||
 		slices.ContainsFunc(e.guest.Beats(), func(b lab.Beat) bool { return b.Host == e.target })
 }
 
