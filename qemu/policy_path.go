@@ -38,7 +38,11 @@ func (j *judge) checkPath(name, value string, allowed []string) error {
 	if err != nil {
 		return j.refuse(value, "path: "+err.Error())
 	}
-	if runDir, err := resolve(filepath.Clean(j.runDir)); err != nil || below(runDir, real) {
+	runDir, err := resolve(filepath.Clean(j.runDir))
+	if err != nil {
+		return j.refuse(value, "run directory "+j.runDir+": "+err.Error())
+	}
+	if below(runDir, real) {
 		return j.refuse(value, "path in the run directory")
 	}
 	for _, dir := range allowed {
@@ -91,8 +95,11 @@ func resolve(name string) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) || name == "/" {
 		return "", err
 	}
-	if _, err := os.Lstat(name); err == nil {
-		return "", errors.New("broken symbolic link")
+	if info, err := os.Lstat(name); err == nil {
+		if info.Mode()&fs.ModeSymlink != 0 {
+			return "", errors.New("broken symbolic link")
+		}
+		return filepath.EvalSymlinks(name) // it was made just now
 	}
 	dir, err := resolve(filepath.Dir(name))
 	return filepath.Join(dir, filepath.Base(name)), err
