@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
@@ -81,6 +82,7 @@ type batchEncoder struct {
 	e       *evacuation
 	tracker *tracker
 	enc     *block.Encoder
+	haste   haste
 	gain    gain
 	waits   bool // for a slow host: there is time to compress
 
@@ -100,7 +102,10 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batchEncoder{e: e, tracker: t, enc: enc, pages: make([]vmPages, len(e.vms))}, nil
+	least := e.expectedRate()
+	// What one worker's blocks must fill of the link, in bytes/s, where nothing is gained by compressing them.
+	share := func() int64 { return max(e.rate(), least) / int64(bulkWorkers()) }
+	return &batchEncoder{e: e, tracker: t, enc: enc, haste: haste{rate: share}, pages: make([]vmPages, len(e.vms))}, nil
 }
 
 // encode reads the batch's pages, compares the owners of each content byte by byte, and makes blocks of what is equal
@@ -142,9 +147,11 @@ func (w *batchEncoder) emit(t *batch) {
 		return
 	}
 	w.cargo.bytes = int64(len(w.contents) * PageSize)
-	try := !w.e.cfg.NoCompress && (w.waits || w.tracker.busy()) && w.gain.worth()
+	try := !w.e.cfg.NoCompress && w.worth()
+	began := time.Now()
 	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, try)
 	if try && err == nil {
+		w.haste.measure(len(w.contents)*PageSize, time.Since(began))
 		w.gain.note(len(w.contents)*PageSize, len(payload))
 	}
 	if err == nil {
@@ -155,6 +162,12 @@ func (w *batchEncoder) emit(t *batch) {
 	}
 	w.contents, w.owners, w.hashes = w.contents[:0], w.owners[:0], w.hashes[:0]
 	w.cargo.reset()
+}
+
+// worth tells whether to compress the next block. Where that keeps up with the link, all blocks are: what is in vain costs no time. On a
+// faster link those are that gain something, while others wait for it.
+func (w *batchEncoder) worth() bool {
+	return w.haste.keepsUp() || (w.waits || w.tracker.busy()) && w.gain.worth()
 }
 
 // note records what the targets are going to hold.

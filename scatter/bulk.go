@@ -39,9 +39,12 @@ const (
 	followEncoders   = 2
 )
 
+// bulkWorkers is how many make blocks.
+func bulkWorkers() int { return min(runtime.GOMAXPROCS(0), mostWorkers) }
+
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
-	workers := min(runtime.GOMAXPROCS(0), mostWorkers)
+	workers := bulkWorkers()
 	n := workers * batchesPerWorker
 	b.work, b.order, b.spare = make(chan *batch, n), make(chan *batch, n), make(chan *batch, n)
 	for range n {

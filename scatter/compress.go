@@ -37,22 +37,44 @@ func (g *gain) note(before, after int) {
 	g.skip = g.backoff
 }
 
-// packer compresses the frames of one VM's stream. A nil packer never does.
-type packer struct {
-	enc  *zstd.Encoder
-	buf  []byte
-	gain gain
-	rate func() int64 // of the link, bytes/s
-
-	speed float64 // of compression, bytes/s, smoothed; 0 = not measured
-	slow  int     // frames not tried because compression was slower than the link
+// haste remembers how fast compression is, to leave it where it would slow an evacuation down.
+type haste struct {
+	rate  func() int64 // that it must keep up with, bytes/s
+	speed float64      // of compression, bytes/s, smoothed; 0 = not measured
+	slow  int          // pieces not tried because compression was slower
 }
 
 const (
-	spareFactor  = 1.1 // how much faster than the link compression must be: it must never slow an evacuation down
-	retrySlow    = 16  // one frame of so many is tried all the same, for the host may have become idle
+	spareFactor  = 1.1 // how much faster than the link compression must be
+	retrySlow    = 16  // one piece of so many is tried all the same, for the host may have become idle
 	speedSmooths = 0.2
 )
+
+// keepsUp tells whether compression keeps up with the link.
+func (h *haste) keepsUp() bool {
+	if h.speed == 0 || float64(h.rate())*spareFactor < h.speed {
+		return true
+	}
+	h.slow++
+	return h.slow%retrySlow == 0
+}
+
+// measure takes how long a piece of n bytes took.
+func (h *haste) measure(n int, took time.Duration) {
+	speed := float64(n) / max(took.Seconds(), 1e-6)
+	if h.speed == 0 {
+		h.speed = speed
+	}
+	h.speed += speedSmooths * (speed - h.speed)
+}
+
+// packer compresses the frames of one VM's stream. A nil packer never does.
+type packer struct {
+	haste
+	enc  *zstd.Encoder
+	buf  []byte
+	gain gain
+}
 
 func newPacker(rate func() int64) (*packer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
@@ -60,12 +82,12 @@ func newPacker(rate func() int64) (*packer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stream compression: %w", err)
 	}
-	return &packer{enc: enc, rate: rate}, nil
+	return &packer{haste: haste{rate: rate}, enc: enc}, nil
 }
 
 // try returns b compressed, valid until the next call, when that gains.
 func (p *packer) try(b []byte) ([]byte, bool) {
-	if p == nil || !p.fast() || !p.gain.worth() {
+	if p == nil || !p.keepsUp() || !p.gain.worth() {
 		return nil, false
 	}
 	began := time.Now()
@@ -73,21 +95,4 @@ func (p *packer) try(b []byte) ([]byte, bool) {
 	p.measure(len(b), time.Since(began))
 	p.gain.note(len(b), len(p.buf))
 	return p.buf, len(p.buf) < len(b)
-}
-
-// fast tells whether compression keeps up with the link.
-func (p *packer) fast() bool {
-	if p.speed == 0 || float64(p.rate())*spareFactor < p.speed {
-		return true
-	}
-	p.slow++
-	return p.slow%retrySlow == 0
-}
-
-func (p *packer) measure(n int, took time.Duration) {
-	speed := float64(n) / max(took.Seconds(), 1e-6)
-	if p.speed == 0 {
-		p.speed = speed
-	}
-	p.speed += speedSmooths * (speed - p.speed)
 }

@@ -50,7 +50,7 @@ func TestLeastGain(t *testing.T) {
 // tries counts how many of n frames a packer would try.
 func tries(p *packer, n int) (tried int) {
 	for range n {
-		if p.fast() {
+		if p.keepsUp() {
 			tried++
 		}
 	}
@@ -61,7 +61,7 @@ func tries(p *packer, n int) (tried int) {
 // sixteen is tried all the same.
 func TestPackerLeavesAFastLinkAlone(t *testing.T) {
 	rate := int64(1000)
-	p := &packer{rate: func() int64 { return rate }}
+	p := &packer{haste: haste{rate: func() int64 { return rate }}}
 	if tries(p, 10) != 10 {
 		t.Error("not tried before its speed is known")
 	}
@@ -77,13 +77,39 @@ func TestPackerLeavesAFastLinkAlone(t *testing.T) {
 
 // TestPackerRetries: a host that was busy becomes idle, and compression is used again.
 func TestPackerRetries(t *testing.T) {
-	p := &packer{rate: func() int64 { return 1000 }}
+	p := &packer{haste: haste{rate: func() int64 { return 1000 }}}
 	p.measure(100, time.Second)
 	for range 20 {
 		p.measure(5000, time.Second)
 	}
 	if tries(p, 100) != 100 {
 		t.Errorf("still too slow at %.0f bytes/s", p.speed)
+	}
+}
+
+// TestBlocksAreCompressed: all are where that keeps up with the link, idle or not. On a faster link those are that wait, unless it is in vain.
+func TestBlocksAreCompressed(t *testing.T) {
+	rate := int64(1000)
+	idle := newTracker([]int{0}, nil, nil, nil)
+	w := &batchEncoder{tracker: idle, haste: haste{rate: func() int64 { return rate }}}
+	worth := func() (n int) {
+		for range retrySlow {
+			n += flag(w.worth())
+		}
+		return n
+	}
+	w.haste.measure(1200, time.Second)
+	w.gain.note(100, 100)
+	if n := worth(); n != retrySlow {
+		t.Errorf("%d of %d blocks tried on a slow link after one in vain", n, retrySlow)
+	}
+	rate = 2000
+	if n := worth(); n != 1 {
+		t.Errorf("%d blocks tried on a fast link that is idle", n)
+	}
+	w.waits = true
+	if n := worth(); n != retrySlow-1 {
+		t.Errorf("%d of %d blocks tried that wait, after one in vain", n, retrySlow)
 	}
 }
 

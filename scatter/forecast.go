@@ -2,7 +2,6 @@ package scatter
 
 import (
 	"cmp"
-	"runtime"
 	"slices"
 	"time"
 
@@ -156,8 +155,8 @@ func (f *forecaster) downtime(v *forecastVM) time.Duration {
 	return d
 }
 
-// press plays the workers through that compress blocks: how much they try depends on what the tries before have gained, on how much waits
-// for the link, and on whether they keep up with it.
+// press plays the workers through that compress blocks: all where they keep up with the link; on a faster one it depends on what the tries
+// before have gained, and on how much waits for it.
 type press struct {
 	packed *compressibility
 	gains  []gain
@@ -165,15 +164,17 @@ type press struct {
 	share  float64 // of blocks that there is time to try
 	due    float64
 	early  float64 // bytes that go out before the link is known to be the bottleneck
+	all    bool    // compression keeps up with the link
 }
 
 func newPress(c *compressibility, rate float64) *press {
-	workers := runtime.GOMAXPROCS(0)
+	workers := bulkWorkers()
 	p := &press{packed: c, gains: make([]gain, workers), share: 1, early: windowBytes / 2}
 	if c.speed > 0 {
 		// The link takes what the workers make of so many raw bytes as they can make.
 		cores := float64(workers)
 		link := cmp.Or(rate, unknownRate)
+		p.all = link*spareFactor < cores*c.speed
 		p.share = min(1, cores/(link/c.speed+cores*(1-c.mean)))
 	}
 	return p
@@ -191,6 +192,9 @@ func (p *press) step(s bulkStep, contents int) float64 {
 
 // block is the part that remains of a block.
 func (p *press) block(class, i, n int) float64 {
+	if p.all {
+		return min(1, p.packed.of(class, i, n))
+	}
 	if p.early > 0 {
 		p.early -= blockContents * PageSize
 		return 1
