@@ -79,10 +79,11 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 	if err := m.all(ctx); err != nil {
 		return false, err
 	}
-	table := m.table()
+	makeTable := m.table
 	if o.real {
-		table = m.realTable()
+		makeTable = m.realTable
 	}
+	table := makeTable()
 	fmt.Print("\n", table.Markdown())
 	return table.Kept(), promise.Write(o.out, table.Markdown())
 }

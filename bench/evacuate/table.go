@@ -74,8 +74,8 @@ func (m *measurement) scene() string {
 	w := m.guests[0].Config.Workload
 	if m.real {
 		return fmt.Sprintf("%d Debians of %d MiB with systemd and Redis, %d targets, %d Mbit/s on each port in both directions; each Redis holds %d MiB of "+
-			"values common to all and %d MiB of its own, of which %d are read and verified and %d written per second",
-			len(m.guests), guestMiB, few, m.rate/1e6, w.Common, w.Own+w.Hot, w.Verify, w.Dirty)
+			"values common to all, %d MiB of text of its own and %d MiB that do not compress; %d values are read and verified and %d written per second",
+			len(m.guests), guestMiB, few, m.rate/1e6, w.Common, w.Text, w.Own+w.Hot, w.Verify, w.Dirty)
 	}
 	return fmt.Sprintf("%d guests of %d MiB, %d and %d targets, %d Mbit/s on each port in both directions, each guest rewrites %d pages/s",
 		len(m.guests), guestMiB, few, many, m.rate/1e6, w.Dirty)

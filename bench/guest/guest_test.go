@@ -34,7 +34,7 @@ func TestPace(t *testing.T) {
 
 // Every kind of page is verified, at any time, and a single changed bit in any of them is found.
 func TestMemory(t *testing.T) {
-	m, err := NewMemory(Workload{ID: 3, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Repeated: 1, Similar: 1, Hot: 1})
+	m, err := NewMemory(Workload{ID: 3, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Repeated: 1, Similar: 1, Text: 1, Hot: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +83,8 @@ func TestContentIsShared(t *testing.T) {
 		{content.Name{Kind: content.Repeated, Guest: 1, Number: 5}, content.Name{Kind: content.Repeated, Guest: 2, Number: 6}, true},
 		{content.Name{Kind: content.Similar, Guest: 1, Number: 5}, content.Name{Kind: content.Similar, Guest: 2, Number: 5}, false},
 		{content.Name{Kind: content.Similar, Guest: 1, Number: 5}, content.Name{Kind: content.Similar, Guest: 1, Number: 6}, false},
+		{content.Name{Kind: content.Text, Guest: 1, Number: 5}, content.Name{Kind: content.Text, Guest: 2, Number: 5}, false},
+		{content.Name{Kind: content.Text, Number: 5}, content.Name{Kind: content.Common, Number: 5}, false},
 		{content.Name{Kind: content.Hot, Guest: 1, Generation: 1}, content.Name{Kind: content.Hot, Guest: 1, Generation: 2}, false},
 	} {
 		if got := fill(c.a) == fill(c.b); got != c.same {

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -11,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// catchUp bounds the work of one beat to that of so many: a guest that was held up does not then hold up its host.
+// catchUp bounds one piece of work to that of so many beats: a guest that was held up does not then hold up its host.
 const catchUp = 4
 
 // maxReports bounds the CORRUPT lines; the count in the heartbeat goes on.
@@ -38,8 +40,21 @@ type subject interface {
 	Verify(n int, wrong func(Mismatch)) error
 }
 
-// loop is the guest's life after filling. It ends only when the serial port or the subject does.
+// labor is a guest's work on its subject, and what came of it.
+type labor struct {
+	subject       subject
+	dirty, verify pace
+	beat          time.Duration // between two pieces of work
+	last          time.Time
+	serial        port
+
+	verified, wrong atomic.Uint64 // pages
+}
+
+// loop is the guest's life after filling. It ends only when the serial port or the subject does. Its heart beats after each piece of
+// work; with a server that works for its own time it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
 func loop(w Workload, m subject, serial port) error {
+	debug.SetGCPercent(-1) // what follows needs no new memory worth speaking of
 	if err := beQuiet(); err != nil {
 		return err
 	}
@@ -47,32 +62,70 @@ func loop(w Workload, m subject, serial port) error {
 		return err
 	}
 	beat := time.Duration(w.Beat) * time.Millisecond
-	dirty, verify := pace{rate: w.Dirty}, pace{rate: w.Verify}
-	var n, verified, errors uint64
-	wrong := func(bad Mismatch) {
-		if errors++; errors <= maxReports {
-			fmt.Fprintf(serial, "CORRUPT %v page %d generation %d word %d: got %#x, want %#x\n",
-				bad.Name.Kind, bad.Name.Number, bad.Name.Generation, bad.Word, bad.Got, bad.Want)
+	l := &labor{subject: m, dirty: pace{rate: w.Dirty}, verify: pace{rate: w.Verify}, beat: beat, last: time.Now(), serial: serial}
+	work, failed := l.work, make(chan error, 1)
+	if w.Redis > 0 {
+		l.beat = serverBeat
+		go func() { failed <- l.beside() }()
+		work = func() error {
+			select {
+			case err := <-failed:
+				return err
+			default:
+				return nil
+			}
 		}
 	}
 	line := make([]byte, 0, 64)
-	for last := time.Now(); ; n++ {
+	for n := uint64(0); ; n++ {
 		pause(beat)
-		now := time.Now()
-		elapsed := min(now.Sub(last), catchUp*beat)
-		last = now
-		if err := m.Rewrite(dirty.take(elapsed)); err != nil {
+		if err := work(); err != nil {
 			return err
 		}
-		pages := verify.take(elapsed)
-		if err := m.Verify(pages, wrong); err != nil {
-			return err
-		}
-		verified += uint64(pages)
-		line = appendBeat(line[:0], n, verified, errors)
+		line = appendBeat(line[:0], n, l.verified.Load(), l.wrong.Load())
 		if _, err := serial.Write(line); err != nil {
 			return err
 		}
+	}
+}
+
+// serverBeat is the time between two pieces of work with a server.
+const serverBeat = 100 * time.Millisecond
+
+// beside works for ever on a thread of its own.
+func (l *labor) beside() error {
+	if err := beSecond(); err != nil {
+		return err
+	}
+	for {
+		pause(l.beat)
+		if err := l.work(); err != nil {
+			return err
+		}
+	}
+}
+
+// work rewrites and verifies the pages that are due.
+func (l *labor) work() error {
+	now := time.Now()
+	elapsed := min(now.Sub(l.last), catchUp*l.beat)
+	l.last = now
+	if err := l.subject.Rewrite(l.dirty.take(elapsed)); err != nil {
+		return err
+	}
+	pages := l.verify.take(elapsed)
+	if err := l.subject.Verify(pages, l.report); err != nil {
+		return err
+	}
+	l.verified.Add(uint64(pages))
+	return nil
+}
+
+// report tells of a page that does not hold what it must.
+func (l *labor) report(bad Mismatch) {
+	if l.wrong.Add(1) <= maxReports {
+		fmt.Fprintf(l.serial, "CORRUPT %v page %d generation %d word %d: got %#x, want %#x\n",
+			bad.Name.Kind, bad.Name.Number, bad.Name.Generation, bad.Word, bad.Got, bad.Want)
 	}
 }
 

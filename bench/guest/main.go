@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -59,6 +60,7 @@ func run() error {
 
 func newSubject(w Workload) (subject, error) {
 	if w.Redis > 0 {
+		runtime.GOMAXPROCS(2) // plain system calls keep their processor
 		return DialRedis(w)
 	}
 	return NewMemory(w)

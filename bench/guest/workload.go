@@ -17,6 +17,7 @@ type Workload struct {
 	Zero      uint64 // scatter.mib_zero: pages that were touched and hold zeros
 	Repeated  uint64 // scatter.mib_repeated: pages that are all the same one, in all guests
 	Similar   uint64 // scatter.mib_similar: pages that differ in 8 bytes from one that all guests know
+	Text      uint64 // scatter.mib_text: pages that only this guest holds, about 2:1 compressible
 	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
@@ -29,7 +30,7 @@ func ParseWorkload(line string) (Workload, error) {
 	w := Workload{Common: 8, Duplicate: 4, Own: 4, Zero: 4, Hot: 2, Dirty: 50, Verify: 2000, Beat: 20}
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
-		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_hot": &w.Hot,
+		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
 		"dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
 	}
 	for _, word := range strings.Fields(line) {
@@ -64,6 +65,6 @@ type part struct {
 func (w Workload) parts() []part {
 	return []part{
 		{content.Common, w.Common}, {content.Duplicate, w.Duplicate}, {content.Own, w.Own}, {content.Zero, w.Zero},
-		{content.Repeated, w.Repeated}, {content.Similar, w.Similar}, {content.Hot, w.Hot},
+		{content.Repeated, w.Repeated}, {content.Similar, w.Similar}, {content.Text, w.Text}, {content.Hot, w.Hot},
 	}
 }

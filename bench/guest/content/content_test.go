@@ -26,8 +26,10 @@ func ratio(t *testing.T, kind Kind) float64 {
 }
 
 func TestCompressibility(t *testing.T) {
-	if r := ratio(t, Common); r < 1.9 || r > 2.3 {
-		t.Errorf("common pages compress %.2f:1, want about 2:1", r)
+	for _, kind := range []Kind{Common, Text} {
+		if r := ratio(t, kind); r < 1.9 || r > 2.3 {
+			t.Errorf("%v pages compress %.2f:1, want about 2:1", kind, r)
+		}
 	}
 	if r := ratio(t, Similar); r < 20 {
 		t.Errorf("similar pages compress %.2f:1, want at least 20:1", r)
