@@ -5,6 +5,7 @@ package faults
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -155,7 +156,7 @@ func (h harm) fits(co course, v victim, action string) bool {
 		return v == targetQEMU && slices.Contains([]string{"logrun", "run", "resolve"}, action) ||
 			v == sourceQEMU && slices.Contains([]string{"verify", "logcommit", "release"}, action)
 	case h.kill && h.freeze > 0:
-		return qemu
+		return qemu && action != "final" && !strings.HasPrefix(action, "log") // which ask no QEMU anything
 	}
 	return true
 }

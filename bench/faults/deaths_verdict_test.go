@@ -162,6 +162,7 @@ func (e *evacuation) judgeWords(v *verdict, actual string) {
 	case said == ended && died:
 	case said == inDoubt && v.doubt:
 	case said == "" && actual == e.Source.Name && code == -1: // killed before anything was touched
+	case said == "" && actual == e.target.Name && code == -1 && slices.Contains(e.struck, "final"): // killed when nothing was left to be done
 	default:
 		v.blame("said %q (%s), but it is %s", said, cause, actual)
 	}
