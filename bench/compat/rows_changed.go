@@ -193,7 +193,7 @@ func unplugged() []Row {
 			`device_del {"id": "disk0"}`, reset, "gone: disk0", `retry: blockdev-del {"node-name": "n0"}`, `blockdev-del {"node-name": "f0"}`, "rm: $SHARED/a.qcow2"}},
 		{Name: "unplugged: virtio disk of a `-drive`", Verdict: Moves, Options: drive, Images: images(image), Do: []string{
 			`device_del {"id": "disk0"}`, reset, "gone: disk0", "undriven: d0"}},
-		{Name: "unplugged: SCSI disk", Verdict: Moves, Images: images(image), Do: []string{`device_del {"id": "disk0"}`, "gone: disk0"},
+		{Name: "unplugged: SCSI disk", Verdict: Moves, Images: images(image), Do: []string{`device_del {"id": "disk0"}`, "gone: disk0", "undriven: d0"},
 			Options: "-device virtio-scsi-pci,id=scsi -drive if=none,id=d0,file=$SHARED/a.qcow2,format=qcow2 -device scsi-hd,drive=d0,id=disk0"},
 		{Name: "unplugged: USB tablet", Verdict: Moves, Options: "-device qemu-xhci,id=usb -device usb-tablet,id=tablet0", Do: []string{
 			`device_del {"id": "tablet0"}`, "gone: tablet0"}},
