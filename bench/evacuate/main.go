@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"path/filepath"
@@ -57,15 +58,16 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 			return false, err
 		}
 	}
+	restore, err := lab.ShareEqually()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
 	l, err := lab.New(ctx, lab.Config{Targets: many, Rate: o.rate})
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		if e := l.Close(); err == nil {
-			err = e
-		}
-	}()
+	defer func() { err = errors.Join(err, l.Close()) }()
 	fmt.Printf("booting %d guests\n", o.guests)
 	guests, err := l.Boot(ctx, o.configs()...)
 	if err != nil {
