@@ -38,10 +38,17 @@ func realVM(t *testing.T, name string, args ...string) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cmd.Wait()
+	}()
+	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
 	eventually(t, func() bool {
-		if said.String() != "" {
+		select {
+		case <-ended:
 			t.Fatal(said.String())
+		default: // what it says meanwhile is a warning
 		}
 		c, err := net.Dial("unix", socket)
 		if err == nil {
