@@ -52,12 +52,15 @@ const (
 
 // keepsUp tells whether compression keeps up with the link.
 func (h *haste) keepsUp() bool {
-	if h.speed == 0 || float64(h.rate())*spareFactor < h.speed {
+	if h.speed == 0 || outruns(h.speed, float64(h.rate())) {
 		return true
 	}
 	h.slow++
 	return h.slow%retrySlow == 0
 }
+
+// outruns tells whether compression at this speed never keeps a link of this rate waiting. Both are in bytes/s.
+func outruns(speed, rate float64) bool { return rate*spareFactor < speed }
 
 // measure takes how long a piece of n bytes took.
 func (h *haste) measure(n int, took time.Duration) {

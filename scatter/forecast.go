@@ -174,7 +174,7 @@ func newPress(c *compressibility, rate float64) *press {
 		// The link takes what the workers make of so many raw bytes as they can make.
 		cores := float64(workers)
 		link := cmp.Or(rate, unknownRate)
-		p.all = link*spareFactor < cores*c.speed
+		p.all = outruns(cores*c.speed, link)
 		p.share = min(1, cores/(link/c.speed+cores*(1-c.mean)))
 	}
 	return p

@@ -233,15 +233,21 @@ func limitFiles(t *testing.T, bytes uint64, f func()) {
 	t.Helper()
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
+	limit(t, syscall.RLIMIT_FSIZE, bytes, f)
+}
+
+// limit runs f while this process may take no more than so much of a resource.
+func limit(t *testing.T, resource int, most uint64, f func()) {
+	t.Helper()
 	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+	if err := syscall.Getrlimit(resource, &old); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: old.Max}); err != nil {
+	if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: most, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		if err := syscall.Setrlimit(resource, &old); err != nil {
 			t.Fatal(err)
 		}
 	}()

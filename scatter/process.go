@@ -57,10 +57,15 @@ func (p *process) dup() int {
 func (p *process) alive() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.look()
+	return !p.over
+}
+
+// look notes whether it has ended, as long as there is a descriptor to ask. p.mu is held.
+func (p *process) look() {
 	if p.pidfd >= 0 && !p.over {
 		p.over = polled(p.pidfd, 0)
 	}
-	return !p.over
 }
 
 // wait waits for its end and tells whether it came.
@@ -145,8 +150,8 @@ func (p *process) tail() string {
 func (p *process) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.look()
 	if p.pidfd >= 0 {
-		p.over = p.over || polled(p.pidfd, 0)
 		unix.Close(p.pidfd)
 		p.pidfd = -1
 	}
@@ -265,7 +270,7 @@ func processGone(pid int) bool {
 	return !proc.alive()
 }
 
-// noProcess tells whether a process could not be opened because there is none: its number may be that of a thread by now (EINVAL, and
+// noProcess tells whether an error of openProcess says that there is none: its number may be that of a thread by now (EINVAL, and
 // ENOENT since Linux 6.15).
 func noProcess(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)

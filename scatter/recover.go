@@ -289,7 +289,7 @@ func orError(s string, err error) string {
 func (s *sourceRecovery) sourceStatus(ctx context.Context) (sourceState, *qemu.Client, error) {
 	rec := s.h.last
 	proc, err := openProcess(rec.PID, rec.Socket, "") // first, so that the answers are about what is held
-	if err != nil && noProcess(err) {
+	if noProcess(err) {
 		return sourceGone, nil, nil
 	}
 	if err != nil {

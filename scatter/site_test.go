@@ -187,7 +187,7 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	near, far := net.Pipe()
 	g.state, g.blocks, g.in = state, blocks, near
 	if state == guestRunning {
-		g.proc = s.living()
+		g.proc = living(s.t)
 	}
 	if err := s.r.enter(g); err != nil {
 		s.t.Fatal(err)
@@ -197,16 +197,16 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 }
 
 // living is a process that lives, in place of a QEMU.
-func (s *site) living() *process {
-	s.t.Helper()
+func living(t *testing.T) *process {
+	t.Helper()
 	cmd := exec.Command("sleep", "3600")
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	p, err := openProcess(cmd.Process.Pid, "", "")
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return p
 }

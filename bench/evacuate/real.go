@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/scatter-vm/scatter/bench/promise"
 )
 
@@ -19,7 +21,7 @@ func (m *measurement) realTable() *promise.Table {
 	t.AtMost("bytes leaving the source, beside stock QEMU", "%.3f", promise.Median(pairs, func(p pair) float64 { return p.bytes }), realBytesBesideStock)
 	t.AtMost("total time, beside stock QEMU", "%.3f", promise.Median(pairs, func(p pair) float64 { return p.time }), realTimeBesideStock)
 	var pause, send int64
-	for _, e := range append(m.zstd, m.plain...) {
+	for _, e := range slices.Concat(m.zstd, m.plain) {
 		pause, send = max(pause, e.pause.Milliseconds()), max(send, e.send)
 	}
 	for _, e := range m.verified { // which compare all memory while a guest stands still
