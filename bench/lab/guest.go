@@ -90,7 +90,7 @@ func HostWorkload(n int) Workload {
 // DebianWorkload is what the Redis of a Debian of 512 MiB holds and does. Half of what only this one holds is text, the other half is
 // compressed already.
 func DebianWorkload(n int) Workload {
-	return Workload{ID: n, Common: 64, Own: 32, Text: 32, Hot: 1, Dirty: 50, Verify: 500}
+	return Workload{ID: n, Common: 64, Own: 32, Text: 32, Hot: 1, Dirty: 50, Verify: 250}
 }
 
 // Guest is a running QEMU on the source, and later wherever it was moved to.
@@ -146,16 +146,28 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
 	g := &Guest{Name: c.Name, Config: c, lab: l, Argv: l.argv(c, boot), QMP: qmpPath(l.Source, c.Name)}
-	if g.process, err = l.Source.launch(c.Name, g.Argv); err != nil {
+	if err := g.start(); err != nil {
+		l.serial.drop(g.logs)
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
-	}
-	for _, h := range l.Hosts() {
-		g.logs = append(g.logs, l.serial.watch(h, h.SerialPath(c.Name)))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.guests = append(l.guests, g)
 	return g, nil
+}
+
+// start follows the guest's serial lines and launches it.
+func (g *Guest) start() error {
+	for _, h := range g.lab.Hosts() {
+		s, err := g.lab.serial.watch(h, h.SerialPath(g.Name))
+		if err != nil {
+			return err
+		}
+		g.logs = append(g.logs, s)
+	}
+	var err error
+	g.process, err = g.lab.Source.launch(g.Name, g.Argv)
+	return err
 }
 
 // Ready waits until the guest's workload has filled its memory and beats.

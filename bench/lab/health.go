@@ -108,6 +108,9 @@ func (g *Guest) AwaitVerified(ctx context.Context) error {
 	}
 }
 
+// pollInterval is how often the lab looks whether what it waits for is there.
+const pollInterval = 4 * time.Millisecond
+
 // patience is for how long a guest is watched to say that it beats; it bears with a machine that is very busy.
 const patience = 5 * time.Second
 
@@ -124,7 +127,7 @@ func (g *Guest) beatsOnlyOn(ctx context.Context, h *Host) error {
 		return here, elsewhere
 	}
 	// What was printed elsewhere before may still be on its way into the log.
-	if err := sleep(ctx, (reopen+1)*pollInterval); err != nil {
+	if err := sleep(ctx, look); err != nil {
 		return err
 	}
 	here, elsewhere := counts()

@@ -125,7 +125,9 @@ func New(ctx context.Context, config Config) (*Lab, error) {
 	}
 	name := fmt.Sprintf("%s-%d", owner, instances.Add(1))
 	l := &Lab{config: config, name: name, Dir: filepath.Join(parentDir, name)}
-	l.serial = startWatcher()
+	if l.serial, err = startWatcher(); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
 	if err := l.wire(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 	}

@@ -2,28 +2,29 @@ package lab
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Beat is one heartbeat of a guest's workload.
 type Beat struct {
-	At       time.Time // when the lab saw it, within pollInterval
+	At       time.Time // when the lab saw it
 	Host     *Host     // where
 	N        uint64    // counts from 0; no two beats of a guest have the same number
 	Verified uint64    // pages verified so far
 	Wrong    uint64    // of them, pages that did not hold what they must
 }
-
-// pollInterval is how often the lab looks at the serial logs. It bounds the error of a heartbeat's time.
-const pollInterval = 4 * time.Millisecond
-
-// reopen is how often the lab looks for logs that are not there yet, in polls.
-const reopen = 10
 
 // parseBeat reads one line of a serial log. Lines that are torn, because the guest moved while it wrote them, are no beats.
 func parseBeat(line []byte) (b Beat, ok bool) {
@@ -60,6 +61,7 @@ func parseHex(s []byte) (v uint64, ok bool) {
 type serialLog struct {
 	host *Host
 	path string
+	key  logKey
 
 	file *os.File // these three belong to the watcher
 	rest []byte
@@ -85,11 +87,8 @@ func (s *serialLog) Lines() []string {
 }
 
 // poll takes in what was printed since the last time.
-func (s *serialLog) poll(now time.Time, open bool) {
+func (s *serialLog) poll(now time.Time) {
 	if s.file == nil {
-		if !open {
-			return
-		}
 		file, err := os.Open(s.path)
 		if err != nil {
 			return // the guest has not been here yet
@@ -129,64 +128,124 @@ func (s *serialLog) line(line []byte, now time.Time) {
 	}
 }
 
-// watcher polls serial logs.
+// watcher follows serial logs: the kernel tells which of them have grown, inotify(7).
 type watcher struct {
-	mu      sync.Mutex // guards logs and dropped
-	logs    []*serialLog
+	mu      sync.Mutex // guards logs, added and dropped
+	logs    map[logKey]*serialLog
+	added   []*serialLog // that were not looked at yet
 	dropped []*serialLog // the watcher closes their files, which are its own
-	quit    chan struct{}
+	events  *os.File
 	done    chan struct{}
 }
 
-func startWatcher() *watcher {
-	w := &watcher{quit: make(chan struct{}), done: make(chan struct{})}
-	go w.run()
-	return w
+// logKey is a log as inotify names it.
+type logKey struct {
+	directory int32 // number of the watch
+	name      string
 }
+
+func startWatcher() (*watcher, error) {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w (fs.inotify.max_user_instances)", err)
+	}
+	w := &watcher{logs: make(map[logKey]*serialLog), events: os.NewFile(uintptr(fd), "inotify"), done: make(chan struct{})}
+	go w.run()
+	return w, nil
+}
+
+// look is how often logs that are new are looked at, whatever the kernel tells.
+const look = 40 * time.Millisecond
 
 func (w *watcher) run() {
 	defer close(w.done)
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-w.quit:
-			return
-		case <-tick.C:
+	buf := make([]byte, 64<<10)
+	for {
+		if err := w.events.SetReadDeadline(time.Now().Add(look)); err != nil {
+			return // it is closed
 		}
+		n, err := w.events.Read(buf)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		now := time.Now()
 		w.mu.Lock()
-		logs, dropped := w.logs, w.dropped
-		w.dropped = nil
+		grown, dropped := append(w.grown(buf[:max(n, 0)]), w.added...), w.dropped
+		w.added, w.dropped = nil, nil
 		w.mu.Unlock()
 		closeLogs(dropped)
-		for _, s := range logs {
-			s.poll(time.Now(), n%reopen == 0)
+		for _, s := range grown {
+			s.poll(now)
 		}
 	}
 }
 
+// grown are the logs that events in b name; all, if the kernel has lost events.
+func (w *watcher) grown(b []byte) (logs []*serialLog) {
+	for len(b) >= unix.SizeofInotifyEvent {
+		ev := (*unix.InotifyEvent)(unsafe.Pointer(&b[0]))
+		name := b[unix.SizeofInotifyEvent : unix.SizeofInotifyEvent+ev.Len]
+		b = b[unix.SizeofInotifyEvent+ev.Len:]
+		if ev.Mask&unix.IN_Q_OVERFLOW != 0 {
+			return slices.Collect(maps.Values(w.logs))
+		}
+		if s := w.logs[logKey{ev.Wd, unix.ByteSliceToString(name)}]; s != nil {
+			logs = append(logs, s)
+		}
+	}
+	return logs
+}
+
 // watch follows another log, from now on.
-func (w *watcher) watch(h *Host, path string) *serialLog {
-	s := &serialLog{host: h, path: path}
+func (w *watcher) watch(h *Host, path string) (*serialLog, error) {
+	directory, name := filepath.Split(path)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.logs = append(w.logs[:len(w.logs):len(w.logs)], s)
-	return s
+	var number int
+	err := control(w.events, func(fd int) (err error) {
+		number, err = unix.InotifyAddWatch(fd, directory, unix.IN_MODIFY|unix.IN_CREATE)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", directory, err)
+	}
+	s := &serialLog{host: h, path: path, key: logKey{int32(number), name}}
+	w.logs[s.key] = s
+	w.added = append(w.added, s)
+	return s, nil
+}
+
+// control calls do with the descriptor of f.
+func control(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 // drop stops following logs. What they hold stays.
 func (w *watcher) drop(gone []*serialLog) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.logs = slices.DeleteFunc(slices.Clone(w.logs), func(s *serialLog) bool { return slices.Contains(gone, s) })
+	for _, s := range gone {
+		if w.logs[s.key] == s {
+			delete(w.logs, s.key)
+		}
+	}
+	w.added = slices.DeleteFunc(w.added, func(s *serialLog) bool { return slices.Contains(gone, s) })
 	w.dropped = append(w.dropped, gone...)
 }
 
 // stop ends the watcher and closes the logs.
 func (w *watcher) stop() {
-	close(w.quit)
+	w.events.Close()
 	<-w.done
-	closeLogs(w.logs)
+	closeLogs(slices.Collect(maps.Values(w.logs)))
 	closeLogs(w.dropped)
 }
 

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +21,57 @@ func TestSerialLog(t *testing.T) {
 	}
 	if got := s.Lines(); !slices.Equal(got, []string{"34 5 0", "CORRUPT own page 1"}) {
 		t.Errorf("other lines %q", got)
+	}
+}
+
+// TestWatcher: what is in a log, what comes, and a log that is not there yet are seen; one that is dropped is followed no more.
+func TestWatcher(t *testing.T) {
+	dir := t.TempDir()
+	print := func(name, text string) {
+		t.Helper()
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	print("old.serial", "h1 2 0\n")
+	w, err := startWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.stop()
+	h := &Host{Name: "source"}
+	var logs []*serialLog
+	for _, name := range []string{"old.serial", "new.serial"} {
+		s, err := w.watch(h, filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, s)
+	}
+	await := func(s *serialLog, want int) {
+		t.Helper()
+		for until := time.Now().Add(10 * time.Second); len(s.Beats()) < want; time.Sleep(pollInterval) {
+			if time.Now().After(until) {
+				t.Fatalf("%s: %d beats seen, %d are there", s.path, len(s.Beats()), want)
+			}
+		}
+	}
+	await(logs[0], 1)
+	print("old.serial", "h2 4 0\n")
+	print("new.serial", "h3 6 0\nh4 8 0\n")
+	await(logs[0], 2)
+	await(logs[1], 2)
+	w.drop(logs[:1])
+	print("old.serial", "h5 2 0\n")
+	print("new.serial", "h6 2 0\n")
+	await(logs[1], 3)
+	if n := len(logs[0].Beats()); n != 2 {
+		t.Errorf("%d beats of a log that is not followed any more", n)
 	}
 }
 
