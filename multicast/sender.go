@@ -342,6 +342,13 @@ func (s *Sender) Stats() Stats {
 	return st
 }
 
+// Waiting is how many blocks have datagrams that wait for the link, counted once for each stream that carries them.
+func (s *Sender) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.repairs.len() + s.state.fresh.len()
+}
+
 // Close ends the Sender. Blocks that are not confirmed are given up, and calls that wait return ErrClosed.
 func (s *Sender) Close() error {
 	s.cancel(ErrClosed)

@@ -82,9 +82,9 @@ type batchEncoder struct {
 	e       *evacuation
 	tracker *tracker
 	enc     *block.Encoder
-	haste   haste
-	gain    gain
-	waits   bool // for a slow host: there is time to compress
+	haste   haste       // of S2
+	gain    gain        // of Zstd
+	waits   func() bool // tells whether much waits for the link: there is time for Zstd
 
 	data  []byte    // of the batch's owners
 	pages []vmPages // by VM
@@ -105,7 +105,8 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 	least := e.expectedRate()
 	// What one worker's blocks must fill of the link, in bytes/s, where nothing is gained by compressing them.
 	share := func() int64 { return max(e.rate(), least) / int64(bulkWorkers()) }
-	return &batchEncoder{e: e, tracker: t, enc: enc, haste: haste{rate: share}, pages: make([]vmPages, len(e.vms))}, nil
+	waits := func() bool { return e.toTargets.Load().Waiting() >= muchWaits }
+	return &batchEncoder{e: e, tracker: t, enc: enc, haste: haste{rate: share}, waits: waits, pages: make([]vmPages, len(e.vms))}, nil
 }
 
 // encode reads the batch's pages, compares the owners of each content byte by byte, and makes blocks of what is equal
@@ -147,14 +148,16 @@ func (w *batchEncoder) emit(t *batch) {
 		return
 	}
 	w.cargo.bytes = int64(len(w.contents) * PageSize)
-	try := !w.e.cfg.NoCompress && w.worth()
+	how := w.compression()
 	began := time.Now()
-	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, try)
-	if try && err == nil {
-		w.haste.measure(len(w.contents)*PageSize, time.Since(began))
-		w.gain.note(len(w.contents)*PageSize, len(payload))
-	}
+	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, how)
 	if err == nil {
+		switch size := len(w.contents) * PageSize; how {
+		case block.S2:
+			w.haste.measure(size, time.Since(began))
+		case block.Zstd:
+			w.gain.note(size, len(payload))
+		}
 		w.note()
 		t.blocks = append(t.blocks, outBlock{w.tracker.fit(payload), w.cargo.clone()})
 	} else {
@@ -164,10 +167,21 @@ func (w *batchEncoder) emit(t *batch) {
 	w.cargo.reset()
 }
 
-// worth tells whether to compress the next block. Where that keeps up with the link, all blocks are: what is in vain costs no time. On a
-// faster link those are that gain something, while others wait for it.
-func (w *batchEncoder) worth() bool {
-	return w.haste.keepsUp() || (w.waits || w.tracker.busy()) && w.gain.worth()
+// muchWaits is how many blocks must wait for the link to be the bottleneck: the link is busy with them for longer than a worker is kept from its processor.
+const muchWaits = 16
+
+// compression is the next block's. While others wait for the link it may take its time, unless that is in vain. Else the link waits, or a target: then it is
+// to be quick, and there is none where even that would not keep up with the link.
+func (w *batchEncoder) compression() block.Compression {
+	switch {
+	case w.e.cfg.NoCompress:
+		return block.None
+	case w.waits() && w.gain.worth():
+		return block.Zstd
+	case w.haste.keepsUp():
+		return block.S2
+	}
+	return block.None
 }
 
 // note records what the targets are going to hold.

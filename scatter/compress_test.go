@@ -87,30 +87,33 @@ func TestPackerRetries(t *testing.T) {
 	}
 }
 
-// TestBlocksAreCompressed: all are where that keeps up with the link, idle or not. On a faster link those are that wait, unless it is in vain.
+// TestBlocksAreCompressed: well while others wait for the link, unless it is in vain; quickly while it is idle, where that keeps up with it.
 func TestBlocksAreCompressed(t *testing.T) {
 	rate := int64(1000)
-	idle := newTracker([]int{0}, nil, nil, nil)
-	w := &batchEncoder{tracker: idle, haste: haste{rate: func() int64 { return rate }}}
-	worth := func() (n int) {
+	waits := false
+	w := &batchEncoder{e: &evacuation{}, haste: haste{rate: func() int64 { return rate }}, waits: func() bool { return waits }}
+	expect := func(when string, none, zstd, s2 int) {
+		t.Helper()
+		var n [3]int
 		for range retrySlow {
-			n += flag(w.worth())
+			n[w.compression()]++
 		}
-		return n
+		if want := [3]int{none, zstd, s2}; n != want {
+			t.Errorf("%s: none, small and quick are %v, want %v", when, n, want)
+		}
 	}
 	w.haste.measure(1200, time.Second)
+	expect("the link waits", 0, 0, retrySlow)
+	waits = true
+	expect("the link is slow", 0, retrySlow, 0)
 	w.gain.note(100, 100)
-	if n := worth(); n != retrySlow {
-		t.Errorf("%d of %d blocks tried on a slow link after one in vain", n, retrySlow)
-	}
+	expect("it is slow, and one was in vain", 0, retrySlow-1, 1)
 	rate = 2000
-	if n := worth(); n != 1 {
-		t.Errorf("%d blocks tried on a fast link that is idle", n)
-	}
-	w.waits = true
-	if n := worth(); n != retrySlow-1 {
-		t.Errorf("%d of %d blocks tried that wait, after one in vain", n, retrySlow)
-	}
+	expect("it is fast, and much waits for it", 0, retrySlow, 0)
+	waits = false
+	expect("it is fast", retrySlow-1, 0, 1)
+	w.e.cfg.NoCompress = true
+	expect("nothing is to be compressed", retrySlow, 0, 0)
 }
 
 func noise(n int) []byte {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -31,7 +30,7 @@ func digestRAM(ctx context.Context, mem pageReader, blocks []ramBlock, skip []co
 	}
 	leaves := make([][][sha256.Size]byte, len(blocks))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(processors)
 	for i, b := range blocks {
 		if b.hidden {
 			continue

@@ -39,7 +39,7 @@ func (b *bulk) hireFollowers() error {
 		if err != nil {
 			return err
 		}
-		enc.waits = true
+		enc.waits = func() bool { return true } // the host is slow: there is time
 		b.again <- enc
 	}
 	return nil

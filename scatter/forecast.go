@@ -155,27 +155,31 @@ func (f *forecaster) downtime(v *forecastVM) time.Duration {
 	return d
 }
 
-// press plays the workers through that compress blocks: all where they keep up with the link; on a faster one it depends on what the tries
-// before have gained, and on how much waits for it.
+// press plays the workers through that compress blocks: well where others wait for the link meanwhile, which depends on how fast that is, and what was in vain
+// less often; else quickly, where that keeps up with the link, or not at all.
 type press struct {
 	packed *compressibility
 	gains  []gain
 	next   int
-	share  float64 // of blocks that there is time to try
+	share  float64 // of blocks that there is time to compress well
 	due    float64
-	early  float64 // bytes that go out before the link is known to be the bottleneck
-	all    bool    // compression keeps up with the link
+	early  int // blocks that go out before enough of them wait
+	quick  bool
 }
 
 func newPress(c *compressibility, rate float64) *press {
 	workers := bulkWorkers()
-	p := &press{packed: c, gains: make([]gain, workers), share: 1, early: windowBytes / 2}
-	if c.speed > 0 {
-		// The link takes what the workers make of so many raw bytes as they can make.
-		cores := float64(workers)
-		link := cmp.Or(rate, unknownRate)
-		p.all = outruns(cores*c.speed, link)
-		p.share = min(1, cores/(link/c.speed+cores*(1-c.mean)))
+	p := &press{packed: c, gains: make([]gain, workers), early: muchWaits}
+	link, cores := cmp.Or(rate, unknownRate), float64(workers)
+	p.quick = c.quick.speed > 0 && outruns(cores*c.quick.speed, link)
+	if c.small.speed > 0 {
+		// The link takes what the workers make of as much as they can make: seconds of a worker and of the link, for each byte.
+		left, work := 1.0, 0.0
+		if p.quick {
+			left, work = c.quick.mean, 1/c.quick.speed/cores
+		}
+		more, less := 1/c.small.speed/cores-work, (left-c.small.mean)/link
+		p.share = max(0, min(1, (left/link-work)/max(more+less, 1e-18)))
 	}
 	return p
 }
@@ -192,23 +196,24 @@ func (p *press) step(s bulkStep, contents int) float64 {
 
 // block is the part that remains of a block.
 func (p *press) block(class, i, n int) float64 {
-	if p.all {
-		return min(1, p.packed.of(class, i, n))
+	left := 1.0
+	if p.quick {
+		left = min(1, p.packed.quick.of(class, i, n))
 	}
 	if p.early > 0 {
-		p.early -= blockContents * PageSize
-		return 1
+		p.early--
+		return left
 	}
 	g := &p.gains[p.next]
 	p.next = (p.next + 1) % len(p.gains)
-	if p.due += p.share; p.due < 1 || p.packed.speed == 0 {
-		return 1
+	if p.due += p.share; p.due < 1 {
+		return left
 	}
 	p.due--
 	if !g.worth() {
-		return 1
+		return left
 	}
-	part := min(1, p.packed.of(class, i, n))
+	part := min(1, p.packed.small.of(class, i, n))
 	g.note(1000, int(1000*part))
 	return part
 }

@@ -2,6 +2,7 @@ package scatter
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -27,21 +28,21 @@ func near(got, want float64) bool { return math.Abs(got-want) <= 1e-3*math.Abs(w
 
 // TestForecastOfContents: contents take their bytes and headers at the rate, then each VM its converge, one after the other.
 func TestForecastOfContents(t *testing.T) {
-	classes := []classInfo{vmsOf(10_000, 0, 1), vmsOf(5000, 0), vmsOf(2000, 1)}
-	f, p := playOf(t, []int{0, 1}, classes, nil)
+	classes := []classInfo{vmsOf(10_000, 0, 1, 2), vmsOf(5000, 0), vmsOf(2000, 1), vmsOf(3000, 2)}
+	f, p := playOf(t, []int{0, 1, 2}, classes, nil)
 	stream := float64(tcpBytes(deviceBytes))
-	contents := onWire(17_000 * PageSize)
-	if !near(float64(f.bytes), contents+2*stream) || contents < 1.046*float64(p.bytes) || contents > 1.055*float64(p.bytes) {
+	contents := onWire(20_000 * PageSize)
+	if !near(float64(f.bytes), contents+3*stream) || contents < 1.046*float64(p.bytes) || contents > 1.055*float64(p.bytes) {
 		t.Errorf("%d bytes, contents %.0f", f.bytes, contents)
 	}
 	if !near(float64(f.hosts[0]), onWire(15_000*PageSize)+stream) || !near(float64(f.hosts[1]), onWire(12_000*PageSize)+stream) {
 		t.Errorf("hosts %v", f.hosts)
 	}
 	const rate = 10 << 20
-	first := onWire(15_000*PageSize)/(linkUse*rate) + convergeTime.Seconds() + stream/rate
-	last := (contents+stream)/(linkUse*rate) + convergeTime.Seconds() + stream/rate
-	if !near(f.vms[0].time.Seconds(), first) || !near(f.vms[1].time.Seconds(), last) || !near(f.time.Seconds(), last+endTime.Seconds()) {
-		t.Errorf("VMs after %v and %v, all after %v; want %.2f and %.2f s", f.vms[0].time, f.vms[1].time, f.time, first, last)
+	first := onWire(17_000*PageSize)/(linkUse*rate) + convergeTime.Seconds() + stream/rate // the first two have all at the same time
+	last := (contents+2*stream)/(linkUse*rate) + convergeTime.Seconds() + stream/rate
+	if !near(f.vms[0].time.Seconds(), first) || !near(f.vms[2].time.Seconds(), last) || !near(f.time.Seconds(), last+endTime.Seconds()) {
+		t.Errorf("VMs after %v and %v, all after %v; want %.2f and %.2f s", f.vms[0].time, f.vms[2].time, f.time, first, last)
 	}
 }
 
@@ -96,40 +97,41 @@ func TestForecastOfDirtyPages(t *testing.T) {
 	}
 }
 
-// TestPress: all blocks are tried where that keeps up with the link. On a faster one they are once it is known to be the bottleneck, as
-// often as there is time, and less after tries in vain.
+// TestPress: blocks are compressed well once enough wait for the link, as often as there is time, and less after tries in vain; else quickly where that
+// keeps up with the link.
 func TestPress(t *testing.T) {
-	const early = windowBytes / 2 / PageSize // contents
-	const more = 1000 * blockContents
-	part := func(p float64) *compressibility {
-		return &compressibility{parts: [][]float64{{p}}, mean: p, speed: 1 << 40}
+	const more = 1000
+	workers := float64(bulkWorkers())
+	kind := func(left, speed float64) squeeze {
+		return squeeze{parts: [][]float64{{left}}, mean: left, speed: speed}
 	}
 	for _, c := range []struct {
-		name     string
-		packed   *compressibility
-		rate     float64
-		fast     bool // the link
-		contents int
-		want     float64 // of the bytes
+		name   string
+		packed compressibility
+		rate   float64
+		blocks int
+		want   float64 // of the bytes
 	}{
-		{"nothing is tried", &incompressible, 1e6, false, more, 1},
-		{"all are", part(0.5), 1e6, false, early, 0.5},
-		{"early blocks are not", part(0.5), 1e6, true, early, 1},
-		{"the others are", part(0.5), 1e6, true, more, 1 - 0.5*(1-float64(early)/more)},
-		{"in vain", part(1), 1e6, true, more, 1},
-		{"the link takes what the workers make", &compressibility{parts: [][]float64{{0.25}}, mean: 0.25, speed: 1e9}, 1e12, true, more, 1},
+		{"nothing is compressed", incompressible, 1e6, more, 1},
+		{"early blocks are quick", compressibility{kind(0.5, 1e9), kind(0.7, 3e9)}, 1e6, muchWaits, 0.7},
+		{"the others are small", compressibility{kind(0.5, 1e9), kind(0.7, 3e9)}, 1e6, more, 0.5 + 0.2*muchWaits/more},
+		{"in vain", compressibility{kind(1, 1e9), kind(1, 3e9)}, 1e6, more, 1},
+		{"small in vain, and quick is not", compressibility{kind(1, 1e9), kind(0.8, 3e9)}, 1e6, more, 0.8 + 0.2/15},
+		{"the link is too fast for either", compressibility{kind(0.25, 1e9), kind(0.5, 3e9)}, 1e12, more, 1},
+		// A worker makes half of its blocks small: per byte 1/2 x 1/1e9 + 1/2 x 1/4e9 s, and the link takes as long for 0.5 bytes of it.
+		{"both", compressibility{kind(0.4, 1e9), kind(0.6, 4e9)}, workers * 0.5 / 0.625e-9, 10 * more, 0.5},
 	} {
-		p := newPress(c.packed, c.rate)
-		p.all = p.all && !c.fast
-		if got := p.step(bulkStep{contents: c.contents}, c.contents) / float64(c.contents*PageSize); math.Abs(got-c.want) > 0.01 {
+		p := newPress(&c.packed, c.rate)
+		if got := p.step(bulkStep{contents: c.blocks * blockContents}, c.blocks*blockContents) / float64(c.blocks*blockContents*PageSize); math.Abs(got-c.want) > 0.01 {
 			t.Errorf("%s: %.3f of the bytes, want %.3f", c.name, got, c.want)
 		}
 	}
-	mixed := &compressibility{parts: [][]float64{slices.Concat(slices.Repeat([]float64{1}, 5), slices.Repeat([]float64{0.5}, 5))}, mean: 0.75, speed: 1 << 40}
-	p := newPress(mixed, 1e6)
-	p.early, p.all = 0, false
-	got := p.step(bulkStep{contents: more}, more) / float64(more*PageSize)
-	if got <= 0.7501 || got > 0.75+float64(len(p.gains)*mostSkipped)*0.5/1000 {
+	mixed := compressibility{small: squeeze{parts: [][]float64{slices.Concat(slices.Repeat([]float64{1}, 5), slices.Repeat([]float64{0.5}, 5))}, mean: 0.75, speed: 1 << 40},
+		quick: squeeze{mean: 1}}
+	p := newPress(&mixed, 1e6)
+	p.early = 0
+	got := p.step(bulkStep{contents: more * blockContents}, more*blockContents) / float64(more*blockContents*PageSize)
+	if got <= 0.7501 || got > 0.75+float64(len(p.gains)*mostSkipped)*0.5/more {
 		t.Errorf("half in vain: %.3f of the bytes", got)
 	}
 }
@@ -174,18 +176,20 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.mean < 0.48 || c.mean > 0.55 || c.speed <= 0 {
-		t.Errorf("%.3f remains, at %.0f bytes/s", c.mean, c.speed)
-	}
-	for class, parts := range c.parts {
-		for i, p := range parts {
-			if p < 0.48 || p > 0.6 {
-				t.Errorf("class %v: %.3f of sample %d remains", d.e.classes[class].vms, p, i)
+	for name, c := range map[string]squeeze{"small": c.small, "quick": c.quick} {
+		if c.mean < 0.48 || c.mean > 0.55 || c.speed <= 0 {
+			t.Errorf("%s: %.3f remains, at %.0f bytes/s", name, c.mean, c.speed)
+		}
+		for class, parts := range c.parts {
+			for i, p := range parts {
+				if p < 0.48 || p > 0.6 {
+					t.Errorf("%s: class %v: %.3f of sample %d remains", name, d.e.classes[class].vms, p, i)
+				}
 			}
 		}
 	}
 	d.e.cfg.NoCompress = true
-	if c, err := d.e.sample(); err != nil || c.mean != 1 || c.parts != nil {
+	if c, err := d.e.sample(); err != nil || !reflect.DeepEqual(c, incompressible) {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -128,7 +128,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 		for i := range block.MaxContents {
 			contents = append(contents, block.Content{Owners: []block.Owner{{Page: uint32(first + i)}}, Data: page})
 		}
-		if payload, err = enc.Append(payload[:0], contents, first%2 == 0); err != nil {
+		if payload, err = enc.Append(payload[:0], contents, block.Compression(first%3)); err != nil {
 			t.Fatal(err)
 		}
 		if err := session.deliver(1, uint64(first), payload); err != nil {

@@ -69,7 +69,7 @@ type classInfo struct {
 
 // newPlan turns a placement (host[vm], -1 = stays) into channels and steps. Sets of several hosts come
 // first, each as near as possible to the one before it, so that few hosts join and leave, and woven into them what else the
-// first VM needs; then the contents of single hosts, VM by VM in turn over the hosts, so that the first VMs can converge while
+// first VMs need; then the contents of single hosts, VM by VM in turn over the hosts, so that the first VMs can converge while
 // the rest is still being sent.
 func newPlan(hosts []string, host []int, classes []classInfo, order []int, lim groupLimits) (*plan, error) {
 	p := &plan{hosts: hosts, host: host, classes: classes, endsAt: make(map[int][]int)}
@@ -213,7 +213,10 @@ const (
 	mostPieces  = 512
 )
 
-// weave mixes what several hosts get with what a single host gets before the first VM has all. The first takes
+// woven is how many VMs have all when what several hosts get is sent: no more than converge at one time.
+const woven = defaultParallel
+
+// weave mixes what several hosts get with what a single host gets before the first VMs have all. The first takes
 // more of the hosts' processors than of the source's link, for each content is placed by several hosts and for several VMs;
 // with the second it is the other way round.
 func (p *plan) weave() {
@@ -221,11 +224,14 @@ func (p *plan) weave() {
 	if single <= 0 {
 		return
 	}
-	end := slices.IndexFunc(p.steps[single:], func(s bulkStep) bool { return len(p.classes[s.class].vms) == 1 })
-	if end < 0 {
-		return
+	end := single
+	for first := make(map[int]bool); end < len(p.steps); end++ {
+		if vms := p.classes[p.steps[end].class].vms; len(vms) == 1 {
+			if first[vms[0]] = true; len(first) > woven {
+				break
+			}
+		}
 	}
-	end += single + 1
 	a, b := p.steps[:single], p.steps[single:end]
 	size := blockContents * max(pieceBlocks, blocksOf(contentsIn(a)+contentsIn(b))/mostPieces)
 	p.steps = append(merge(cut(a, size), cut(b, size)), p.steps[end:]...)

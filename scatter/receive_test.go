@@ -211,7 +211,7 @@ func TestLinkToAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, answer := range []control.Message{control.Welcome{Version: 99, Error: "control protocol version 2 there, 99 here"}, control.Welcome{Version: 99}, control.Ping{}} {
+	for _, answer := range []control.Message{control.Welcome{Version: 99, Error: "control protocol version 3 there, 99 here"}, control.Welcome{Version: 99}, control.Ping{}} {
 		l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 		if err != nil {
 			t.Fatal(err)
@@ -654,7 +654,7 @@ func blockOf(t *testing.T, owners ...block.Owner) []byte {
 	for i, o := range owners {
 		contents = append(contents, block.Content{Owners: []block.Owner{o}, Data: bytes.Repeat([]byte{byte(i + 1)}, PageSize)})
 	}
-	b, err := enc.Append(nil, contents, true)
+	b, err := enc.Append(nil, contents, block.Zstd)
 	if err != nil {
 		t.Fatal(err)
 	}

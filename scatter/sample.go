@@ -2,7 +2,6 @@ package scatter
 
 import (
 	"cmp"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -18,17 +17,29 @@ const sampleBlocks = 64
 const sampleOwners = block.MaxOwners / blockContents
 
 // compressibility is what compression would do to the contents, by samples.
-type compressibility struct {
+type compressibility struct{ small, quick squeeze }
+
+// squeeze is the same of one kind of compression.
+type squeeze struct {
 	parts [][]float64 // by class: bytes after and before, at places that are spread evenly over it; nil = like mean
 	mean  float64
-	speed float64 // bytes/s of one core
+	speed float64 // bytes/s of one core; 0 = it is not used
 }
 
 // incompressible is what is known when nothing is compressed.
-var incompressible = compressibility{mean: 1}
+var incompressible = compressibility{squeeze{mean: 1}, squeeze{mean: 1}}
+
+// newSqueeze has room for samples at these places of so many classes.
+func newSqueeze(classes int, places []sampleAt) squeeze {
+	c := squeeze{parts: make([][]float64, classes), mean: 1}
+	for _, at := range places {
+		c.parts[at.class] = append(c.parts[at.class], 1)
+	}
+	return c
+}
 
 // of is the part that remains of block i of n of a class.
-func (c *compressibility) of(class, i, n int) float64 {
+func (c *squeeze) of(class, i, n int) float64 {
 	if class >= len(c.parts) || len(c.parts[class]) == 0 {
 		return c.mean
 	}
@@ -65,47 +76,59 @@ func sampling(classes []classInfo) (places []sampleAt) {
 	return places
 }
 
-// sample compresses some blocks as bulk would.
+// sample compresses some blocks in the ways that bulk would.
 func (e *evacuation) sample() (compressibility, error) {
 	if e.cfg.NoCompress {
 		return incompressible, nil
 	}
 	places := sampling(e.classes)
-	c := compressibility{parts: make([][]float64, len(e.classes)), mean: 1}
-	for _, at := range places {
-		c.parts[at.class] = append(c.parts[at.class], 1)
-	}
+	c := compressibility{newSqueeze(len(e.classes), places), newSqueeze(len(e.classes), places)}
 	work := make(chan sampleAt, len(places))
 	for _, at := range places {
 		work <- at
 	}
 	close(work)
-	workers := runtime.GOMAXPROCS(0)
-	samplers := make([]sampler, workers)
+	samplers := make([]sampler, processors)
 	var wg sync.WaitGroup
 	for i := range samplers {
 		wg.Go(func() { samplers[i].run(e, work, &c) })
 	}
 	wg.Wait()
-	var sum sampler
+	var small, quick yield
 	for i := range samplers {
 		if err := samplers[i].err; err != nil {
 			return c, err
 		}
-		sum.before, sum.after, sum.took = sum.before+samplers[i].before, sum.after+samplers[i].after, sum.took+samplers[i].took
+		small.add(samplers[i].small)
+		quick.add(samplers[i].quick)
 	}
-	if sum.before > 0 {
-		c.mean = float64(sum.after) / float64(sum.before)
-		c.speed = float64(sum.before) / max(sum.took.Seconds(), 1e-6)
-	}
+	small.sum(&c.small)
+	quick.sum(&c.quick)
 	return c, nil
+}
+
+// yield is what came of compression.
+type yield struct {
+	before, after int
+	took          time.Duration
+}
+
+func (y *yield) add(z yield) {
+	y.before, y.after, y.took = y.before+z.before, y.after+z.after, y.took+z.took
+}
+
+// sum sets the means.
+func (y *yield) sum(c *squeeze) {
+	if y.before > 0 {
+		c.mean = float64(y.after) / float64(y.before)
+		c.speed = float64(y.before) / max(y.took.Seconds(), 1e-6)
+	}
 }
 
 // sampler is one worker.
 type sampler struct {
-	before, after int
-	took          time.Duration // compressing
-	err           error
+	small, quick yield
+	err          error
 
 	contents []block.Content
 	data, to []byte
@@ -124,14 +147,22 @@ func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *compressibility) {
 		if n == 0 {
 			continue // the class ended, or its VM did
 		}
-		began := time.Now()
-		if s.to, s.err = enc.Append(s.to[:0], s.contents[:n], true); s.err != nil {
-			return
-		}
-		s.took += time.Since(began)
-		s.before, s.after = s.before+n*PageSize, s.after+len(s.to)
-		c.parts[at.class][at.number] = float64(len(s.to)) / float64(n*PageSize)
+		c.small.parts[at.class][at.number] = s.compress(enc, n, block.Zstd, &s.small)
+		c.quick.parts[at.class][at.number] = s.compress(enc, n, block.S2, &s.quick)
 	}
+}
+
+// compress returns the part that remains of n contents.
+func (s *sampler) compress(enc *block.Encoder, n int, how block.Compression, y *yield) float64 {
+	began := time.Now()
+	to, err := enc.Append(s.to[:0], s.contents[:n], how)
+	if err != nil {
+		s.err = err
+		return 1
+	}
+	s.to = to
+	y.add(yield{n * PageSize, len(to), time.Since(began)})
+	return float64(len(to)) / float64(n*PageSize)
 }
 
 // read reads a block's contents as they are now, and returns how many there are.

@@ -45,7 +45,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
+	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: processors})
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 		return err
 	}
 	e.gap = time.Since(began)
-	second, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{})
+	second, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: processors})
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,6 @@ type tracker struct {
 	spare   [][]byte          // payloads of confirmed blocks, to use again; at most mostSpare
 	early   map[blockKey]bool // confirmed before send knew the number
 	count   int               // blocks confirmed
-	onWay   int               // bytes of unconfirmed payloads
 	placed  int64             // distinct bytes confirmed
 	pages   []int64           // by VM: pages confirmed
 	pending []int             // by VM: unconfirmed blocks, and missed ones that were not sent again
@@ -122,7 +121,6 @@ func (t *tracker) send(ctx context.Context, ch multicast.ChannelID, payload []by
 		}
 	}
 	t.open[key] = sentBlock{c, payload}
-	t.onWay += len(payload)
 	early := t.early[key]
 	t.mu.Unlock()
 	if early {
@@ -170,7 +168,6 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	delete(t.open, key)
 	delete(t.early, key)
 	t.release(b.payload)
-	t.onWay -= len(b.payload)
 	t.count++
 	t.placed += b.bytes
 	for i, vm := range b.vms {
@@ -182,13 +179,6 @@ func (t *tracker) confirmed(ch multicast.ChannelID, n uint64) {
 	}
 	t.mu.Unlock()
 	t.tell(b.vms...)
-}
-
-// busy tells whether the link is what limits: much waits for it, so there is time to compress what follows.
-func (t *tracker) busy() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.onWay > windowBytes/2
 }
 
 // stuck tells whether blocks are on their way and none was confirmed since the count was before; it returns the count now.

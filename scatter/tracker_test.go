@@ -91,8 +91,8 @@ func TestTrackerWaitsForTheLastBlock(t *testing.T) {
 	if placed, pages := tr.progress(); placed != 3*PageSize || !slices.Equal(pages, []int64{2, 2, 0}) {
 		t.Errorf("placed %d bytes, pages %v", placed, pages)
 	}
-	if tr.onWay != 0 || len(tr.open) != 0 || len(tr.early) != 0 {
-		t.Errorf("left behind: %d bytes, %d blocks, %d early", tr.onWay, len(tr.open), len(tr.early))
+	if len(tr.open) != 0 || len(tr.early) != 0 {
+		t.Errorf("left behind: %d blocks, %d early", len(tr.open), len(tr.early))
 	}
 }
 
@@ -107,8 +107,8 @@ func TestTrackerConfirmedBeforeSendReturns(t *testing.T) {
 	}
 	tr.allSent(0)
 	wantDone(t, d, 0)
-	if tr.onWay != 0 || len(tr.open) != 0 || len(tr.early) != 0 {
-		t.Errorf("left behind: %d bytes, %d blocks, %d early", tr.onWay, len(tr.open), len(tr.early))
+	if len(tr.open) != 0 || len(tr.early) != 0 {
+		t.Errorf("left behind: %d blocks, %d early", len(tr.open), len(tr.early))
 	}
 }
 
@@ -257,24 +257,5 @@ func TestTrackerFitsBuffers(t *testing.T) {
 	}
 	if b := tr.buffer(); cap(b) != fullBuffer || len(tr.spare) != mostSpare {
 		t.Errorf("a buffer of %d bytes, %d are left", cap(b), len(tr.spare))
-	}
-}
-
-func TestTrackerBusy(t *testing.T) {
-	tr, _, _ := newTestTracker(1)
-	for range 2 {
-		if tr.busy() {
-			t.Fatal("busy with less than half a window on its way")
-		}
-		if err := tr.send(t.Context(), 1, make([]byte, windowBytes/4+1), of(0)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !tr.busy() {
-		t.Error("not busy with more than half a window on its way")
-	}
-	tr.confirmed(1, 1)
-	if tr.busy() {
-		t.Error("busy after a confirmation")
 	}
 }

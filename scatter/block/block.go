@@ -1,8 +1,8 @@
 // Package block encodes the unit of transmission: many contents, each with its
 // owners, compressed together.
 //
-//	byte 0      version, 2
-//	byte 1      flags: bit 0 = the rest is one zstd frame
+//	byte 0      version, 3
+//	byte 1      form of the rest: 0 = plain, 1 = one zstd frame, 2 = one S2 block
 //	bytes 2-5   length of the rest before compression, big-endian
 //	rest        uvarint contents
 //	            per content: uvarint owners, then runs of consecutive pages until there are as many
@@ -18,7 +18,9 @@ package block
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -36,8 +38,20 @@ const (
 
 	header   = 6
 	maxOwner = 3 + 3 + 5 + 1
-	version  = 2
-	packed   = 1
+	version  = 3
+)
+
+// Compression is how a block is compressed, or its form on the wire.
+type Compression uint8
+
+const (
+	// None leaves the bytes as they are.
+	None Compression = iota
+	// Zstd makes the smallest blocks: of a guest's memory, some 390 MB/s of one core become 0.47.
+	Zstd
+	// S2 takes a third of Zstd's time at both ends, and leaves about a seventh more.
+	S2
+	forms
 )
 
 // Owner is a page of guest RAM: page number Page of RAM block Block of VM.
@@ -70,7 +84,7 @@ type Encoder struct {
 	raw []byte
 }
 
-// NewEncoder returns an encoder with its fastest compression.
+// NewEncoder returns an encoder.
 func NewEncoder() (*Encoder, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
@@ -80,25 +94,27 @@ func NewEncoder() (*Encoder, error) {
 	return &Encoder{z: z}, nil
 }
 
-// Append appends the encoded contents to dst. With compress the smaller of the
-// compressed and the plain form is taken.
-func (e *Encoder) Append(dst []byte, contents []Content, compress bool) ([]byte, error) {
+// Append appends the encoded contents to dst. The smaller of the compressed and the plain form is taken.
+func (e *Encoder) Append(dst []byte, contents []Content, how Compression) ([]byte, error) {
 	var err error
 	if e.raw, err = appendRaw(e.raw[:0], contents); err != nil {
 		return dst, err
 	}
 	start := len(dst)
-	dst = append(dst, version, 0)
+	dst = append(dst, version, byte(how))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(e.raw)))
-	if compress {
+	switch how {
+	case Zstd:
 		dst = e.z.EncodeAll(e.raw, dst)
-		if len(dst)-start-header < len(e.raw) {
-			dst[start+1] = packed
-			return dst, nil
-		}
-		dst = dst[:start+header]
+	case S2:
+		dst = slices.Grow(dst, s2.MaxEncodedLen(len(e.raw)))
+		dst = dst[:len(dst)+len(s2.Encode(dst[len(dst):cap(dst)], e.raw))]
 	}
-	return append(dst, e.raw...), nil
+	if how != None && len(dst)-start-header < len(e.raw) {
+		return dst, nil
+	}
+	dst[start+1] = byte(None)
+	return append(dst[:start+header], e.raw...), nil
 }
 
 func appendRaw(b []byte, contents []Content) ([]byte, error) {
@@ -202,28 +218,44 @@ func (d *Decoder) unpack(b []byte) ([]byte, error) {
 	if len(b) < header || len(b) > MaxLength {
 		return nil, &FormatError{fmt.Sprintf("length %d", len(b))}
 	}
-	if b[0] != version || b[1] > packed {
-		return nil, &FormatError{fmt.Sprintf("version %d, flags %#x", b[0], b[1])}
+	form := Compression(b[1])
+	if b[0] != version || form >= forms {
+		return nil, &FormatError{fmt.Sprintf("version %d, form %d", b[0], form)}
 	}
 	n := binary.BigEndian.Uint32(b[2:])
 	if n > MaxRaw {
 		return nil, &FormatError{fmt.Sprintf("raw length %d", n)}
 	}
-	raw := b[header:]
-	if b[1] == packed {
-		if cap(d.raw) < int(n) {
-			d.raw = make([]byte, 0, n)
-		}
-		var err error
-		if raw, err = d.z.DecodeAll(raw, d.raw[:0]); err != nil {
-			return nil, &FormatError{"zstd: " + err.Error()}
-		}
-		d.raw = raw[:0]
+	raw, err := d.expand(form, b[header:], int(n))
+	if err != nil {
+		return nil, &FormatError{err.Error()}
 	}
 	if len(raw) != int(n) {
 		return nil, &FormatError{fmt.Sprintf("raw length %d, said %d", len(raw), n)}
 	}
 	return raw, nil
+}
+
+// expand returns the n bytes that b is said to be.
+func (d *Decoder) expand(form Compression, b []byte, n int) ([]byte, error) {
+	if form == None {
+		return b, nil
+	}
+	if cap(d.raw) < n {
+		d.raw = make([]byte, n)
+	}
+	if form == Zstd {
+		raw, err := d.z.DecodeAll(b, d.raw[:0])
+		if err != nil {
+			return nil, fmt.Errorf("zstd: %w", err)
+		}
+		d.raw = raw[:0]
+		return raw, nil
+	}
+	if size, err := s2.DecodedLen(b); err != nil || size != n { // it would make room for whatever the bytes say
+		return nil, fmt.Errorf("S2: %d bytes, said %d, %v", size, n, err)
+	}
+	return s2.Decode(d.raw[:n], b)
 }
 
 // parser reads varints and keeps the first reason why it could not.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -28,6 +30,8 @@ func contentsOf(t *rapid.T) []Content {
 	return rapid.SliceOfN(content, 0, 20).Draw(t, "contents")
 }
 
+var all = []Compression{None, Zstd, S2}
+
 func newCodec(t testing.TB) (*Encoder, *Decoder) {
 	t.Helper()
 	e, err := NewEncoder()
@@ -46,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 	e, d := newCodec(t)
 	rapid.Check(t, func(t *rapid.T) {
 		want := contentsOf(t)
-		b, err := e.Append(nil, want, rapid.Bool().Draw(t, "compress"))
+		b, err := e.Append(nil, want, rapid.SampledFrom(all).Draw(t, "compression"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,16 +76,25 @@ func sameContent(a, b Content) bool {
 func TestCompressionShrinksAndNeverGrows(t *testing.T) {
 	e, _ := newCodec(t)
 	c := []Content{{[]Owner{{0, 0, 1}}, page(7)}}
-	plain, _ := e.Append(nil, c, false)
-	small, _ := e.Append(nil, c, true)
-	if len(small) >= len(plain)/10 {
-		t.Errorf("a page of one byte takes %d of %d bytes", len(small), len(plain))
+	noise := make([]byte, PageSize)
+	rnd := rand.New(rand.NewPCG(7, 7))
+	for i := range noise {
+		noise[i] = byte(rnd.Uint32())
+	}
+	plain, _ := e.Append(nil, c, None)
+	for _, how := range []Compression{Zstd, S2} {
+		if small, _ := e.Append(nil, c, how); len(small) >= len(plain)/10 || Compression(small[1]) != how {
+			t.Errorf("a page of one byte takes %d of %d bytes in form %d", len(small), len(plain), small[1])
+		}
+		if same, _ := e.Append(nil, []Content{{c[0].Owners, noise}}, how); len(same) != len(plain) || Compression(same[1]) != None {
+			t.Errorf("a page of noise takes %d of %d bytes in form %d", len(same), len(plain), same[1])
+		}
 	}
 }
 
 func TestEveryPrefixFails(t *testing.T) {
 	e, d := newCodec(t)
-	for _, compress := range []bool{false, true} {
+	for _, compress := range all {
 		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}, {1, 2, 4}, {1, 2, 5}, {1, 2, 1 << 31}}, page(1)}, {[]Owner{{5, 0, 9}}, page(2)}}, compress)
 		if err != nil {
 			t.Fatal(err)
@@ -97,13 +110,13 @@ func TestEveryPrefixFails(t *testing.T) {
 
 func TestAppendRefusesOversize(t *testing.T) {
 	e, _ := newCodec(t)
-	if _, err := e.Append(nil, make([]Content, MaxContents+1), false); err == nil {
+	if _, err := e.Append(nil, make([]Content, MaxContents+1), None); err == nil {
 		t.Error("too many contents accepted")
 	}
-	if _, err := e.Append(nil, []Content{{make([]Owner, MaxOwners+1), page(0)}}, false); err == nil {
+	if _, err := e.Append(nil, []Content{{make([]Owner, MaxOwners+1), page(0)}}, None); err == nil {
 		t.Error("too many owners accepted")
 	}
-	if _, err := e.Append(nil, []Content{{make([]Owner, 1), page(0)[1:]}}, false); err == nil {
+	if _, err := e.Append(nil, []Content{{make([]Owner, 1), page(0)[1:]}}, None); err == nil {
 		t.Error("short content accepted")
 	}
 }
@@ -122,7 +135,7 @@ func TestRunsAreShort(t *testing.T) {
 		{long, 7}, {long[:2], 5}, {[]Owner{{1, 1, 5}, {1, 1, 7}, {1, 1, 9}}, 9},
 		{[]Owner{{1, 1, 5}, {2, 1, 6}, {2, 2, 7}}, 9}, {[]Owner{{1, 1, 1<<32 - 1}, {1, 1, 0}}, 14},
 	} {
-		b, err := e.Append(nil, []Content{{c.owners, page(1)}}, false)
+		b, err := e.Append(nil, []Content{{c.owners, page(1)}}, None)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +152,7 @@ func TestRunsAreShort(t *testing.T) {
 // TestDecodeBoundsOwners: a run that is longer than what was said, or than there are pages, is refused before it takes memory.
 func TestDecodeBoundsOwners(t *testing.T) {
 	e, d := newCodec(t)
-	good, err := e.Append(nil, []Content{{[]Owner{{1, 1, 3}, {1, 1, 4}, {1, 1, 5}}, page(1)}}, false)
+	good, err := e.Append(nil, []Content{{[]Owner{{1, 1, 3}, {1, 1, 4}, {1, 1, 5}}, page(1)}}, None)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +162,8 @@ func TestDecodeBoundsOwners(t *testing.T) {
 		"fewer pages than owners":     func(b []byte) { b[more] = 0 },
 		"before the first page":       func(b []byte) { b[first] = 1 },
 		"owners that do not follow":   func(b []byte) { b[count] = 100 },
-		"the version before this one": func(b []byte) { b[0] = 1 },
+		"the version before this one": func(b []byte) { b[0] = version - 1 },
+		"a form that is not known":    func(b []byte) { b[1] = byte(forms) },
 	} {
 		bad := slices.Clone(good)
 		change(bad)
@@ -167,9 +181,35 @@ func TestDecodeBoundsOwners(t *testing.T) {
 	}
 }
 
+// TestExpandsToWhatWasSaid: what says that it is another length than the block does is refused before it takes memory.
+func TestExpandsToWhatWasSaid(t *testing.T) {
+	e, d := newCodec(t)
+	for _, how := range []Compression{Zstd, S2} {
+		b, err := e.Append(nil, []Content{{[]Owner{{1, 1, 3}}, page(1)}}, how)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []uint32{0, 1, PageSize, MaxRaw} {
+			binary.BigEndian.PutUint32(b[2:], n)
+			var bad *FormatError
+			if _, err := d.Decode(b); !errors.As(err, &bad) {
+				t.Errorf("form %d, said to be %d bytes: %v", how, n, err)
+			}
+		}
+	}
+	bomb := append([]byte{version, byte(S2), 0, 0, 0, 100}, 0xff, 0xff, 0xff, 0xff, 0x0f)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := d.Decode(bomb)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; err == nil || n > MaxRaw {
+		t.Errorf("a block of 4 GiB: %v, %d bytes of memory", err, n)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	e, d := newCodec(f)
-	for _, compress := range []bool{false, true} {
+	for _, compress := range all {
 		b, err := e.Append(nil, []Content{{[]Owner{{1, 2, 3}, {1, 2, 4}}, page(1)}}, compress)
 		if err != nil {
 			f.Fatal(err)
@@ -181,7 +221,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := e.Append(nil, got.Contents, false)
+		again, err := e.Append(nil, got.Contents, None)
 		if err != nil {
 			t.Fatalf("decoded contents do not encode: %v", err)
 		}
