@@ -38,6 +38,7 @@ type Pacer struct {
 	bucket  bucket
 	ceiling int64 // 0 = none
 	burst   int
+	held    time.Duration // since origin: until then bulk waits
 	waiting [priorities][]*turn
 	timer   *time.Timer
 }
@@ -113,6 +114,14 @@ func (p *Pacer) Rate() (rate int64, auto bool) {
 	return int64(p.bucket.rate), p.ceiling == 0
 }
 
+// Hold lets no bulk through for d from now, whatever was said before; 0 ends it. What is urgent passes.
+func (p *Pacer) Hold(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = time.Since(p.origin) + d
+	p.dispatch()
+}
+
 // Sent is the number of bytes that were let through.
 func (p *Pacer) Sent() uint64 { return p.sent.Load() }
 
@@ -161,8 +170,8 @@ func (p *Pacer) untilNext() time.Duration {
 func (p *Pacer) enter(n int, prio Priority, naps bool) *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.first(prio) && p.bucket.take(time.Since(p.origin), n) {
-		p.sent.Add(uint64(n))
+	if now := time.Since(p.origin); p.first(prio) && p.until(now, n, prio) <= 0 {
+		p.take(n)
 		return nil
 	}
 	t := &turn{n: n, naps: naps, ready: make(chan struct{})}
@@ -188,19 +197,32 @@ func (p *Pacer) dispatch() (next time.Duration) {
 	for prio := int(priorities) - 1; prio >= 0; prio-- {
 		for len(p.waiting[prio]) > 0 {
 			t := p.waiting[prio][0]
-			if !p.bucket.take(now, t.n) {
-				next = p.bucket.until(now, t.n)
+			if next = p.until(now, t.n, Priority(prio)); next > 0 {
 				if !t.naps {
 					p.wake(next)
 				}
 				return next
 			}
 			p.waiting[prio] = p.waiting[prio][1:]
-			p.sent.Add(uint64(t.n))
+			p.take(t.n)
 			close(t.ready)
 		}
 	}
 	return 0
+}
+
+// until is the time until n bytes may leave if nobody else takes any; at most 0 = now.
+func (p *Pacer) until(now time.Duration, n int, prio Priority) time.Duration {
+	wait := p.bucket.until(now, n)
+	if prio == Bulk {
+		wait = max(wait, p.held-now)
+	}
+	return wait
+}
+
+func (p *Pacer) take(n int) {
+	p.bucket.take(n)
+	p.sent.Add(uint64(n))
 }
 
 func (p *Pacer) wake(after time.Duration) {
@@ -256,18 +278,15 @@ func (b *bucket) fill(now time.Duration) {
 // need is how many tokens must be there for n to leave.
 func (b *bucket) need(n int) float64 { return min(float64(n), b.depth) }
 
-// take takes n tokens if they are there.
-func (b *bucket) take(now time.Duration, n int) bool {
-	b.fill(now)
-	if b.tokens < b.need(n) {
-		return false
-	}
-	b.tokens -= float64(n)
-	return true
-}
+// take takes n tokens, which are there.
+func (b *bucket) take(n int) { b.tokens -= float64(n) }
 
-// until is the time until take(n) can succeed.
+// until is the time until n tokens are there.
 func (b *bucket) until(now time.Duration, n int) time.Duration {
 	b.fill(now)
-	return time.Duration((b.need(n)-b.tokens)/b.rate*float64(time.Second)) + time.Nanosecond
+	lacks := b.need(n) - b.tokens
+	if lacks <= 0 {
+		return 0
+	}
+	return time.Duration(lacks/b.rate*float64(time.Second)) + time.Nanosecond
 }

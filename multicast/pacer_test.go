@@ -122,3 +122,29 @@ func BenchmarkPacer(b *testing.B) {
 		_ = p.Wait(b.Context(), 1500, Bulk)
 	}
 }
+
+// TestHold keeps bulk back, and lets through what is urgent.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(1000, 100)
+		start := time.Now()
+		took := func(n int, prio Priority, nap func(time.Duration)) time.Duration {
+			if err := p.wait(t.Context(), n, prio, nap); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		p.Hold(time.Second)
+		if got := took(50, Urgent, nil); got != 0 {
+			t.Errorf("what is urgent waited until %v", got)
+		}
+		if got := took(0, Bulk, nil); got != time.Second {
+			t.Errorf("bulk waited until %v", got)
+		}
+		p.Hold(time.Hour)
+		time.AfterFunc(time.Second, func() { p.Hold(0) })
+		if got := took(10, Bulk, time.Sleep); got < 2*time.Second || got > 2*time.Second+longestNap {
+			t.Errorf("bulk waited until %v after an early end", got)
+		}
+	})
+}

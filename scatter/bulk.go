@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,7 @@ const (
 )
 
 // bulkWorkers is how many make blocks.
-func bulkWorkers() int { return min(runtime.GOMAXPROCS(0), mostWorkers) }
+func bulkWorkers() int { return min(processors, mostWorkers) }
 
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
@@ -207,11 +206,11 @@ func (b *bulk) encode(ctx context.Context) error {
 		return err
 	}
 	for t := range b.work {
+		if err := b.e.pacer.Wait(ctx, 0, multicast.Bulk); err != nil { // blocks that may not leave are not made either
+			return err
+		}
 		enc.encode(t)
 		t.done <- struct{}{}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 		}
 	}
 	w := stream.NewWriter(out)
-	p := stream.NewParser(qc, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
+	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
 	if err := v.newFilter(e, w, qc).run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
@@ -128,6 +128,21 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 			return err
 		}
 	}
+}
+
+// aside reads the stream of a VM that lets those go first which stand still.
+type aside struct {
+	ctx  context.Context
+	from io.Reader
+	*standstill
+	vm int
+}
+
+func (a *aside) Read(b []byte) (int, error) {
+	if err := a.letPass(a.ctx, a.vm); err != nil {
+		return 0, err
+	}
+	return a.from.Read(b)
 }
 
 // stateReader tells a VM its run state at the switch-over before the target can have it.
@@ -246,6 +261,7 @@ func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {
 	}
 	switch s.step(time.Now(), info.RAM.Remaining, f.processed.Load(), f.sent.Load()) {
 	case steerRelease:
+		e.standstill.begin(v.index)
 		return v.release(ctx, s, info.RAM.Remaining)
 	case steerStalled:
 		e.post(event{kind: evStalled, vm: v.index, err: &StallError{v.name(), s.predicted, e.cfg.Downtime}})

@@ -177,11 +177,13 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceSt
 	return sourcePaused, nil
 }
 
-// quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away.
+// quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away. There is no hurry: while
+// the kernel takes back the memory, the VM would make its first steps more slowly if it had the same processors.
 func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
 	if !v.proc.alive() {
 		return
 	}
+	_ = pause(ctx, firstSteps) // where it ends, at once
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
 	defer cancel()
 	err := v.client.Quit(ctx)

@@ -364,6 +364,7 @@ func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
 		v.stopped = at
+		e.standstill.begin(v.index)
 	}
 	v.mu.Unlock()
 	e.post(event{kind: evStopped, vm: v.index})
@@ -374,6 +375,7 @@ func (e *evacuation) vmRan(v *sourceVM) {
 	defer v.mu.Unlock()
 	if v.ran.IsZero() {
 		v.ran = time.Now()
+		e.standstill.end(v.index)
 	}
 }
 

@@ -49,15 +49,16 @@ type evacuation struct {
 	hot      []int64       // pages by VM
 	gap      time.Duration // between the looks that found them
 
-	posed   *Problem
-	plan    *plan
-	public  *Plan
-	pacer   *multicast.Pacer
-	sender  *multicast.Sender
-	tracker *tracker
-	journal *journal
-	core    *core
-	trace   *tracer
+	posed      *Problem
+	plan       *plan
+	public     *Plan
+	pacer      *multicast.Pacer
+	standstill standstill
+	sender     *multicast.Sender
+	tracker    *tracker
+	journal    *journal
+	core       *core
+	trace      *tracer
 
 	refused refusals
 	placed  atomic.Bool // vms does not change any more
@@ -200,6 +201,7 @@ func newEvacuation(cfg SendConfig) (*evacuation, error) {
 	}
 	rate := cfg.Rate
 	e.pacer = multicast.NewPacer(rate, 0)
+	e.standstill.pacer = e.pacer
 	var err error
 	if e.trace, err = openTrace(cfg.Trace, e.started); err != nil {
 		return nil, err
