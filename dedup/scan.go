@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,56 @@ func Scan(ctx context.Context, rd Reader, l *Layout, seed Seed, opt ScanOptions)
 	return s.look, nil
 }
 
+// StripePages is the number of pages of a stripe: what Renew looks at, or not.
+const StripePages = 16
+
+// Clone is a copy that can be renewed.
+func (k *Look) Clone() *Look {
+	c := *k
+	c.hashes = slices.Clone(k.hashes)
+	return &c
+}
+
+// Renew looks again at the pages of wanted stripes: stripe i of a region begins at its page i * StripePages. What the look has of other pages
+// stays. After an error it is of no use.
+func (k *Look) Renew(ctx context.Context, rd Reader, l *Layout, wanted func(region int, stripe uint32) bool, opt ScanOptions) error {
+	if uint64(len(k.hashes)) != l.Pages() {
+		return fmt.Errorf("renew: a look at %d pages, layout has %d", len(k.hashes), l.Pages())
+	}
+	s := &scan{rd: rd, l: l, look: k, count: opt.Read, wanted: wanted}
+	if s.count == nil {
+		s.count = new(atomic.Uint64)
+	}
+	for region, r := range l.regions { // holes are zero
+		s.stripes(run{region, 0, r.Pages}, func(c run) error {
+			at := l.starts[region] + uint64(c.first)
+			clear(k.hashes[at : at+uint64(c.n)])
+			return nil
+		})
+	}
+	before := s.count.Load()
+	err := s.run(ctx, workerCount(opt.Workers))
+	k.read += s.count.Load() - before
+	return err
+}
+
+// stripes yields the parts of a run that are wanted, and returns yield's error at once.
+func (s *scan) stripes(r run, yield func(run) error) error {
+	if s.wanted == nil {
+		return yield(r)
+	}
+	for end := r.first + r.n; r.first < end; r.first += r.n {
+		stripe := r.first / StripePages
+		r.n = min(end-r.first, StripePages-r.first%StripePages)
+		if s.wanted(r.region, stripe) {
+			if err := yield(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func workerCount(n int) int {
 	if n <= 0 {
 		return runtime.GOMAXPROCS(0)
@@ -78,6 +129,8 @@ type scan struct {
 	l     *Layout
 	look  *Look
 	count *atomic.Uint64
+
+	wanted func(region int, stripe uint32) bool // nil = all
 }
 
 func (s *scan) run(ctx context.Context, workers int) error {
@@ -100,7 +153,7 @@ func (s *scan) split(ctx context.Context, chunks chan<- run) error {
 			if uint64(first)+uint64(n) > uint64(r.Pages) {
 				return fmt.Errorf("populated run %d+%d ends beyond page %d", first, n, r.Pages)
 			}
-			return send(ctx, chunks, run{region, first, n})
+			return s.stripes(run{region, first, n}, func(r run) error { return send(ctx, chunks, r) })
 		})
 		if err != nil {
 			return fmt.Errorf("scan: vm %d: ram block %d: %w", r.VM, r.Block, err)

@@ -447,6 +447,57 @@ func TestScanReportsWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// TestRenew: pages of the wanted stripes are as they are now, holes among them zero; others stay what they were.
+func TestRenew(t *testing.T) {
+	const pages = 5*StripePages + 3
+	values := [][]int{make([]int, pages), make([]int, 7)}
+	for i := range pages {
+		values[0][i] = 1 + i%9
+	}
+	l, err := NewLayout([]Region{{Pages: pages}, {VM: 1, Pages: 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := Scan(t.Context(), ramOf(values), l, 5, ScanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := first.Clone()
+	before := slices.Clone(values[0])
+	for i := range pages {
+		values[0][i] = i % 3 * 20
+	}
+	values[1][6] = 4
+	wanted := func(region int, stripe uint32) bool { return region == 1 || stripe%2 == 1 }
+	if err := k.Renew(t.Context(), ramOf(values), l, wanted, ScanOptions{Workers: 3}); err != nil {
+		t.Fatal(err)
+	}
+	for p := range Page(l.Pages()) {
+		r, i := l.Locate(p)
+		v := values[r][i]
+		if !wanted(r, i/StripePages) {
+			v = before[i]
+		}
+		want := uint64(0)
+		if v > 0 {
+			want = HashPage(5, pageOf(v))
+		}
+		if k.Hash(p) != want {
+			t.Errorf("region %d, page %d: hash %x, want %x", r, i, k.Hash(p), want)
+		}
+		if r == 0 && first.Hash(p) != HashPage(5, pageOf(before[i])) {
+			t.Errorf("page %d: the look that was copied has changed", i)
+		}
+	}
+	other, err := NewLayout([]Region{{Pages: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Renew(t.Context(), ramOf(values), other, wanted, ScanOptions{}); err == nil {
+		t.Error("a look at another layout was renewed")
+	}
+}
+
 func TestScanReadsOnlyPopulatedPages(t *testing.T) {
 	values := [][]int{{1, 0, 0, 0, 3, 3}, {0, 0, 5}}
 	l, err := NewLayout([]Region{{Pages: 6}, {VM: 1, Pages: 3}})

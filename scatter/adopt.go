@@ -30,8 +30,12 @@ func (r *receiver) adoptGuest(ctx context.Context, h *vmHistory) bool {
 	rec := h.last
 	log := r.log.With("vm", rec.Name, "source", rec.Peer, "evacuation", rec.Evacuation)
 	if rec.Kind == recPrepare && rec.PID == 0 {
-		if n, err := endUnrecorded(r.cfg.RunDir, rec.Name); n > 0 || err != nil {
-			log.Warn("a QEMU was being started when the receiver was killed; it was ended", "processes", n, "err", err)
+		n, err := endUnrecorded(r.cfg.RunDir, rec.Name)
+		if n > 0 {
+			log.Warn("a QEMU was being started when the receiver was killed; it was ended", "processes", n)
+		}
+		if err != nil {
+			log.Error("a QEMU that was being started when the receiver was killed may still wait, in vain: end it by hand", "err", err)
 		}
 		r.remember(rec)
 		return false
@@ -112,16 +116,20 @@ func (g *guest) retake(ctx context.Context, rec record) (err error) {
 // endUnrecorded ends the QEMUs that a receiver was starting for a VM when it was killed, and says how many there were.
 func endUnrecorded(runDir, name string) (int, error) {
 	pids, err := qemu.Leftovers(runDir, name)
+	ended := 0
 	for _, pid := range pids {
 		proc, perr := openProcess(pid, "", filepath.Join(runDir, name+".log"))
-		if perr != nil {
-			continue // it has just ended
+		switch {
+		case perr == nil:
+			proc.signalKill()
+			proc.reap()
+			proc.close()
+			ended++
+		case !noProcess(perr):
+			err = errors.Join(err, perr)
 		}
-		proc.signalKill()
-		proc.reap()
-		proc.close()
 	}
-	return len(pids), err
+	return ended, err
 }
 
 // stateToRun is the run state that a target's record of Run asks for.

@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -38,7 +39,7 @@ func (r scanReader) Populated(region int, yield func(first, n uint32) error) err
 	return err
 }
 
-// scan looks at all pages twice and builds the index. Pages that differ between the looks are hot: sending them
+// scan looks at all pages, again at some, and builds the index. Pages that differ between the looks are hot: sending them
 // early would be in vain.
 func (e *evacuation) scan(ctx context.Context) error {
 	if err := e.layOut(); err != nil {
@@ -53,7 +54,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 		return err
 	}
 	e.gap = time.Since(began)
-	second, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: processors})
+	second, err := e.lookAgain(ctx, first)
 	if err != nil {
 		return err
 	}
@@ -109,24 +110,62 @@ func (e *evacuation) layOut() error {
 	return err
 }
 
-// countPages counts each VM's zero and hot pages.
-func (e *evacuation) countPages(first, second *dedup.Look) {
-	for r, g := range e.regions {
-		n := &e.pagesOf[g.vm]
-		start := e.layout.First(r)
-		for i := range dedup.Page(e.layout.Region(r).Pages) {
-			h := second.Hash(start + i)
-			switch {
-			case h != first.Hash(start+i):
-				n.Hot++
-			case h == 0:
-				n.Zero++
-			}
-			n.Total++
+// The second look takes as long as the first. In a VM of which it finds little hot, it would spare little.
+const (
+	lookEvery = 4    // stripes, of which one is looked at again
+	busyPart  = 0.01 // of a VM's pages that are not zero; where more are hot, all are looked at again
+)
+
+// lookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much. It estimates how many are hot.
+func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
+	opt := dedup.ScanOptions{Workers: processors}
+	second := first.Clone()
+	sampled := func(_ int, stripe uint32) bool { return stripe%lookEvery == 0 }
+	if err := second.Renew(ctx, scanReader{e}, e.layout, sampled, opt); err != nil {
+		return nil, err
+	}
+	pages := make([]int64, len(e.vms))
+	e.eachPage(func(vm int, p dedup.Page) {
+		pages[vm] += int64(flag(first.Hash(p) != 0))
+		e.hot[vm] += int64(flag(first.Hash(p) != second.Hash(p))) * lookEvery
+	})
+	busy := make([]bool, len(e.vms))
+	for vm, hot := range e.hot {
+		if busy[vm] = float64(hot) > busyPart*float64(pages[vm]); busy[vm] {
+			e.hot[vm] = 0 // it is going to be counted
 		}
 	}
+	if !slices.Contains(busy, true) {
+		return second, nil
+	}
+	others := func(region int, stripe uint32) bool { return stripe%lookEvery != 0 && busy[e.regions[region].vm] }
+	return second, second.Renew(ctx, scanReader{e}, e.layout, others, opt)
+}
+
+// eachPage yields all pages.
+func (e *evacuation) eachPage(yield func(vm int, p dedup.Page)) {
+	for r, g := range e.regions {
+		start := e.layout.First(r)
+		for i := range dedup.Page(e.layout.Region(r).Pages) {
+			yield(g.vm, start+i)
+		}
+	}
+}
+
+// countPages counts each VM's zero and hot pages.
+func (e *evacuation) countPages(first, second *dedup.Look) {
+	e.eachPage(func(vm int, p dedup.Page) {
+		n := &e.pagesOf[vm]
+		switch h := second.Hash(p); {
+		case h != first.Hash(p):
+			n.Hot++
+		case h == 0:
+			n.Zero++
+		}
+		n.Total++
+	})
 	for vm, n := range e.pagesOf {
-		e.hot[vm] = n.Hot
+		e.hot[vm] = max(e.hot[vm], n.Hot)
 		e.pages.Total, e.pages.Zero, e.pages.Hot = e.pages.Total+n.Total, e.pages.Zero+n.Zero, e.pages.Hot+n.Hot
 	}
 }

@@ -1,0 +1,39 @@
+package scatter
+
+import (
+	"testing"
+
+	"github.com/scatter-vm/scatter/dedup"
+)
+
+// TestLookAgain: of a VM that writes little, a part is looked at again, and what is hot is estimated; of one that writes much, all.
+func TestLookAgain(t *testing.T) {
+	const pages = 1024
+	d := openDrillOf(t, shape{pages: pages, fill: func(src [][]byte, vm int) {
+		for i := range pages {
+			stamp(src[vm][i*PageSize:][:PageSize], uint64(i+(vm+1)<<20))
+		}
+	}}, []int{0, 0}, nil)
+	clear(d.e.hot)
+	clear(d.e.pagesOf)
+	first, err := dedup.Scan(t.Context(), scanReader{d.e}, d.e.layout, d.e.seed, dedup.ScanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(vm, page int) { stamp(d.src[vm][page*PageSize:][:PageSize], uint64(page+5<<30)) }
+	write(0, lookEvery*dedup.StripePages+3) // in a stripe that is looked at again
+	write(0, dedup.StripePages)             // in one that is not
+	for i := range 100 {
+		write(1, i*pages/100)
+	}
+	second, err := d.e.lookAgain(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.e.countPages(first, second)
+	for vm, want := range []struct{ seen, estimate int64 }{{1, lookEvery}, {100, 100}} {
+		if seen, estimate := d.e.pagesOf[vm].Hot, d.e.hot[vm]; seen != want.seen || estimate != want.estimate {
+			t.Errorf("VM %d: %d pages seen to be hot, %d estimated; want %d and %d", vm, seen, estimate, want.seen, want.estimate)
+		}
+	}
+}
