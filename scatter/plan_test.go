@@ -240,8 +240,9 @@ func checkDelivery(t *rapid.T, p *plan, host []int, classes []classInfo) {
 // checkWeave: until the first VMs have what only their hosts get, the contents for several hosts and those for one are sent evenly.
 func checkWeave(t *rapid.T, p *plan) {
 	several := func(s bulkStep) bool { return len(p.channels[s.channel].hosts) > 1 }
-	if !slices.ContainsFunc(p.steps, several) {
-		return
+	one := func(s bulkStep) bool { return !several(s) }
+	if !slices.ContainsFunc(p.steps, several) || !slices.ContainsFunc(p.steps, one) {
+		return // nothing to weave
 	}
 	last := -1 // of the woven steps
 	var first []int
