@@ -45,18 +45,14 @@ func (k *Look) Hash(p Page) uint64 { return k.hashes[p] }
 
 // Scan reads every populated page once and hashes it. It returns the first error of the reader, or the cause of ctx.
 func Scan(ctx context.Context, rd Reader, l *Layout, seed Seed, opt ScanOptions) (*Look, error) {
-	s := &scan{rd: rd, l: l, look: &Look{hashes: make([]uint64, l.Pages()), seed: seed}, count: opt.Read}
-	if s.count == nil {
-		s.count = new(atomic.Uint64)
-	}
+	s := &scan{rd: rd, l: l, look: &Look{hashes: make([]uint64, l.Pages()), seed: seed}}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	before, begin := s.count.Load(), time.Now()
-	if err := s.run(ctx, workerCount(opt.Workers)); err != nil {
+	begin := time.Now()
+	if err := s.run(ctx, opt); err != nil {
 		return nil, err
 	}
-	s.look.read = s.count.Load() - before
 	opt.Log.Info("scan done", "pages", l.Pages(), "read", s.look.read, "took", time.Since(begin))
 	return s.look, nil
 }
@@ -77,10 +73,7 @@ func (k *Look) Renew(ctx context.Context, rd Reader, l *Layout, wanted func(regi
 	if uint64(len(k.hashes)) != l.Pages() {
 		return fmt.Errorf("renew: a look at %d pages, layout has %d", len(k.hashes), l.Pages())
 	}
-	s := &scan{rd: rd, l: l, look: k, count: opt.Read, wanted: wanted}
-	if s.count == nil {
-		s.count = new(atomic.Uint64)
-	}
+	s := &scan{rd: rd, l: l, look: k, wanted: wanted}
 	for region, r := range l.regions { // holes are zero
 		s.stripes(run{region, 0, r.Pages}, func(c run) error {
 			at := l.starts[region] + uint64(c.first)
@@ -88,10 +81,7 @@ func (k *Look) Renew(ctx context.Context, rd Reader, l *Layout, wanted func(regi
 			return nil
 		})
 	}
-	before := s.count.Load()
-	err := s.run(ctx, workerCount(opt.Workers))
-	k.read += s.count.Load() - before
-	return err
+	return s.run(ctx, opt)
 }
 
 // stripes yields the parts of a run that are wanted, and returns yield's error at once.
@@ -133,7 +123,14 @@ type scan struct {
 	wanted func(region int, stripe uint32) bool // nil = all
 }
 
-func (s *scan) run(ctx context.Context, workers int) error {
+// run looks at all that is wanted, and adds to what the look has read.
+func (s *scan) run(ctx context.Context, opt ScanOptions) error {
+	if s.count = opt.Read; s.count == nil {
+		s.count = new(atomic.Uint64)
+	}
+	before := s.count.Load()
+	defer func() { s.look.read += s.count.Load() - before }()
+	workers := workerCount(opt.Workers)
 	g, ctx := errgroup.WithContext(ctx)
 	chunks := make(chan run, 4*workers)
 	g.Go(func() error {

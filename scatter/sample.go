@@ -147,22 +147,23 @@ func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *compressibility) {
 		if n == 0 {
 			continue // the class ended, or its VM did
 		}
-		c.small.parts[at.class][at.number] = s.compress(enc, n, block.Zstd, &s.small)
-		c.quick.parts[at.class][at.number] = s.compress(enc, n, block.S2, &s.quick)
+		if c.small.parts[at.class][at.number], s.err = s.compress(enc, n, block.Zstd, &s.small); s.err != nil {
+			return
+		}
+		if c.quick.parts[at.class][at.number], s.err = s.compress(enc, n, block.S2, &s.quick); s.err != nil {
+			return
+		}
 	}
 }
 
 // compress returns the part that remains of n contents.
-func (s *sampler) compress(enc *block.Encoder, n int, how block.Compression, y *yield) float64 {
+func (s *sampler) compress(enc *block.Encoder, n int, how block.Compression, y *yield) (part float64, err error) {
 	began := time.Now()
-	to, err := enc.Append(s.to[:0], s.contents[:n], how)
-	if err != nil {
-		s.err = err
-		return 1
+	if s.to, err = enc.Append(s.to[:0], s.contents[:n], how); err != nil {
+		return 1, err
 	}
-	s.to = to
-	y.add(yield{n * PageSize, len(to), time.Since(began)})
-	return float64(len(to)) / float64(n*PageSize)
+	y.add(yield{n * PageSize, len(s.to), time.Since(began)})
+	return float64(len(s.to)) / float64(n*PageSize), nil
 }
 
 // read reads a block's contents as they are now, and returns how many there are.
