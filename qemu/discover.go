@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -13,7 +14,8 @@ const maxVCPUs = 1 << 16
 
 // VM is a virtual machine of this host as it was found.
 type VM struct {
-	Name        string
+	Name        string // by which it is known here: see Alias
+	Own         string // name that QEMU was given, "" if there was none
 	Socket      string // QMP socket
 	PID         int
 	StartTime   uint64 // of the process, clock ticks since boot: tells a reused PID apart
@@ -28,8 +30,7 @@ type VM struct {
 	Blockers    []string        // why QEMU would refuse to migrate
 }
 
-// Discover finds out which VM stands behind a QMP socket. It returns a Client that the caller closes. A VM whose name
-// cannot be used in the names of files is a *NameError.
+// Discover finds out which VM stands behind a QMP socket. It returns a Client that the caller closes.
 //
 // Argv says what the VM was when it began. What it is by now, package inventory finds out.
 func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
@@ -88,8 +89,8 @@ func (vm *VM) readName(ctx context.Context, c *Client) error {
 	if err := c.Do(ctx, "query-name", nil, &reply); err != nil {
 		return err
 	}
-	vm.Name = nameOf(reply.Name, vm.Socket)
-	return CheckName(vm.Name)
+	vm.Own, vm.Name = reply.Name, Alias(cmp.Or(reply.Name, socketName(vm.Socket)))
+	return nil
 }
 
 func (vm *VM) readMachine(ctx context.Context, c *Client) error {

@@ -3,6 +3,7 @@ package qemu
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -66,11 +67,56 @@ type PolicyError struct {
 	Reason string
 }
 
-func (e *PolicyError) Error() string {
+func (e *PolicyError) Error() string { return "launch policy: " + e.text() }
+
+func (e *PolicyError) text() string {
 	if e.Value == "" {
-		return fmt.Sprintf("launch policy: %s: %s", e.Option, e.Reason)
+		return fmt.Sprintf("%s: %s", e.Option, e.Reason)
 	}
-	return fmt.Sprintf("launch policy: %s %q: %s", e.Option, e.Value, e.Reason)
+	return fmt.Sprintf("%s %q: %s", e.Option, e.Value, e.Reason)
+}
+
+// maxRefusals is how many refusals are spelled out.
+const maxRefusals = 20
+
+// PolicyErrors are all options of one command line that the launch policy refuses, at least one.
+type PolicyErrors []*PolicyError
+
+func (e PolicyErrors) Error() string {
+	var words []string
+	for _, one := range e[:min(len(e), maxRefusals)] {
+		words = append(words, one.text())
+	}
+	if more := len(e) - maxRefusals; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return "launch policy: " + strings.Join(words, "; ")
+}
+
+// Unwrap gives each of them.
+func (e PolicyErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i := range e {
+		all[i] = e[i]
+	}
+	return all
+}
+
+// refusals takes an error of the policy apart.
+func refusals(err error) PolicyErrors {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *PolicyError:
+		return PolicyErrors{e}
+	case interface{ Unwrap() []error }:
+		var all PolicyErrors
+		for _, one := range e.Unwrap() {
+			all = append(all, refusals(one)...)
+		}
+		return all
+	}
+	return PolicyErrors{{Option: "command line", Reason: err.Error()}}
 }
 
 // LaunchError is a QEMU, or an operator's launcher, that did not come up.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,49 +37,51 @@ type Process struct {
 	err    error         // how it ended; set before exited is closed
 }
 
-// Launch starts the command line that LaunchPolicy.Command made for the same runDir and name, and returns when QEMU
-// answers on its monitor. QEMU gets a session of its own, a scope of its own under systemd, none of our files, a clean
+// Launch starts what LaunchPolicy.Command made, and returns when QEMU
+// answers on its monitor. QEMU is confined as the command says. It gets a session of its own, a scope of its own under systemd, none of our files, a clean
 // environment, and "/" as its directory. Announcements at the end of the migration are switched off, for the VM must
 // not be announced before it runs (see AnnounceSelf); disks are locked late. Failure is a *LaunchError and leaves
 // nothing behind but the log.
-func Launch(ctx context.Context, argv []string, runDir, name string, log *slog.Logger) (*Process, error) {
+func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error) {
 	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
 	defer cancel()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := newRunFiles(runDir, name)
-	if err := prepareRun(ctx, argv, runDir, name, f); err != nil {
-		return nil, &LaunchError{Name: name, Err: err}
+	f := newRunFiles(c.RunDir, c.Name)
+	if err := prepareRun(ctx, c, f); err != nil {
+		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
-	p, err := start(argv, name, f, false)
+	p, err := start(ctx, c, f, false)
 	if err != nil {
-		return nil, &LaunchError{Name: name, Err: err}
+		_ = os.Remove(f.pid)
+		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
 		err = p.reason(ctx, err)
 		p.Kill()
-		return nil, &LaunchError{Name: name, Err: err, Tail: logTail(f.log)}
+		return nil, &LaunchError{Name: c.Name, Err: err, Tail: logTail(f.log)}
 	}
-	log.Info("qemu started", "vm", name, "pid", p.PID, "socket", p.Socket)
+	log.Info("qemu started", "vm", c.Name, "pid", p.PID, "socket", p.Socket)
 	return p, nil
 }
 
-// Rehearse is Launch for a command line that LaunchPolicy.Rehearsal made. Its QEMU ends when this program does, or the thread that has
-// started it: the caller's goroutine must be locked to its thread until it has called End. Failure waits little longer than ctx; with the error comes a QEMU that was killed and has not ended yet.
-func Rehearse(ctx context.Context, argv []string, runDir, name string) (*Process, error) {
+// Rehearse is Launch for what LaunchPolicy.Rehearsal made. Its QEMU ends when this program does. Failure waits little longer than ctx; with the error comes a QEMU that was killed and has not ended yet.
+func Rehearse(ctx context.Context, c *Command) (*Process, error) {
 	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
 	defer cancel()
-	f := newRunFiles(runDir, name)
-	if err := prepareRun(ctx, argv, runDir, name, f); err != nil {
-		return nil, &LaunchError{Name: name, Err: err}
+	f := newRunFiles(c.RunDir, c.Name)
+	if err := prepareRun(ctx, c, f); err != nil {
+		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
-	p, err := start(argv, name, f, true)
+	p, err := start(ctx, c, f, true)
 	if err != nil {
-		return nil, &LaunchError{Name: name, Err: err}
+		_ = os.Remove(f.pid)
+		_ = os.Remove(f.log)
+		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
-		err = &LaunchError{Name: name, Err: p.reason(ctx, err), Tail: logTail(f.log)}
+		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: logTail(f.log)}
 		if p.End() {
 			return nil, err
 		}
@@ -121,14 +125,14 @@ func (p *Process) files() []string {
 }
 
 // prepareRun makes the run directory and sees to it that nobody else runs under this name there.
-func prepareRun(ctx context.Context, argv []string, runDir, name string, f runFiles) error {
-	if err := CheckName(name); err != nil {
+func prepareRun(ctx context.Context, c *Command, f runFiles) error {
+	if err := CheckName(c.Name); err != nil {
 		return err
 	}
-	if len(argv) == 0 || !filepath.IsAbs(runDir) || len(f.socket) > maxSocketPath {
-		return fmt.Errorf("run directory %q: must be absolute, and its socket at most %d bytes long", runDir, maxSocketPath)
+	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.socket) > maxSocketPath {
+		return fmt.Errorf("run directory %q: must be absolute, and its socket at most %d bytes long", c.RunDir, maxSocketPath)
 	}
-	if err := os.MkdirAll(runDir, 0o700); err != nil {
+	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.socket)
@@ -146,36 +150,73 @@ func prepareRun(ctx context.Context, argv []string, runDir, name string, f runFi
 	return err
 }
 
-// start runs the command with its own session, its own log and nothing of ours. A bound one ends with the thread that has started it.
-func start(argv []string, name string, f runFiles, bound bool) (*Process, error) {
+// start runs the command with its own session, its own log and nothing of ours. A bound one ends with this program.
+func start(ctx context.Context, c *Command, f runFiles, bound bool) (*Process, error) {
 	logFile, err := os.OpenFile(f.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer logFile.Close()
+	if err := c.Confinement.makePid(f.pid); err != nil {
+		return nil, err
+	}
 	if err := keepFiles(); err != nil {
 		return nil, err
 	}
-	lookPath := exec.LookPath
-	if bound { // then it also ends with our service
-		lookPath = func(string) (string, error) { return "", exec.ErrNotFound }
+	p := &Process{Name: c.Name, Socket: f.socket, Log: f.log, exited: make(chan struct{})}
+	if bound || !scoped() { // a bound one may end with our service, too
+		p.cmd = commandOf(c.Argv, logFile, bound)
+		return p, p.start(c.Confinement)
 	}
-	argv, env := inScope(argv, name, os.Getuid(), os.Getenv, lookPath)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stderr = "/", env, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if bound {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	}
-	if err := cmd.Start(); err != nil {
+	r, w, err := os.Pipe()
+	if err != nil {
 		return nil, err
 	}
-	p := &Process{Name: name, PID: cmd.Process.Pid, Socket: f.socket, Log: f.log, cmd: cmd, exited: make(chan struct{})}
+	defer r.Close()
+	defer w.Close()
+	p.cmd = commandOf(gate(c.Argv), logFile, false)
+	p.cmd.Stdin = r
+	if err := p.start(c.Confinement); err != nil {
+		return nil, err
+	}
+	if err := adopt(ctx, p.PID, c.Name); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	_, err = io.WriteString(w, "\n")
+	return p, err
+}
+
+// commandOf is what is started, in a session of its own, with nothing of ours.
+func commandOf(argv []string, log *os.File, bound bool) *exec.Cmd {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stderr = "/", cleanEnvironment(), log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if bound {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that has started it
+	}
+	return cmd
+}
+
+// start starts the command on a thread that is confined before, and ends with it.
+func (p *Process) start(c *Confinement) error {
+	started := make(chan error)
 	go func() { // ends with QEMU; Kill and Wait wait for it
-		p.err = cmd.Wait()
-		close(p.exited)
+		runtime.LockOSThread() // and never unlocked, so that the runtime ends the thread
+		err := c.enter()
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		if started <- err; err == nil {
+			p.err = p.cmd.Wait()
+			close(p.exited)
+		}
 	}()
-	return p, nil
+	err := <-started
+	if err == nil {
+		p.PID = p.cmd.Process.Pid
+	}
+	return err
 }
 
 // keepFiles marks all our open files so that programs we start do not get them, also those that we got from whoever
@@ -193,25 +234,9 @@ func keepFiles() error {
 	return nil
 }
 
-// inScope puts a command into a systemd scope of its own when we run under systemd: what stays in our service's
-// control group is killed with the service. systemd-run replaces itself by the command, so the pid stays the same.
-func inScope(
-	argv []string, name string, uid int, getenv func(string) string, lookPath func(string) (string, error),
-) (cmd, env []string) {
-	env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
-	run, err := lookPath("systemd-run")
-	if getenv("INVOCATION_ID") == "" || err != nil {
-		return argv, env
-	}
-	unit := "scatter-" + name + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	cmd = []string{run, "--scope", "--quiet", "--collect", "--unit", unit}
-	if uid != 0 {
-		cmd = append(cmd, "--user")
-		for _, v := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
-			env = append(env, v+"="+getenv(v))
-		}
-	}
-	return append(append(cmd, "--"), argv...), env
+// cleanEnvironment is the environment of every QEMU.
+func cleanEnvironment() []string {
+	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
 }
 
 // ready waits for the monitor and prepares QEMU for the migration.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +18,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func TestQEMULaunchReportsTail(t *testing.T) {
 	dir := shortDir(t)
 	argv := []string{needQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
-	_, err := Launch(t.Context(), argv, dir, "vm1", nil)
+	_, err := Launch(t.Context(), &Command{Argv: argv, RunDir: dir, Name: "vm1"}, nil)
 	e, ok := errors.AsType[*LaunchError](err)
 	if !ok || !strings.Contains(e.Tail, "unsupported machine type") || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("error %v", err)
@@ -29,12 +28,12 @@ func TestQEMULaunchReportsTail(t *testing.T) {
 func TestLaunchRefuses(t *testing.T) {
 	dir := shortDir(t)
 	for name, err := range map[string]error{
-		"name":     second(Launch(t.Context(), []string{"/bin/true"}, dir, "../x", nil)),
-		"relative": second(Launch(t.Context(), []string{"/bin/true"}, "run", "x", nil)),
-		"long":     second(Launch(t.Context(), []string{"/bin/true"}, "/"+strings.Repeat("r", 120), "x", nil)),
-		"nothing":  second(Launch(t.Context(), nil, dir, "x", nil)),
-		"program":  second(Launch(t.Context(), []string{"/no/such/qemu"}, dir, "x", nil)),
-		"ends":     second(Launch(t.Context(), []string{"/bin/true"}, dir, "x", nil)),
+		"name":     second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: dir, Name: "../x"}, nil)),
+		"relative": second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: "run", Name: "x"}, nil)),
+		"long":     second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: "/" + strings.Repeat("r", 120), Name: "x"}, nil)),
+		"nothing":  second(Launch(t.Context(), &Command{RunDir: dir, Name: "x"}, nil)),
+		"program":  second(Launch(t.Context(), &Command{Argv: []string{"/no/such/qemu"}, RunDir: dir, Name: "x"}, nil)),
+		"ends":     second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: dir, Name: "x"}, nil)),
 	} {
 		if _, ok := errors.AsType[*LaunchError](err); !ok {
 			t.Errorf("%s: %v", name, err)
@@ -57,7 +56,7 @@ func TestLaunchTimesOut(t *testing.T) {
 			}
 		}
 	}()
-	_, err := Launch(ctx, []string{"/bin/sh", "-c", "echo pid $$ >&2; exec sleep 1000"}, dir, "vm1", nil)
+	_, err := Launch(ctx, &Command{Argv: []string{"/bin/sh", "-c", "echo pid $$ >&2; exec sleep 1000"}, RunDir: dir, Name: "vm1"}, nil)
 	e, ok := errors.AsType[*LaunchError](err)
 	if !ok || !errors.Is(err, why) || !strings.HasPrefix(e.Tail, "pid ") {
 		t.Fatalf("error %v", err)
@@ -116,37 +115,65 @@ func TestQEMUOutlivesLauncher(t *testing.T) {
 const launcherDir = "SCATTER_TEST_LAUNCH"
 
 func launchAndEnd(dir string) error {
-	argv, err := LaunchPolicy{}.Command([]string{testQEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
+	c, err := LaunchPolicy{}.Command([]string{testQEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
 	if err != nil {
 		return err
 	}
-	_, err = Launch(background(), argv, dir, "vm1", nil)
+	_, err = Launch(background(), c, nil)
 	return err
 }
 
-func TestInScope(t *testing.T) {
-	argv := []string{"/usr/bin/qemu", "-S"}
-	found := func(string) (string, error) { return "/usr/bin/systemd-run", nil }
-	missing := func(string) (string, error) { return "", exec.ErrNotFound }
-	vars := map[string]string{"INVOCATION_ID": "x", "XDG_RUNTIME_DIR": "/run/user/7", "SECRET": "y"}
-	get := func(k string) string { return vars[k] }
-	none := func(string) string { return "" }
-	if cmd, _ := inScope(argv, "vm1", 0, none, found); !slices.Equal(cmd, argv) {
-		t.Errorf("not under systemd: %q", cmd)
+// TestGate: a command waits until it may begin, and is then what it was to be, in the same process.
+func TestGate(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if cmd, _ := inScope(argv, "vm1", 0, get, missing); !slices.Equal(cmd, argv) {
-		t.Errorf("without systemd-run: %q", cmd)
+	defer r.Close()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	cmd, env := inScope(argv, "vm1", 7, get, found)
-	line := strings.Join(cmd, " ")
-	if !strings.HasPrefix(line, "/usr/bin/systemd-run --scope --quiet --collect --unit scatter-vm1-") || !strings.HasSuffix(line, " --user -- /usr/bin/qemu -S") {
+	defer log.Close()
+	p := &Process{exited: make(chan struct{}), Log: log.Name()}
+	p.cmd = commandOf(gate([]string{"/bin/sh", "-c", `echo "$$ $0 $1 $(cat)" >&2`, "a b", "*"}), log, false)
+	p.cmd.Stdin = r
+	if err := p.start(nil); err != nil {
+		t.Fatal(err)
+	}
+	exe := "/proc/" + itoa(p.PID) + "/cmdline"
+	if b, err := os.ReadFile(exe); err != nil || !strings.Contains(string(b), "read -r go") {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := w.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err := p.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if want := itoa(p.PID) + " a b * \n"; logTail(log.Name()) != strings.TrimSpace(want) {
+		t.Errorf("it said %q, want %q", logTail(log.Name()), want)
+	}
+}
+
+// TestGateShut: what is not let through ends.
+func TestGateShut(t *testing.T) {
+	cmd := exec.Command(gate([]string{"/bin/true"})[0], gate([]string{"/bin/true"})[1:]...)
+	if err := cmd.Run(); err == nil {
+		t.Error("it began")
+	}
+}
+
+// TestScopeArgs: what systemd is asked for.
+func TestScopeArgs(t *testing.T) {
+	line := strings.Join(scopeArgs(0, "x.scope", 17), " ")
+	if want := "--system call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) " +
+		"x.scope fail 2 PIDs au 1 17 CollectMode s inactive-or-failed 0"; line != want {
+		t.Errorf("got %s", line)
+	}
+	if line := scopeArgs(7, "x.scope", 17); line[0] != "--user" {
 		t.Errorf("as a user: %q", line)
-	}
-	if !slices.Contains(env, "XDG_RUNTIME_DIR=/run/user/7") || strings.Contains(strings.Join(env, " "), "SECRET") {
-		t.Errorf("environment %q", env)
-	}
-	if cmd, _ := inScope(argv, "vm1", 0, get, found); slices.Contains(cmd, "--user") {
-		t.Errorf("as root: %q", cmd)
 	}
 }
 

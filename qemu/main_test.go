@@ -48,11 +48,11 @@ func launch(t testing.TB, args ...string) *Process {
 	t.Helper()
 	dir := filepath.Join(shortDir(t), "run")
 	argv := append([]string{needQEMU(t), "-nodefaults"}, args...)
-	argv, err := LaunchPolicy{AllowPaths: []string{"/dev/shm"}}.Command(argv, "vm1", dir)
+	c, err := LaunchPolicy{AllowPaths: []string{"/dev/shm", os.TempDir()}}.Command(argv, "vm1", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Launch(t.Context(), argv, dir, "vm1", nil)
+	p, err := Launch(t.Context(), c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

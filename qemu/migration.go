@@ -2,10 +2,12 @@ package qemu
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"path/filepath"
+	"net"
+	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxSocketPath is the longest path that fits into a unix socket address, in bytes.
@@ -71,35 +73,59 @@ type MigrationRAM struct {
 	DirtySyncMissedZC int64   `json:"dirty-sync-missed-zero-copy"`
 }
 
-// Migrate starts a migration into a unix socket on which somebody listens.
-func (c *Client) Migrate(ctx context.Context, socket string) error {
-	uri, err := unixURI(socket)
+// Migrate starts a migration into a socket whose other end it returns. QEMU gets its end as a descriptor, so it needs no way to ours: it
+// may be another user's, live in another mount namespace, or be confined. What QEMU has against the migration later ends the stream.
+func (c *Client) Migrate(ctx context.Context) (net.Conn, error) {
+	return c.stream(ctx, "migrate", map[string]any{})
+}
+
+// ResumeMigrate continues a paused post-copy migration through a new socket.
+func (c *Client) ResumeMigrate(ctx context.Context) (net.Conn, error) {
+	return c.stream(ctx, "migrate", map[string]any{"resume": true})
+}
+
+// MigrateIncoming is the way into a QEMU that was started with -incoming defer, once per process: what is written into the returned end
+// is the migration stream, what is read from it the return path.
+func (c *Client) MigrateIncoming(ctx context.Context) (net.Conn, error) {
+	return c.stream(ctx, "migrate-incoming", map[string]any{})
+}
+
+// streamFile is what QEMU calls its end of a stream.
+const streamFile = "scatter-migration"
+
+// stream gives QEMU one end of a new socket and returns the other.
+func (c *Client) stream(ctx context.Context, command string, args map[string]any) (net.Conn, error) {
+	ours, theirs, err := socketPair()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.Do(ctx, "migrate", map[string]any{"uri": uri}, nil)
-}
-
-// ResumeMigrate continues a paused post-copy migration through a new unix socket.
-func (c *Client) ResumeMigrate(ctx context.Context, socket string) error {
-	uri, err := unixURI(socket)
+	defer theirs.Close()
+	args["uri"] = "fd:" + streamFile
+	err = c.Do(ctx, "getfd", map[string]string{"fdname": streamFile}, nil, theirs)
+	if err == nil {
+		err = c.Do(ctx, command, args, nil)
+	}
 	if err != nil {
-		return err
+		ours.Close()
+		return nil, err
 	}
-	return c.Do(ctx, "migrate", map[string]any{"uri": uri, "resume": true}, nil)
+	return ours, nil
 }
 
-func unixURI(socket string) (string, error) {
-	if !filepath.IsAbs(socket) || len(socket) > maxSocketPath {
-		return "", fmt.Errorf("migration socket %q: must be absolute and at most %d bytes long", socket, maxSocketPath)
+// socketPair makes two ends of a stream, one of which is for another process.
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
 	}
-	return "unix:" + socket, nil
-}
-
-// MigrateIncoming opens the way in of a QEMU that was started with -incoming defer; once per process.
-// The first connection to a listening uri is taken for the migration.
-func (c *Client) MigrateIncoming(ctx context.Context, uri string) error {
-	return c.Do(ctx, "migrate-incoming", map[string]string{"uri": uri}, nil)
+	mine := os.NewFile(uintptr(fds[0]), streamFile)
+	defer mine.Close()
+	theirs = os.NewFile(uintptr(fds[1]), streamFile)
+	if ours, err = net.FileConn(mine); err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
 }
 
 // MigrateContinue leaves the state pre-switchover.

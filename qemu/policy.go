@@ -1,8 +1,11 @@
 package qemu
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -31,43 +34,84 @@ type LaunchPolicy struct {
 	AllowNetwork bool
 	// Rewrites are applied to paths before they are judged. The longest matching one wins.
 	Rewrites []Rewrite
+	// AllowPorts are the TCP ports at which QEMU may listen for VNC and SPICE. Empty: 5700 to 6923, which are those of 1024 displays.
+	AllowPorts []PortRange
+	// AllowInterfaces are the names, as patterns of path.Match, of network interfaces and bridges that QEMU may attach to. Empty: all.
+	AllowInterfaces []string
+	// RunAs is the user that a QEMU is when it has opened its files. Empty: the same as ours.
+	RunAs string
+	// Unconfined lets a QEMU get at all that its user may, past what its command line says: images can name other files. Otherwise the
+	// kernel confines it, and where it cannot, such images are refused.
+	Unconfined bool
+	// Programs tells by which other names the QEMU that is to be started knows its devices. Nil: those names are refused.
+	Programs *Programs
 }
+
+// PortRange is the TCP ports from First to Last.
+type PortRange struct{ First, Last uint16 }
 
 // Rewrite replaces the beginning of paths.
 type Rewrite struct{ From, To string }
 
+// Command is a command line to start, and what the kernel is to let it do: nil = all that its user may.
+type Command struct {
+	Name, RunDir string // of the VM, and where its socket, pid file and log are
+	Argv         []string
+	Memory       int64 // that it asks for, in bytes
+	Confinement  *Confinement
+}
+
 // Command turns the command line of a source's VM into that of its target: it waits for an incoming migration, does not
 // run before it is told to, and has its monitor and pid file in runDir. The monitors, log files and windows of the
-// source are left out. Extra arguments are trusted and come last. The error is a *PolicyError, or a *NameError.
-func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...string) ([]string, error) {
+// source are left out. Extra arguments are trusted and come last. The error is a *NameError, or PolicyErrors with all that is refused.
+func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...string) (*Command, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
 	if !filepath.IsAbs(runDir) {
-		return nil, &PolicyError{Option: "run directory", Value: runDir, Reason: "not an absolute path"}
+		return nil, PolicyErrors{{Option: "run directory", Value: runDir, Reason: "not an absolute path"}}
 	}
-	binary, items, err := p.split(argv)
-	if err != nil {
-		return nil, err
+	if len(argv) == 0 || len(argv) > maxArgs {
+		return nil, PolicyErrors{{Option: "command line", Reason: "empty or too long"}}
 	}
-	j := newJudge(p, runDir)
-	out := []string{binary, "-name", "guest=" + name}
+	binary, err := p.binary(argv[0])
+	refused := refusals(err)
+	items, err := split(argv[1:])
+	refused = append(refused, refusals(err)...)
+	j := &judge{LaunchPolicy: p, binary: binary, runDir: runDir}
+	j.confined, _ = CanConfine()
+	j.confined = j.confined && !p.Unconfined
+	out := []string{binary, "-name", "guest=" + escapeComma(guestName(items, name))}
 	for _, it := range withoutMonitors(items) {
 		args, err := j.item(it)
-		if err != nil {
-			return nil, err
-		}
+		refused = append(refused, refusals(err)...)
 		out = append(out, args...)
 	}
+	memory, err := MemoryOf(argv)
+	refused = append(refused, refusals(err)...)
 	defaults, err := j.defaults(items)
-	if err != nil {
-		return nil, err
+	if refused = append(refused, refusals(err)...); len(refused) > 0 {
+		return nil, refused
 	}
-	out = append(out, defaults...)
+	privileges, err := j.privileges(items)
+	if err != nil {
+		return nil, PolicyErrors{{Option: "binary", Value: binary, Reason: err.Error()}}
+	}
+	out = slices.Concat(out, defaults, privileges)
 	f := newRunFiles(runDir, name)
 	out = append(out, "-monitor", "none", "-qmp", "unix:"+escapeComma(f.socket)+",server=on,wait=off",
 		"-pidfile", f.pid, "-incoming", "defer", "-S")
-	return append(out, extra...), nil
+	return &Command{name, runDir, append(out, extra...), memory, j.confinement()}, nil
+}
+
+// guestName is the name that QEMU is given: the VM's own, if that is known here by this name.
+func guestName(items []item, name string) string {
+	for _, it := range items {
+		if own := idOf(it.value, "guest", "guest"); it.name == "name" && own != "" && Alias(own) == name {
+			return own
+		}
+	}
+	return name
 }
 
 // runFiles are the files of one VM in the run directory.
@@ -91,25 +135,22 @@ func (it item) option() string {
 	return "-" + it.name
 }
 
-// split separates a command line into its program and its options.
-func (p LaunchPolicy) split(argv []string) (binary string, items []item, err error) {
-	if len(argv) == 0 || len(argv) > maxArgs {
-		return "", nil, &PolicyError{Option: "command line", Reason: "empty or too long"}
-	}
-	if binary, err = p.binary(argv[0]); err != nil {
-		return "", nil, err
-	}
-	for rest := argv[1:]; len(rest) > 0; {
-		var it item
-		it, rest, err = nextItem(rest)
+// split separates a command line, without its program, into the options that are known. The error names the others.
+func split(args []string) (items []item, err error) {
+	var refused []error
+	for len(args) > 0 {
+		it, rest, err := nextItem(args)
 		if err != nil {
-			return "", nil, err
+			refused = append(refused, err)
+		} else {
+			items = append(items, it)
 		}
-		items = append(items, it)
+		args = rest
 	}
-	return binary, items, nil
+	return items, errors.Join(refused...)
 }
 
+// nextItem takes an option off. Of one that is not known, a word that does not begin with a dash is taken for the value.
 func nextItem(args []string) (item, []string, error) {
 	name, isOption := strings.CutPrefix(args[0], "-")
 	if !isOption {
@@ -120,7 +161,11 @@ func nextItem(args []string) (item, []string, error) {
 	opt, known := options[it.name]
 	switch {
 	case !known || it.name == "":
-		return it, nil, &PolicyError{Option: shorten(args[0]), Reason: "not known to the launch policy"}
+		rest := args[1:]
+		if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+			rest = rest[1:]
+		}
+		return it, rest, &PolicyError{Option: shorten(args[0]), Reason: "not known to the launch policy"}
 	case opt.rule == nil:
 		return it, args[1:], nil
 	case len(args) < 2:
@@ -143,9 +188,15 @@ func checkArgument(it item) error {
 
 var packagedQEMU = regexp.MustCompile(`^(?:/usr/bin/)?(qemu-system-[a-z0-9_-]+)$`)
 
+// otherNames are programs by which distributions have QEMU, too: Proxmox, and Red Hat's.
+var otherNames = []string{"/usr/bin/kvm", "/usr/libexec/qemu-kvm"}
+
 func (p LaunchPolicy) binary(source string) (string, error) {
 	if p.QEMU != "" {
 		return p.QEMU, nil
+	}
+	if slices.Contains(otherNames, source) {
+		return source, nil
 	}
 	m := packagedQEMU.FindStringSubmatch(source)
 	if m == nil {
@@ -204,18 +255,24 @@ func usesChardev(items []item, id string) bool {
 // judge carries the policy through one command line.
 type judge struct {
 	LaunchPolicy
-	runDir string
-	option string // being judged
-}
+	binary   string
+	runDir   string
+	confined bool // by the kernel
 
-func newJudge(p LaunchPolicy, runDir string) *judge { return &judge{LaunchPolicy: p, runDir: runDir} }
+	option   string // being judged
+	readOnly bool   // what it opens is only read
+
+	opened   []string // files that may be opened
+	ports    []uint16 // that may be listened at
+	programs bool     // some are started
+}
 
 // item judges one option and returns the arguments that it becomes, none if it is dropped.
 func (j *judge) item(it item) ([]string, error) {
-	j.option = it.option()
+	j.option, j.readOnly = it.option(), false
 	if it.name == "" {
-		path, err := disk(j, it.value)
-		return []string{path}, err
+		_, err := shortDisk(j, it.value)
+		return nil, err
 	}
 	opt := options[it.name]
 	if opt.refuse != "" {
@@ -254,6 +311,31 @@ func (j *judge) defaults(items []item) ([]string, error) {
 		return []string{"-display", "none"}, nil
 	}
 	return nil, nil
+}
+
+// privileges are the options by which QEMU gives up what it does not need: another user's rights, and system calls.
+func (j *judge) privileges(items []item) (out []string, err error) {
+	if j.Programs == nil {
+		return nil, nil
+	}
+	s, err := j.Programs.Survey(context.Background(), j.binary) // which has a time-out of its own
+	if err != nil {
+		return nil, nil // its start will show why
+	}
+	sandbox := "on,obsolete=deny,spawn=deny"
+	switch {
+	case j.RunAs == "":
+		sandbox += ",elevateprivileges=deny"
+	case s.AtLeast(9, 1):
+		out = append(out, "-run-with", "user="+escapeComma(j.RunAs))
+	default:
+		out = append(out, "-runas", j.RunAs)
+	}
+	given := slices.ContainsFunc(items, func(it item) bool { return it.name == "sandbox" })
+	if s.Sandbox && !given && !j.programs && !j.Unconfined {
+		out = append(out, "-sandbox", sandbox)
+	}
+	return out, nil
 }
 
 func (j *judge) refuse(value, reason string) error {

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	pathpkg "path"
 	"slices"
 	"strings"
 )
@@ -24,11 +25,25 @@ var blockKeys = allow(plain, `driver node-name read-only auto-read-only force-sh
 // blockNodes are the names under which a block device contains others.
 var blockNodes = []string{"file.", "backing.", "data-file."}
 
+// blockFormat judges the formats among the drivers, and what -drive calls so.
+func blockFormat(j *judge, value string) (string, error) {
+	if _, err := oneOf("raw", "qcow2", "qed", "luks", "host_device")(j, value); err != nil {
+		return "", err
+	}
+	return blockDriver(j, value)
+}
+
 // blockDriver lets formats and local files through, and network disks if the network is allowed.
 func blockDriver(j *judge, value string) (string, error) {
-	local := strings.Fields(`file host_device host_cdrom raw qcow2 qed luks null-co null-aio throttle copy-on-read preallocate`)
+	local := strings.Fields(`file host_device host_cdrom raw luks null-co null-aio throttle copy-on-read preallocate`)
+	leading := strings.Fields(`qcow2 qed`) // whose contents name other files
 	remote := strings.Fields(`nbd rbd iscsi nfs`)
 	switch {
+	case slices.Contains(leading, value) && !j.confined && !j.Unconfined:
+		return "", j.refuse(value, "images of this format can lead to other files, and the kernel here cannot keep QEMU from them (Landlock, "+
+			"since Linux 6.2): 'recv --confine off' trusts them")
+	case slices.Contains(leading, value):
+		return value, nil
 	case slices.Contains(local, value):
 		return value, nil
 	case slices.Contains(remote, value):
@@ -37,17 +52,36 @@ func blockDriver(j *judge, value string) (string, error) {
 	return "", j.refuse(value, "block driver is not known to the launch policy")
 }
 
-var blockdevValue = value{implied: "driver", json: true, nested: blockNodes, keys: blockKeys}
+var blockdevValue = value{implied: "driver", json: true, nested: blockNodes, keys: blockKeys, check: onlyRead}
+
+// onlyRead finds out whether a disk is opened for reading only. One that is so where it must (auto-read-only) needs a kernel that sees to it.
+func onlyRead(j *judge, _ string, pairs []pair) error {
+	for _, p := range pairs {
+		key := p.key[strings.LastIndexByte(p.key, '.')+1:]
+		on := p.value == "on" || p.value == "true"
+		j.readOnly = j.readOnly || on && (key == "read-only" || key == "readonly" || key == "auto-read-only" && j.confined) || key == "media" && p.value == "cdrom"
+	}
+	return nil
+}
+
+// driveMedium is onlyRead, and refuses drives whose format is not said.
+func driveMedium(j *judge, kind string, pairs []pair) error {
+	s := keyvalSettings{pairs}
+	if s.get("file") != "" && s.get("format") == "" && s.get("driver") == "" {
+		return j.refuse("file="+s.get("file"), noFormat)
+	}
+	return onlyRead(j, kind, pairs)
+}
 
 var driveValue = value{
-	nested: blockNodes,
+	nested: blockNodes, check: driveMedium,
 	keys: blockKeys.with(
 		allow(plain, `if id index bus unit media cache werror rerror readonly copy-on-read serial cyls heads secs trans group
 			bps bps_rd bps_wr iops iops_rd iops_wr bps_max bps_rd_max bps_wr_max iops_max iops_rd_max iops_wr_max iops_size
 			bps_max_length bps_rd_max_length bps_wr_max_length iops_max_length iops_rd_max_length iops_wr_max_length
 			throttling.* stats-intervals.* stats-account-invalid stats-account-failed`),
 		keys{
-			"file": medium, "format": oneOf("raw", "qcow2", "qed", "luks", "host_device"),
+			"file": medium, "format": blockFormat,
 			"snapshot": off("the changes on this disk are in a private file of the source"),
 		}),
 }
@@ -115,13 +149,25 @@ func withPrefix(j *judge, prefix, rest string, r rule) (string, error) {
 
 var (
 	cidr       = matching(`[0-9A-Fa-f.:]+(/[0-9A-Fa-f.:]+)?`, "a network")
-	tapName    = matching(`[A-Za-z0-9_.-]{1,15}`, "the name of a network interface")
+	tapPattern = matching(`[A-Za-z0-9_.-]{1,15}`, "the name of a network interface")
 	addressing = allow(plain, `addr.type addr.host addr.port addr.to addr.ipv4 addr.ipv6 addr.numeric addr.keep-alive
 		addr.mptcp server reconnect reconnect-ms local.type local.host local.port local.ipv4 local.ipv6 remote.type remote.host remote.port
 		remote.ipv4 remote.ipv6`).with(allow(path, "addr.path local.path remote.path"),
 		allow(off("an abstract socket has no path to judge"), "addr.abstract"),
 		allow(never(noFiles), "addr.str local.str remote.str"), allow(network, "type"))
 )
+
+// tapName judges the name of an interface of this host.
+func tapName(j *judge, name string) (string, error) {
+	allowed := func(pattern string) bool {
+		ok, err := pathpkg.Match(pattern, name)
+		return ok && err == nil
+	}
+	if len(j.AllowInterfaces) > 0 && !slices.ContainsFunc(j.AllowInterfaces, allowed) {
+		return "", j.refuse(name, "network interface that is not allowed")
+	}
+	return tapPattern(j, name)
+}
 
 // netdevKinds are the network back ends.
 var netdevKinds = map[string]keys{
@@ -180,12 +226,12 @@ func withKinds(a, b map[string]keys) map[string]keys {
 
 // netPrograms judges the programs that QEMU starts when the command line names none.
 func netPrograms(j *judge, kind string, pairs []pair) error {
-	given := func(key string) bool {
-		return slices.ContainsFunc(pairs, func(p pair) bool { return p.key == key })
+	given := func(keys ...string) bool {
+		return slices.ContainsFunc(pairs, func(p pair) bool { return slices.Contains(keys, p.key) })
 	}
 	var implied []pair
 	switch {
-	case kind == "tap" && !given("helper"):
+	case kind == "tap" && !given("helper", "fd", "fds"):
 		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
 	case kind == "bridge":
 		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}

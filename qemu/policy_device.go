@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"context"
 	"regexp"
 	"strings"
 )
@@ -40,7 +41,7 @@ const guestDevices = `
 const virtioDevices = `
 	virtio-net virtio-blk virtio-scsi virtio-rng virtio-balloon virtio-serial virtio-gpu virtio-keyboard virtio-mouse
 	virtio-tablet virtio-multitouch virtio-crypto virtio-iommu virtio-mem virtio-pmem virtio-sound virtio-input
-	vhost-user-blk vhost-user-scsi vhost-user-fs vhost-user-gpu vhost-user-input vhost-user-rng vhost-user-snd vhost-user-vsock
+	vhost-vsock vhost-user-blk vhost-user-scsi vhost-user-fs vhost-user-gpu vhost-user-input vhost-user-rng vhost-user-snd vhost-user-vsock
 `
 
 const virtioBuses = "-pci -pci-transitional -pci-non-transitional -device -ccw"
@@ -59,7 +60,7 @@ var processor = regexp.MustCompile(`^[A-Za-z0-9_.+-]{1,64}-(x86_64|i386|aarch64|
 
 // deviceValue: the guest's devices.
 var deviceValue = value{
-	implied: "driver", json: true, kind: "driver",
+	implied: "driver", json: true, kind: "driver", real: realDevice,
 	keys:   deviceKeys,
 	kinds:  deviceKinds(),
 	family: func(driver string) bool { return processor.MatchString(driver) },
@@ -67,8 +68,35 @@ var deviceValue = value{
 		"vfio-pci": "hands a device of the host to the guest", "usb-host": "hands a device of the host to the guest",
 		"scsi-generic": "hands a device of the host to the guest", "scsi-block": "hands a device of the host to the guest",
 		"vhost-scsi-pci": "hands a device of the host to the guest", "usb-mtp": "shares a directory of the host with the guest",
-		"loader": "loads a file", "guest-loader": "loads a file", "vhost-vsock-pci": "opens a device of the host",
+		"loader": "loads a file", "guest-loader": "loads a file",
 	},
+	check: hostDevice,
+}
+
+// hostDevices are the files that devices open without being told to.
+var hostDevices = map[string]string{
+	"vhost-vsock-pci": "/dev/vhost-vsock", "vhost-vsock-pci-non-transitional": "/dev/vhost-vsock", "vhost-vsock-device": "/dev/vhost-vsock",
+}
+
+// hostDevice judges the file that a device opens without being told to.
+func hostDevice(j *judge, kind string, _ []pair) error {
+	if file := hostDevices[kind]; file != "" {
+		_, err := path(j, file)
+		return err
+	}
+	return nil
+}
+
+// realDevice is the name of a device that QEMU may know by another one, too.
+func realDevice(j *judge, name string) string {
+	if j.Programs == nil {
+		return name
+	}
+	s, err := j.Programs.Survey(context.Background(), j.binary) // which has a time-out of its own
+	if real, ok := s.Aliases[name]; ok && err == nil {
+		return real
+	}
+	return name
 }
 
 func deviceKinds() map[string]keys {

@@ -1,8 +1,12 @@
 package qemu
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,21 +30,22 @@ func allOptions() map[string]option {
 	}
 	// scatter's own take their place: monitors, life cycle, logs, and windows on a screen that is not here.
 	add(option{drop: true, rule: text}, "name qmp qmp-pretty monitor mon pidfile incoming loadvm D d dfilter trace echr rotate")
+	add(option{drop: true, rule: text}, "id") // of Proxmox's QEMU, for its own use
 	add(option{drop: true}, "S daemonize full-screen portrait alt-grab ctrl-grab no-quit enable-sync-profile perfmap jitdump")
 
 	// Refused for what they do.
 	for names, reason := range map[string]string{
-		"gdb":                    "a debugger commands the monitor",
-		"readconfig writeconfig": "options in a file cannot be judged",
-		"set":                    "changes other options after they were judged",
-		"plugin":                 "loads code",
-		"add-fd":                 noFiles,
-		"fsdev virtfs":           "shares a directory of the host with the guest",
-		"chroot runas run-with":  "changes what the process may do; say it with the launch policy of this host",
-		"dump-vmstate":           "writes a file",
-		"iscsi":                  "holds secrets of the source",
-		"xen-domid":              "needs xen",
-		"semihosting-config":     "gives the guest the host's files",
+		"gdb":                   "a debugger commands the monitor",
+		"readconfig":            "options in a file cannot be judged; 'send' puts them in its place",
+		"writeconfig":           "writes a file",
+		"set":                   "changes other options after they were judged",
+		"plugin":                "loads code",
+		"add-fd":                noFiles,
+		"fsdev virtfs":          "shares a directory of the host with the guest",
+		"chroot runas run-with": "changes what the process may do; say it with the launch policy of this host",
+		"dump-vmstate":          "writes a file",
+		"xen-domid":             "needs xen",
+		"semihosting-config":    "gives the guest the host's files",
 	} {
 		add(option{refuse: reason, rule: text}, names)
 	}
@@ -60,17 +65,17 @@ func allOptions() map[string]option {
 	add(option{rule: oneOf("tablet", "mouse", "keyboard", "wacom-tablet")}, "usbdevice")
 
 	// Files.
-	add(option{rule: disk}, "hda hdb hdc hdd fda fdb cdrom sd pflash mtdblock")
+	add(option{rule: shortDisk}, "hda hdb hdc hdd fda fdb cdrom sd pflash mtdblock")
 	add(option{rule: loaded}, "kernel initrd dtb shim")
-	add(option{rule: firmware}, "bios L option-rom")
+	add(option{rule: firmware}, "bios L")
 	add(option{rule: path}, "mem-path")
 
 	// Values with keys.
 	for name, v := range map[string]value{
 		"machine": machineValue, "M": machineValue, "accel": accelValue, "boot": bootValue, "icount": icountValue,
-		"smbios": smbiosValue, "acpitable": acpiValue, "fw_cfg": fwcfgValue, "device": deviceValue, "object": objectValue,
+		"option-rom": romValue, "smbios": smbiosValue, "acpitable": acpiValue, "fw_cfg": fwcfgValue, "device": deviceValue, "object": objectValue,
 		"drive": driveValue, "blockdev": blockdevValue, "chardev": chardevValue, "netdev": netdevValue, "nic": nicValue,
-		"net": netValue, "tpmdev": tpmValue, "audiodev": audioValue, "audio": audioValue, "spice": spiceValue,
+		"net": netValue, "tpmdev": tpmValue, "audiodev": audioValue, "audio": audioValue, "spice": spiceValue, "iscsi": iscsiValue,
 	} {
 		add(option{rule: v.rule}, name)
 	}
@@ -110,6 +115,8 @@ var icountValue = value{
 	keys:    allow(plain, "shift align sleep").with(allow(never("records to a file"), "rr rrfile rrsnapshot")),
 }
 
+var romValue = value{implied: "romfile", keys: keys{"romfile": firmware, "bootindex": plain}}
+
 // smbiosValue: texts for the guest's firmware tables.
 var smbiosValue = value{keys: keys{"*": text, "file": path, "path": path}}
 
@@ -139,12 +146,17 @@ var audioValue = value{
 	},
 }
 
+// iscsiValue: what is used by disks, which are judged themselves.
+var iscsiValue = value{
+	keys: allow(plain, "id initiator-name header-digest timeout").with(allow(never("holds a secret of the source"), "user password password-secret")),
+}
+
 var spiceValue = value{
-	keys: allow(plain, `port tls-port ipv4 ipv6 unix tls-ciphers tls-channel plaintext-channel sasl disable-ticketing
+	keys: allow(plain, `ipv4 ipv6 unix tls-ciphers tls-channel plaintext-channel sasl disable-ticketing
 		password-secret image-compression jpeg-wan-compression zlib-glz-wan-compression streaming-video disable-copy-paste
 		disable-agent-file-xfer agent-mouse playback-compression seamless-migration gl`).with(
 		allow(path, "x509-dir x509-key-file x509-cert-file x509-cacert-file x509-dh-key-file rendernode"),
-		keys{"addr": spiceAddress, "password": text, "x509-key-password": text}),
+		keys{"port": tcpPort, "tls-port": tcpPort, "addr": spiceAddress, "password": text, "x509-key-password": text}),
 }
 
 // spiceAddress judges an address or a socket; any other name would be a file in the working directory.
@@ -157,11 +169,81 @@ func spiceAddress(j *judge, s string) (string, error) {
 
 var (
 	vncKeys = allow(plain, `to password password-secret tls-creds tls-authz sasl sasl-authz lossy non-adaptive share audiodev display
-		head power-control key-delay-ms ipv4 ipv6 websocket`).with(keys{"reverse": network, "vnc": vncAddress})
+		head power-control key-delay-ms ipv4 ipv6`).with(keys{"reverse": network, "vnc": vncAddress, "websocket": websocket})
 	vncPlace = regexp.MustCompile(`^(none|(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]*):[0-9]{1,5})$`)
 )
 
-func vnc(j *judge, s string) (string, error) { return value{implied: "vnc", keys: vncKeys}.rule(j, s) }
+func vnc(j *judge, s string) (string, error) {
+	return value{implied: "vnc", keys: vncKeys, check: vncPorts}.rule(j, s)
+}
+
+// The first ports of displays.
+const (
+	firstVNC       = 5900
+	firstWebsocket = 5700
+)
+
+// vncPorts judges the ports that a display listens at.
+func vncPorts(j *judge, _ string, pairs []pair) error {
+	s := keyvalSettings{pairs}
+	_, number, ok := cutLast(s.get("vnc"), ":")
+	display, err := strconv.Atoi(number)
+	if !ok || err != nil || strings.HasPrefix(s.get("vnc"), "unix:") || isOn(s.get("reverse")) {
+		return nil // no port, or judged elsewhere
+	}
+	more, _ := strconv.Atoi(s.get("to"))
+	err = j.listen(firstVNC+display, firstVNC+display+more)
+	if w := s.get("websocket"); w != "" && isOn(w) {
+		err = errors.Join(err, j.listen(firstWebsocket+display, firstWebsocket+display))
+	}
+	return err
+}
+
+// websocket judges the port of a display for browsers; "on" stands for one that goes with the display's number.
+func websocket(j *judge, s string) (string, error) {
+	if s == "on" || s == "off" {
+		return s, nil
+	}
+	return tcpPort(j, s)
+}
+
+// tcpPort judges the number of a port that is listened at; 0 is none.
+func tcpPort(j *judge, s string) (string, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return "", j.refuse(s, "not the number of a port")
+	}
+	if port == 0 {
+		return s, nil
+	}
+	return s, j.listen(int(port), int(port))
+}
+
+// defaultPorts are those of displays 0 to 1023, and of their websockets.
+var defaultPorts = []PortRange{{firstWebsocket, firstVNC + 1023}}
+
+// listen judges and notes ports that are listened at.
+func (j *judge) listen(first, last int) error {
+	allowed := j.AllowPorts
+	if len(allowed) == 0 {
+		allowed = defaultPorts
+	}
+	if !slices.ContainsFunc(allowed, func(r PortRange) bool { return int(r.First) <= first && last <= int(r.Last) && first <= last }) {
+		return j.refuse(fmt.Sprintf("%d", first), "listens at a port that is not allowed")
+	}
+	for port := first; port <= last; port++ {
+		j.ports = append(j.ports, uint16(port))
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
 
 func vncAddress(j *judge, s string) (string, error) {
 	if socket, ok := strings.CutPrefix(s, "unix:"); ok {
@@ -193,7 +275,7 @@ var globalForm = regexp.MustCompile(`^([A-Za-z0-9_+-]{1,63})\.([A-Za-z0-9_\[\]-]
 
 // global judges a default for a device's property like the property itself.
 func global(j *judge, s string) (string, error) {
-	m := globalForm.FindStringSubmatch(s)
+	m := globalForm.FindStringSubmatch(shortGlobal(s))
 	if m == nil {
 		return "", j.refuse(s, "not of the form driver.property=value")
 	}
@@ -203,4 +285,22 @@ func global(j *judge, s string) (string, error) {
 	}
 	v, err := deviceKeys.judge(j, pair{property, m[3]})
 	return driver + "." + property + "=" + v, err
+}
+
+// shortGlobal makes driver.property=value of driver=,property=,value= (qemu_global_option in QEMU's system/globals.c).
+func shortGlobal(s string) string {
+	pairs, err := parseKeyval(s, "")
+	if err != nil || len(pairs) != 3 {
+		return s
+	}
+	part := make(map[string]string)
+	for _, p := range pairs {
+		part[p.key] = p.value
+	}
+	driver, property := part["driver"], part["property"]
+	value, ok := part["value"]
+	if !ok || driver == "" || property == "" {
+		return s
+	}
+	return driver + "." + property + "=" + value
 }

@@ -16,7 +16,15 @@ func path(j *judge, value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return name, j.checkPath(name, value, j.AllowPaths)
+	return name, j.checkPath(name, value, j.allowed())
+}
+
+// allowed are the places of what the present option opens.
+func (j *judge) allowed() []string {
+	if j.readOnly {
+		return slices.Concat(firmwareDirs, j.AllowPaths)
+	}
+	return j.AllowPaths
 }
 
 // localPath applies the rewrites and refuses names that do not say where they lead.
@@ -51,10 +59,31 @@ func (j *judge) checkPath(name, value string, allowed []string) error {
 		}
 		realDir, err := resolve(filepath.Clean(dir))
 		if err == nil && (below(realDir, real) || deviceLink(filepath.Clean(dir), name, real)) {
-			return nil
+			return j.open(real, value)
 		}
 	}
+	if isFirmware(real) {
+		return j.refuse(value, firmwareWritten)
+	}
 	return j.refuse(value, "path outside the allowed ones")
+}
+
+const firmwareWritten = "is firmware of this host, which guests may only read: say readonly=on"
+
+// open notes a file that may be opened. Firmware is only read.
+func (j *judge) open(real, value string) error {
+	switch {
+	case !isFirmware(real):
+		j.opened = append(j.opened, real)
+	case !j.readOnly:
+		return j.refuse(value, firmwareWritten)
+	}
+	return nil
+}
+
+// isFirmware tells whether a file is one of those that come with the host.
+func isFirmware(real string) bool {
+	return slices.ContainsFunc(firmwareDirs, func(dir string) bool { return below(dir, real) })
 }
 
 // deviceLink tells whether a name in an allowed directory of /dev leads to another device, as /dev/vg0/disk does: such
@@ -130,11 +159,22 @@ func disk(j *judge, value string) (string, error) {
 	return "", j.refuse(value, "disk outside the allowed ones")
 }
 
+// shortDisk judges the options that take a disk and nothing else.
+func shortDisk(j *judge, value string) (string, error) {
+	if _, err := disk(j, value); err != nil {
+		return "", err
+	}
+	return "", j.refuse(value, noFormat)
+}
+
+const noFormat = "no format is given: QEMU would guess it from what the guest has written; say it with -drive format="
+
 // loaded judges kernels and initial RAM disks. QEMU splits these names at commas and blanks when it loads several.
 func loaded(j *judge, value string) (string, error) {
 	if strings.ContainsAny(value, ", ") {
 		return "", j.refuse(value, "path with comma or blank")
 	}
+	j.readOnly = true
 	return path(j, value)
 }
 
@@ -176,11 +216,8 @@ func firmware(j *judge, value string) (string, error) {
 	if value == "" || firmwareName.MatchString(value) {
 		return value, nil
 	}
-	name, err := j.localPath(value)
-	if err != nil {
-		return "", err
-	}
-	return name, j.checkPath(name, value, slices.Concat(firmwareDirs, j.AllowPaths))
+	j.readOnly = true
+	return path(j, value)
 }
 
 // RewriteDisk is Rewrite for what QEMU calls the file of a block node: a name, or json:{...} with names in it.

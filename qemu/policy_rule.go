@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -38,6 +39,7 @@ func program(j *judge, value string) (string, error) {
 	if value != "" && value != "no" && !slices.Contains(j.AllowPrograms, value) {
 		return "", j.refuse(value, "runs a program that is not allowed")
 	}
+	j.programs = j.programs || value != "" && value != "no"
 	return value, nil
 }
 
@@ -131,13 +133,14 @@ var repeatable = strings.Fields("hostfwd dnssearch cpus host-nodes cpu-affinity 
 
 // value is the shape of an option's value: keys, of which one may decide about the others.
 type value struct {
-	implied string                 // key of the first part when it has none
-	json    bool                   // QEMU takes JSON as well
-	kind    string                 // key that selects among kinds, "" if there are none
-	nested  []string               // beginnings that are taken off a key before it is looked up, any number of times
-	keys    keys                   // allowed always
-	kinds   map[string]keys        // allowed for a kind
-	family  func(kind string) bool // more kinds, without keys of their own
+	implied string                             // key of the first part when it has none
+	json    bool                               // QEMU takes JSON as well
+	kind    string                             // key that selects among kinds, "" if there are none
+	real    func(j *judge, kind string) string // the name of a kind that has several; nil = none has
+	nested  []string                           // beginnings that are taken off a key before it is looked up, any number of times
+	keys    keys                               // allowed always
+	kinds   map[string]keys                    // allowed for a kind
+	family  func(kind string) bool             // more kinds, without keys of their own
 	refused map[string]string
 	check   func(j *judge, kind string, pairs []pair) error // of all keys together
 }
@@ -151,20 +154,28 @@ func (v value) rule(j *judge, s string) (string, error) {
 	if err != nil {
 		return "", j.refuse(s, err.Error())
 	}
+	for i, p := range pairs {
+		pairs[i] = v.called(j, p)
+	}
 	allowed, err := v.allowed(j, s, pairs)
 	if err != nil {
 		return "", err
 	}
+	var refused []error
+	together := v.together(j, pairs)
 	for i, p := range pairs {
-		if pairs[i].value, err = allowed.judge(j, v.inner(p)); err != nil {
-			return "", err
-		}
+		pairs[i].value, err = allowed.judge(j, v.inner(p))
+		refused = append(refused, err)
 	}
-	return formatKeyval(pairs, v.implied), nil
+	return formatKeyval(pairs, v.implied), errors.Join(append(refused, together)...)
 }
 
 func (v value) ruleJSON(j *judge, s string) (string, error) {
 	tree, err := parseTree(s)
+	if err != nil {
+		return "", j.refuse(s, "json: "+err.Error())
+	}
+	_, err = mapLeaves("", tree, 0, func(p pair) (string, error) { return v.called(j, p).value, nil })
 	if err != nil {
 		return "", j.refuse(s, "json: "+err.Error())
 	}
@@ -176,10 +187,23 @@ func (v value) ruleJSON(j *judge, s string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := mapLeaves("", tree, 0, func(p pair) (string, error) { return allowed.judge(j, v.inner(p)) }); err != nil {
-		return "", err
+	var refused []error
+	together := v.together(j, pairs)
+	_, err = mapLeaves("", tree, 0, func(p pair) (string, error) {
+		value, err := allowed.judge(j, v.inner(p))
+		refused = append(refused, err)
+		return value, nil
+	})
+	text, ferr := formatTree(tree)
+	return text, errors.Join(append(refused, err, ferr, together)...)
+}
+
+// called is a pair in which a kind has its real name.
+func (v value) called(j *judge, p pair) pair {
+	if v.real != nil && p.key == v.kind {
+		p.value = v.real(j, p.value)
 	}
-	return formatTree(tree)
+	return p
 }
 
 // inner takes the names of nested parts off a key.
@@ -221,10 +245,16 @@ func (v value) allowed(j *judge, s string, pairs []pair) (keys, error) {
 		}
 		table = keys{v.kind: plain}.with(v.keys, own)
 	}
-	if v.check != nil {
-		return table, v.check(j, kind, pairs)
-	}
 	return table, nil
+}
+
+// together judges all keys together, before each of them is judged.
+func (v value) together(j *judge, pairs []pair) error {
+	if v.check == nil {
+		return nil
+	}
+	s := keyvalSettings{pairs}
+	return v.check(j, s.get(v.kind), pairs)
 }
 
 // kindOf finds the kind, and refuses keys that are given twice.

@@ -12,10 +12,11 @@ import (
 
 // judged applies a policy to some options and returns what became of them, without what scatter adds.
 func judged(p LaunchPolicy, args ...string) ([]string, error) {
-	out, err := p.Command(append([]string{"/usr/bin/qemu-system-x86_64", "-nodefaults", "-display", "none"}, args...), "vm", "/run/scatter-test")
+	c, err := p.Command(append([]string{"/usr/bin/qemu-system-x86_64", "-nodefaults", "-display", "none"}, args...), "vm", "/run/scatter-test")
 	if err != nil {
 		return nil, err
 	}
+	out := c.Argv
 	own := []string{"-monitor", "none", "-qmp", "unix:/run/scatter-test/vm.qmp,server=on,wait=off",
 		"-pidfile", "/run/scatter-test/vm.pid", "-incoming", "defer", "-S"}
 	head, tail := out[:6], out[len(out)-len(own):]
@@ -45,9 +46,8 @@ func TestPolicyAccepts(t *testing.T) {
 		{"-drive file.driver=file,file.filename=/srv/vm/x,driver=raw,id=z", ""},
 		{"-drive if=none,media=cdrom,id=cd", ""},
 		{"-drive file=rbd:vms/web-1,format=raw", ""},
-		{"-hda nbd://storage/disk-1", ""},
-		{"-hda /srv/vm//./x", "-hda /srv/vm/x"},
-		{"/srv/vm/disk.img", ""},
+		{"-drive format=raw,file=nbd://storage/disk-1", ""},
+		{"-drive format=raw,file=/srv/vm//./x", "-drive format=raw,file=/srv/vm/x"},
 		{`-blockdev {"driver":"qcow2","node-name":"f","file":{"driver":"file","filename":"/var/lib/libvirt/images/a","aio":"native"},"read-only":false}`,
 			`-blockdev {"driver":"qcow2","file":{"aio":"native","driver":"file","filename":"/srv/vm/a"},"node-name":"f","read-only":false}`},
 		{`-blockdev {"driver":"qcow2","backing":null,"file":"storage0"}`, `-blockdev {"backing":null,"driver":"qcow2","file":"storage0"}`},
@@ -199,9 +199,11 @@ func TestPolicyErrorNamesTheOption(t *testing.T) {
 		"-nonesuch":                        {Option: "-nonesuch", Reason: "not known to the launch policy"},
 		"-drive id=a,file=/etc/shadow":     {Option: "-drive", Value: "file=/etc/shadow", Reason: "path outside the allowed ones"},
 		"-netdev tap,id=n":                 {Option: "-netdev", Value: "script=/etc/qemu-ifup", Reason: "implied; runs a program that is not allowed"},
-		"-netdev tap,script=/x,id=n":       {Option: "-netdev", Value: "downscript=/etc/qemu-ifdown", Reason: "implied; runs a program that is not allowed"},
+		"-netdev tap,script=/x,id=n":       {Option: "-netdev", Value: "script=/x", Reason: "runs a program that is not allowed"},
 		"-netdev bridge,helper=/x,id=n":    {Option: "-netdev", Value: "helper=/x", Reason: "runs a program that is not allowed"},
 		"-device vfio-pci,host=1":          {Option: "-device", Value: "vfio-pci", Reason: "hands a device of the host to the guest"},
+		"/srv/vm/x":                        {Option: "disk image", Value: "/srv/vm/x", Reason: noFormat},
+		"-drive file=/srv/vm/x":            {Option: "-drive", Value: "file=/srv/vm/x", Reason: noFormat},
 		"/etc/shadow":                      {Option: "disk image", Value: "/etc/shadow", Reason: "path outside the allowed ones"},
 		"-netdev user,id=n":                {Option: "-netdev", Value: "type=user", Reason: needsNetwork},
 		"-chardev socket,id=x,what=/etc/y": {Option: "-chardev", Value: "what=/etc/y", Reason: "key is not known to the launch policy"},
@@ -210,6 +212,24 @@ func TestPolicyErrorNamesTheOption(t *testing.T) {
 		if e, ok := errors.AsType[*PolicyError](err); !ok || *e != want {
 			t.Errorf("%s\n got %+v\nwant %+v", in, err, want)
 		}
+	}
+}
+
+// TestPolicyNamesAll: whoever has to change a command line wants to hear of all of it.
+func TestPolicyNamesAll(t *testing.T) {
+	_, err := judged(images, strings.Fields("-nonesuch x -hda /etc/shadow -m 16 -netdev tap,id=n,fd=3,ifname=a/b -other -device nonesuch -serial")...)
+	all, ok := errors.AsType[PolicyErrors](err)
+	var got []string
+	for _, e := range all {
+		got = append(got, e.Option+" "+e.Value)
+	}
+	want := []string{"-nonesuch ", "-other ", "-serial ", "-hda /etc/shadow", "-netdev fd=3", "-netdev ifname=a/b", "-device driver=nonesuch"}
+	if !ok || !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	many := slices.Repeat([]string{"-nonesuch"}, maxRefusals+5)
+	if _, err := judged(images, many...); err == nil || !strings.HasSuffix(err.Error(), "; and 5 more") {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -236,8 +256,8 @@ func TestPolicyImpliedNetwork(t *testing.T) {
 	out, err := LaunchPolicy{AllowNetwork: true}.Command(argv, "vm", "/run/x", "-trace", "x")
 	want := "/usr/bin/qemu-system-x86_64 -name guest=vm -m 16 -display none -monitor none " +
 		"-qmp unix:/run/x/vm.qmp,server=on,wait=off -pidfile /run/x/vm.pid -incoming defer -S -trace x"
-	if err != nil || strings.Join(out, " ") != want {
-		t.Errorf("%q %v", out, err)
+	if err != nil || strings.Join(out.Argv, " ") != want {
+		t.Errorf("%+v %v", out, err)
 	}
 }
 
@@ -248,13 +268,13 @@ func TestPolicyBinary(t *testing.T) {
 		"/usr/bin/qemu-system-x86_64 -x": "", "/usr/bin/qemu-system-/../../../tmp/x": "",
 	} {
 		out, err := LaunchPolicy{}.Command([]string{source, "-nodefaults"}, "vm", "/run/x")
-		if (err == nil) != (want != "") || (err == nil && out[0] != want) {
-			t.Errorf("%q: %q %v", source, out, err)
+		if (err == nil) != (want != "") || (err == nil && out.Argv[0] != want) {
+			t.Errorf("%q: %+v %v", source, out, err)
 		}
 	}
 	out, err := LaunchPolicy{QEMU: "/opt/q"}.Command([]string{"/bin/sh", "-nodefaults"}, "vm", "/run/x")
-	if err != nil || out[0] != "/opt/q" {
-		t.Errorf("%q %v", out, err)
+	if err != nil || out.Argv[0] != "/opt/q" {
+		t.Errorf("%+v %v", out, err)
 	}
 	for _, argv := range [][]string{nil, make([]string, maxArgs+1), {"qemu-system-x86_64", "-m", strings.Repeat("1", maxArgLen+1)}} {
 		if _, err := (LaunchPolicy{}).Command(argv, "vm", "/run/x"); err == nil {
@@ -296,15 +316,18 @@ func TestPolicyFollowsLinks(t *testing.T) {
 	}
 	p := LaunchPolicy{AllowPaths: []string{filepath.Join(dir, "way"), "relative", "rbd:x"}}
 	for arg, ok := range map[string]bool{
-		"-hda in/good": true, "-hda in/file": true, "-hda way/file": true, "-hda in/new": true, "-hda in/new/newer": true,
-		"-hda in/dir/file": false, "-hda in/dir/new": false, "-hda in/broken": false, "-hda in/loop": false, "-hda out/file": false,
-		"-hda in/dir/../file": false, "-serial pipe:in/x": false, "-serial pipe:in/plain": true, "-hda in/file/x": false,
-		"-hda in/run/a.qmp": false, "-hda in/run": false, "-hda in/torun/a.qmp": false, "-hda in/running": true,
+		"-drive in/good": true, "-drive in/file": true, "-drive way/file": true, "-drive in/new": true, "-drive in/new/newer": true,
+		"-drive in/dir/file": false, "-drive in/dir/new": false, "-drive in/broken": false, "-drive in/loop": false, "-drive out/file": false,
+		"-drive in/dir/../file": false, "-serial pipe:in/x": false, "-serial pipe:in/plain": true, "-drive in/file/x": false,
+		"-drive in/run/a.qmp": false, "-drive in/run": false, "-drive in/torun/a.qmp": false, "-drive in/running": true,
 	} {
 		option, value, _ := strings.Cut(arg, " ")
 		value = strings.Replace(value, "in/", dir+"/in/", 1)
 		value = strings.Replace(value, "out/", dir+"/out/", 1)
 		value = strings.Replace(value, "way/", dir+"/way/", 1)
+		if option == "-drive" {
+			value = "format=raw,file=" + value
+		}
 		_, err := p.Command([]string{"qemu-system-x86_64", "-nodefaults", option, value}, "vm", run)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", arg, err)

@@ -217,7 +217,7 @@ func TestDiscoverQEMU7(t *testing.T) {
 	}
 	defer c.Close()
 	want := &VM{
-		Name: "web-1", Socket: c.Socket(), PID: os.Getpid(), StartTime: vm.StartTime, Argv: os.Args, Version: [3]int{7, 2, 22},
+		Name: "web-1", Own: "web-1", Socket: c.Socket(), PID: os.Getpid(), StartTime: vm.StartTime, Argv: os.Args, Version: [3]int{7, 2, 22},
 		Machine: "pc-q35-7.2", VCPUs: 2, MemoryBytes: 5<<30 + 64<<20, Blocks: capturedBlocks, Status: "running",
 		Caps: map[string]bool{"xbzrle": false, "events": true}, Blockers: []string{"device says no"},
 	}
@@ -246,7 +246,6 @@ func TestDiscoverQEMU7MapChanges(t *testing.T) {
 
 func TestDiscoverRefuses(t *testing.T) {
 	for name, change := range map[string]map[string]string{
-		"name":          {"query-name": `{"name": "../etc"}`},
 		"foreign vcpu":  {"query-cpus-fast": `[{"thread-id": 1}]`},
 		"no table":      {"info ramblock": `"nonsense"`},
 		"odd address":   {"gpa2hva 0x100000000": `"Host virtual address for 0x100000000 (pc.ram) is 0x7f0e6be00001"`},
@@ -274,10 +273,31 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q accepted", bad)
 		}
 	}
-	for _, test := range [][3]string{{"", "/run/vm3.qmp", "vm3"}, {"web", "/run/vm3.qmp", "web"}, {"", "/run/mon", "mon"}} {
-		if got := nameOf(test[0], test[1]); got != test[2] {
-			t.Errorf("%v: %s", test, got)
+}
+
+// TestAlias: whatever QEMU takes for a name, scatter has one that can be used in the names of files, and no two are the same.
+func TestAlias(t *testing.T) {
+	seen := make(map[string]string)
+	for _, own := range []string{"web", "two words", "two-words", "two,words", "two/words", "../etc", "-x", "_x", ".", "Ä", "Ö", "名前", strings.Repeat("x", MaxName),
+		strings.Repeat("x", 70), strings.Repeat("x", 71), strings.Repeat("é", 200), "a\x00b", "a\nb", " ", strings.Repeat("/", 300)} {
+		alias := Alias(own)
+		if err := CheckName(alias); err != nil || seen[alias] != "" || Alias(own) != alias || Alias(alias) != alias {
+			t.Errorf("%q: %s, %v; the same as %q", own, alias, err, seen[alias])
 		}
+		if CheckName(own) == nil && alias != own {
+			t.Errorf("%q: %s", own, alias)
+		}
+		seen[alias] = own
+	}
+	if got := Alias("two words"); !strings.HasPrefix(got, "two-words-") {
+		t.Errorf("got %s", got)
+	}
+	a, b, c := &VM{Name: "qmp", Socket: "/run/a/qmp.sock"}, &VM{Name: "qmp", Socket: "/run/b/qmp.sock"}, &VM{Name: "qmp", Own: "qmp"}
+	for _, vm := range []*VM{a, b, c} {
+		vm.TellApart()
+	}
+	if a.Name == b.Name || CheckName(a.Name) != nil || c.Name != "qmp" || socketName("/run/vm3.qmp") != "vm3" || socketName("/run/mon") != "mon" {
+		t.Errorf("%s %s %s", a.Name, b.Name, c.Name)
 	}
 }
 

@@ -21,14 +21,14 @@ func (e *UntriedError) Error() string { return e.Option + ": " + e.Reason }
 // only, connects to no back end, has no network interface by name, runs no script, truncates no file and touches no memory in
 // advance. Disks are opened, and not locked: that comes with the end of a migration. The error is a *PolicyError, a *NameError, or an
 // *UntriedError. What the VM itself is going to take is in claims.
-func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (out []string, claims *Claims, err error) {
+func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (c *Command, claims *Claims, err error) {
 	full, err := p.Command(argv, name, runDir)
 	if err != nil {
 		return nil, nil, err
 	}
 	r := rehearsal{base: filepath.Join(runDir, name)}
-	out = full[:1:1]
-	for rest := full[1:]; len(rest) > 0; {
+	c = &Command{name, runDir, full.Argv[:1:1], full.Memory, full.Confinement}
+	for rest := full.Argv[1:]; len(rest) > 0; {
 		var it item
 		if it, rest, err = nextItem(rest); err != nil {
 			return nil, nil, err
@@ -37,9 +37,9 @@ func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (out []strin
 		if err != nil {
 			return nil, nil, err
 		}
-		out = append(out, args...)
+		c.Argv = append(c.Argv, args...)
 	}
-	return out, &r.claims, nil
+	return c, &r.claims, nil
 }
 
 // rehearsal changes the options of one command line.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -18,11 +17,11 @@ import (
 func rehearsed(t *testing.T, options string) (string, error) {
 	t.Helper()
 	p := LaunchPolicy{AllowPaths: []string{"/srv/vm", "/dev"}, AllowPrograms: []string{"/etc/qemu-ifup", "/usr/lib/qemu/qemu-bridge-helper"}, AllowNetwork: true}
-	out, _, err := p.Rehearsal(append([]string{testQEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
+	c, _, err := p.Rehearsal(append([]string{testQEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
 	if err != nil {
 		return "", err
 	}
-	text := strings.Join(out, " ")
+	text := strings.Join(c.Argv, " ")
 	text = strings.TrimPrefix(text, testQEMU+" -name guest=try -nodefaults -display none")
 	text, ok := strings.CutSuffix(text, " -monitor none -qmp unix:/run/tries/try.qmp,server=on,wait=off -pidfile /run/tries/try.pid -incoming defer -S")
 	if !ok {
@@ -41,8 +40,7 @@ func TestRehearsalTakesNothing(t *testing.T) {
 	}
 	for options, want := range map[string]string{
 		"-m 16 -smp 2 -cpu host":                                                "-m 16 -smp 2 -cpu host",
-		"-drive file=/srv/vm/a.qcow2,if=virtio":                                 "-drive file=/srv/vm/a.qcow2,if=virtio",
-		"/srv/vm/a.img":                                                         "/srv/vm/a.img",
+		"-drive file=/srv/vm/a.qcow2,format=qcow2,if=virtio":                    "-drive file=/srv/vm/a.qcow2,format=qcow2,if=virtio",
 		"-mem-prealloc -overcommit mem-lock=on":                                 "",
 		"-vnc :1":                                                               "-vnc none",
 		"-vnc unix:/srv/vm/vnc":                                                 "-vnc none",
@@ -101,12 +99,11 @@ func TestRehearsalsThatWouldTakeSomething(t *testing.T) {
 func TestRehearsalEndsWithUs(t *testing.T) {
 	const role = "SCATTER_TEST_REHEARSE"
 	if dir := os.Getenv(role); dir != "" {
-		runtime.LockOSThread()
-		argv, _, err := LaunchPolicy{QEMU: needQEMU(t)}.Rehearsal([]string{testQEMU, "-nodefaults", "-M", "none"}, "try", dir)
+		c, _, err := LaunchPolicy{QEMU: needQEMU(t)}.Rehearsal([]string{testQEMU, "-nodefaults", "-M", "none"}, "try", dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := Rehearse(t.Context(), argv, dir, "try")
+		p, err := Rehearse(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,6 +69,7 @@ func (h checkedHost) check(ctx context.Context, cfg CheckConfig) []Finding {
 		h.checkReceiveBuffer(caps),
 		h.checkGroups(),
 		h.checkInterface(cfg.Interface, cfg.GroupBase),
+		checkConfinement(qemu.CanConfine()),
 	}
 	if cfg.TLSDir != "" {
 		all = append(all, checkTLS(cfg.TLSDir)...)
@@ -124,6 +125,19 @@ func lockedText(scope int) string {
 		return "; at 3 nobody can, until the host is booted with another value"
 	}
 	return ""
+}
+
+// checkConfinement: images can name other files and hosts, which is past what a command line can be judged for.
+func checkConfinement(files, ports bool) Finding {
+	const name = "confinement"
+	switch {
+	case !files:
+		return foundWarning(name, "boot Linux 6.2 or later with Landlock (lsm=landlock,...), or trust the images: recv --unconfined",
+			"this kernel cannot keep a QEMU to its files: images of formats that can lead to others (qcow2, qed) are refused here")
+	case !ports:
+		return foundWarning(name, "boot Linux 6.7 or later", "this kernel keeps a QEMU to its files, but not to its ports: what is in an image can make it connect")
+	}
+	return foundOK(name, "Landlock keeps each QEMU to its files and ports")
 }
 
 func (h checkedHost) checkReceiveBuffer(caps uint64) Finding {

@@ -57,6 +57,12 @@ func wantFinding(t *testing.T, f Finding, level, text string) {
 	}
 }
 
+func TestCheckConfinement(t *testing.T) {
+	wantFinding(t, checkConfinement(true, true), LevelOK, "Landlock")
+	wantFinding(t, checkConfinement(true, false), LevelWarning, "not to its ports")
+	wantFinding(t, checkConfinement(false, false), LevelWarning, "are refused here")
+}
+
 func TestCheckPtrace(t *testing.T) {
 	for _, c := range []struct{ status, scope, level, text string }{
 		{ptraceCap, "3", LevelOK, ""},

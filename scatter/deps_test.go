@@ -28,7 +28,7 @@ var rules = []struct {
 	{"multicast", []string{"multicast"}, []string{"golang.org/x/net", "golang.org/x/sys", "github.com/klauspost/reedsolomon", "golang.org/x/crypto"}, "carries blocks, whatever is in them"},
 	{"qemu/stream", nil, nil, "parser and writer of a format"},
 	{"qemu/inventory", []string{"qemu"}, nil, "asks a monitor, and writes command lines"},
-	{"qemu", []string{"qemu"}, []string{"github.com/digitalocean/go-qemu", "golang.org/x/sys", "golang.org/x/sync"}, "a VM on this host"},
+	{"qemu", []string{"qemu"}, []string{"github.com/digitalocean/go-qemu", "github.com/landlock-lsm/go-landlock", "golang.org/x/sys", "golang.org/x/sync"}, "a VM on this host"},
 	{"scatter", []string{"scatter", "dedup", "placement", "multicast", "qemu"},
 		[]string{"github.com/cespare/xxhash/v2", "github.com/klauspost/compress", "golang.org/x/sync", "golang.org/x/sys"}, "the engine composes what is below it"},
 	{"bench/problem", []string{"placement"}, nil, "makes problems for placement"},

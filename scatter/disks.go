@@ -17,8 +17,17 @@ func (v *sourceVM) takeStock(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
+	argv, err := inventory.Expand(v.vm.Argv, v.vm.PID)
+	if err != nil {
+		return Blocker{VM: v.name(), Problem: err.Error(), Remedy: "write the options of the file on its command line"}
+	}
 	var findings []inventory.Finding
-	v.argv, findings = inventory.Command(inv, v.vm.Argv)
+	v.argv, findings = inventory.Command(inv, argv)
+	memory, err := qemu.MemoryOf(v.argv)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	v.vm.MemoryBytes = max(v.vm.MemoryBytes, uint64(memory))
 	v.written = nil
 	for _, n := range inv.Written() {
 		v.written = append(v.written, control.File{Path: n.File, Inode: n.Inode})

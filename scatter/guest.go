@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -186,22 +184,13 @@ func (g *guest) launch(ctx context.Context) error {
 	return nil
 }
 
-// openIncoming connects to QEMU's incoming socket, writes the head of the stream and waits until QEMU has taken it:
+// openIncoming opens the way into QEMU, writes the head of the stream and waits until QEMU has taken it:
 // it has then accepted the machine type and the RAM blocks.
 func (g *guest) openIncoming(ctx context.Context) error {
-	path := filepath.Join(g.r.cfg.RunDir, g.p.Name+".in")
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := g.client.MigrateIncoming(ctx, "unix:"+path); err != nil {
-		return err
-	}
-	var d net.Dialer
-	in, err := d.DialContext(ctx, "unix", path)
+	in, err := g.client.MigrateIncoming(ctx)
 	if err != nil {
-		return fmt.Errorf("incoming socket: %w", err)
+		return err
 	}
-	os.Remove(path) // one connection is all it takes
 	g.mu.Lock()
 	g.in, g.w = in, stream.NewWriter(in)
 	g.mu.Unlock()

@@ -233,7 +233,7 @@ func TestEndUnrecorded(t *testing.T) {
 func (q *liveQEMU) sourceOf(e *evacuation) *sourceVM {
 	q.t.Helper()
 	q.client.Close()
-	v, err := discoverVM(q.t.Context(), len(e.vms), q.socket, q.t.TempDir())
+	v, err := discoverVM(q.t.Context(), len(e.vms), q.socket)
 	if err != nil {
 		q.t.Fatal(err)
 	}

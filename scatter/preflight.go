@@ -417,17 +417,14 @@ func (v *sourceVM) elsewhere() error {
 }
 
 // discoverVM opens a VM by its QMP socket. The error is a Blocker where there is a VM that cannot move.
-func discoverVM(ctx context.Context, index int, socket, dir string) (*sourceVM, error) {
+func discoverVM(ctx context.Context, index int, socket string) (*sourceVM, error) {
 	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
 	defer cancel()
 	vm, client, err := qemu.Discover(ctx, socket)
-	if bad, ok := errors.AsType[*qemu.NameError](err); ok {
-		return nil, Blocker{VM: socket, Problem: bad.Error(), Remedy: "start it with another -name guest="}
-	}
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, vm: vm, client: client, dir: dir, host: -1, found: vm.Status}
+	v := &sourceVM{index: index, vm: vm, client: client, host: -1, found: vm.Status}
 	if v.proc, err = openProcess(vm.PID, socket, ""); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

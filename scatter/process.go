@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -123,7 +122,7 @@ func (p *process) clean() {
 		return
 	}
 	base := strings.TrimSuffix(p.log, ".log")
-	for _, ext := range []string{".qmp", ".pid", ".in"} {
+	for _, ext := range []string{".qmp", ".pid"} {
 		_ = os.Remove(base + ext)
 	}
 }
@@ -162,11 +161,14 @@ func (r *receiver) start(ctx context.Context, p control.Prepare) (*process, *qem
 	if r.cfg.Launcher != "" {
 		return r.startByLauncher(ctx, p)
 	}
-	argv, err := r.cfg.Policy.Command(p.Argv, p.Name, r.cfg.RunDir)
+	c, err := r.cfg.Policy.Command(p.Argv, p.Name, r.cfg.RunDir)
 	if err != nil {
 		return nil, nil, err
 	}
-	q, err := qemu.Launch(ctx, argv, r.cfg.RunDir, p.Name, r.log)
+	if c.Memory > p.Memory {
+		return nil, nil, fmt.Errorf("its command line asks for %d MiB of memory, and the source has announced %d MiB", c.Memory>>20, p.Memory>>20)
+	}
+	q, err := qemu.Launch(ctx, c, r.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,23 +178,6 @@ func (r *receiver) start(ctx context.Context, p control.Prepare) (*process, *qem
 		return nil, nil, err
 	}
 	return proc, q.Client, nil
-}
-
-// machineTypes lists what a QEMU can be; empty when it does not tell.
-func machineTypes(ctx context.Context, binary string) map[string]bool {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, defaultQEMU(binary), "-machine", "help").Output()
-	if err != nil {
-		return nil
-	}
-	types := make(map[string]bool)
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) > 1 {
-			types[f[0]] = true
-		}
-	}
-	return types
 }
 
 // defaultQEMU is the binary that tells the version when none is configured.
@@ -243,16 +228,6 @@ func (r *receiver) startByLauncher(ctx context.Context, p control.Prepare) (*pro
 		}
 	}
 	return proc, client, nil
-}
-
-// qemuVersion asks the QEMU that would be started for its version; "" when there is none.
-func qemuVersion(ctx context.Context, binary string) string {
-	out, err := runVersion(ctx, defaultQEMU(binary))
-	if err != nil {
-		return ""
-	}
-	line, _, _ := strings.Cut(out, "\n")
-	return strings.TrimPrefix(line, "QEMU emulator version ")
 }
 
 func exists(path string) bool {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -409,7 +410,7 @@ func TestSessionAnswersForUnknownVMs(t *testing.T) {
 func TestPrepareRefused(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	argv := []string{noQEMU, "-name", "guest=web", "-nic", "none"}
+	argv := []string{noQEMU, "-name", "guest=web", "-nic", "none", "-m", "1"}
 	good := control.Prepare{Name: "web", Memory: 1 << 20, VCPUs: 1, Argv: argv, Blocks: []control.Block{{ID: "pc.ram", Length: 1 << 20}}}
 	cases := []struct {
 		want   string
@@ -424,6 +425,7 @@ func TestPrepareRefused(t *testing.T) {
 		{"ram blocks of", func(p *control.Prepare) { p.Blocks[0].Length = 8 << 30 }},
 		{"vm web: ", func(p *control.Prepare) { p.Argv = []string{"/bin/sh", "-c", "true"} }},
 		{"vm web: ", func(p *control.Prepare) { p.Argv = nil }},
+		{"asks for 2 MiB of memory, and the source has announced 1 MiB", func(p *control.Prepare) { p.Argv = append(slices.Clip(p.Argv), "-m", "2") }},
 		{"nonexistent", func(p *control.Prepare) {}},
 	}
 	for vm, c := range cases {
@@ -463,8 +465,7 @@ func TestPrepareTwice(t *testing.T) {
 }
 
 func TestExamine(t *testing.T) {
-	s := openSite(t, nil, "target", nil)
-	s.r.machines = map[string]bool{"pc": true}
+	s := openSite(t, nil, "target", func(c *RecvConfig) { c.Policy.QEMU = realQEMU })
 	l := s.open()
 	argv := []string{noQEMU, "-name", "guest=web", "-nic", "none"}
 	for _, c := range []struct {

@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
@@ -36,8 +38,8 @@ type receiver struct {
 	room    room
 	tries   *trials
 
-	version  string          // of the QEMU that it starts
-	machines map[string]bool // machine types that it has; empty = not known
+	programs *qemu.Programs
+	version  string // of the QEMU that it starts, where the source does not say which
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[sessionKey]*session
@@ -104,10 +106,13 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{cfg: cfg, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
+	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
+	r := &receiver{cfg: cfg, programs: cfg.Policy.Programs, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
 		tries: newTrials(cfg.RunDir), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
-	r.version, r.machines = qemuVersion(ctx, cfg.Policy.QEMU), machineTypes(ctx, cfg.Policy.QEMU)
+	if s, err := r.programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
+		r.version = s.Version // "" where there is none
+	}
 	if err := r.adopt(ctx, records); err != nil {
 		j.Close()
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +30,6 @@ type evacuation struct {
 	id      [8]byte
 	seed    dedup.Seed
 	started time.Time
-	dir     string // for the sockets of this run
 
 	vms   []*sourceVM // that move
 	stays []stayer    // that do not
@@ -195,8 +193,7 @@ func newEvacuation(cfg SendConfig) (*evacuation, error) {
 	rand.Read(e.id[:])
 	rand.Read(seed[:])
 	e.seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
-	e.dir = filepath.Join(cfg.RunDir, "send-"+e.name())
-	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	rate := cfg.Rate
@@ -232,7 +229,6 @@ func (e *evacuation) close() {
 		e.journal.Close()
 	}
 	e.trace.Close()
-	os.RemoveAll(e.dir) // sockets only
 }
 
 // prepare runs the stages before anything moves: discover, preflight, scan and plan.
@@ -263,7 +259,7 @@ func (e *evacuation) discover(ctx context.Context) error {
 	var g sync.WaitGroup
 	for i, socket := range e.cfg.VMs {
 		g.Go(func() {
-			v, err := discoverVM(ctx, i, socket, e.dir)
+			v, err := discoverVM(ctx, i, socket)
 			e.vms[i] = v
 			if b, ok := errors.AsType[Blocker](err); ok {
 				held.add(b)
@@ -292,6 +288,7 @@ func (e *evacuation) discover(ctx context.Context) error {
 	for _, v := range e.vms {
 		found.add(v.elsewhere())
 	}
+	e.tellApart()
 	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
 	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
 	found.places(e.cfg.Place, append(namesOf(e.vms, (*sourceVM).name), excluded...), e.links)
@@ -307,6 +304,23 @@ func (e *evacuation) discover(ctx context.Context) error {
 		e.tellStays(s)
 	}
 	return e.openJournal()
+}
+
+// tellApart gives VMs without a name of their own others where they would have the same, and says what VMs are called whose own name cannot
+// be used.
+func (e *evacuation) tellApart() {
+	of := make(map[string]int)
+	for _, v := range e.vms {
+		of[v.name()]++
+	}
+	for _, v := range e.vms {
+		if of[v.name()] > 1 {
+			v.vm.TellApart()
+		}
+		if v.vm.Own != v.name() {
+			e.log.Info("vm", "vm", v.name(), "own name", v.vm.Own, "socket", v.vm.Socket)
+		}
+	}
 }
 
 // tell reports progress to the caller.

@@ -11,7 +11,7 @@ import (
 // found is a real VM, discovered.
 func found(t *testing.T, args ...string) *sourceVM {
 	t.Helper()
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", args...), shortDir(t))
+	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", args...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +24,6 @@ type sourceVM struct {
 	client  *qemu.Client
 	proc    *process
 	mem     *qemu.Memory
-	dir     string // for the migration's socket
 
 	blocks  []ramBlock
 	regions int             // its first region in package dedup's numbering
@@ -73,44 +70,13 @@ type sourceVM struct {
 
 func (v *sourceVM) name() string { return v.vm.Name }
 
-// socketPath is where QEMU connects to migrate. QEMU bounds it to 107 bytes.
-func (v *sourceVM) socketPath() string { return filepath.Join(v.dir, fmt.Sprintf("vm%d.mig", v.index)) }
-
 // startMigration makes QEMU migrate to us and returns the connection.
 func (v *sourceVM) startMigration(ctx context.Context) (net.Conn, error) {
-	path := v.socketPath()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	c, err := v.client.Migrate(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("vm %s: %w", v.name(), err)
-	}
-	defer l.Close()
-	if err := v.client.Migrate(ctx, path); err != nil {
 		return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %w", v.name(), err)
 	}
-	return v.acceptMigration(ctx, l)
-}
-
-// acceptMigration waits for QEMU's connection, or for its word why there is none.
-func (v *sourceVM) acceptMigration(ctx context.Context, l *net.UnixListener) (net.Conn, error) {
-	for end := time.Now().Add(qmpTimeout); ; {
-		if err := l.SetDeadline(time.Now().Add(qmpTimeout / 100)); err != nil {
-			return nil, err
-		}
-		c, err := l.Accept()
-		if err == nil {
-			return c, nil
-		}
-		info, asked := v.client.QueryMigrate(ctx)
-		switch {
-		case asked == nil && info.Status == qemu.MigrationFailed:
-			return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %s", v.name(), info.ErrorDesc)
-		case !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) || asked != nil:
-			return nil, fmt.Errorf("vm %s: QEMU did not connect: %w", v.name(), errors.Join(err, asked))
-		}
-	}
+	return c, nil
 }
 
 // qmpTimeout bounds one conversation with a monitor.

@@ -70,31 +70,31 @@ func (r *receiver) examine(ctx context.Context, m control.Examine) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.tries.timeout, errSlow)
 	defer cancel()
-	argv, err := r.judgeWithin(ctx, m, place)
-	if err != nil || argv == nil {
+	c, err := r.judgeWithin(ctx, m, place)
+	if err != nil || c == nil {
 		return err
 	}
-	return r.try(ctx, m, argv, place)
+	return r.try(ctx, m, c, place)
 }
 
 // judgeWithin is judge as long as ctx lasts. Not even a path can be looked at on dead storage, and nothing ends such a system call: then
 // a goroutine is left behind that keeps the place. Otherwise the place is given back where there is nothing to try.
-func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place func()) (argv []string, err error) {
+func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place func()) (c *qemu.Command, err error) {
 	type verdict struct {
-		argv []string
-		err  error
+		c   *qemu.Command
+		err error
 	}
 	judged := make(chan verdict, 1)
 	go func() {
-		argv, err := r.judge(m)
-		judged <- verdict{argv, err}
+		c, err := r.judge(m)
+		judged <- verdict{c, err}
 	}()
 	select {
 	case v := <-judged:
-		if v.err != nil || v.argv == nil {
+		if v.err != nil || v.c == nil {
 			place()
 		}
-		return v.argv, v.err
+		return v.c, v.err
 	case <-ctx.Done():
 		go func() {
 			<-judged
@@ -104,38 +104,37 @@ func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place fun
 	}
 }
 
-// judge tells why a VM may not be started here, and gives the command line of a try; nil where there is to be none.
-func (r *receiver) judge(m control.Examine) (argv []string, err error) {
+// judge tells why a VM may not be started here, and gives the command of a try; nil where there is to be none.
+func (r *receiver) judge(m control.Examine) (try *qemu.Command, err error) {
 	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
 		return nil, err
 	}
 	command, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir)
 	if err == nil {
-		err = sameFiles(r.cfg.Policy.RewriteDisk, command, m.Written)
+		err = sameFiles(r.cfg.Policy.RewriteDisk, command.Argv, m.Written)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(r.machines) > 0 && !r.machines[m.Machine] {
-		return nil, fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, r.version)
+	// A program that cannot be asked shows in the try that it does not start.
+	if s, err := r.programs.Survey(context.Background(), command.Argv[0]); err == nil && !s.Machines[m.Machine] {
+		return nil, fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, s.Version)
 	}
 	if len(m.Header) == 0 {
 		return nil, nil // of a source that does not want it tried
 	}
 	name := fmt.Sprintf("try-%d", r.tries.number.Add(1))
-	argv, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
+	try, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
 	if err != nil {
 		return nil, err
 	}
-	return argv, claims.Taken()
+	return try, claims.Taken()
 }
 
 // try starts the VM's QEMU, shows it the head of the VM's migration stream, looks at its processor, and ends it. Then it gives back
 // the place.
-func (r *receiver) try(ctx context.Context, m control.Examine, argv []string, place func()) error {
-	runtime.LockOSThread() // the QEMU ends with its thread
-	defer runtime.UnlockOSThread()
-	q, err := qemu.Rehearse(ctx, argv, r.tries.dir, nameIn(argv))
+func (r *receiver) try(ctx context.Context, m control.Examine, c *qemu.Command, place func()) error {
+	q, err := qemu.Rehearse(ctx, c)
 	if err != nil {
 		err = startError(ctx, err)
 	} else if err = r.tryStream(ctx, q, m); q.End() {
@@ -151,16 +150,6 @@ func (r *receiver) try(ctx context.Context, m control.Examine, argv []string, pl
 		place()
 	}()
 	return err
-}
-
-// nameIn is the name in a command line that the launch policy made.
-func nameIn(argv []string) string {
-	for i, a := range argv[:len(argv)-1] {
-		if a == "-name" {
-			return strings.TrimPrefix(argv[i+1], "guest=")
-		}
-	}
-	return ""
 }
 
 // startError is QEMU's own words about why it does not start.
@@ -179,14 +168,9 @@ func startError(ctx context.Context, err error) error {
 
 // tryStream shows a QEMU the head of a migration stream, and compares its processor to the source's.
 func (r *receiver) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
-	path := strings.TrimSuffix(q.Log, ".log") + ".in"
-	if err := q.Client.MigrateIncoming(ctx, "unix:"+path); err != nil {
-		return err
-	}
-	var d net.Dialer
-	in, err := d.DialContext(ctx, "unix", path)
+	in, err := q.Client.MigrateIncoming(ctx)
 	if err != nil {
-		return fmt.Errorf("incoming socket: %w", err)
+		return err
 	}
 	defer in.Close()
 	defer context.AfterFunc(ctx, func() { in.Close() })()

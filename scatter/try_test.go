@@ -29,8 +29,12 @@ func realVM(t *testing.T, name string, args ...string) string {
 	if _, err := os.Stat(realQEMU); err != nil {
 		t.Fatalf("QEMU is needed: apt-get install qemu-system-x86 (%v)", err)
 	}
+	named := []string{"-name", "guest=" + name}
+	if name == "" {
+		name, named = "vm", nil
+	}
 	socket := filepath.Join(shortDir(t), name+".qmp")
-	args = slices.Concat([]string{"-name", "guest=" + name, "-nodefaults", "-display", "none", "-net", "none", "-S",
+	args = slices.Concat(named, []string{"-nodefaults", "-display", "none", "-net", "none", "-S",
 		"-qmp", "unix:" + socket + ",server=on,wait=off"}, args)
 	cmd := exec.Command(realQEMU, args...)
 	var said logBook
@@ -234,7 +238,7 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &evacuation{links: []*link{s.open()}}
-			v, err := discoverVM(t.Context(), 0, realVM(t, "vm", c.vm...), shortDir(t))
+			v, err := discoverVM(t.Context(), 0, realVM(t, "vm", c.vm...))
 			if err != nil {
 				t.Fatal(err)
 			}

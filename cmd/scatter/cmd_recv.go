@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os/signal"
+	"os/user"
+	"path"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +28,10 @@ type recvOptions struct {
 	allowPaths   []string
 	allowProgs   []string
 	allowNet     bool
+	allowPorts   []string
+	allowIfs     []string
+	runAs        string
+	unconfined   bool
 	qemu         string
 	rewrites     []string
 	launcher     string
@@ -43,7 +50,8 @@ stops a VM that has arrived. SIGTERM or Ctrl-C ends recv; VMs still on their way
 The source's QEMU command line is run again here, with monitor, QMP, pid file and incoming options
 replaced and paths rewritten by --rewrite, if the launch policy lets it: the binary must be --qemu
 or /usr/bin/qemu-system-*; options that run programs, open host files outside --allow-path, or make
-connections are refused by name. With --launcher another program starts the QEMU: it gets the VM's
+connections are refused by name. The kernel keeps the QEMU to the same (Landlock), as long as it
+lives: images can name other files. Firmware of this host is only read. With --launcher another program starts the QEMU: it gets the VM's
 description as JSON on stdin and prints the QMP socket.`,
 		Annotations: exitHelp(
 			"0    stopped by a signal",
@@ -64,6 +72,10 @@ description as JSON on stdin and prints the QMP socket.`,
 	f.StringArrayVar(&o.allowPaths, "allow-path", nil, "`prefix` of host files that VMs may open; may be repeated (default: "+strings.Join(defaultAllowPaths, ", ")+")")
 	f.StringArrayVar(&o.allowProgs, "allow-program", nil, "`path` of a program that QEMU may start, such as a bridge helper; may be repeated (default: none)")
 	f.BoolVar(&o.allowNet, "allow-network", false, "let VMs have back ends that connect from this host: user networking, sockets, network disks")
+	f.StringArrayVar(&o.allowPorts, "allow-port", nil, "TCP `port` at which VMs may listen for VNC and SPICE, or ports, as in 5900-5999; may be repeated (default 5700-6923)")
+	f.StringArrayVar(&o.allowIfs, "allow-interface", nil, "`pattern` of network interfaces and bridges that VMs may attach to, as in tap*; may be repeated (default: all)")
+	f.StringVar(&o.runAs, "run-as", "", "`user` that a VM's QEMU becomes when it has opened its files (default: the same as recv)")
+	f.BoolVar(&o.unconfined, "unconfined", false, "trust what is inside of disk images: the kernel does not keep a VM's QEMU to its files and ports (Landlock)")
 	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary to run (default: the source's, if it is /usr/bin/qemu-system-*)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "replace the beginning of the source's paths, as `FROM=TO`; the longest that fits wins; may be repeated")
 	f.StringVar(&o.launcher, "launcher", "", "`command` that starts the QEMU instead")
@@ -75,7 +87,8 @@ func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	cfg := scatter.RecvConfig{
 		Name: o.name, Interface: o.iface, TLSDir: o.tlsDir, RunDir: o.runDir, Memory: int64(o.memory), VCPUs: o.vcpus,
 		AllowSources: o.allowSources, Launcher: o.launcher, NoDirect: o.noDirect,
-		Policy: qemu.LaunchPolicy{QEMU: o.qemu, AllowPaths: o.allowPaths, AllowPrograms: o.allowProgs, AllowNetwork: o.allowNet},
+		Policy: qemu.LaunchPolicy{QEMU: o.qemu, AllowPaths: o.allowPaths, AllowPrograms: o.allowProgs, AllowNetwork: o.allowNet,
+			AllowInterfaces: o.allowIfs, RunAs: o.runAs, Unconfined: o.unconfined},
 	}
 	if len(o.allowPaths) == 0 {
 		cfg.Policy.AllowPaths = defaultAllowPaths
@@ -87,12 +100,24 @@ func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	if o.vcpus < 0 {
 		return cfg, usagef("--vcpus %d: must not be negative", o.vcpus)
 	}
+	for _, pattern := range o.allowIfs {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return cfg, usagef("--allow-interface %q: %v", pattern, err)
+		}
+	}
+	if o.runAs != "" {
+		if _, err := user.Lookup(o.runAs); err != nil {
+			return cfg, usagef("--run-as: %v", err)
+		}
+	}
 	var err error
 	if cfg.Listen, err = parseListen(o.listen); err != nil {
 		return cfg, &usageError{err}
 	}
-	cfg.Policy.Rewrites, err = parseRewrites(o.rewrites)
-	if err != nil {
+	if cfg.Policy.Rewrites, err = parseRewrites(o.rewrites); err != nil {
+		return cfg, &usageError{err}
+	}
+	if cfg.Policy.AllowPorts, err = parsePorts(o.allowPorts); err != nil {
 		return cfg, &usageError{err}
 	}
 	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
@@ -106,10 +131,25 @@ func parseListen(s string) (netip.AddrPort, error) {
 	return ap, nil
 }
 
-// defaultAllowPaths are where distributions keep firmware and disk images.
-var defaultAllowPaths = []string{
-	"/var/lib/libvirt/images", "/var/lib/scatter",
-	"/usr/share/qemu", "/usr/share/seabios", "/usr/share/OVMF", "/usr/share/AAVMF",
+// defaultAllowPaths are where disk images are. Firmware may be read wherever distributions keep it.
+var defaultAllowPaths = []string{"/var/lib/libvirt/images", "/var/lib/scatter"}
+
+// parsePorts reads ports and ranges of ports.
+func parsePorts(list []string) ([]qemu.PortRange, error) {
+	var all []qemu.PortRange
+	for _, s := range list {
+		from, to, isRange := strings.Cut(s, "-")
+		if !isRange {
+			to = from
+		}
+		first, ferr := strconv.ParseUint(from, 10, 16)
+		last, lerr := strconv.ParseUint(to, 10, 16)
+		if ferr != nil || lerr != nil || first == 0 || last < first {
+			return nil, fmt.Errorf("--allow-port %q: want a port, or FIRST-LAST", s)
+		}
+		all = append(all, qemu.PortRange{First: uint16(first), Last: uint16(last)})
+	}
+	return all, nil
 }
 
 func parseRewrites(list []string) ([]qemu.Rewrite, error) {

@@ -94,6 +94,9 @@ func (b *builder) drive(o *option, now *Drive) {
 		return
 	}
 	if sameMedium(o, now.Root) {
+		if o.first("format", "driver") == "" { // a target must not guess it from what the guest has written
+			o.set("format", now.Root.Driver)
+		}
 		return
 	}
 	o.drop(mediumKeys...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -176,11 +177,11 @@ func (m *machine) moveTo(argv []string, limits []Limits) (*machine, error) {
 	policy := qemu.LaunchPolicy{AllowPaths: []string{m.dir}, AllowNetwork: true}
 	m.moves++
 	runDir := filepath.Join(m.dir, fmt.Sprint("run", m.moves))
-	argv, err := policy.Command(argv, "vm", runDir)
+	c, err := policy.Command(argv, "vm", runDir)
 	if err != nil {
 		return nil, err
 	}
-	p, err := qemu.Launch(m.t.Context(), argv, runDir, "vm", nil)
+	p, err := qemu.Launch(m.t.Context(), c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -188,13 +189,18 @@ func (m *machine) moveTo(argv []string, limits []Limits) (*machine, error) {
 	if err := SetLimits(m.t.Context(), p.Client, limits); err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(runDir, "in")
-	if err := p.Client.MigrateIncoming(m.t.Context(), "unix:"+socket); err != nil {
+	in, err := p.Client.MigrateIncoming(m.t.Context())
+	if err != nil {
 		return nil, err
 	}
-	if err := m.Do(m.t.Context(), "migrate", args{"uri": "unix:" + socket}, nil); err != nil {
+	defer in.Close()
+	out, err := m.Migrate(m.t.Context())
+	if err != nil {
 		return nil, err
 	}
+	defer out.Close()
+	go io.Copy(in, out)
+	go io.Copy(out, in)
 	var ended error
 	m.await("migration", func() bool {
 		info, err := m.QueryMigrate(m.t.Context())

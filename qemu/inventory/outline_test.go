@@ -67,7 +67,7 @@ func TestBitmapOfImage(t *testing.T) {
 	}
 }
 
-// A machine that has not changed is started as it was, with its machine type pinned.
+// A machine that has not changed is started as it was, with its machine type pinned, and the formats that QEMU has found out.
 func TestUnchanged(t *testing.T) {
 	m := start(t, q35+formats+vd0+"-drive file=DIR/disk.raw,format=raw,if=virtio -cdrom DIR/cd.iso -drive file=DIR/other.qcow2,if=none,id=x,cache=none,aio=native,bps=1000000,werror=stop "+
 		"-device ide-hd,drive=x -chardev socket,id=c,path=DIR/c,server=on,wait=off -serial chardev:c -netdev user,id=n,net=10.1.0.0/16 -device e1000e,netdev=n -object rng-random,id=r,filename=/dev/urandom "+
@@ -75,6 +75,13 @@ func TestUnchanged(t *testing.T) {
 	argv, findings := Command(m.read(), m.argv)
 	want := slices.Clone(m.argv)
 	want[slices.Index(want, "q35")] = "pc-q35-10.0"
+	cd := slices.Index(want, "-cdrom")
+	want[cd], want[cd+1] = "-drive", "index=2,media=cdrom,file="+want[cd+1]+",format=raw"
+	for i := range want {
+		if strings.HasSuffix(want[i], "werror=stop") {
+			want[i] += ",format=qcow2"
+		}
+	}
 	if diff := cmp.Diff(want, argv); diff != "" || findings != nil {
 		t.Errorf("%v\n%s", findings, diff)
 	}
