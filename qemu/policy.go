@@ -93,7 +93,7 @@ func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...strin
 	if refused = append(refused, refusals(err)...); len(refused) > 0 {
 		return nil, refused
 	}
-	privileges, err := j.privileges(items)
+	privileges, err := j.privileges()
 	if err != nil {
 		return nil, PolicyErrors{{Option: "binary", Value: binary, Reason: err.Error()}}
 	}
@@ -314,7 +314,7 @@ func (j *judge) defaults(items []item) ([]string, error) {
 }
 
 // privileges are the options by which QEMU gives up what it does not need: another user's rights, and system calls.
-func (j *judge) privileges(items []item) (out []string, err error) {
+func (j *judge) privileges() (out []string, err error) {
 	if j.Programs == nil {
 		return nil, nil
 	}
@@ -331,8 +331,7 @@ func (j *judge) privileges(items []item) (out []string, err error) {
 	default:
 		out = append(out, "-runas", j.RunAs)
 	}
-	given := slices.ContainsFunc(items, func(it item) bool { return it.name == "sandbox" })
-	if s.Sandbox && !given && !j.programs && !j.Unconfined {
+	if s.Sandbox && !j.programs && !j.Unconfined {
 		out = append(out, "-sandbox", sandbox)
 	}
 	return out, nil

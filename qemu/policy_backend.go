@@ -54,23 +54,60 @@ func blockDriver(j *judge, value string) (string, error) {
 
 var blockdevValue = value{implied: "driver", json: true, nested: blockNodes, keys: blockKeys, check: onlyRead}
 
-// onlyRead finds out whether a disk is opened for reading only. One that is so where it must (auto-read-only) needs a kernel that sees to it.
+// onlyRead finds out whether all of a disk is opened for reading only. One that is so where it must (auto-read-only) needs a kernel that sees
+// to it. A data file or a backing file has its own word.
 func onlyRead(j *judge, _ string, pairs []pair) error {
 	for _, p := range pairs {
-		key := p.key[strings.LastIndexByte(p.key, '.')+1:]
 		on := p.value == "on" || p.value == "true"
-		j.readOnly = j.readOnly || on && (key == "read-only" || key == "readonly" || key == "auto-read-only" && j.confined) || key == "media" && p.value == "cdrom"
+		switch strings.TrimPrefix(p.key, "file.") {
+		case "read-only", "readonly":
+			j.readOnly = j.readOnly || on
+		case "auto-read-only":
+			j.readOnly = j.readOnly || on && j.confined
+		case "media":
+			j.readOnly = j.readOnly || p.value == "cdrom"
+		}
+	}
+	for _, p := range pairs {
+		if strings.HasPrefix(p.key, "data-file.") || strings.HasPrefix(p.key, "backing.") {
+			j.readOnly = false // firmware has neither
+		}
 	}
 	return nil
 }
 
-// driveMedium is onlyRead, and refuses drives whose format is not said.
+// driveMedium is onlyRead, and refuses drives with a part whose format is not said.
 func driveMedium(j *judge, kind string, pairs []pair) error {
 	s := keyvalSettings{pairs}
-	if s.get("file") != "" && s.get("format") == "" && s.get("driver") == "" {
-		return j.refuse("file="+s.get("file"), noFormat)
+	format := s.get("format") + s.get("driver")
+	for _, p := range pairs {
+		if p.key == "file" && p.value != "" && format == "" {
+			return j.refuse("file="+p.value, noFormat)
+		}
+		for at := len(p.key); ; {
+			at = strings.LastIndexByte(p.key[:at], '.')
+			if at < 0 {
+				break
+			}
+			if node := p.key[:at]; isNode(node) && s.get(node+".driver") == "" {
+				return j.refuse(p.key+"="+p.value, noFormat)
+			}
+		}
+		if strings.HasPrefix(p.key, "file.") && format == "" {
+			return j.refuse(p.key+"="+p.value, noFormat)
+		}
 	}
 	return onlyRead(j, kind, pairs)
+}
+
+// isNode tells whether a key leads to a block node: file, backing or data-file, at any depth.
+func isNode(key string) bool {
+	for _, part := range strings.Split(key, ".") {
+		if !slices.Contains(blockNodes, part+".") {
+			return false
+		}
+	}
+	return true
 }
 
 var driveValue = value{
@@ -91,7 +128,7 @@ var chardevValue = value{
 	keys: allow(plain, "id mux logappend").with(keys{"logfile": path}),
 	kinds: map[string]keys{
 		"null": {}, "msmouse": {}, "wctablet": {}, "stdio": allow(plain, "signal"), "pty": {"path": path},
-		"ringbuf": allow(plain, "size"), "memory": allow(plain, "size"), "vc": allow(plain, "width height cols rows"),
+		"ringbuf": {"size": ringSize}, "memory": {"size": ringSize}, "vc": allow(plain, "width height cols rows"),
 		"file": {"path": path, "input-path": path, "append": plain}, "pipe": {"path": pipe},
 		"serial": {"path": path}, "tty": {"path": path}, "parallel": {"path": path}, "parport": {"path": path},
 		"socket": socketKeys, "udp": udpKeys,
@@ -141,6 +178,9 @@ func charDevice(j *judge, s string) (string, error) {
 	}
 	return "", j.refuse(s, "not known to the launch policy")
 }
+
+// ringSize bounds what the host keeps of a guest's words.
+var ringSize = matching("[1-9][0-9]{0,6}[Kk]?", "a size of less than ten million bytes, or K")
 
 func withPrefix(j *judge, prefix, rest string, r rule) (string, error) {
 	v, err := r(j, rest)
@@ -235,6 +275,13 @@ func netPrograms(j *judge, kind string, pairs []pair) error {
 		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
 	case kind == "bridge":
 		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}
+		if !given("br") {
+			if _, err := tapName(j, "br0"); err != nil {
+				return err
+			}
+		}
+	case kind == "vde" && !given("sock"):
+		return j.refuse("vde", "implied socket; say which")
 	}
 	for _, p := range implied {
 		if given(p.key) {

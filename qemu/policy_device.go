@@ -32,6 +32,8 @@ const guestDevices = `
 
 	AC97 ES1370 intel-hda ich9-intel-hda hda-duplex hda-micro hda-output sb16 cs4231a gus adlib
 
+	tpm-tis-device spapr-vscsi spapr-vlan sclpconsole sclplmconsole
+
 	i6300esb ib700 pvpanic pvpanic-pci isa-debug-exit vmcoreinfo vmgenid intel-iommu amd-iommu AMDVI-PCI
 	tpm-crb tpm-tis i8042 vmmouse hyperv-synic hv-balloon ipmi-bmc-sim ipmi-bmc-extern isa-ipmi-kcs isa-ipmi-bt pci-ipmi-kcs pci-ipmi-bt
 	virtio-iommu-pci virtio-iommu
@@ -48,11 +50,11 @@ const virtioBuses = "-pci -pci-transitional -pci-non-transitional -device -ccw"
 
 // deviceKeys are the properties of devices that are not plain. Those of them that only refused devices have are here
 // because -global could set them all the same.
-var deviceKeys = allow(never(noFiles), "fd fds vhostfd vhostfds ebpf-rss-fds").with(
+var deviceKeys = allow(never(noFiles), "fd fds fds.* vhostfd vhostfds vhostfds.* ebpf-rss-fds ebpf-rss-fds.*").with(
 	allow(never("opens a file or device of the host"), `pcap cdat frudatafile sdrfile jsonfile rootdir sysfsdev evdev
 		hostdevice hostbus hostaddr hostport host hidraw db dir wwpn kernel initrd bootargs file path filename mem-path sock`),
 	allow(text, "serial model vendor product ver name hba_serial description osk id"),
-	keys{"vhostdev": path, "romfile": firmware, "*": plain},
+	keys{"vhostdev": path, "romfile": firmware, "cmb_size_mb": oneOf("0"), "*": plain},
 )
 
 // processor is a virtual processor that is added to those of -smp. What it is like was said by -cpu.
@@ -75,7 +77,7 @@ var deviceValue = value{
 
 // hostDevices are the files that devices open without being told to.
 var hostDevices = map[string]string{
-	"vhost-vsock-pci": "/dev/vhost-vsock", "vhost-vsock-pci-non-transitional": "/dev/vhost-vsock", "vhost-vsock-device": "/dev/vhost-vsock",
+	"vhost-vsock-pci": "/dev/vhost-vsock", "vhost-vsock-pci-non-transitional": "/dev/vhost-vsock", "vhost-vsock-device": "/dev/vhost-vsock", "vhost-vsock-ccw": "/dev/vhost-vsock", "vhost-vsock-pci-transitional": "/dev/vhost-vsock",
 }
 
 // hostDevice judges the file that a device opens without being told to.

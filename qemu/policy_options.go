@@ -29,23 +29,23 @@ func allOptions() map[string]option {
 		}
 	}
 	// scatter's own take their place: monitors, life cycle, logs, and windows on a screen that is not here.
-	add(option{drop: true, rule: text}, "name qmp qmp-pretty monitor mon pidfile incoming loadvm D d dfilter trace echr rotate")
+	add(option{drop: true, rule: text}, "name qmp qmp-pretty monitor mon pidfile incoming loadvm D d dfilter trace echr rotate sandbox")
 	add(option{drop: true, rule: text}, "id") // of Proxmox's QEMU, for its own use
 	add(option{drop: true}, "S daemonize full-screen portrait alt-grab ctrl-grab no-quit enable-sync-profile perfmap jitdump")
 
 	// Refused for what they do.
 	for names, reason := range map[string]string{
-		"gdb":                   "a debugger commands the monitor",
-		"readconfig":            "options in a file cannot be judged; 'send' puts them in its place",
-		"writeconfig":           "writes a file",
-		"set":                   "changes other options after they were judged",
-		"plugin":                "loads code",
-		"add-fd":                noFiles,
-		"fsdev virtfs":          "shares a directory of the host with the guest",
-		"chroot runas run-with": "changes what the process may do; say it with the launch policy of this host",
-		"dump-vmstate":          "writes a file",
-		"xen-domid":             "needs xen",
-		"semihosting-config":    "gives the guest the host's files",
+		"gdb":                "a debugger commands the monitor",
+		"readconfig":         "options in a file cannot be judged; 'send' puts them in its place",
+		"writeconfig":        "writes a file",
+		"set":                "changes other options after they were judged",
+		"plugin":             "loads code",
+		"add-fd":             noFiles,
+		"fsdev virtfs":       "shares a directory of the host with the guest",
+		"chroot runas":       "changes what the process may do; say it with the launch policy of this host",
+		"dump-vmstate":       "writes a file",
+		"xen-domid":          "needs xen",
+		"semihosting-config": "gives the guest the host's files",
 	} {
 		add(option{refuse: reason, rule: text}, names)
 	}
@@ -59,7 +59,7 @@ func allOptions() map[string]option {
 	// Switches and values without a path.
 	add(option{}, "enable-kvm nodefaults no-user-config no-reboot no-shutdown no-fd-bootchk no-acpi no-hpet usb nographic "+
 		"only-migratable mem-prealloc async-teardown singlestep win2k-hack")
-	add(option{rule: plain}, "cpu m smp numa rtc uuid vga action watchdog-action msg compat overcommit sandbox seed tb-size")
+	add(option{rule: plain}, "cpu smp numa rtc uuid vga action watchdog-action msg compat overcommit seed tb-size")
 	add(option{rule: text}, "append")
 	add(option{rule: matching("[a-z]{2,3}(-[a-z]{2,4})?", "a keyboard layout")}, "k")
 	add(option{rule: oneOf("tablet", "mouse", "keyboard", "wacom-tablet")}, "usbdevice")
@@ -74,7 +74,7 @@ func allOptions() map[string]option {
 	for name, v := range map[string]value{
 		"machine": machineValue, "M": machineValue, "accel": accelValue, "boot": bootValue, "icount": icountValue,
 		"option-rom": romValue, "smbios": smbiosValue, "acpitable": acpiValue, "fw_cfg": fwcfgValue, "device": deviceValue, "object": objectValue,
-		"drive": driveValue, "blockdev": blockdevValue, "chardev": chardevValue, "netdev": netdevValue, "nic": nicValue,
+		"m": memoryValue, "run-with": runWithValue, "drive": driveValue, "blockdev": blockdevValue, "chardev": chardevValue, "netdev": netdevValue, "nic": nicValue,
 		"net": netValue, "tpmdev": tpmValue, "audiodev": audioValue, "audio": audioValue, "spice": spiceValue, "iscsi": iscsiValue,
 	} {
 		add(option{rule: v.rule}, name)
@@ -89,12 +89,14 @@ func allOptions() map[string]option {
 var machineValue = value{
 	implied: "type",
 	keys: allow(plain, `type accel acpi append aux-ram-share boot.* bus-lock-ratelimit confidential-guest-support cxl
-		default-bus-bypass-iommu dt-compatible dump-guest-core fd-bootchk gic-version graphics highmem hmat hpet i8042 its
-		kernel-irqchip kernel_irqchip kvm-shadow-mem max-fw-size max-ram-below-4g mem-merge memory.* memory-backend
+		default-bus-bypass-iommu dt-compatible auto-kernel-cmdline cap-cfpc cap-sbbc cap-ibs cap-htm cap-vsx cap-dfp cap-large-decr
+		cap-ccf-assist cap-nested-hv cap-fwnmi cap-rpt-invalidate cap-ail-mode-3 ioapic2 isa-serial option-roms pcie rtc x-option-roms dump-guest-core fd-bootchk gic-version graphics highmem hmat hpet i8042 its
+		kernel-irqchip kernel_irqchip kvm-shadow-mem max-fw-size max-ram-below-4g mem-merge memory-backend
 		memory-encryption mte nvdimm nvdimm-persistence pcspk-audiodev pflash0 pflash1 phandle-start pic pit ras sata secure
 		smbios-entry-point-type smbus smm smp.* smp-cache.* suppress-vmdesc usb virtualization vmport x-oem-id x-oem-table-id
 		x-south-bridge`).with(
 		allow(loaded, "kernel initrd dtb shim"),
+		allow(never("say it with -m"), "memory.*"),
 		keys{"firmware": firmware, "append": text, "dumpdtb": never("writes a file")}),
 }
 
@@ -102,12 +104,18 @@ var accelValue = value{
 	implied: "accel",
 	keys: allow(plain, `accel kernel-irqchip kvm-shadow-mem dirty-ring-size eager-split-size notify-vmexit notify-window
 		one-insn-per-tb split-wx tb-size thread igd-passthru`).with(
-		keys{"device": oneOf("/dev/kvm"), "rapl": plain, "rapl-helper-socket": path}),
+		keys{"device": oneOf("/dev/kvm"), "rapl": off("shows the guest the power of this host, by a helper"), "rapl-helper-socket": path}),
 }
+
+// memoryValue: of a key that is given twice QEMU takes the last, and of an unnamed one it is not known which counts.
+var memoryValue = value{implied: "size", keys: allow(plain, "size slots maxmem")}
+
+var runWithValue = value{keys: allow(plain, "async-teardown").with(
+	allow(never("changes what the process may do; say it with the launch policy of this host"), "chroot user exit-with-parent"))}
 
 var bootValue = value{
 	implied: "order",
-	keys:    allow(plain, "order once menu splash-time reboot-timeout strict").with(keys{"splash": path}),
+	keys:    allow(plain, "order once menu splash-time reboot-timeout strict").with(keys{"splash": readPath}),
 }
 
 var icountValue = value{
@@ -118,13 +126,13 @@ var icountValue = value{
 var romValue = value{implied: "romfile", keys: keys{"romfile": firmware, "bootindex": plain}}
 
 // smbiosValue: texts for the guest's firmware tables.
-var smbiosValue = value{keys: keys{"*": text, "file": path, "path": path}}
+var smbiosValue = value{keys: keys{"*": text, "file": readPath, "path": readPath}}
 
 var acpiValue = value{
 	keys: allow(plain, "sig rev oem_id oem_table_id oem_rev asl_compiler_id asl_compiler_rev").with(allow(pathList, "data file")),
 }
 
-var fwcfgValue = value{implied: "name", keys: keys{"name": text, "string": text, "gen_id": plain, "file": path}}
+var fwcfgValue = value{implied: "name", keys: keys{"name": text, "string": text, "gen_id": plain, "file": readPath}}
 
 var tpmValue = value{
 	implied: "type", kind: "type",
@@ -134,7 +142,7 @@ var tpmValue = value{
 }
 
 var audioValue = value{
-	implied: "driver", json: true, kind: "driver",
+	implied: "driver", json: true, kind: "driver", check: wavFile,
 	keys: allow(plain, "id timer-period in.* out.* model"),
 	kinds: map[string]keys{
 		"none": {}, "spice": {}, "wav": {"path": path},
@@ -146,6 +154,15 @@ var audioValue = value{
 	},
 }
 
+// wavFile refuses a recording whose file is not named: QEMU has a name for it.
+func wavFile(j *judge, kind string, pairs []pair) error {
+	s := keyvalSettings{pairs}
+	if kind == "wav" && s.get("path") == "" {
+		return j.refuse("wav", "implied path=qemu.wav; say which file")
+	}
+	return nil
+}
+
 // iscsiValue: what is used by disks, which are judged themselves.
 var iscsiValue = value{
 	keys: allow(plain, "id initiator-name header-digest timeout").with(allow(never("holds a secret of the source"), "user password password-secret")),
@@ -154,9 +171,9 @@ var iscsiValue = value{
 var spiceValue = value{
 	keys: allow(plain, `ipv4 ipv6 unix tls-ciphers tls-channel plaintext-channel sasl disable-ticketing
 		password-secret image-compression jpeg-wan-compression zlib-glz-wan-compression streaming-video disable-copy-paste
-		disable-agent-file-xfer agent-mouse playback-compression seamless-migration gl`).with(
-		allow(path, "x509-dir x509-key-file x509-cert-file x509-cacert-file x509-dh-key-file rendernode"),
-		keys{"port": tcpPort, "tls-port": tcpPort, "addr": spiceAddress, "password": text, "x509-key-password": text}),
+		disable-agent-file-xfer agent-mouse playback-compression seamless-migration`).with(
+		allow(readPath, "x509-dir x509-key-file x509-cert-file x509-cacert-file x509-dh-key-file"), allow(path, "rendernode"),
+		keys{"gl": off("opens a device of the host that is not named"), "port": tcpPort, "tls-port": tcpPort, "addr": spiceAddress, "password": text, "x509-key-password": text}),
 }
 
 // spiceAddress judges an address or a socket; any other name would be a file in the working directory.
@@ -191,10 +208,18 @@ func vncPorts(j *judge, _ string, pairs []pair) error {
 	if !ok || err != nil || strings.HasPrefix(s.get("vnc"), "unix:") || isOn(s.get("reverse")) {
 		return nil // no port, or judged elsewhere
 	}
-	more, _ := strconv.Atoi(s.get("to"))
+	more := 0
+	if to := s.get("to"); to != "" {
+		if more, err = strconv.Atoi(to); err != nil || !decimal.MatchString(to) {
+			return j.refuse("to="+to, notAPort)
+		}
+	}
+	if !decimal.MatchString(number) {
+		return j.refuse(s.get("vnc"), notAPort)
+	}
 	err = j.listen(firstVNC+display, firstVNC+display+more)
 	if w := s.get("websocket"); w != "" && isOn(w) {
-		err = errors.Join(err, j.listen(firstWebsocket+display, firstWebsocket+display))
+		err = errors.Join(err, j.listen(firstWebsocket+display, firstWebsocket+display+more))
 	}
 	return err
 }
@@ -207,11 +232,16 @@ func websocket(j *judge, s string) (string, error) {
 	return tcpPort(j, s)
 }
 
+// decimal is a number that is not octal for QEMU.
+var decimal = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+
+const notAPort = "not the number of a port"
+
 // tcpPort judges the number of a port that is listened at; 0 is none.
 func tcpPort(j *judge, s string) (string, error) {
 	port, err := strconv.ParseUint(s, 10, 16)
-	if err != nil {
-		return "", j.refuse(s, "not the number of a port")
+	if err != nil || !decimal.MatchString(s) {
+		return "", j.refuse(s, notAPort)
 	}
 	if port == 0 {
 		return s, nil
@@ -266,41 +296,50 @@ func display(j *judge, s string) (string, error) {
 	case "none", "gtk", "sdl", "curses", "cocoa", "default":
 		return "none", nil
 	case "egl-headless":
+		if idOf(s, "type", "rendernode") == "" {
+			return "", j.refuse(s, "implied rendernode; say which device")
+		}
 		return value{implied: "type", keys: keys{"type": plain, "rendernode": path, "gl": plain}}.rule(j, s)
 	}
 	return "", j.refuse(s, "not known to the launch policy")
 }
 
-var globalForm = regexp.MustCompile(`^([A-Za-z0-9_+-]{1,63})\.([A-Za-z0-9_\[\]-]{1,63})=(.*)$`)
+var (
+	globalForm   = regexp.MustCompile(`^([A-Za-z0-9_+-]{1,63})\.([A-Za-z0-9_\[\]-]{1,63})=(.*)$`)
+	globalDriver = regexp.MustCompile(`^[A-Za-z0-9_.+-]{1,63}$`)
+	globalKey    = regexp.MustCompile(`^[A-Za-z0-9_\[\]-]{1,63}$`)
+)
 
 // global judges a default for a device's property like the property itself.
 func global(j *judge, s string) (string, error) {
-	m := globalForm.FindStringSubmatch(shortGlobal(s))
-	if m == nil {
+	driver, property, was, ok := splitGlobal(s)
+	if !ok {
 		return "", j.refuse(s, "not of the form driver.property=value")
 	}
-	driver, property := m[1], m[2]
 	if _, ok := objectValue.kinds[driver]; ok || driver == "migration" {
 		return "", j.refuse(s, "changes more than a device")
 	}
-	v, err := deviceKeys.judge(j, pair{property, m[3]})
-	return driver + "." + property + "=" + v, err
+	v, err := deviceKeys.judge(j, pair{property, was})
+	if short := driver + "." + property + "=" + v; globalForm.MatchString(short) {
+		return short, err
+	}
+	return formatKeyval([]pair{{"driver", driver}, {"property", property}, {"value", v}}, ""), err
 }
 
-// shortGlobal makes driver.property=value of driver=,property=,value= (qemu_global_option in QEMU's system/globals.c).
-func shortGlobal(s string) string {
+// splitGlobal takes driver.property=value apart, and driver=,property=,value= (qemu_global_option in QEMU's system/globals.c).
+func splitGlobal(s string) (driver, property, value string, ok bool) {
+	if m := globalForm.FindStringSubmatch(s); m != nil {
+		return m[1], m[2], m[3], true
+	}
 	pairs, err := parseKeyval(s, "")
 	if err != nil || len(pairs) != 3 {
-		return s
+		return "", "", "", false
 	}
 	part := make(map[string]string)
 	for _, p := range pairs {
 		part[p.key] = p.value
 	}
-	driver, property := part["driver"], part["property"]
-	value, ok := part["value"]
-	if !ok || driver == "" || property == "" {
-		return s
-	}
-	return driver + "." + property + "=" + value
+	value, ok = part["value"]
+	driver, property = part["driver"], part["property"]
+	return driver, property, value, ok && globalDriver.MatchString(driver) && globalKey.MatchString(property)
 }

@@ -19,6 +19,12 @@ func path(j *judge, value string) (string, error) {
 	return name, j.checkPath(name, value, j.allowed())
 }
 
+// readPath is path for a file that QEMU only reads.
+func readPath(j *judge, value string) (string, error) {
+	j.readOnly = true
+	return path(j, value)
+}
+
 // allowed are the places of what the present option opens.
 func (j *judge) allowed() []string {
 	if j.readOnly {
@@ -72,7 +78,10 @@ const firmwareWritten = "is firmware of this host, which guests may only read: s
 
 // open notes a file that may be opened. Firmware is only read.
 func (j *judge) open(real, value string) error {
+	runDir, err := resolve(filepath.Clean(j.runDir))
 	switch {
+	case err != nil || below(real, runDir):
+		return j.refuse(value, "the run directory is in it")
 	case !isFirmware(real):
 		j.opened = append(j.opened, real)
 	case !j.readOnly:
@@ -174,8 +183,7 @@ func loaded(j *judge, value string) (string, error) {
 	if strings.ContainsAny(value, ", ") {
 		return "", j.refuse(value, "path with comma or blank")
 	}
-	j.readOnly = true
-	return path(j, value)
+	return readPath(j, value)
 }
 
 // pathList judges names with colons between them.
@@ -183,7 +191,7 @@ func pathList(j *judge, value string) (string, error) {
 	names := strings.Split(value, ":")
 	for i, name := range names {
 		var err error
-		if names[i], err = path(j, name); err != nil {
+		if names[i], err = readPath(j, name); err != nil {
 			return "", err
 		}
 	}
@@ -204,20 +212,19 @@ func pipe(j *judge, value string) (string, error) {
 // firmwareDirs hold what distributions package for QEMU to read.
 var firmwareDirs = []string{
 	"/usr/share/qemu", "/usr/share/seabios", "/usr/share/OVMF", "/usr/share/ovmf", "/usr/share/AAVMF", "/usr/share/edk2",
-	"/usr/share/ipxe", "/usr/lib/ipxe", "/usr/share/vgabios", "/usr/share/sgabios", "/usr/share/qemu-efi-aarch64",
+	"/usr/share/pve-edk2-firmware", "/usr/share/qemu-server", "/usr/share/edk2-ovmf", "/usr/share/ipxe", "/usr/lib/ipxe", "/usr/share/vgabios", "/usr/share/sgabios", "/usr/share/qemu-efi-aarch64",
 }
 
 // firmwareName is a file that QEMU looks up in its data directories.
 var firmwareName = regexp.MustCompile(`^((bios|bios-256k|bios-microvm|kvmvapic|linuxboot|linuxboot_dma|multiboot|multiboot_dma|vgabios(-[a-z]+)*)\.bin` +
-	`|(efi|pxe)-[a-z0-9]+\.rom|(qboot|pvh|sgabios)\.(rom|bin)|u-boot[a-z0-9.-]*\.bin|opensbi-[a-z0-9_-]+\.bin|edk2-[a-z0-9_-]+\.fd)$`)
+	`|(efi|pxe)-[a-z0-9]+\.rom|(qboot|pvh|sgabios)\.(rom|bin)|u-boot[a-z0-9.-]*\.bin|opensbi-[a-z0-9_-]+\.bin|edk2-[a-z0-9_-]+\.fd|OVMF\.fd)$`)
 
 // firmware judges a file that QEMU only reads, and shows to the guest: packaged ones are fine.
 func firmware(j *judge, value string) (string, error) {
 	if value == "" || firmwareName.MatchString(value) {
 		return value, nil
 	}
-	j.readOnly = true
-	return path(j, value)
+	return readPath(j, value)
 }
 
 // RewriteDisk is Rewrite for what QEMU calls the file of a block node: a name, or json:{...} with names in it.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -217,6 +218,9 @@ func (v value) inner(p pair) pair {
 }
 
 func (k keys) judge(j *judge, p pair) (string, error) {
+	if strings.ContainsFunc(p.value, unicode.IsControl) { // by way of JSON
+		return "", j.refuse(p.key, "has control characters")
+	}
 	r := k.find(p.key)
 	if r == nil {
 		return "", j.refuse(p.key+"="+p.value, "key is not known to the launch policy")

@@ -83,7 +83,7 @@ func TestPolicyAccepts(t *testing.T) {
 		{"-tpmdev emulator,id=t,chardev=c0", ""},
 		{"-audiodev none,id=a", ""},
 		{"-rtc base=utc,clock=host -uuid 00000000-0000-0000-0000-000000000001 -k de-ch -boot c", ""},
-		{"-sandbox on,spawn=deny -msg timestamp=on -overcommit mem-lock=off", ""},
+		{"-sandbox on,spawn=allow -msg timestamp=on -overcommit mem-lock=off", "-msg timestamp=on -overcommit mem-lock=off"},
 		// scatter's own take the place of these
 		{"-name guest=old,debug-threads=on -qmp tcp:0:1 -qmp-pretty stdio -monitor stdio -pidfile /x -incoming exec:id -loadvm s -daemonize -S", " "},
 		{"-D /etc/passwd -d int -trace file=/x -full-screen", " "},

@@ -79,7 +79,7 @@ func formatKeyval(pairs []pair, implied string) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		if i > 0 || p.key != implied {
+		if i > 0 || p.key != implied || strings.Contains(p.value, "=") {
 			b.WriteString(p.key + "=")
 		}
 		b.WriteString(escapeComma(p.value))
