@@ -53,7 +53,8 @@ func (s *sendState) ask(now instant, m *member, reason error) {
 func (s *sendState) barrier(now instant, ch *channel) {
 	if ch.awaits() {
 		if now >= ch.probe.next {
-			s.signals.push(signal{channel: ch, kind: wire.Probe, to: ch.Group, block: ch.probe.step(now, s)})
+			s.signals.push(signal{channel: ch, kind: wire.Probe, to: ch.Group, block: uint32(ch.cookie)})
+			ch.probe.step(now, s)
 		}
 		for _, m := range ch.members {
 			s.rejoin(now, m)
@@ -62,12 +63,13 @@ func (s *sendState) barrier(now instant, ch *channel) {
 	for _, m := range ch.members {
 		switch {
 		case s.speechless(now, m):
-			s.lost(m.target, ErrSilent)
+			s.lost(now, m.target, ErrSilent)
 		case m.phase != asking:
 		case now >= m.probe.until:
-			s.lost(m.target, fmt.Errorf("channel %d: %w", ch.ID, ErrUnreachable))
+			s.lost(now, m.target, fmt.Errorf("channel %d: %w", ch.ID, ErrUnreachable))
 		case now >= m.probe.next:
-			s.signals.push(signal{channel: ch, kind: wire.Probe, to: m.addr, block: m.probe.step(now, s)})
+			s.signals.push(signal{channel: ch, kind: wire.Probe, to: m.addr, block: uint32(m.cookie)})
+			m.probe.step(now, s)
 		}
 	}
 }
@@ -78,12 +80,10 @@ func (s *sendState) speechless(now instant, m *member) bool {
 	return (m.phase == joining || m.phase == asking) && now-max(m.channel.began, m.reported) > s.timing.dead
 }
 
-// step moves to the next probe and gives the number of this one.
-func (p *probing) step(now instant, s *sendState) uint32 {
+// step moves to the next probe.
+func (p *probing) step(now instant, s *sendState) {
 	p.next = now + p.gap
 	p.gap = min(2*p.gap, maxGap*s.timing.probeGap)
-	p.round++
-	return p.round
 }
 
 // awaits tells whether a member is still to answer probes of the group.

@@ -32,7 +32,7 @@ type target struct {
 	addr     netip.AddrPort
 	window   int // bytes of blocks that it holds at most; 0 = not yet known
 	live     bool
-	keyed    uint8         // the last key epoch that it knows
+	keyed    int           // the last key epoch that it knows; -1 = none
 	reported instant       // when its last report came
 	every    time.Duration // it was told to let pass between reports
 	lossy    float64       // loss at which it left a group that was too fast for it
@@ -49,6 +49,7 @@ type channel struct {
 	members []*member
 	group   *stream // nil while nobody is served by multicast
 	probe   probing // of the group
+	cookie  uint16  // in probes of the group
 	blocks  []*block
 	first   uint32 // number of blocks[0]
 	count   uint32 // blocks so far
@@ -84,6 +85,9 @@ type member struct {
 	heard     uint64  // highest sequence of its stream that it has heard
 	waiting   instant // since when a higher one is on its way; never = not waiting
 	rejoins   int     // since the group was last heard
+	cookie    uint16  // in probes of its unicast address: an answer without it was not sent by whoever is there
+	again     instant // when it may order a block once more that it has ordered many times
+	told      uint64  // number of the last report that spoke of the channel
 	view      view    // of its stream
 	reason    error   // why it left
 }
@@ -94,7 +98,6 @@ const never = instant(-1)
 type probing struct {
 	next, gap, until instant
 	announce         instant // next repetition of the announcement
-	round            uint32
 }
 
 // stream is one path by which blocks of a channel travel: the group, or a member's unicast address.
@@ -121,9 +124,11 @@ type block struct {
 	payload   []byte
 	tail      []byte // last symbol padded with zeros, where the payload ends before it does; nil otherwise
 	cut       wire.Cut
-	placed    []uint64 // which members have placed it
-	pending   int      // live members that have not
-	done      bool     // nobody waits for it any more
+	placed    []uint64  // which members have placed it
+	whole     []instant // since when members should have placed it; nil, or 0 for a member = not yet
+	asked     []int     // symbols that members have made us send again; nil = none
+	pending   int       // live members that have not
+	done      bool      // nobody waits for it any more
 	transfers []*transfer
 }
 

@@ -2,11 +2,22 @@ package multicast
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/scatter-vm/scatter/multicast/udp"
 )
+
+// Bounds of the sockets of a Receiver. One carries 20 groups where the system's limit has not been raised.
+const (
+	maxSockets = 64
+	maxIdle    = 2 // that are kept although they have joined nothing: the next group may be there soon
+)
+
+// errSockets says that a source wants more groups and ports than fit into maxSockets.
+var errSockets = fmt.Errorf("more than %d sockets for groups", maxSockets)
 
 // groups keeps the sockets that have joined groups: as many as it takes, for the system limits how many groups one may
 // join.
@@ -20,6 +31,7 @@ type groups struct {
 	joined  map[netip.AddrPort]*membership
 	joins   uint32
 	leaves  uint32
+	dropped uint32 // datagrams, by the kernel at sockets that are closed
 	closed  bool
 }
 
@@ -69,6 +81,9 @@ func (g *groups) enterFrom(group netip.AddrPort, m *membership) error {
 			return err
 		}
 	}
+	if g.count() >= maxSockets {
+		return errSockets
+	}
 	var err error
 	if m.socket, err = udp.NewGroupReceiver(g.options, group.Port()); err != nil {
 		return err
@@ -98,6 +113,7 @@ func (g *groups) leave(c *inbound, again bool) {
 	g.leaves++
 	if len(m.channels) == 0 {
 		delete(g.joined, c.group)
+		g.tidy()
 		return
 	}
 	if err := m.socket.Join(c.group.Addr(), m.source); err != nil {
@@ -107,10 +123,43 @@ func (g *groups) leave(c *inbound, again bool) {
 	g.joins++
 }
 
+func (g *groups) count() (n int) {
+	for _, list := range g.sockets {
+		n += len(list)
+	}
+	return n
+}
+
+// tidy closes sockets that have joined nothing, but for some.
+func (g *groups) tidy() {
+	used := make(map[*udp.Receiver]bool)
+	for _, m := range g.joined {
+		used[m.socket] = true
+	}
+	idle := 0
+	for port, list := range g.sockets {
+		g.sockets[port] = slices.DeleteFunc(list, func(s *udp.Receiver) bool {
+			if used[s] {
+				return false
+			}
+			if idle++; idle <= maxIdle {
+				return false
+			}
+			g.dropped += s.Overflow()
+			s.Close()
+			return true
+		})
+		if len(g.sockets[port]) == 0 {
+			delete(g.sockets, port)
+		}
+	}
+}
+
 // overflow is how many datagrams the kernel has dropped at all sockets.
 func (g *groups) overflow() (n uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	n = g.dropped
 	for _, list := range g.sockets {
 		for _, s := range list {
 			n += s.Overflow()

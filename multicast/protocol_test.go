@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
 var schedules = flag.Int("schedules", 0, "random schedules of the protocol test; 0 = 10,000, or 200 with -short")
@@ -115,7 +117,7 @@ func (w *world) kill(name string, at time.Duration, told bool) {
 	w.after(at, func() { w.hosts[name].dead = true })
 	if told {
 		w.after(at+200*time.Millisecond, func() {
-			w.sender.eject(name)
+			w.sender.eject(w.now, name)
 			w.act()
 		})
 	}
@@ -152,7 +154,7 @@ func TestKeyWaitsForTheSlowest(t *testing.T) {
 	w.open(Channel{ID: 1, Group: group(1), Members: names(3)}, w.payloads(400, 100_000))
 	w.after(time.Second, func() {
 		w.lost["t2"] = errors.New("ejected")
-		w.sender.eject("t2")
+		w.sender.eject(w.now, "t2")
 		w.act()
 	})
 	w.run(time.Minute, w.finished)
@@ -167,8 +169,9 @@ func TestKeyWaitsForTheSlowest(t *testing.T) {
 func TestEjectedTargetIsLockedOut(t *testing.T) {
 	w := fleet(t, 3, 3, plain(), 300, 100_000)
 	out, other := w.hosts["t1"].state, w.hosts["t2"].state
+	w.hosts["t1"].hears = func(m []byte) bool { return wire.Type(m[0]) != wire.TypeClose } // it stays in its group
 	w.after(100*time.Millisecond, func() {
-		w.sender.eject("t1")
+		w.sender.eject(w.now, "t1")
 		w.act()
 	})
 	var accepted uint64
@@ -182,6 +185,34 @@ func TestEjectedTargetIsLockedOut(t *testing.T) {
 	}
 	if other.epochs[0] != nil || other.epochs[1] == nil {
 		t.Error("t2 still trusts the old key")
+	}
+}
+
+// TestManyEjectedAtOnceAreLockedOut: none of them can read on, although each knows the keys that were told before it was ejected.
+func TestManyEjectedAtOnceAreLockedOut(t *testing.T) {
+	const all, out = 24, 20
+	w := fleet(t, 3, all, plain(), 300, 100_000)
+	accepted := make([]uint64, out)
+	for i := range out {
+		h := w.hosts[names(all)[i]]
+		h.hears = func(m []byte) bool { return wire.Type(m[0]) != wire.TypeClose }
+		w.after(100*time.Millisecond+time.Duration(i%3)*time.Millisecond, func() {
+			w.lost[h.name] = errors.New("ejected")
+			w.sender.eject(w.now, h.name)
+			w.act()
+		})
+		w.after(300*time.Millisecond, func() { accepted[i] = h.state.stats.Accepted })
+	}
+	w.run(time.Minute, w.finished)
+	w.run(time.Minute, func() bool { return w.now > 3*time.Second })
+	w.verify()
+	for i, before := range accepted {
+		if got := w.hosts[names(all)[i]].state.stats.Accepted; got != before || before == 0 {
+			t.Errorf("%s accepted %d datagrams, then %d", names(all)[i], before, got)
+		}
+	}
+	if w.sender.stats.Keys < 2 || w.sender.stats.Keys > 4 {
+		t.Errorf("%d changes of the key", w.sender.stats.Keys)
 	}
 }
 

@@ -167,7 +167,7 @@ func (s *sendState) tooSlow(t *target) {
 	for _, ch := range slices.Clone(s.open) {
 		for _, m := range ch.members {
 			if m.target == t && m.phase != gone && ch.live() > 1 {
-				s.leave(m)
+				s.leave(m, errSlow)
 			}
 		}
 	}

@@ -233,7 +233,7 @@ func TestLateWordsOfOneWhoLeft(t *testing.T) {
 	})
 	w.after(3500*time.Millisecond, func() {
 		w.lost["t2"] = errors.New("ejected")
-		w.sender.eject("t2")
+		w.sender.eject(w.now, "t2")
 		w.act()
 	})
 	w.run(time.Minute, func() bool { return w.now > 4*time.Second && w.finished() })

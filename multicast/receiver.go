@@ -47,8 +47,8 @@ func (c *ReceiverConfig) complete() error {
 	if c.Window == 0 {
 		c.Window = DefaultWindow
 	}
-	if c.Window < footprint(MaxBlock) || c.Window > MaxWindow {
-		return fmt.Errorf("receiver: window %d: must be %d to %d", c.Window, footprint(MaxBlock), MaxWindow)
+	if c.Window < MinWindow || c.Window > MaxWindow {
+		return fmt.Errorf("receiver: window %d: must be %d to %d", c.Window, MinWindow, MaxWindow)
 	}
 	switch {
 	case c.Quick:

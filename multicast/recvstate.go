@@ -321,7 +321,7 @@ func (r *recvState) signal(c *inbound, epoch *seal.Epoch, h wire.Header, datagra
 		return err
 	}
 	if h.Kind == wire.Probe {
-		a := wire.Answer{Channel: c.wire, Unicast: unicast, Window: uint32(r.pool.limit)}
+		a := wire.Answer{Channel: c.wire, Unicast: unicast, Cookie: uint16(h.Block), Window: uint32(r.pool.limit)}
 		r.emit(recvEvent{kind: reply, message: a.Append(nil)})
 	}
 	return nil

@@ -222,6 +222,7 @@ func (s *sendState) mark(st *stream) {
 // tick does what is due by time. Call it every few milliseconds while channels are open.
 func (s *sendState) tick(now instant) {
 	s.considerRates(now)
+	s.awaitKeys(now)
 	s.crowded = slices.ContainsFunc(s.open, func(ch *channel) bool { return !ch.Background && ch.outstanding() })
 	for _, ch := range append([]*channel(nil), s.open...) {
 		s.barrier(now, ch)
@@ -263,7 +264,7 @@ func (s *sendState) watch(now instant, m *member) {
 		return
 	}
 	if now-max(m.waiting, m.reported) > s.timing.dead {
-		s.lost(m.target, ErrSilent)
+		s.lost(now, m.target, ErrSilent)
 		return
 	}
 	if m.reported-m.waiting > s.timing.silence {

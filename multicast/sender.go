@@ -17,6 +17,8 @@ import (
 const (
 	// DefaultWindow is the default of SenderConfig.Window and ReceiverConfig.Window, in bytes.
 	DefaultWindow = 32 << 20
+	// MinWindow is the smallest window that a target may have, in bytes: the least one is what all have.
+	MinWindow = 2 << 20
 	// MaxWindow is the largest window, in bytes.
 	MaxWindow = 1 << 30
 
@@ -73,8 +75,8 @@ func (c *SenderConfig) complete() error {
 	if c.Window == 0 {
 		c.Window = DefaultWindow
 	}
-	if c.Window < footprint(MaxBlock) || c.Window > MaxWindow {
-		return fmt.Errorf("sender: window %d: must be %d to %d", c.Window, footprint(MaxBlock), MaxWindow)
+	if c.Window < MinWindow || c.Window > MaxWindow {
+		return fmt.Errorf("sender: window %d: must be %d to %d", c.Window, MinWindow, MaxWindow)
 	}
 	if c.SlowRatio > 1 {
 		return fmt.Errorf("sender: slow ratio %v: must be at most 1", c.SlowRatio)
@@ -255,7 +257,7 @@ func (s *Sender) family(a netip.AddrPort) error {
 }
 
 // HandleControl takes in a message that the target's Receiver passed to its Control. An error tells that the target
-// does not keep to the protocol, or is not known; it should be ejected then. The message is borrowed for the call.
+// does not keep to the protocol, for which it is ejected, or is not known. The message is borrowed for the call.
 func (s *Sender) HandleControl(target string, message []byte) (err error) {
 	s.update(func(now instant) { err = s.state.receive(now, target, message) })
 	return err
@@ -326,8 +328,8 @@ func (s *Sender) CloseChannel(id ChannelID) error {
 
 // Eject takes a target out of all channels, so that nothing waits for it. Unreachable is not called.
 func (s *Sender) Eject(target string, cause error) {
-	s.update(func(instant) {
-		if s.state.eject(target) {
+	s.update(func(now instant) {
+		if s.state.eject(now, target) {
 			s.cfg.Log.Warn("target ejected", "target", target, "cause", cause)
 		}
 	})
@@ -477,7 +479,7 @@ func (s *Sender) act(e event) {
 		if err := s.cfg.Control(e.target, e.message); err != nil {
 			s.update(func(instant) {
 				if t := s.state.targets[e.target]; t != nil {
-					s.state.lost(t, fmt.Errorf("control path: %w", err))
+					s.state.lost(s.now(), t, fmt.Errorf("control path: %w", err))
 				}
 			})
 		}

@@ -21,6 +21,14 @@ var (
 	ErrNoMembers = errors.New("channel has no live members")
 	// ErrUnknown says that a target or channel is not known, or is closed.
 	ErrUnknown = errors.New("unknown target or channel")
+	// ErrStuck says that a target has all of a block for long and does not place it.
+	ErrStuck = errors.New("target does not place what it has")
+	// ErrInsatiable says that a target has had a block sent again and again, and still lacks it.
+	ErrInsatiable = errors.New("target lacks what it was sent many times")
+	// ErrKeyless says that a target does not take the key that is to be used from now on.
+	ErrKeyless = errors.New("target does not take the next key")
+	// ErrProtocol says that a target does not keep to the protocol.
+	ErrProtocol = errors.New("target does not keep to the protocol")
 	// ErrPlacement says that a target could not place a block; the text is the target's.
 	ErrPlacement = errors.New("target could not place a block")
 )
@@ -45,6 +53,8 @@ type timing struct {
 	report    time.Duration // between its reports otherwise
 	reorder   time.Duration // how late a datagram may be without being taken for lost
 	keyRest   time.Duration // how long a key is good after another has been used
+	keyed     time.Duration // until a target must have taken the next key
+	stuck     time.Duration // until a member must have placed a block that it has, to stay in its group
 }
 
 func defaultTiming() timing {
@@ -52,7 +62,7 @@ func defaultTiming() timing {
 		probe: 3 * time.Second, probeGap: 10 * time.Millisecond, rejoin: 600 * time.Millisecond,
 		mark: 20 * time.Millisecond, silence: 700 * time.Millisecond, dead: 2500 * time.Millisecond,
 		heartbeat: 200 * time.Millisecond, report: 25 * time.Millisecond, reorder: 2 * time.Millisecond,
-		keyRest: time.Second,
+		keyRest: time.Second, keyed: 5 * time.Second, stuck: 5 * time.Second,
 	}
 }
 
@@ -86,6 +96,7 @@ type sendState struct {
 	fresh   queue[*transfer]
 	parity  []byte
 	report  wire.Report
+	reports uint64 // that came
 	events  []event
 	stats   Stats
 }
@@ -146,10 +157,10 @@ func (s *sendState) addTarget(name string, addr netip.AddrPort) error {
 	if t := s.targets[name]; t != nil && t.live {
 		return fmt.Errorf("target %s: added twice", name)
 	}
-	if !addr.IsValid() || addr.Addr().IsMulticast() {
+	if !addr.IsValid() || addr.Addr().IsMulticast() || addr.Addr().IsUnspecified() || addr.Port() == 0 {
 		return fmt.Errorf("target %s: %v is not a unicast address", name, addr)
 	}
-	t := &target{name: name, addr: addr, live: true, every: s.timing.report}
+	t := &target{name: name, addr: addr, live: true, keyed: -1, every: s.timing.report}
 	s.targets[name] = t
 	s.tellKeys(t)
 	return nil
@@ -167,7 +178,7 @@ func (s *sendState) openChannel(now instant, c Channel) (*channel, error) {
 	if c.Group.IsValid() && (!c.Group.Addr().IsMulticast() || c.Group.Port() == 0) {
 		return nil, fmt.Errorf("channel %d: %v is not a group and port", c.ID, c.Group)
 	}
-	ch := &channel{Channel: c, opening: true, start: s.sequence}
+	ch := &channel{Channel: c, opening: true, start: s.sequence, cookie: s.keys.cookie()}
 	for _, name := range c.Members {
 		t := s.targets[name]
 		if t == nil || !t.live {
@@ -176,7 +187,7 @@ func (s *sendState) openChannel(now instant, c Channel) (*channel, error) {
 		if slices.ContainsFunc(ch.members, func(m *member) bool { return m.target == t }) {
 			return nil, fmt.Errorf("channel %d: target %q is a member twice", c.ID, name)
 		}
-		ch.members = append(ch.members, &member{target: t, channel: ch, index: len(ch.members), waiting: never})
+		ch.members = append(ch.members, &member{target: t, channel: ch, index: len(ch.members), waiting: never, cookie: s.keys.cookie()})
 	}
 	if len(ch.members) == 0 {
 		return nil, fmt.Errorf("channel %d: %w", c.ID, ErrNoMembers)
@@ -366,8 +377,8 @@ func (s *sendState) closeChannel(ch *channel) {
 	s.open = slices.DeleteFunc(s.open, func(c *channel) bool { return c == ch })
 }
 
-// eject takes a target out of everything. Blocks that waited only for it are confirmed.
-func (s *sendState) eject(name string) bool {
+// eject takes a target out of everything. Blocks that waited only for it are confirmed. It is told to leave its groups, if it listens.
+func (s *sendState) eject(now instant, name string) bool {
 	t := s.targets[name]
 	if t == nil || !t.live {
 		return false
@@ -376,12 +387,13 @@ func (s *sendState) eject(name string) bool {
 	t.stats.Ejected = true
 	for _, ch := range slices.Clone(s.open) {
 		for _, m := range ch.members {
-			if m.target == t {
+			if m.target == t && m.phase != gone {
+				s.control(t, wire.Close{Channel: ch.wire}.Append(nil))
 				s.drop(m)
 			}
 		}
 	}
-	s.changeKey()
+	s.changeKey(now)
 	return true
 }
 
@@ -401,10 +413,10 @@ func (s *sendState) drop(m *member) {
 	s.opened(m.channel)
 }
 
-// leave takes a member out of a channel whose group is too fast for it, and tells what it lacks.
-func (s *sendState) leave(m *member) {
+// leave takes a member out of a channel whose group it would hold up, and tells what it lacks.
+func (s *sendState) leave(m *member, why error) {
 	ch := m.channel
-	e := event{kind: left, target: m.name, channel: ch.ID, block: uint64(ch.count), err: errSlow}
+	e := event{kind: left, target: m.name, channel: ch.ID, block: uint64(ch.count), err: why}
 	for _, b := range ch.blocks {
 		if !b.done && !b.isPlaced(m) {
 			e.lacks = append(e.lacks, uint64(b.number))
@@ -431,8 +443,8 @@ func (s *sendState) detach(m *member) {
 }
 
 // lost ejects a target that the protocol cannot serve, and tells.
-func (s *sendState) lost(t *target, err error) {
-	if s.eject(t.name) {
+func (s *sendState) lost(now instant, t *target, err error) {
+	if s.eject(now, t.name) {
 		s.emit(event{kind: unreachable, target: t.name, err: err})
 	}
 }

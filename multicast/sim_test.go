@@ -60,7 +60,10 @@ type host struct {
 	port      port    // of the switch, towards the host
 	idle      instant // when it has placed what it has
 	dead      bool
-	look      instant // when it is looked at for a report that is due; never = not
+	lie       func(message []byte) [][]byte // what it says instead; nil: the truth
+	hears     func(message []byte) bool     // which control messages it heeds; nil: all
+	hoards    bool                          // it places nothing
+	look      instant                       // when it is looked at for a report that is due; never = not
 }
 
 // port is a bottleneck with a queue.
@@ -215,13 +218,19 @@ func (w *world) reporting(h *host) {
 }
 
 func (w *world) toSender(h *host, message []byte) {
-	w.reports += len(message) + 5 + 22 + 66
-	w.after(h.link.control, func() {
-		if err := w.sender.receive(w.now, h.name, message); err != nil {
-			w.t.Fatalf("%v: %v", w.now, err)
-		}
-		w.act()
-	})
+	said := [][]byte{message}
+	if h.lie != nil {
+		said = h.lie(message)
+	}
+	for _, message := range said {
+		w.reports += len(message) + 5 + 22 + 66
+		w.after(h.link.control, func() {
+			if err := w.sender.receive(w.now, h.name, message); err != nil && h.lie == nil {
+				w.t.Fatalf("%v: %v", w.now, err)
+			}
+			w.act()
+		})
+	}
 }
 
 // act does what the sender wants, and keeps its link busy.
@@ -279,7 +288,7 @@ func (w *world) catchUp(e event) {
 }
 
 func (w *world) toHost(h *host, message []byte) {
-	if h.dead {
+	if h.dead || h.hears != nil && !h.hears(message) {
 		return
 	}
 	if err := h.state.control(w.now, message); err != nil {
@@ -309,7 +318,7 @@ func (w *world) hostEvents(h *host) {
 
 // place checks a block and notes it as delivered.
 func (w *world) place(h *host, e recvEvent) {
-	if h.dead {
+	if h.dead || h.hoards {
 		return
 	}
 	payload, err := e.block.restore(&h.decoder)

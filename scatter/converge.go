@@ -116,6 +116,7 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 	if err := v.newFilter(e, w, qc).run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
+	v.tailBegun.Store(true)
 	state := &stateReader{v: v}
 	tail := e.recordTail(v, p, io.MultiWriter(state, out))
 	for {
@@ -180,21 +181,19 @@ func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filt
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
 	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
-	guard := time.NewTicker(switchOverSilence)
+	guard := time.NewTicker(time.Second)
 	defer guard.Stop()
-	var before int64
+	hang := hangGuard{since: time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
 			e.lateStop(v, events)
 			return
 		case <-guard.C:
-			now := v.convergeSent.Load()
-			if v.isStopped() && !v.loaded.Load() && now == before {
-				e.post(event{kind: evFailed, vm: v.index, err: fmt.Errorf("vm %s: its switch-over hangs: nothing was sent for %v and the target has not loaded it",
-					v.name(), switchOverSilence)})
+			if hang.hangs(time.Now(), v.isStopped() && !v.loaded.Load(), v.convergeSent.Load()) {
+				e.post(event{kind: evFailed, vm: v.index, err: fmt.Errorf("vm %s: its switch-over hangs: next to nothing was sent for %v and target %s has not loaded it",
+					v.name(), switchOverSilence, e.hostName(v))})
 			}
-			before = now
 		case ev, ok := <-events.C:
 			if !ok {
 				return
@@ -211,8 +210,24 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 	}
 }
 
-// switchOverSilence is how long a stopped VM may wait without a byte being sent before it is taken back.
-const switchOverSilence = 20 * time.Second
+// switchOverSilence is how long a stopped VM may wait while next to nothing is sent, before it is taken back.
+const (
+	switchOverSilence = 20 * time.Second
+	nextToNothing     = 1 << 20 // bytes
+)
+
+// hangGuard finds out that a VM stands still and its target does not take it.
+type hangGuard struct {
+	since time.Time // when there was progress
+	sent  int64     // by then
+}
+
+func (g *hangGuard) hangs(now time.Time, stands bool, sent int64) bool {
+	if !stands || sent-g.sent >= nextToNothing {
+		g.since, g.sent = now, sent
+	}
+	return now.Sub(g.since) >= switchOverSilence
+}
 
 // lateStop looks whether the VM's stop is among the events that were not yet read: a query that QEMU answers late
 // holds them up.

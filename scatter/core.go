@@ -80,12 +80,13 @@ const (
 	evStalled                       // it dirties memory faster than the link can carry
 	evTargetLost                    // host is lost
 	evSilent                        // the target has not answered Run
+	evOverdue                       // what the event's state waits for has not come
 	evVerdict                       // both sides were asked
 	evCancel                        // the operator, or the time-out
 )
 
 var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "verified", "logged", "completed", "running",
-	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "verdict", "cancel"}
+	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "overdue", "verdict", "cancel"}
 
 func (k eventKind) String() string { return eventNames[k] }
 
@@ -94,6 +95,7 @@ type event struct {
 	vm      int        // all but evTargetLost and evCancel
 	host    int        // evTargetLost
 	record  recordKind // evLogged, and evFailed where a record could not be written
+	state   vmState    // evOverdue
 	verdict verdict    // evVerdict
 	err     error      // why, where something went wrong
 }
@@ -234,6 +236,8 @@ func (c *core) stepVM(e event) error {
 		c.resolve(e.vm, e.err)
 	case e.kind == evSourceUnsure && (v.state == aborting || v.state == reverting):
 		c.resolve(e.vm, e.err)
+	case e.kind == evOverdue && v.state == e.state && v.state.retreats():
+		c.abort(e.vm, e.err)
 	case e.kind == evStalled && v.state == converging:
 		c.stalled(e.vm, e.err)
 	case e.kind == evLogged:

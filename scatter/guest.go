@@ -122,18 +122,37 @@ func (g *guest) checkPrepare() error {
 	if err := qemu.CheckName(g.p.Name); err != nil {
 		return err
 	}
-	var sum uint64
 	for _, b := range g.p.Blocks {
 		if b.Length%PageSize != 0 || b.Length/PageSize >= maxGuestPages {
 			return fmt.Errorf("ram block %.64q: length %d", b.ID, b.Length)
 		}
-		sum += b.Length
 	}
-	const firmware = 1 << 30 // video memory, ROMs and the like
-	if sum > uint64(g.p.Memory)+firmware {
+	if sum := g.blockBytes(); sum > g.p.Memory+1<<30 {
 		return fmt.Errorf("ram blocks of %d bytes, but memory of %d", sum, g.p.Memory)
 	}
 	return nil
+}
+
+// blockBytes is the size of all RAM blocks, of which those that are too large are refused.
+func (g *guest) blockBytes() (sum int64) {
+	for _, b := range g.p.Blocks {
+		sum += int64(min(b.Length, maxGuestPages*PageSize))
+	}
+	return sum
+}
+
+// What a VM takes beside its memory without being charged for it, and the least that any is charged.
+const (
+	freeBlocks  = 256 << 20 // bytes of video memory, ROMs and the like
+	leastCharge = 1 << 20
+)
+
+// takes is the room that the VM takes, in bytes.
+func (g *guest) takes() int64 {
+	if g.p.Memory < 0 {
+		return g.p.Memory // is refused
+	}
+	return max(g.p.Memory, g.blockBytes()-freeBlocks, leastCharge)
 }
 
 // launch starts the QEMU, by ourselves or by the launcher that the operator named.

@@ -22,6 +22,7 @@ const (
 // run tells the target to run the VM, over a connection of its own if its link is lost, and sees that there is an answer.
 func (e *evacuation) run(ctx context.Context, v *sourceVM) {
 	m := control.Run{VM: v.index, State: v.stateToRun()}
+	v.toldToRun.Store(true)
 	if e.links[v.host].conn.Send(m) != nil {
 		e.runAnew(ctx, v, m)
 	}

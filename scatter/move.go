@@ -160,6 +160,7 @@ func (e *evacuation) note() {
 		v.mu.Lock()
 		news := len(v.stages) == 0 || v.state != state
 		if news {
+			e.awaitTarget(v, state)
 			v.stages = append(v.stages, StageTime{state.String(), time.Since(e.started).Seconds()})
 		}
 		v.state, v.cause = state, cause
@@ -167,6 +168,22 @@ func (e *evacuation) note() {
 		if news {
 			e.tell(Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: state.String(), Message: text(cause)})
 		}
+	}
+}
+
+// patience is how long a VM may be in a state in which it waits for its target alone. How long it waits for an answer to Run, and stands
+// still while nothing comes of its stream, is bounded by those who see to that (runAnswer, switchOverSilence); all else is bounded by the loss
+// of a target that does not answer pings.
+var patience = map[vmState]time.Duration{preparing: 60 * time.Second, verifying: 90 * time.Second}
+
+// awaitTarget begins to wait for what a state waits for; v's mutex is held.
+func (e *evacuation) awaitTarget(v *sourceVM, state vmState) {
+	if v.overdue != nil {
+		v.overdue.Stop()
+	}
+	if d, ok := patience[state]; ok {
+		late := event{kind: evOverdue, vm: v.index, state: state, err: fmt.Errorf("vm %s: target %s has not answered for %v (%s)", v.name(), e.hostName(v), d, state)}
+		v.overdue = time.AfterFunc(d, func() { e.post(late) })
 	}
 }
 
@@ -282,7 +299,7 @@ func (e *evacuation) multicastFrom(host int, body []byte) {
 		return
 	}
 	if err := s.HandleControl(e.links[host].welcome.Name, body); err != nil {
-		e.log.Warn("report not understood", "host", e.links[host].welcome.Name, "err", err)
+		e.log.Warn("report not understood", "host", e.links[host].welcome.Name, "err", err) // if it is for that, it is ejected
 	}
 }
 
@@ -328,13 +345,17 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			e.post(event{kind: evPrepared, vm: m.VM})
 		}
 	case control.Loaded:
-		if v := mine(m.VM); v != nil {
+		if v := mine(m.VM); v != nil && !v.tailBegun.Load() {
+			e.post(event{kind: evFailed, vm: m.VM, err: fmt.Errorf("target %s says that it has loaded vm %s, which was not sent", e.hostName(v), v.name())})
+		} else if v != nil {
 			v.disks.Store(&m)
 			v.loaded.Store(true)
 			e.post(event{kind: evLoaded, vm: m.VM})
 		}
 	case control.Running:
-		if v := mine(m.VM); v != nil {
+		if v := mine(m.VM); v != nil && !v.toldToRun.Load() {
+			e.log.Warn("a VM runs that was not told to", "vm", v.name(), "host", e.hostName(v))
+		} else if v != nil {
 			e.vmRan(v)
 			e.post(event{kind: evRunning, vm: m.VM})
 		}

@@ -35,11 +35,15 @@ func (e *evacuation) posted() (kinds []string) {
 
 func TestTargetsWords(t *testing.T) {
 	e := standing(t)
+	e.vms[0].tailBegun.Store(true)
+	e.vms[0].toldToRun.Store(true)
 	for _, c := range []struct {
 		host int
 		m    control.Message
 		want []string
 	}{
+		{1, control.Loaded{VM: 1}, []string{"failed"}}, // it was not sent
+		{1, control.Running{VM: 1}, nil},               // nor told to run
 		{0, control.Prepared{VM: 0, Zero: []bool{true}}, []string{"prepared"}},
 		{0, control.Prepared{VM: 0, Zero: []bool{false, true}}, nil}, // said it before
 		{1, control.Prepared{VM: 1, Zero: make([]bool, 99)}, []string{"prepared"}},
@@ -57,7 +61,7 @@ func TestTargetsWords(t *testing.T) {
 			t.Errorf("%+v of host %d: %v, want %v", c.m, c.host, got, c.want)
 		}
 	}
-	if v := e.vms[0]; !slices.Equal(v.zero, []bool{true, false}) || !v.loaded.Load() || v.ran.IsZero() || len(e.vms[1].zero) != 2 {
+	if v := e.vms[0]; !slices.Equal(v.zero, []bool{true, false}) || !v.loaded.Load() || v.ran.IsZero() || len(e.vms[1].zero) != 2 || e.vms[1].loaded.Load() {
 		t.Errorf("zero %v and %v, loaded %v, ran %v", v.zero, e.vms[1].zero, v.loaded.Load(), v.ran)
 	}
 }

@@ -422,7 +422,10 @@ func TestPrepareRefused(t *testing.T) {
 		{"../../etc/passwd", func(p *control.Prepare) { p.Name = "../../etc/passwd" }},
 		{"vm : ", func(p *control.Prepare) { p.Name = "" }},
 		{"length 4097", func(p *control.Prepare) { p.Blocks[0].Length = 4097 }},
-		{"ram blocks of", func(p *control.Prepare) { p.Blocks[0].Length = 8 << 30 }},
+		{"no room: 7936 MiB wanted", func(p *control.Prepare) { p.Blocks[0].Length = 8 << 30 }},
+		{"ram blocks of", func(p *control.Prepare) {
+			p.Blocks = slices.Repeat([]control.Block{{ID: "pc.ram", Length: 640 << 20}}, 2)
+		}},
 		{"vm web: ", func(p *control.Prepare) { p.Argv = []string{"/bin/sh", "-c", "true"} }},
 		{"vm web: ", func(p *control.Prepare) { p.Argv = nil }},
 		{"asks for 2 MiB of memory, and the source has announced 1 MiB", func(p *control.Prepare) { p.Argv = append(slices.Clip(p.Argv), "-m", "2") }},

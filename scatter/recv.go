@@ -22,13 +22,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
-// Limits of what one target serves at a time.
-const (
-	maxConnections = 1024
-	maxSessions    = 64
-	handshakeTime  = 10 * time.Second
-)
-
 // receiver is the target side: it listens, holds the guests and knows what became of each.
 type receiver struct {
 	cfg     RecvConfig
@@ -37,6 +30,7 @@ type receiver struct {
 	journal *journal
 	room    room
 	tries   *trials
+	door    *door
 
 	programs *qemu.Programs
 	version  string // of the QEMU that it starts, where the source does not say which
@@ -108,7 +102,7 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	}
 	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
 	r := &receiver{cfg: cfg, programs: cfg.Policy.Programs, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
-		tries: newTrials(cfg.RunDir), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+		tries: newTrials(cfg.RunDir), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
 	if s, err := r.programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
@@ -127,7 +121,6 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 	defer wg.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	slots := make(chan struct{}, maxConnections)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -143,17 +136,12 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 			}
 			return fmt.Errorf("accept: %w", err)
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			c.Close()
-			continue
-		}
+		r.door.knock(c)
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer r.door.gone(c)
 			defer c.Close()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			if err := r.connection(ctx, tls.Server(c, conf)); err != nil {
+			if err := r.connection(ctx, c, tls.Server(c, conf)); err != nil {
 				r.log.Warn("connection ended", "peer", c.RemoteAddr().String(), "err", err)
 			}
 		})
@@ -161,13 +149,18 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 }
 
 // connection shakes hands and does what the peer came for.
-func (r *receiver) connection(ctx context.Context, t *tls.Conn) error {
+func (r *receiver) connection(ctx context.Context, raw net.Conn, t *tls.Conn) error {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	if err := t.HandshakeContext(hctx); err != nil {
 		return pki.Explain(t.RemoteAddr().String(), err)
 	}
 	source := pki.PeerName(t.ConnectionState())
+	leave, err := r.door.enter(raw, source)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	c := control.NewConn(t, source, lostAfter)
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
@@ -251,6 +244,13 @@ func (r *receiver) register(s *session) error {
 	case len(r.sessions) >= maxSessions:
 		return fmt.Errorf("%d evacuations are connected, which is the most", maxSessions)
 	}
+	of := 0
+	for k := range r.sessions {
+		of += flag(k.source == s.key.source)
+	}
+	if of >= maxOfSource {
+		return fmt.Errorf("%d evacuations of this source are connected, which is the most", maxOfSource)
+	}
 	r.sessions[s.key] = s
 	return nil
 }
@@ -326,7 +326,7 @@ func (r *receiver) enter(g *guest) error {
 	case r.names[g.p.Name]:
 		return fmt.Errorf("a VM called %s is here already", g.p.Name)
 	}
-	if err := r.room.take(g.p.Memory, g.p.VCPUs); err != nil {
+	if err := r.room.take(g.takes(), g.p.VCPUs); err != nil {
 		return err
 	}
 	r.guests[g.key], r.names[g.p.Name] = g, true
@@ -340,7 +340,7 @@ func (r *receiver) forget(g *guest) {
 	if !g.forgotten {
 		g.forgotten = true
 		delete(r.names, g.p.Name)
-		r.room.give(g.p.Memory, g.p.VCPUs)
+		r.room.give(g.takes(), g.p.VCPUs)
 	}
 }
 

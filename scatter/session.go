@@ -34,6 +34,9 @@ type session struct {
 
 	examined atomic.Int64 // bytes of the VMs that are being tried
 
+	jobs  sync.Mutex // guards doing
+	doing map[job]bool
+
 	blocks sync.Mutex // guards decoder: one block at a time
 	dec    *block.Decoder
 }
@@ -110,23 +113,21 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 	case control.Prepare:
 		return s.prepare(ctx, m)
 	case control.Digest:
-		s.withGuest(m.VM, func(g *guest) error { return g.sendDigest(ctx, s.conn, m.Skip) })
+		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error { return g.sendDigest(ctx, s.conn, m.Skip) })
 	case control.Run:
-		s.withGuest(m.VM, func(g *guest) error {
+		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error {
 			if err := g.run(m.State); err != nil {
 				return err
 			}
 			return s.conn.Send(control.Running{VM: m.VM})
 		})
 	case control.Abort:
-		s.withGuest(m.VM, func(g *guest) error {
+		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error {
 			g.abort(errors.New(m.Reason))
 			return nil
 		})
-	default:
-		return fmt.Errorf("unexpected %s", m.Type())
 	}
-	return nil
+	return fmt.Errorf("unexpected %s", m.Type())
 }
 
 // maxExamined bounds the bytes of the VMs that wait to be tried.
@@ -134,7 +135,7 @@ const maxExamined = 256 << 20
 
 // examine tries a VM and answers, meanwhile others are tried and served.
 func (s *session) examine(ctx context.Context, m control.Examine) error {
-	size := int64(len(m.Header))
+	size := int64(len(m.Header) + maxExamined/maxVMs)
 	for _, a := range m.Argv {
 		size += int64(len(a))
 	}
@@ -159,18 +160,49 @@ func (s *session) examine(ctx context.Context, m control.Examine) error {
 	return nil
 }
 
-// withGuest runs f in a goroutine of the session, and tells the source when it fails.
-func (s *session) withGuest(vm int, f func(*guest) error) {
-	g := s.r.guest(guestKey{s.key, vm})
+// job is something that a source has asked for, of which there is one at a time for each VM.
+type job struct {
+	vm   int
+	what control.Type
+}
+
+// begins notes a job, unless the same is being done.
+func (s *session) begins(j job) error {
+	s.jobs.Lock()
+	defer s.jobs.Unlock()
+	if s.doing[j] {
+		return fmt.Errorf("%s of vm %d while another is under way", j.what, j.vm)
+	}
+	if s.doing == nil {
+		s.doing = make(map[job]bool)
+	}
+	s.doing[j] = true
+	return nil
+}
+
+func (s *session) ends(j job) {
+	s.jobs.Lock()
+	defer s.jobs.Unlock()
+	delete(s.doing, j)
+}
+
+// withGuest does a job in a goroutine of the session, and tells the source when it fails.
+func (s *session) withGuest(j job, f func(*guest) error) error {
+	g := s.r.guest(guestKey{s.key, j.vm})
 	if g == nil {
-		s.fail(vm, errors.New("no such VM was prepared"))
-		return
+		s.fail(j.vm, errors.New("no such VM was prepared"))
+		return nil
+	}
+	if err := s.begins(j); err != nil {
+		return err
 	}
 	s.wg.Go(func() {
+		defer s.ends(j)
 		if err := f(g); err != nil {
-			s.fail(vm, err)
+			s.fail(j.vm, err)
 		}
 	})
+	return nil
 }
 
 func (s *session) fail(vm int, err error) {

@@ -42,6 +42,9 @@ type sourceVM struct {
 	lingers atomic.Bool // it has left, and its QEMU did not quit
 	pausing sync.Mutex  // held while scatter stops it
 
+	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
+	toldToRun    atomic.Bool                    // the target was
+	overdue      *time.Timer                    // of the present state; under mu
 	loaded       atomic.Bool                    // the target has all of it
 	disks        atomic.Pointer[control.Loaded] // what the target consists of
 	convergeSent atomic.Int64                   // bytes

@@ -147,7 +147,12 @@ func (s *Sender) Send(to netip.AddrPort, b []byte, size int) error {
 		if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EINVAL) {
 			return err
 		}
-		s.fallback.Store(true) // the interface cannot checksum segments: EIO. Older kernels say EINVAL.
+		// The interface cannot checksum segments: EIO, and EINVAL of older kernels. Or the address is at fault, which this shows.
+		if err := s.messages(b, size, nil); err != nil {
+			return err
+		}
+		s.fallback.Store(true)
+		return nil
 	}
 	return s.messages(b, size, nil)
 }

@@ -21,7 +21,7 @@ import (
 
 const (
 	// Version of the protocol, in each datagram and in the first control message.
-	Version = 2
+	Version = 3
 	// HeaderSize and TagSize are the bytes before and behind the sealed body.
 	HeaderSize = 13
 	TagSize    = 12

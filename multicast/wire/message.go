@@ -143,21 +143,24 @@ func ParseLeave(b []byte) (m Leave, err error) {
 type Answer struct {
 	Channel uint16
 	Unicast bool   // by which path
+	Cookie  uint16 // of the probe: whoever has not got it cannot know it
 	Window  uint32 // bytes of blocks that the target holds at most
 }
 
 // Append writes the message behind b.
 func (m Answer) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(append(b, byte(TypeAnswer)), m.Channel)
-	return binary.BigEndian.AppendUint32(append(b, boolean(m.Unicast)), m.Window)
+	b = binary.BigEndian.AppendUint16(append(b, boolean(m.Unicast)), m.Cookie)
+	return binary.BigEndian.AppendUint32(b, m.Window)
 }
 
 // ParseAnswer reads an Answer message.
 func ParseAnswer(b []byte) (m Answer, err error) {
-	if len(b) != 8 || Type(b[0]) != TypeAnswer || b[3] > 1 {
+	if len(b) != 10 || Type(b[0]) != TypeAnswer || b[3] > 1 {
 		return m, fmt.Errorf("answer message: %w", ErrFormat)
 	}
-	return Answer{Channel: binary.BigEndian.Uint16(b[1:]), Unicast: b[3] == 1, Window: binary.BigEndian.Uint32(b[4:])}, nil
+	return Answer{Channel: binary.BigEndian.Uint16(b[1:]), Unicast: b[3] == 1, Cookie: binary.BigEndian.Uint16(b[4:]),
+		Window: binary.BigEndian.Uint32(b[6:])}, nil
 }
 
 // Refusal says that the target cannot serve a channel.

@@ -38,13 +38,13 @@ func TestGolden(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"header", header.Append(nil), "85 03040506 0708 0b0c 123443 ee"},
-		{"key", key.Append(nil), "01 02 03 01" + strings.Repeat("00", 30) + "02"},
+		{"header", header.Append(nil), "c5 03040506 0708 0b0c 123443 ee"},
+		{"key", key.Append(nil), "01 03 03 01" + strings.Repeat("00", 30) + "02"},
 		{"announce", announce.Append(nil),
 			"02 0007 01020304 02 01 0000000000000009 00000000000000000000ffffe8010203 1388"},
 		{"announce without group", Announce{Channel: 1}.Append(nil), "02 0001 00000000 00 00" + strings.Repeat("00", 26)},
 		{"close", Close{Channel: 7}.Append(nil), "03 0007"},
-		{"answer", Answer{Channel: 7, Unicast: true, Window: 1 << 20}.Append(nil), "04 0007 01 00100000"},
+		{"answer", Answer{Channel: 7, Unicast: true, Cookie: 0xabcd, Window: 1 << 20}.Append(nil), "04 0007 01 abcd 00100000"},
 		{"refusal", Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil), "05 0007 01 6e6f"},
 		{"leave", Leave{Channel: 7}.Append(nil), "08 0007"},
 		{"every", Every{Milliseconds: 260}.Append(nil), "09 0104"},
@@ -104,7 +104,7 @@ func samples() map[Type][]byte {
 		TypeKey:      key.Append(nil),
 		TypeAnnounce: announce.Append(nil),
 		TypeClose:    Close{Channel: 7}.Append(nil),
-		TypeAnswer:   Answer{Channel: 7, Unicast: true, Window: 1 << 20}.Append(nil),
+		TypeAnswer:   Answer{Channel: 7, Unicast: true, Cookie: 0xabcd, Window: 1 << 20}.Append(nil),
 		TypeRefusal:  Refusal{Channel: 7, Fatal: true, Text: "no"}.Append(nil),
 		TypeKeyed:    Keyed{Epoch: 3}.Append(nil),
 		TypeLeave:    Leave{Channel: 7}.Append(nil),

@@ -1,0 +1,69 @@
+package scatter
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestStrangersKeepNobodyOut: connections that show no certificate do not keep a genuine source out, however many they are, and it is told.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	var idle []net.Conn
+	defer func() {
+		for _, c := range idle {
+			c.Close()
+		}
+	}()
+	for range maxStrangers + 300 {
+		c, err := net.Dial("tcp", s.target.Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	s.open()
+	if err := idle[0].SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(idle[0]); err != nil && strings.Contains(err.Error(), "timeout") {
+		t.Error("the first that came has still its place")
+	}
+	eventually(t, func() bool { return strings.Contains(s.log.String(), "had to make way") })
+}
+
+// TestOneSourceKeepsNobodyOut: a source has its share of evacuations and connections.
+func TestOneSourceKeepsNobodyOut(t *testing.T) {
+	d := newDoor(slog.New(slog.DiscardHandler))
+	var leaves []func()
+	for range maxOfPeer {
+		leave, err := d.enter(nil, "greedy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, leave)
+	}
+	if _, err := d.enter(nil, "greedy"); err == nil || !strings.Contains(err.Error(), "greedy has 1024 connections") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := d.enter(nil, "other"); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	leaves[0]()
+	if _, err := d.enter(nil, "greedy"); err != nil {
+		t.Errorf("after one has left: %v", err)
+	}
+	r := &receiver{sessions: make(map[sessionKey]*session)}
+	for i := range maxOfSource + 1 {
+		err := r.register(&session{key: sessionKey{"greedy", strings.Repeat("x", i+1)}})
+		if (err == nil) != (i < maxOfSource) {
+			t.Errorf("evacuation %d: %v", i, err)
+		}
+	}
+	if err := r.register(&session{key: sessionKey{"other", "x"}}); err != nil {
+		t.Errorf("another: %v", err)
+	}
+}
