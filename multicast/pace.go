@@ -62,6 +62,7 @@ const (
 
 	excessLoss   = 0.02 // beyond the path's own
 	excessSigmas = 3    // likewise, where few datagrams make loss uncertain
+	chanceRuns   = 2    // likewise, where datagrams are lost in runs
 	lossTestPart = 0.6  // of the loss must stay after the cut for it to be the path's own
 	// mostBase is the largest loss that parity is left to hide. Beyond it the path is taken for congested.
 	mostBase = 0.3
@@ -90,6 +91,7 @@ func (p *pace) consider(now instant, s sample, busy bool, t traffic) {
 	p.at = now
 	switch {
 	case p.rival.there:
+		s.run = 1 // a TCP flow does not ask, either
 		p.compete(now, s, busy, t, elapsed)
 	case p.far(s):
 		p.drain = drain{rate: p.rate, starting: p.starting}

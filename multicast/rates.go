@@ -108,7 +108,7 @@ func (s *sendState) considerStream(now instant, st *stream) {
 func (s *sendState) sampleOf(m *member) sample {
 	recent := m.view.recent
 	m.stats.Loss = m.view.recentLoss()
-	if recent.sent >= paceSamples { // else more must come first
+	if recent.sent >= m.view.enough() { // else more must come first
 		m.view.recent = noSample()
 		recent.every = m.every
 		s.paced.samples = append(s.paced.samples, recent)
@@ -130,7 +130,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 	held := s.heldBySlow(st)
 	for i, m := range slices.Clone(st.members) {
 		switch {
-		case recent[i].sent < paceSamples:
+		case recent[i].sent < m.view.enough():
 		case 1-recent[i].share() >= s.slowRatio*others:
 			m.view.behind = never
 		case m.view.behind == never:

@@ -63,6 +63,11 @@ type host struct {
 	lie       func(message []byte) [][]byte // what it says instead; nil: the truth
 	hears     func(message []byte) bool     // which control messages it heeds; nil: all
 	hoards    bool                          // it places nothing
+	together  int                           // datagrams that share the fate of the last one
+	fate      bool                          // to be lost
+	came      instant                       // the last one
+	bad       bool                          // the link at present
+	until     instant                       // when it changes
 	look      instant                       // when it is looked at for a report that is due; never = not
 }
 
@@ -100,6 +105,8 @@ func (p *port) pass(now instant, size int) (delay time.Duration, ok bool) {
 // link is what happens to datagrams on the way to a host.
 type link struct {
 	loss, dup, late float64       // probabilities
+	merged          int           // datagrams that are lost or kept together; 0 = each by itself
+	bad             time.Duration // how long states last in which half of the datagrams are lost, on average; 0 = loss is always the same
 	delay           time.Duration // and as much again for what is late
 	noGroup         bool          // groups do not come through
 	noUnicast       bool
@@ -379,7 +386,7 @@ func (w *world) spread(to netip.AddrPort, datagram []byte) {
 		if h.dead || !unicast && !h.joined[to] || h.link.down != nil && h.link.down(w.now) {
 			continue
 		}
-		if unicast && h.link.noUnicast || !unicast && h.link.noGroup || w.rng.Float64() < h.link.loss {
+		if unicast && h.link.noUnicast || !unicast && h.link.noGroup || w.loses(h) {
 			continue
 		}
 		for n := 0; n == 0 || n < 3 && w.rng.Float64() < h.link.dup; n++ {
@@ -399,6 +406,32 @@ func (w *world) spread(to netip.AddrPort, datagram []byte) {
 			})
 		}
 	}
+}
+
+// loses decides the fate of a datagram, or of several that come together.
+func (w *world) loses(h *host) bool {
+	if h.link.bad > 0 {
+		return w.badState(h) && w.rng.IntN(2) == 0
+	}
+	if h.together == 0 || w.now-h.came > time.Millisecond { // what comes later is not merged with it
+		h.together, h.fate = max(1, h.link.merged), w.rng.Float64() < h.link.loss
+	}
+	h.together--
+	h.came = w.now
+	return h.fate
+}
+
+// badState is the model of Gilbert and Elliott: a link is bad for some time, and good for so long that link.loss is lost in all.
+func (w *world) badState(h *host) bool {
+	for w.now >= h.until {
+		h.bad = !h.bad
+		mean := float64(h.link.bad)
+		if !h.bad {
+			mean *= 0.5/h.link.loss - 1
+		}
+		h.until += time.Duration(w.rng.ExpFloat64() * mean)
+	}
+	return h.bad
 }
 
 // hand gives a datagram to a host, unless somebody on the way does that.

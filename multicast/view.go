@@ -68,6 +68,7 @@ type view struct {
 	arrived  uint32
 	shortest time.Duration // round trip with empty queues
 	loss     float64       // recent
+	runs     runs          // in which datagrams are lost
 	recent   sample        // since the rate was last considered
 	behind   instant       // since when it has got too little beside the others; never = it has not
 }
@@ -78,6 +79,32 @@ type sample struct {
 	shortest, longest time.Duration // round trips
 	empty             time.Duration // the shortest round trip ever: with empty queues, as far as is known
 	every             time.Duration // between reports
+	run               float64       // datagrams that are lost together; 0 = 1
+}
+
+// runs estimates how many datagrams are lost together: as a full buffer drops them, or a queue, or a host that had merged them before. It is the
+// variance of what reports tell of loss, beside that of datagrams which are lost one by one.
+type runs struct{ spread, single float64 }
+
+const (
+	runMemory = 40               // reports that the estimate goes back to
+	calm      = time.Millisecond // that a datagram may have waited in queues
+	maxRun    = 100              // datagrams
+)
+
+// add takes in a report, with the loss that was to be expected of it.
+func (r *runs) add(expected, lost float64) {
+	off := lost - expected
+	r.spread += (off*off - r.spread) / runMemory
+	r.single += (expected - r.single) / runMemory
+}
+
+// length is at least 1.
+func (r *runs) length() float64 {
+	if r.single <= 0 {
+		return 1
+	}
+	return min(max(1, r.spread/r.single), maxRun)
 }
 
 func noSample() sample { return sample{shortest: unknown} }
@@ -98,9 +125,10 @@ func (v *view) take(now instant, t *trail, p wire.Path) {
 	if !ok {
 		return
 	}
-	v.delay(now - at - time.Duration(p.Age)*time.Microsecond)
+	d := now - at - time.Duration(p.Age)*time.Microsecond
+	v.delay(d)
 	if v.known && int32(sent-v.sent) > 0 {
-		v.count(int(sent-v.sent), int(int32(p.Count-v.arrived)))
+		v.count(int(sent-v.sent), int(int32(p.Count-v.arrived)), d-v.shortest < calm)
 	}
 	v.known, v.sent, v.arrived = true, sent, p.Count
 }
@@ -113,13 +141,20 @@ func (v *view) delay(d time.Duration) {
 }
 
 // count notes that of sent datagrams so many arrived. What comes late or twice may make that more than all.
-func (v *view) count(sent, arrived int) {
+func (v *view) count(sent, arrived int, calm bool) {
 	lost := sent - arrived
 	v.recent.sent += sent
 	v.recent.lost += lost
 	weight := float64(sent) / float64(sent+lossMemory)
 	v.loss += weight * (float64(lost)/float64(sent) - v.loss)
+	if calm { // what a full queue drops, it drops in runs as well
+		v.runs.add(v.recentLoss()*float64(sent), float64(lost))
+	}
+	v.recent.run = v.runs.length()
 }
+
+// enough is how many datagrams tell of the path's loss: where many are lost together, few would tell of nothing but chance.
+func (v *view) enough() int { return int(paceSamples * v.runs.length()) }
 
 // share is the part of the datagrams that has been lost, within 0 to 1.
 func (s sample) share() float64 {
@@ -129,10 +164,10 @@ func (s sample) share() float64 {
 	return min(1, max(0, float64(s.lost)/float64(s.sent)))
 }
 
-// excess tells whether more was lost than chance makes of a path's own loss.
+// excess tells whether more was lost than chance makes of a path's own loss. A run or two is always chance.
 func (s sample) excess(base float64) bool {
-	expected := base * float64(s.sent)
-	return float64(s.lost) > expected+excessSigmas*math.Sqrt(expected)
+	expected, run := base*float64(s.sent), max(1, s.run)
+	return float64(s.lost) > expected+excessSigmas*math.Sqrt(expected*run)+chanceRuns*(run-1)
 }
 
 // queue is how long every datagram has waited in queues.
