@@ -6,7 +6,7 @@
 #
 #   --yes             do not ask
 #   --attempts N      send up to N times while VMs stay that may move later (default 2)
-#   --report-dir DIR  keep the reports there (default /var/log/scatter)
+#   --report-dir DIR  keep the plan and the reports there (default /var/log/scatter)
 #
 # Without flags for scatter, it reads them from /etc/scatter/send.toml, for example:
 #
@@ -17,9 +17,9 @@
 #
 # Exit status, so that 'evacuate-host.sh --yes && systemctl reboot' is safe:
 #
-#   0    every VM runs on another host: maintenance may begin
+#   0    every VM runs on another host, and no QEMU is left here: maintenance may begin
 #   2    wrong usage; nothing was touched
-#   3    some VMs still run here
+#   3    some VMs still run here, or QEMUs that the flags do not name
 #   4    nothing moved: blockers were found first
 #   5    a VM is in doubt: do not touch this host or the targets before it is resolved
 #   6    the operator said no; nothing was moved
@@ -32,6 +32,7 @@ assume_yes=no
 attempts=2
 report_dir=/var/log/scatter
 send_flags=()
+plan=
 recover_flags=()
 
 say() { printf 'evacuate-host: %s\n' "$*" >&2; }
@@ -116,7 +117,8 @@ finish_earlier_run() {
 
 show_plan() {
   say "planning; this reads all memory of the VMs"
-  run send --dry-run "${send_flags[@]}"
+  plan="$report_dir/evacuation-$(date -u +%Y%m%dT%H%M%SZ)-$$.plan"
+  run send --dry-run --save "$plan" "${send_flags[@]}"
   case $status in
     0) ;;
     2) end 2 "scatter does not understand its flags; nothing was touched" ;;
@@ -144,9 +146,12 @@ resolve() {
   say "every VM runs in one known place, see above"
 }
 
+# send executes what was confirmed, and, when some of that has moved, what is left.
 send() {
   local -r report="$report_dir/evacuation-$(date -u +%Y%m%dT%H%M%SZ)-$$.json"
-  run send --report "$report" "${send_flags[@]}"
+  local confirmed=()
+  (($1 > 1)) || confirmed=(--plan "$plan")
+  run send --report "$report" "${confirmed[@]}" "${send_flags[@]}"
   [[ ! -e $report ]] || say "report: $report"
 }
 
@@ -155,15 +160,15 @@ evacuate() {
   local attempt
   for ((attempt = 1; attempt <= attempts; attempt++)); do
     say "attempt $attempt of $attempts"
-    send
+    send "$attempt"
     case $status in
-      0) end 0 "every VM runs on another host: maintenance may begin" ;;
+      0) finished "every VM runs on another host" ;;
       2) end 2 "scatter does not understand its flags; nothing was touched" ;;
       3) say "some VMs stayed; they run here as before" ;;
       4) nothing_moved "$attempt" ;;
       130) end 130 "cancelled; VMs that had not moved yet run here as before" ;;
       5) resolve ;;
-      6) end 0 "no VM runs here any more; those that the report calls ended have ended by themselves: maintenance may begin" ;;
+      6) finished "no VM runs here any more; those that the report calls ended have ended by themselves" ;;
       *)
         say "scatter ended with status $status, which it never should"
         resolve
@@ -171,6 +176,26 @@ evacuate() {
     esac
   done
   end 3 "VMs still run here, the report says why. For one that is too busy to move: --on-stall pause, or a higher --rate"
+}
+
+# find_qemus lists the QEMUs of this host, whoever started them. pgrep takes no pattern that is longer than 15 letters.
+find_qemus() {
+  if [[ -n ${FIND_QEMUS-} ]]; then
+    $FIND_QEMUS || true
+    return
+  fi
+  local name
+  for name in 'qemu-system-.*' 'qemu-kvm|kvm'; do
+    pgrep --list-full --exact "$name" || true # none
+  done
+}
+
+# finished looks for what the flags did not name before it says that a reboot is safe.
+finished() {
+  local left
+  left=$(find_qemus)
+  [[ -z $left ]] || end 3 "$1, but these QEMUs still run here:"$'\n'"$left"
+  end 0 "$1: maintenance may begin"
 }
 
 # At the first attempt nothing has moved at all. Later it does not prove that nothing is left, so it is no success.

@@ -37,7 +37,11 @@ func TestLabOperatorFiles(t *testing.T) {
 		args = append(args, "--to", h.Name+"="+d.Address(h))
 	}
 	script := source.Command(t.Context(), scriptFile, args...)
-	script.Env = append(os.Environ(), "SCATTER="+d.Binary)
+	find, err := deploy.FindQEMUs(reports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script.Env = append(os.Environ(), "SCATTER="+d.Binary, "FIND_QEMUS="+find)
 	out, err := script.CombinedOutput()
 	if err != nil {
 		t.Fatalf("script: %v: %s", err, out)

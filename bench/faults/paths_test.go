@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 )
 
@@ -180,7 +181,9 @@ func (s *scene) maintain(args ...string) (int, string) {
 	path, err := filepath.Abs(script)
 	s.must(err)
 	cmd := s.Source.Command(s.t.Context(), path, append([]string{"--report-dir", s.dir}, args...)...)
-	cmd.Env = append(os.Environ(), "SCATTER="+program)
+	find, err := deploy.FindQEMUs(s.dir)
+	s.must(err)
+	cmd.Env = append(os.Environ(), "SCATTER="+program, "FIND_QEMUS="+find)
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)

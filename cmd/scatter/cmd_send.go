@@ -22,6 +22,7 @@ type sendOptions struct {
 	keepSource bool
 	trace      string
 	plan       string
+	save       string
 }
 
 func newSend(a *app) *cobra.Command {
@@ -55,9 +56,10 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 		"a target that gets less than this `share` of what the others of a group get leaves it for unicast; 0: it stays")
 	f.BoolVar(&o.verify, "verify", false, "compare all RAM of both sides before each VM is handed over; lengthens the pause")
 	f.BoolVar(&o.dryRun, "dry-run", false, "stop at the plan and print it")
+	f.StringVar(&o.save, "save", "", "with --dry-run: keep the plan in `file`, for --plan")
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
 	f.BoolVar(&o.keepSource, "keep-source", false, "leave the QEMUs of moved VMs on this host, paused")
-	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save', if it still holds")
+	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save' or 'send --dry-run --save', if it still holds")
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
@@ -94,7 +96,10 @@ func (o *sendOptions) run(ctx context.Context, a *app) error {
 		return err
 	}
 	if o.dryRun {
-		return a.plan(ctx, cfg, o.discover, true, nil)
+		return o.showPlan(ctx, a, cfg)
+	}
+	if o.save != "" {
+		return usagef("--save needs --dry-run")
 	}
 	file, err := newOutFile("report", o.report)
 	if err != nil {
@@ -108,6 +113,16 @@ func (o *sendOptions) run(ctx context.Context, a *app) error {
 		}
 	}
 	return a.sendStatus(report, err)
+}
+
+// showPlan stops at the plan, and keeps it if that is wanted.
+func (o *sendOptions) showPlan(ctx context.Context, a *app, cfg scatter.SendConfig) error {
+	files, err := (&planOptions{save: o.save}).open()
+	if err != nil {
+		return err
+	}
+	defer files.discard()
+	return a.plan(ctx, cfg, o.discover, true, files)
 }
 
 // evacuate runs the engine with the operator's view of it and Ctrl-C attached.
