@@ -90,7 +90,7 @@ type journal struct {
 // openJournal opens or creates the journal and returns the records that are in it. A last line that
 // was cut short by a crash is dropped: what it announced did not happen.
 func openJournal(path string) (*journal, []record, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openPlain(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
@@ -114,9 +114,29 @@ func openJournal(path string) (*journal, []record, error) {
 	return j, records, nil
 }
 
+// openPlain opens a file that is nothing else: following a link, a journal could cut off any file, and a pipe would wait for ever.
+func openPlain(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link: remove it", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file: remove it", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // peekJournal reads a journal without taking it, and tells whether a living process owns it.
 func peekJournal(path string) (records []record, busy bool, err error) {
-	f, err := os.Open(path)
+	f, err := openPlain(path, os.O_RDONLY)
 	if err != nil {
 		return nil, false, fmt.Errorf("journal: %w", err)
 	}

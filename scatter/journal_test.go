@@ -318,3 +318,23 @@ func FuzzReadRecords(f *testing.F) {
 		}
 	})
 }
+
+// TestJournalIsAFile: what is a link, a pipe or a directory is neither cut off nor waited for.
+func TestJournalIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	victim, link, pipe := filepath.Join(dir, "victim"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, pipe, dir} {
+		if _, _, err := openJournal(path); err == nil {
+			t.Errorf("%s is taken for a journal", path)
+		}
+		if _, _, err := peekJournal(path); err == nil {
+			t.Errorf("%s is read as a journal", path)
+		}
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "precious" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
