@@ -80,7 +80,5 @@ func keyOf(value, implied, key string) string {
 	if err != nil {
 		return ""
 	}
-	all, _ := leaves(tree) // what could not be read, QEMU does not take
-	s := keyvalSettings{all}
-	return s.get(key)
+	return jsonSettings(tree).get(key)
 }

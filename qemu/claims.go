@@ -55,7 +55,7 @@ func (c *Claims) vnc(value string) {
 	if path, ok := strings.CutPrefix(s.get("vnc"), "unix:"); ok {
 		c.socket(path)
 	} else if i := strings.LastIndexByte(s.get("vnc"), ':'); i >= 0 {
-		c.port(s.get("vnc")[:i], s.get("vnc")[i+1:], 5900)
+		c.port(s.get("vnc")[:i], s.get("vnc")[i+1:], firstVNC)
 	}
 }
 

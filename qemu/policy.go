@@ -232,12 +232,8 @@ func idOf(value, implied, key string) string {
 	if err != nil {
 		return ""
 	}
-	for _, p := range pairs {
-		if p.key == key {
-			return p.value
-		}
-	}
-	return ""
+	s := keyvalSettings{pairs}
+	return s.get(key)
 }
 
 // usesChardev tells whether an option other than a monitor names the character device. One yes too many is harmless:

@@ -90,7 +90,8 @@ var machineValue = value{
 	implied: "type",
 	keys: allow(plain, `type accel acpi append aux-ram-share boot.* bus-lock-ratelimit confidential-guest-support cxl
 		default-bus-bypass-iommu dt-compatible auto-kernel-cmdline cap-cfpc cap-sbbc cap-ibs cap-htm cap-vsx cap-dfp cap-large-decr
-		cap-ccf-assist cap-nested-hv cap-fwnmi cap-rpt-invalidate cap-ail-mode-3 ioapic2 isa-serial option-roms pcie rtc x-option-roms dump-guest-core fd-bootchk gic-version graphics highmem hmat hpet i8042 its
+		cap-ccf-assist cap-nested-hv cap-fwnmi cap-rpt-invalidate cap-ail-mode-3 ioapic2 isa-serial option-roms pcie rtc x-option-roms
+		dump-guest-core fd-bootchk gic-version graphics highmem hmat hpet i8042 its
 		kernel-irqchip kernel_irqchip kvm-shadow-mem max-fw-size max-ram-below-4g mem-merge memory-backend
 		memory-encryption mte nvdimm nvdimm-persistence pcspk-audiodev pflash0 pflash1 phandle-start pic pit ras sata secure
 		smbios-entry-point-type smbus smm smp.* smp-cache.* suppress-vmdesc usb virtualization vmport x-oem-id x-oem-table-id
@@ -107,7 +108,7 @@ var accelValue = value{
 		keys{"device": oneOf("/dev/kvm"), "rapl": off("shows the guest the power of this host, by a helper"), "rapl-helper-socket": path}),
 }
 
-// memoryValue: of a key that is given twice QEMU takes the last, and of an unnamed one it is not known which counts.
+// memoryValue: of a key that is given twice QEMU takes the last, and MemoryOf the first, so none may be.
 var memoryValue = value{implied: "size", keys: allow(plain, "size slots maxmem")}
 
 var runWithValue = value{keys: allow(plain, "async-teardown").with(
@@ -203,9 +204,9 @@ const (
 // vncPorts judges the ports that a display listens at.
 func vncPorts(j *judge, _ string, pairs []pair) error {
 	s := keyvalSettings{pairs}
-	_, number, ok := cutLast(s.get("vnc"), ":")
+	number := s.get("vnc")[strings.LastIndexByte(s.get("vnc"), ':')+1:]
 	display, err := strconv.Atoi(number)
-	if !ok || err != nil || strings.HasPrefix(s.get("vnc"), "unix:") || isOn(s.get("reverse")) {
+	if err != nil || strings.HasPrefix(s.get("vnc"), "unix:") || isOn(s.get("reverse")) {
 		return nil // no port, or judged elsewhere
 	}
 	more := 0
@@ -265,14 +266,6 @@ func (j *judge) listen(first, last int) error {
 		j.ports = append(j.ports, uint16(port))
 	}
 	return nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }
 
 func vncAddress(j *judge, s string) (string, error) {

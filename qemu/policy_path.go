@@ -65,7 +65,7 @@ func (j *judge) checkPath(name, value string, allowed []string) error {
 		}
 		realDir, err := resolve(filepath.Clean(dir))
 		if err == nil && (below(realDir, real) || deviceLink(filepath.Clean(dir), name, real)) {
-			return j.open(real, value)
+			return j.open(real, runDir, value)
 		}
 	}
 	if isFirmware(real) {
@@ -76,11 +76,10 @@ func (j *judge) checkPath(name, value string, allowed []string) error {
 
 const firmwareWritten = "is firmware of this host, which guests may only read: say readonly=on"
 
-// open notes a file that may be opened. Firmware is only read.
-func (j *judge) open(real, value string) error {
-	runDir, err := resolve(filepath.Clean(j.runDir))
+// open notes a file that may be opened. Firmware is only read, and a directory above the run directory leads into it.
+func (j *judge) open(real, runDir, value string) error {
 	switch {
-	case err != nil || below(real, runDir):
+	case below(real, runDir):
 		return j.refuse(value, "the run directory is in it")
 	case !isFirmware(real):
 		j.opened = append(j.opened, real)

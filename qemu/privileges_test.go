@@ -3,7 +3,6 @@ package qemu
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,17 +78,7 @@ func TestQEMURunsAsAnother(t *testing.T) {
 			t.Errorf("process %d is of user %s", pid, uid)
 		}
 	}
-	in, err := dst.Client.MigrateIncoming(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := src.Migrate(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	go io.Copy(in, out)
+	migrate(t, src, dst.Client)
 	for state := (RunState{}); state.Status != "paused"; {
 		if state, err = dst.Client.Status(ctx); err != nil {
 			t.Fatal(err)

@@ -233,18 +233,7 @@ func TestQEMUMigrate(t *testing.T) {
 	}
 	events := src.Subscribe(100)
 	defer events.Close()
-	in, err := dst.MigrateIncoming(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	stream, err := src.Migrate(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	go io.Copy(in, stream)
-	go io.Copy(stream, in)
+	migrate(t, src, dst)
 	for ev := range events.C {
 		if s := MigrationStatus(str(ev.Data["status"])); ev.Event == "MIGRATION" && s.Ended() {
 			break
@@ -272,6 +261,23 @@ func TestQEMUMigrate(t *testing.T) {
 		t.Error(err)
 	}
 	<-src.Done()
+}
+
+// migrate begins a migration from one QEMU to another.
+func migrate(t testing.TB, src, dst *Client) {
+	t.Helper()
+	in, err := dst.MigrateIncoming(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	out, err := src.Migrate(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { out.Close() })
+	go io.Copy(in, out)
+	go io.Copy(out, in)
 }
 
 func str(v any) string { s, _ := v.(string); return s }

@@ -83,22 +83,12 @@ func survey(ctx context.Context, binary string) (Survey, error) {
 	cmd.Dir, cmd.Env = "/", cleanEnvironment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
-	var out limitedBuffer
-	cmd.Stdout = &out
+	out := &limited{limit: MaxLine}
+	cmd.Stdout = out
 	if err := cmd.Run(); err != nil {
 		return Survey{}, errors.Join(context.Cause(ctx), err)
 	}
-	return readSurvey(&out.Buffer)
-}
-
-// limitedBuffer takes no more than MaxLine bytes.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > MaxLine {
-		return 0, errLine
-	}
-	return b.Buffer.Write(p)
+	return readSurvey(bytes.NewReader(out.b))
 }
 
 // readSurvey reads the greeting and the answers to the questions.

@@ -32,8 +32,7 @@ type receiver struct {
 	tries   *trials
 	door    *door
 
-	programs *qemu.Programs
-	version  string // of the QEMU that it starts, where the source does not say which
+	version string // of the QEMU that it starts, where the source does not say which
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[sessionKey]*session
@@ -101,10 +100,10 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 		return nil, err
 	}
 	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
-	r := &receiver{cfg: cfg, programs: cfg.Policy.Programs, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
+	r := &receiver{cfg: cfg, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
 		tries: newTrials(cfg.RunDir), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
-	if s, err := r.programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
+	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
 	}
 	if err := r.adopt(ctx, records); err != nil {

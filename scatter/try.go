@@ -117,7 +117,7 @@ func (r *receiver) judge(m control.Examine) (try *qemu.Command, err error) {
 		return nil, err
 	}
 	// A program that cannot be asked shows in the try that it does not start.
-	if s, err := r.programs.Survey(context.Background(), command.Argv[0]); err == nil && !s.Machines[m.Machine] {
+	if s, err := r.cfg.Policy.Programs.Survey(context.Background(), command.Argv[0]); err == nil && !s.Machines[m.Machine] {
 		return nil, fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, s.Version)
 	}
 	if len(m.Header) == 0 {
