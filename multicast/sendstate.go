@@ -387,8 +387,7 @@ func (s *sendState) eject(now instant, name string) bool {
 	t.stats.Ejected = true
 	for _, ch := range slices.Clone(s.open) {
 		for _, m := range ch.members {
-			if m.target == t && m.phase != gone {
-				s.control(t, wire.Close{Channel: ch.wire}.Append(nil))
+			if m.target == t {
 				s.drop(m)
 			}
 		}
@@ -397,11 +396,12 @@ func (s *sendState) eject(now instant, name string) bool {
 	return true
 }
 
-// drop ends a member.
+// drop ends a member, and tells it to leave the channel.
 func (s *sendState) drop(m *member) {
 	if m.phase == gone {
 		return
 	}
+	s.control(m.target, wire.Close{Channel: m.channel.wire}.Append(nil))
 	s.detach(m)
 	m.phase = gone
 	for _, b := range m.channel.blocks {
@@ -424,7 +424,6 @@ func (s *sendState) leave(m *member, why error) {
 	}
 	s.stats.Fallbacks++
 	m.stats.Fallbacks++
-	s.control(m.target, wire.Close{Channel: ch.wire}.Append(nil))
 	s.emit(e)
 	s.drop(m)
 }
