@@ -126,6 +126,9 @@ func (s *sendState) answered(now instant, m *member, unicast bool) {
 		s.attach(m, s.stream(ch, true))
 		m.stream.to = m.addr
 		m.stream.pace = newPace(s.rate * (1 - m.target.lossy))
+		if m.target.lossy > 0 { // the group has found that rate
+			m.stream.pace.proven = provenPart * m.stream.pace.rate
+		}
 		m.stream.filled, m.stream.credit = now, float64(s.burst)
 		s.takeUp(m)
 		if ch.Group.IsValid() {

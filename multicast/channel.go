@@ -115,7 +115,8 @@ type stream struct {
 	credit  float64     // bytes that may be sent now; unicast only
 	filled  instant     // when credit was last given
 	held    []*transfer // wait for credit
-	bytes   uint64      // sent since the pace was last considered
+	bytes   uint64      // sent since the pace was last considered, at since
+	since   instant
 }
 
 // block is a payload on its way.

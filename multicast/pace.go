@@ -22,6 +22,8 @@ type pace struct {
 	learned  time.Duration // that base is the mean of
 	at       instant       // when the rate was last considered
 	blind    instant       // until then, what is seen is older than the last cut
+	proven   float64       // half of what the path carried before a trouble
+	troubled instant       // since when
 	test     test
 	drain    drain
 	rival    rival
@@ -56,7 +58,8 @@ const (
 	mostElapsed = 200 * time.Millisecond
 
 	backOff    = 0.9
-	startCut   = 0.6     // at least, after growth at growStart
+	startCut   = 0.6 // at least, after growth at growStart
+	provenPart = 0.5
 	shortBurst = 8 << 10 // bytes that leave together at low rates, or little more
 	queueLimit = 4       // times what is noise
 
@@ -69,6 +72,8 @@ const (
 	// baseMemory is the time that the path's own loss is the mean of: too long for it to follow the loss that a growing
 	// rate causes.
 	baseMemory = 2 * time.Second
+	// sameTrouble is the time in which all cuts are for the same reason.
+	sameTrouble = time.Second
 
 	// farTrip is a round trip with empty queues that is no local network's.
 	farTrip = 5 * time.Millisecond
@@ -127,8 +132,9 @@ func (p *pace) explore(now instant, s sample, busy bool, elapsed time.Duration) 
 	}
 }
 
+// grow raises the rate: fast at first, and after a trouble that has passed, as TCP does after a timeout (RFC 5681, section 3.1).
 func (p *pace) grow(elapsed time.Duration) {
-	if p.starting {
+	if p.starting || p.rate < p.proven {
 		p.rate *= over(growStart, elapsed)
 	} else {
 		p.rate *= over(growSteady, elapsed)
@@ -140,6 +146,19 @@ func over(factor float64, elapsed time.Duration) float64 {
 	return math.Pow(factor, elapsed.Seconds()/paceInterval.Seconds())
 }
 
+// trouble notes a cut that is to follow. One that comes on the way back to what the path has carried tells that it carries less now. What a rate
+// grew to at first proves nothing.
+func (p *pace) trouble(now instant) {
+	switch {
+	case p.starting:
+		p.troubled = now
+	case p.rate > p.proven:
+		p.proven, p.troubled = provenPart*p.rate, now
+	case now > p.troubled+sameTrouble:
+		p.proven, p.troubled = provenPart*p.proven, now
+	}
+}
+
 // cut lowers the rate. If there is a queue, it should drain then.
 func (p *pace) cut(now instant, s sample, factor float64) {
 	if d := &p.drain; p.queued(s) {
@@ -149,6 +168,7 @@ func (p *pace) cut(now instant, s sample, factor float64) {
 		d.cuts++
 		d.until = now + s.lag() + time.Duration(float64(s.queue())/(1-backOff))
 	}
+	p.trouble(now)
 	p.rate *= factor
 	p.starting, p.blind = false, now+s.lag()
 }

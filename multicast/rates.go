@@ -98,21 +98,29 @@ func (s *sendState) considerReports() {
 
 // considerStream adjusts the rate of a unicast stream.
 func (s *sendState) considerStream(now instant, st *stream) {
-	recent := s.sampleOf(st.members[0])
+	recent := s.sampleOf(st.members[0], now, st.pace.blind)
 	st.pace.ceiling = headroom * s.rate
-	st.pace.consider(now, recent, float64(st.bytes) > busyPart*st.pace.rate*paceInterval.Seconds(), traffic{})
-	st.bytes = 0
+	if recent.sent == 0 {
+		return
+	}
+	busy := float64(st.bytes) > busyPart*st.pace.rate*(now-st.since).Seconds()
+	st.bytes, st.since = 0, now
+	st.pace.consider(now, recent, busy, traffic{})
 }
 
-// sampleOf takes what a member has seen since the last time that it was enough.
-func (s *sendState) sampleOf(m *member) sample {
+// sampleOf takes what a member has seen since the last time that it was enough, or since its rate was cut; nothing if that is not enough yet.
+func (s *sendState) sampleOf(m *member, now, blind instant) sample {
 	recent := m.view.recent
 	m.stats.Loss = m.view.recentLoss()
-	if recent.sent >= m.view.enough() { // else more must come first
+	enough := recent.sent >= m.view.enough()
+	if enough || now < blind {
 		m.view.recent = noSample()
-		recent.every = m.every
-		s.paced.samples = append(s.paced.samples, recent)
 	}
+	if !enough {
+		return noSample()
+	}
+	recent.every = m.every
+	s.paced.samples = append(s.paced.samples, recent)
 	return recent
 }
 
@@ -121,7 +129,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 	own := len(s.paced.samples)
 	recent := make([]sample, len(st.members))
 	for i, m := range st.members {
-		recent[i] = s.sampleOf(m)
+		recent[i] = s.sampleOf(m, now, s.auto.blind)
 	}
 	if s.slowRatio <= 0 || len(s.paced.samples)-own < 2 {
 		return
@@ -130,7 +138,7 @@ func (s *sendState) considerGroup(now instant, st *stream) {
 	held := s.heldBySlow(st)
 	for i, m := range slices.Clone(st.members) {
 		switch {
-		case recent[i].sent < m.view.enough():
+		case recent[i].sent == 0:
 		case 1-recent[i].share() >= s.slowRatio*others:
 			m.view.behind = never
 		case m.view.behind == never:

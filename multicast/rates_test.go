@@ -256,3 +256,47 @@ func TestSlowTargetMayStay(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowTargetWithADeepQueue: whoever leaves a group because of its slow link is served at that link's rate soon, though the group goes on
+// to fill the link's queue until the switch has noticed: what it loses meanwhile says nothing about the link.
+func TestSlowTargetWithADeepQueue(t *testing.T) {
+	for _, queue := range []int{64 << 10, 512 << 10, 2 << 20} {
+		for _, part := range []float64{0.03, 0.1, 0.3} {
+			for _, found := range []bool{false, true} {
+				if testing.Short() && (part != 0.1 || found) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%d KiB/%v/found=%v", queue>>10, part, found), func(t *testing.T) {
+					t.Parallel()
+					slowAfterFlood(t, queue, part, found)
+				})
+			}
+		}
+	}
+}
+
+// slowAfterFlood sends 100 MiB at 500 Mbit/s to two targets, one of which has a link of that part of it with that queue.
+func slowAfterFlood(t *testing.T, queue int, part float64, found bool) {
+	w := newWorldOf(t, 1, 24<<20, 1472)
+	w.rate, w.auto = 62.5e6, found
+	w.port = port{rate: w.rate, queue: 1 << 20}
+	l := plain()
+	l.linger = time.Second
+	for _, name := range names(2) {
+		w.addHost(name, l, 24<<20)
+	}
+	slow := part * w.rate
+	w.hosts["t1"].port = port{rate: slow, queue: queue}
+	payloads := w.payloads(400, 1)
+	for i := range payloads {
+		payloads[i] = bytes.Repeat(payloads[i], 256<<10)
+	}
+	w.open(Channel{ID: 1, Group: group(1), Members: names(2)}, payloads)
+	w.run(30*time.Minute, w.finished)
+	w.verify()
+	least := 400 * 256 << 10 / slow
+	t.Logf("%v, at least %.1f s", w.now, least)
+	if w.now.Seconds() > 1.3*least+3 {
+		t.Errorf("takes %v, its link needs %.1f s", w.now, least)
+	}
+}

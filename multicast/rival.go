@@ -76,6 +76,7 @@ func (p *pace) compete(now instant, s sample, busy bool, t traffic, elapsed time
 // yield cuts the rate after a loss. Who has got less than before leaves room for who gets more.
 func (p *pace) yield(now instant, s sample) {
 	r := &p.rival
+	p.trouble(now)
 	before := r.most
 	r.most, r.trip, r.since = p.rate*p.delivered(s), max(s.shortest, time.Millisecond), now
 	p.rate = r.most * rivalCut

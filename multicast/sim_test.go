@@ -110,7 +110,8 @@ type link struct {
 	delay           time.Duration // and as much again for what is late
 	noGroup         bool          // groups do not come through
 	noUnicast       bool
-	lostJoins       int // so many joins from now on do nothing
+	linger          time.Duration // how long a group still comes when it has been left
+	lostJoins       int           // so many joins from now on do nothing
 	down            func(now instant) bool
 	deliver         time.Duration // time to place a block
 	control         time.Duration // one way
@@ -314,7 +315,12 @@ func (w *world) hostEvents(h *host) {
 			h.joined[e.channel.group] = h.link.lostJoins == 0
 			h.link.lostJoins = max(0, h.link.lostJoins-1)
 		case leave:
-			delete(h.joined, e.channel.group)
+			gone := func() { delete(h.joined, e.channel.group) }
+			if h.link.linger > 0 {
+				w.after(h.link.linger, gone)
+			} else {
+				gone()
+			}
 		case deliver:
 			h.idle = max(h.idle, w.now) + h.link.deliver
 			w.after(h.idle-w.now, func() { w.place(h, e) })

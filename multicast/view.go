@@ -66,6 +66,7 @@ type view struct {
 	known    bool
 	sent     uint32 // of the stream up to the last report
 	arrived  uint32
+	still    bool          // that datagram has not waited in queues
 	shortest time.Duration // round trip with empty queues
 	loss     float64       // recent
 	runs     runs          // in which datagrams are lost
@@ -88,7 +89,7 @@ type runs struct{ spread, single float64 }
 
 const (
 	runMemory = 40               // reports that the estimate goes back to
-	calm      = time.Millisecond // that a datagram may have waited in queues
+	calm      = time.Millisecond // that a datagram may wait without a queue
 	maxRun    = 100              // datagrams
 )
 
@@ -127,14 +128,18 @@ func (v *view) take(now instant, t *trail, p wire.Path) {
 	}
 	d := now - at - time.Duration(p.Age)*time.Microsecond
 	v.delay(d)
+	still := d-v.shortest < calm && v.shortest < farTrip
 	if v.known && int32(sent-v.sent) > 0 {
-		v.count(int(sent-v.sent), int(int32(p.Count-v.arrived)), d-v.shortest < calm)
+		v.count(int(sent-v.sent), int(int32(p.Count-v.arrived)), still && v.still)
 	}
-	v.known, v.sent, v.arrived = true, sent, p.Count
+	v.known, v.sent, v.arrived, v.still = true, sent, p.Count, still
 }
 
 func (v *view) delay(d time.Duration) {
 	d = max(d, 0)
+	if d < v.shortest-calm { // what seemed to be calm was not
+		v.runs = runs{}
+	}
 	v.shortest = min(v.shortest, d)
 	v.recent.empty = v.shortest
 	v.recent.shortest, v.recent.longest = min(v.recent.shortest, d), max(v.recent.longest, d)
