@@ -321,9 +321,9 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
 		}
 		if x.Untried != "" && err == nil {
-			e.refused.note(host, x.VM, x.Untried)
+			e.refused.note(question{host, x.VM}, x.Untried)
 		}
-		e.refused.answer(host, x.VM, err)
+		e.refused.answer(question{host, x.VM}, err)
 		return
 	}
 	if !e.placed.Load() { // which VMs move is not decided yet

@@ -19,7 +19,7 @@ func standing(t *testing.T) *evacuation {
 	e.links = []*link{linkTo("h0"), linkTo("h1")}
 	for i, host := range []int{0, 1, 0} {
 		v := vmCalled(string(rune('a' + i)))
-		v.index, v.host, v.blocks = i, host, make([]ramBlock, 2)
+		v.index, v.number, v.host, v.blocks = i, i, host, make([]ramBlock, 2)
 		e.vms = append(e.vms, v)
 	}
 	return e
@@ -82,7 +82,7 @@ func TestTargetsSpeakForTheirOwn(t *testing.T) {
 // TestExaminedCountsOnce: made-up answers do not stand in for real ones.
 func TestExaminedCountsOnce(t *testing.T) {
 	e := standing(t)
-	e.refused.open(2, 3)
+	e.refused.ask(allQuestions(2, 3), true)
 	for vm := 3; vm < 100; vm++ {
 		e.fromTarget(0, control.Examined{VM: vm})
 	}
@@ -94,7 +94,7 @@ func TestExaminedCountsOnce(t *testing.T) {
 			e.fromTarget(host, control.Examined{VM: vm, Error: "no disk"})
 		}
 	}
-	if !answered(&e.refused) || e.refused.of(1, 2).Error() != "h1: no disk" {
+	if !answered(&e.refused) || e.refused.of(question{1, 2}).Error() != "h1: no disk" {
 		t.Errorf("answers %v", e.refused.why)
 	}
 }

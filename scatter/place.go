@@ -29,17 +29,15 @@ func (e *evacuation) problem() (*Problem, error) {
 		p.Constraints = append(p.Constraints, Pin("--place "+vm+"="+e.cfg.Place[vm], vm, e.cfg.Place[vm]))
 	}
 	for h, l := range e.links {
-		for i, v := range e.vms {
-			if err := e.refused.of(h, i); err != nil {
+		for _, v := range e.vms {
+			if err := e.refused.of(question{h, v.number}); err != nil {
 				p.Constraints = append(p.Constraints, placement.Constraint{Name: fmt.Sprintf("refusal of vm %s by %v", v.name(), err),
 					Kind: placement.Exclude, VMs: []string{v.name()}, Hosts: []string{l.welcome.Name}})
 			}
 		}
 	}
-	passed, err := e.cfg.Rules.Apply(p)
-	for _, what := range passed {
-		e.tell(Event{Type: "warning", Message: what})
-	}
+	var err error
+	e.passed, err = e.cfg.Rules.Apply(p)
 	return p, err
 }
 
@@ -50,24 +48,19 @@ func Pin(name, vm, host string) Constraint {
 
 // makePlan places the VMs and turns the placement into channels and steps.
 func (e *evacuation) makePlan(ctx context.Context) error {
-	problem, err := e.problem()
+	placed, err := e.place(ctx)
 	if err != nil {
 		return err
 	}
-	e.posed = problem
-	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: problem.SourceBPS / 8}
-	if kept := e.cfg.Plan; kept != nil {
-		if err := e.holdTo(kept); err != nil {
-			return err
-		}
-		lim.max, lim.memberships, lim.none, lim.keep = kept.Limits.Groups, kept.Limits.Memberships, kept.Limits.Unicast, kept.groupsFor(hostNames(problem))
-	}
-	placed, err := e.solve(ctx)
-	if err != nil {
-		return err
+	for _, what := range e.passed {
+		e.tell(Event{Type: "warning", Message: what})
 	}
 	for vm, h := range placed.Host {
 		e.vms[vm].host = h
+	}
+	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.posed.SourceBPS / 8}
+	if kept := e.cfg.Plan; kept != nil {
+		lim.max, lim.memberships, lim.none, lim.keep = kept.Limits.Groups, kept.Limits.Memberships, kept.Limits.Unicast, kept.groupsFor(hostNames(e.posed))
 	}
 	e.plan, err = newPlan(hostNames(e.posed), placed.Host, e.classes, interleave(placed.Host), lim)
 	if err != nil {
@@ -80,6 +73,42 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 	e.public = e.describe(d)
 	e.placed.Store(true)
 	return nil
+}
+
+// place finds a place for each VM, and has it tried there. What a target refuses then is a constraint of the next attempt. Each attempt
+// but the last finds a refusal, so that there are not many; a VM that no target takes stays, and the rest is scanned anew.
+func (e *evacuation) place(ctx context.Context) (*placement.Placement, error) {
+	for {
+		if err := e.pose(); err != nil {
+			return nil, err
+		}
+		placed, err := e.solve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		there := e.questions(func(host int, v *sourceVM) bool { return placed.Host[v.index] == host })
+		if ok, err := e.try(ctx, there); ok || err != nil {
+			return placed, err
+		}
+		moved := len(e.vms)
+		if err := e.leave(e.refusedEverywhere()); err != nil {
+			return nil, err
+		}
+		if len(e.vms) == moved {
+			continue
+		}
+		if err := e.scan(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pose sets the problem, with what a kept plan says of it.
+func (e *evacuation) pose() (err error) {
+	if e.posed, err = e.problem(); err != nil || e.cfg.Plan == nil {
+		return err
+	}
+	return e.holdTo(e.cfg.Plan)
 }
 
 // solve places the VMs. Only those stay of which the operator or the kept plan has said so.

@@ -15,35 +15,64 @@ func answered(r *refusals) bool {
 	}
 }
 
+// allQuestions are those about so many VMs to so many hosts.
+func allQuestions(hosts, vms int) (all []question) {
+	for host := range hosts {
+		for vm := range vms {
+			all = append(all, question{host, vm})
+		}
+	}
+	return all
+}
+
 func TestRefusalsWaitForAllAnswers(t *testing.T) {
 	var r refusals
-	r.answer(0, 0, nil) // nobody has asked yet
-	r.open(2, 2)
+	r.answer(question{0, 0}, nil) // nobody has asked yet
+	r.ask(allQuestions(2, 2), false)
 	full := errors.New("h1: is full")
-	r.answer(0, 0, nil)
-	r.answer(0, 0, full) // only the first word counts
-	r.answer(0, 1, nil)
-	r.answer(1, 0, full)
+	r.answer(question{0, 0}, nil)
+	r.answer(question{0, 0}, full) // only the first word counts
+	r.answer(question{0, 1}, nil)
+	r.answer(question{1, 0}, full)
 	if answered(&r) {
 		t.Fatal("done with three of four answers")
 	}
-	r.answer(1, 1, errors.New("h1: no such machine"))
+	r.answer(question{1, 1}, errors.New("h1: no such machine"))
 	if !answered(&r) {
 		t.Fatal("not done with all answers")
 	}
-	r.answer(1, 1, nil) // too late
-	if r.of(0, 0) != nil || r.of(1, 0) != full || r.of(1, 1) == nil || r.of(7, 7) != nil {
+	r.answer(question{1, 1}, nil) // too late
+	if r.of(question{0, 0}) != nil || r.of(question{1, 0}) != full || r.of(question{1, 1}) == nil || r.of(question{7, 7}) != nil {
 		t.Errorf("answers %v", r.why)
+	}
+}
+
+// TestRefusalsOfTwoRounds: what was judged can still be tried, unless it was refused; nothing is tried twice.
+func TestRefusalsOfTwoRounds(t *testing.T) {
+	var r refusals
+	takes, judged, tried := question{0, 0}, question{0, 1}, question{1, 0}
+	r.ask([]question{takes, judged}, false)
+	r.answer(takes, nil)
+	r.answer(judged, errors.New("h0: no such machine"))
+	r.answer(tried, errors.New("h1: was not asked"))
+	r.ask([]question{tried}, true)
+	r.answer(judged, nil) // not asked any more
+	r.answer(tried, nil)
+	if !answered(&r) || !r.open(takes) || r.open(judged) || r.open(tried) || r.of(tried) != nil {
+		t.Errorf("open %v, %v, %v, refusals %v", r.open(takes), r.open(judged), r.open(tried), r.why)
+	}
+	if r.ask(nil, true); !answered(&r) {
+		t.Error("waits for answers that nobody was asked for")
 	}
 }
 
 func TestRefusalsEverywhere(t *testing.T) {
 	var r refusals
-	r.open(2, 2)
-	r.answer(0, 0, errors.New("a"))
-	r.answer(1, 0, errors.New("b"))
-	r.answer(0, 1, errors.New("a"))
-	r.answer(1, 1, nil)
+	r.ask(allQuestions(2, 2), true)
+	r.answer(question{0, 0}, errors.New("a"))
+	r.answer(question{1, 0}, errors.New("b"))
+	r.answer(question{0, 1}, errors.New("a"))
+	r.answer(question{1, 1}, nil)
 	if why := r.everywhere(0, 2); !slices.Equal(why, []string{"a", "b"}) {
 		t.Errorf("refused everywhere because of %q", why)
 	}
@@ -55,11 +84,11 @@ func TestRefusalsEverywhere(t *testing.T) {
 // TestRefusalsOfALostHost: it refuses what it has not answered, and nobody waits for it.
 func TestRefusalsOfALostHost(t *testing.T) {
 	var r refusals
-	r.open(1, 3)
-	r.answer(0, 1, nil)
+	r.ask(allQuestions(1, 3), true)
+	r.answer(question{0, 1}, nil)
 	away := errors.New("away")
 	r.hostLost(0, away)
-	if !answered(&r) || r.of(0, 0) != away || r.of(0, 1) != nil || r.of(0, 2) != away {
+	if !answered(&r) || r.of(question{0, 0}) != away || r.of(question{0, 1}) != nil || r.of(question{0, 2}) != away {
 		t.Errorf("answers %v", r.why)
 	}
 }

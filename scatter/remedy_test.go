@@ -44,9 +44,9 @@ func TestRemediesOfAllTargets(t *testing.T) {
 	var e evacuation
 	e.links = make([]*link, 3)
 	e.vms = []*sourceVM{vmCalled("vm1")}
-	e.refused.open(3, 1)
+	e.refused.ask(allQuestions(3, 1), true)
 	for host, why := range []string{"beta: No such file or directory", "gamma: No such file or directory", "delta: its processor lacks flags that the VM's has: aes"} {
-		e.refused.answer(host, 0, errors.New(why))
+		e.refused.answer(question{host, 0}, errors.New(why))
 	}
 	got := e.refusedEverywhere()[0]
 	if len(got) != 1 || strings.Count(got[0].Remedy, "--rewrite") != 1 || !strings.Contains(got[0].Remedy, "-cpu") {

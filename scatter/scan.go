@@ -92,6 +92,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // layOut numbers the RAM blocks of all VMs.
 func (e *evacuation) layOut() error {
 	var regions []dedup.Region
+	e.regions, e.classes, e.pages = nil, nil, Pages{}
 	domains := make(map[string]uint32)
 	for _, v := range e.vms {
 		v.regions = len(regions)

@@ -48,6 +48,7 @@ type evacuation struct {
 	gap      time.Duration // between the looks that found them
 
 	posed      *Problem
+	passed     []string // rules that do not apply
 	plan       *plan
 	public     *Plan
 	pacer      *multicast.Pacer

@@ -16,7 +16,8 @@ import (
 
 // sourceVM is a VM on the source: its QEMU, its memory and its migration.
 type sourceVM struct {
-	index   int
+	index   int // among those that move
+	number  int // among those that were found
 	vm      *qemu.VM
 	argv    []string       // of a QEMU that is the VM as it is now, from preflight
 	written []control.File // on its disks, from preflight

@@ -42,10 +42,9 @@ func blockersOf(vm string, err error) []Blocker {
 // unless the operator wants all or none. It is an error when none is left.
 func (e *evacuation) leave(why [][]Blocker) error {
 	var kept []*sourceVM
-	var numbers []int
 	for i, v := range e.vms {
 		if len(why[i]) == 0 {
-			kept, numbers = append(kept, v), append(numbers, i)
+			kept = append(kept, v)
 			continue
 		}
 		e.stays = append(e.stays, stayer{v.name(), why[i], v.whereItIs()})
@@ -66,7 +65,6 @@ func (e *evacuation) leave(why [][]Blocker) error {
 	for i, v := range e.vms {
 		v.index = i
 	}
-	e.refused.renumber(numbers)
 	return nil
 }
 

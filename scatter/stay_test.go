@@ -14,7 +14,7 @@ func leaving(t *testing.T) (*evacuation, *tells) {
 	told := &tells{}
 	e.cfg.Events = told.add
 	e.journal, _ = newJournal(t, filepath.Join(t.TempDir(), "send-0011223344556677.journal"))
-	e.refused.open(2, 3)
+	e.refused.ask(allQuestions(2, 3), true)
 	return e, told
 }
 
@@ -33,13 +33,13 @@ func TestLeaveRenumbers(t *testing.T) {
 			if host == 1 && vm == 2 {
 				err = full
 			}
-			e.refused.answer(host, vm, err)
+			e.refused.answer(question{host, vm}, err)
 		}
 	}
 	if err := e.leave([][]Blocker{{{VM: "a", Problem: "is broken"}, {VM: "a", Problem: "is old", Remedy: "renew it"}}, nil, nil}); err != nil {
 		t.Fatal(err)
 	}
-	if names := namesOf(e.vms, (*sourceVM).name); !slices.Equal(names, []string{"b", "c"}) || e.vms[1].index != 1 || e.refused.of(1, 1) != full || e.refused.of(1, 0) != nil {
+	if names := namesOf(e.vms, (*sourceVM).name); !slices.Equal(names, []string{"b", "c"}) || e.vms[1].index != 1 || e.refused.of(question{1, e.vms[1].number}) != full || e.refused.of(question{1, e.vms[0].number}) != nil {
 		t.Errorf("left are %v, refusals %v", names, e.refused.why)
 	}
 	if got := told.of("blocker", "a"); !slices.Equal(got, []string{"is broken", "is old (renew it)"}) {

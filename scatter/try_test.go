@@ -133,9 +133,9 @@ func drive(path string) []string {
 	return []string{"-drive", "file=" + path + ",format=raw,if=none,id=d0,node-name=n0", "-device", "virtio-blk-pci,drive=d0"}
 }
 
-// TestPlanTriesEveryTarget: a VM whose image one target lacks goes to the other one; one whose image no target has stays, with QEMU's
+// TestPlanTriesTargets: a VM whose image one target lacks goes to the other one; one whose image no target has stays, with QEMU's
 // words, and the others go.
-func TestPlanTriesEveryTarget(t *testing.T) {
+func TestPlanTriesTargets(t *testing.T) {
 	ca, images := newAuthority(t), shortDir(t)
 	for _, dir := range []string{"here", "everywhere"} {
 		if err := os.Mkdir(filepath.Join(images, dir), 0o700); err != nil {
@@ -203,6 +203,27 @@ func TestPlanTriesEveryTarget(t *testing.T) {
 	})
 }
 
+// TestVMsAreTriedWhereTheyGo: each VM is tried once where no target refuses any, wherever the operator leaves it to the plan or not.
+func TestVMsAreTriedWhereTheyGo(t *testing.T) {
+	ca := newAuthority(t)
+	hosts := []*site{openHost(t, ca, "one", nil), openHost(t, ca, "two", nil), openHost(t, ca, "three", nil)}
+	for _, s := range hosts[1:] {
+		s.tlsDir = hosts[0].tlsDir
+	}
+	cfg := evacuationTo(t, hosts, realVM(t, "a", "-m", "16"), realVM(t, "b", "-m", "16"))
+	cfg.Place = map[string]string{"b": "three"}
+	if _, err := MakePlan(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	var tries uint64
+	for _, s := range hosts {
+		tries += s.r.tries.number.Load()
+	}
+	if tries != 2 || hosts[2].r.tries.number.Load() == 0 {
+		t.Errorf("%d tries of two VMs, %d where one is placed", tries, hosts[2].r.tries.number.Load())
+	}
+}
+
 // noTries says that nothing of a try is left on a host.
 func noTries(t *testing.T, s *site) {
 	t.Helper()
@@ -248,12 +269,11 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 			}
 			v.argv, e.vms = c.argv, []*sourceVM{v}
 			e.links[0].serve(0, e)
-			if err := e.examine(t.Context()); err != nil {
+			if _, err := e.try(t.Context(), []question{{}}); err != nil {
 				t.Fatal(err)
 			}
-			e.nameFlags(t.Context())
 			e.links[0].close()
-			got := e.refused.of(0, 0)
+			got := e.refused.of(question{})
 			if got == nil && c.want == "" {
 				return
 			}
@@ -282,7 +302,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
-			m := v.examineMessage(false)
+			m := v.examineMessage(false, true)
 			m.Name = fmt.Sprint("vm", i)
 			if err := s.r.examine(t.Context(), m); err != nil {
 				t.Error(err)
@@ -299,7 +319,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	v := fit(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the source is gone"))
-	if err := s.r.examine(ctx, v.examineMessage(false)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
+	if err := s.r.examine(ctx, v.examineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -321,13 +341,13 @@ func TestTriesThatHang(t *testing.T) {
 	answers := make(chan error, hangs)
 	for range hangs {
 		wg.Go(func() {
-			m := v.examineMessage(false)
+			m := v.examineMessage(false, true)
 			m.Argv = slices.Concat(m.Argv, []string{"-kernel", fifo})
 			answers <- s.r.examine(ctx, m)
 		})
 	}
 	eventually(t, func() bool { return len(s.r.tries.places) == hangs })
-	if err := s.r.examine(t.Context(), v.examineMessage(false)); err != nil {
+	if err := s.r.examine(t.Context(), v.examineMessage(false, true)); err != nil {
 		t.Errorf("one that does not hang: %v", err)
 	}
 	if len(answers) > 0 {
@@ -342,7 +362,7 @@ func TestTriesThatHang(t *testing.T) {
 		}
 	}
 	s.r.tries.timeout = time.Millisecond
-	if err := s.r.examine(t.Context(), v.examineMessage(false)); !errors.Is(err, errSlow) {
+	if err := s.r.examine(t.Context(), v.examineMessage(false, true)); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -364,7 +384,7 @@ func TestTriesTakeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := os.ReadDir(dir)
-	m := v.examineMessage(false)
+	m := v.examineMessage(false, true)
 	argv, claims, err := s.r.cfg.Policy.Rehearsal(m.Argv, "try-greedy", s.r.tries.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -397,12 +417,11 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	var told tells
 	e := &evacuation{links: []*link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
 	e.links[0].serve(0, e)
-	if err := e.examine(t.Context()); err != nil {
-		t.Fatal(err)
+	if ok, err := e.try(t.Context(), []question{{}}); !ok || err != nil {
+		t.Fatal(ok, err)
 	}
 	e.links[0].close()
-	e.tellUntried()
-	if w := told.of("warning", "vm"); e.refused.of(0, 0) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
-		t.Errorf("%v, told %q", e.refused.of(0, 0), w)
+	if w := told.of("warning", "vm"); e.refused.of(question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
+		t.Errorf("%v, told %q", e.refused.of(question{}), w)
 	}
 }

@@ -1,0 +1,301 @@
+package scatter
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+// question is what a target is asked: would it take this VM? The VM has the number that it had first.
+type question struct{ host, vm int }
+
+// judgeAll has each target judge each VM by what it says of itself, without starting anything.
+func (e *evacuation) judgeAll(ctx context.Context) error {
+	return e.ask(ctx, e.questions(func(int, *sourceVM) bool { return true }), false)
+}
+
+// tryFixed has the targets try the VMs for which the operator has chosen them.
+func (e *evacuation) tryFixed(ctx context.Context) error {
+	_, err := e.try(ctx, e.questions(func(host int, v *sourceVM) bool {
+		name, there := v.name(), e.links[host].name()
+		return e.cfg.Place[name] == there || e.cfg.Plan != nil && e.cfg.Plan.Placement[name] == there
+	}))
+	return err
+}
+
+// try has targets try the VMs that they are to get, and tells whether all take them. If one does not, that VM is tried by all targets and all VMs
+// by that one, so that it is known where else they can go.
+func (e *evacuation) try(ctx context.Context, planned []question) (ok bool, err error) {
+	if err := e.ask(ctx, planned, true); err != nil {
+		return false, err
+	}
+	hosts, vms := make(map[int]bool), make(map[int]bool)
+	for _, q := range planned {
+		if e.refused.of(q) != nil {
+			hosts[q.host], vms[q.vm] = true, true
+		}
+	}
+	if len(hosts) == 0 {
+		return true, nil
+	}
+	others := e.questions(func(h int, v *sourceVM) bool { return hosts[h] || vms[v.number] })
+	return false, e.ask(ctx, others, true)
+}
+
+// questions are those about VMs that are not refused, and not yet tried.
+func (e *evacuation) questions(which func(host int, v *sourceVM) bool) (all []question) {
+	for host := range e.links {
+		for _, v := range e.vms {
+			if q := (question{host, v.number}); which(host, v) && e.refused.open(q) {
+				all = append(all, q)
+			}
+		}
+	}
+	return all
+}
+
+// ask asks the targets, which are to try the VMs or only to judge them, and waits for all answers.
+func (e *evacuation) ask(ctx context.Context, questions []question, try bool) error {
+	e.refused.ask(questions, try)
+	byNumber := make(map[int]*sourceVM)
+	for _, v := range e.vms {
+		byNumber[v.number] = v
+	}
+	for _, q := range questions {
+		l, v := e.links[q.host], byNumber[q.vm]
+		err := l.roomFor(v)
+		if err == nil {
+			err = l.conn.Send(v.examineMessage(e.cfg.Force, try))
+		}
+		if err != nil {
+			e.refused.answer(q, err)
+		}
+	}
+	if err := e.awaitAnswers(ctx); err != nil {
+		return err
+	}
+	for _, q := range questions {
+		if why := e.refused.whyUntried(q); why != "" {
+			name, host := byNumber[q.vm].name(), e.links[q.host].name()
+			e.tell(Event{Type: "warning", VM: name, Host: host, Message: fmt.Sprintf("vm %s was not tried on %s: %s", name, host, why)})
+		}
+		e.nameFlags(ctx, q, byNumber[q.vm])
+	}
+	return nil
+}
+
+// awaitAnswers waits for the answers to all that was asked.
+func (e *evacuation) awaitAnswers(ctx context.Context) error {
+	silence := time.NewTimer(examineTimeout)
+	defer silence.Stop()
+	for {
+		select {
+		case <-e.refused.done:
+			return nil
+		case <-e.refused.news:
+			silence.Reset(examineTimeout)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-silence.C:
+			for host, l := range e.links {
+				e.refused.hostLost(host, fmt.Errorf("%s: does not answer preflight's questions: see the log of 'scatter recv' there", l.name()))
+			}
+		}
+	}
+}
+
+// refusedEverywhere finds the VMs that no target takes, or not the one that the operator has chosen.
+func (e *evacuation) refusedEverywhere() [][]Blocker {
+	why := make([][]Blocker, len(e.vms))
+	for i, v := range e.vms {
+		if all := e.refused.everywhere(v.number, len(e.links)); len(all) > 0 {
+			why[i] = []Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remediesFor(all)}}
+			continue
+		}
+		for host, l := range e.links {
+			if err := e.refused.of(question{host, v.number}); err != nil && e.cfg.Place[v.name()] == l.name() {
+				why[i] = []Blocker{{VM: v.name(), Host: l.name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
+			}
+		}
+	}
+	return why
+}
+
+// examineMessage describes the VM to a target that is to judge it, or to try it as well. An operator who forces it says that the disks are the same.
+func (v *sourceVM) examineMessage(force, try bool) control.Examine {
+	p := v.prepareMessage()
+	m := control.Examine{VM: v.number, Name: p.Name, Argv: p.Argv, Machine: p.Machine}
+	if !force {
+		m.Written = v.written
+	}
+	if !try {
+		return m
+	}
+	m.Header = p.Header
+	for _, w := range v.cpu {
+		m.CPU = append(m.CPU, control.CPUWord{EAX: w.EAX, ECX: w.ECX, Register: w.Register, Bits: w.Features})
+	}
+	return m
+}
+
+// refusalError is why a target would not take a VM.
+type refusalError struct {
+	host, why string
+	off       []string // switches of the processor there that are off, where that is why
+	flags     []string // of these: what the VM's processor has
+}
+
+func (e *refusalError) Error() string {
+	if len(e.flags) > 0 {
+		return fmt.Sprintf("%s: its processor lacks flags that the VM's has: %s", e.host, strings.Join(e.flags, ", "))
+	}
+	return e.host + ": " + e.why
+}
+
+// nameFlags finds QEMU's names of the processor's flags that a target lacks.
+func (e *evacuation) nameFlags(ctx context.Context, q question, v *sourceVM) {
+	refusal, ok := e.refused.of(q).(*refusalError)
+	if !ok || len(refusal.off) == 0 {
+		return
+	}
+	on, _, err := v.client.CPUFlags(ctx, refusal.off...)
+	if err != nil {
+		e.log.Warn("flags of its processor cannot be named", "vm", v.name(), "err", err)
+		return
+	}
+	e.refused.explain(q, &refusalError{host: refusal.host, why: refusal.why, flags: on})
+}
+
+// roomFor tells whether the target could take the VM if it were the only one.
+func (l *link) roomFor(v *sourceVM) error {
+	switch memory := int64(v.vm.MemoryBytes); {
+	case slices.Contains(l.welcome.VMs, v.name()):
+		return fmt.Errorf("%s: a VM of this name is there already", l.name())
+	case memory > l.welcome.Memory:
+		return fmt.Errorf("%s: no room: %d MiB wanted, %d MiB free (recv --memory)", l.name(), memory>>20, l.welcome.Memory>>20)
+	case l.welcome.VCPUs > 0 && v.vm.VCPUs > l.welcome.VCPUs:
+		return fmt.Errorf("%s: no room: %d vcpus wanted, %d free (recv --vcpus)", l.name(), v.vm.VCPUs, l.welcome.VCPUs)
+	}
+	return nil
+}
+
+// examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
+const examineTimeout = 2 * tryTimeout
+
+// refusals keeps which targets would not take which VMs.
+type refusals struct {
+	mu      sync.Mutex // guards the fields below
+	why     map[question]error
+	tried   map[question]bool
+	untried map[question]string // why
+	asked   map[question]bool   // that have no answer yet
+	done    chan struct{}       // closed when every answer is there
+	news    chan struct{}       // gets something, now and then, while answers come
+}
+
+// ask begins to wait for the answers to questions. try: they are about more than a judgement, and need not be asked again.
+func (r *refusals) ask(questions []question, try bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil {
+		r.why, r.tried, r.untried = make(map[question]error), make(map[question]bool), make(map[question]string)
+	}
+	r.asked, r.done, r.news = make(map[question]bool), make(chan struct{}), make(chan struct{}, 1)
+	for _, q := range questions {
+		r.asked[q] = true
+		if try {
+			r.tried[q] = true
+		}
+	}
+	if len(questions) == 0 {
+		close(r.done)
+	}
+}
+
+// open tells whether it makes sense to ask: the VM is not refused there, and was not tried.
+func (r *refusals) open(q question) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.why[q] == nil && !r.tried[q]
+}
+
+// answer takes the answer to a question; nil = the host takes the VM. Only the first counts, and only if it was asked.
+func (r *refusals) answer(q question, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.asked[q] {
+		return
+	}
+	delete(r.asked, q)
+	if err != nil {
+		r.why[q] = err
+	}
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+	if len(r.asked) == 0 {
+		close(r.done)
+	}
+}
+
+// note keeps why a host has not tried a VM that it is asked about.
+func (r *refusals) note(q question, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked[q] {
+		r.untried[q] = why
+	}
+}
+
+// whyUntried is why a host has not tried a VM; "" if it has.
+func (r *refusals) whyUntried(q question) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.untried[q]
+}
+
+// explain replaces a refusal by one that says more.
+func (r *refusals) explain(q question, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why[q] = err
+}
+
+// hostLost refuses all that a host has not answered.
+func (r *refusals) hostLost(host int, err error) {
+	r.mu.Lock()
+	asked := slices.Collect(maps.Keys(r.asked))
+	r.mu.Unlock()
+	for _, q := range asked {
+		if q.host == host {
+			r.answer(q, err)
+		}
+	}
+}
+
+// of is why a host refuses a VM, or nil.
+func (r *refusals) of(q question) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.why[q]
+}
+
+// everywhere is the reasons of all hosts if every one refuses vm, else nothing.
+func (r *refusals) everywhere(vm, hosts int) []string {
+	var all []string
+	for h := range hosts {
+		err := r.of(question{h, vm})
+		if err == nil {
+			return nil
+		}
+		all = append(all, err.Error())
+	}
+	return all
+}
