@@ -17,6 +17,7 @@ import (
 type ReceiverConfig struct {
 	Interface  string     // where groups are joined
 	Local      netip.Addr // address for unicast datagrams; zero: the interface's first
+	Ports      [2]uint16  // of which those datagrams come to one, first and last; zero: any
 	Source     netip.Addr // the source's address, for source-specific joins; zero: any source
 	Key        [32]byte   // of the evacuation
 	Evacuation [8]byte
@@ -90,7 +91,7 @@ func NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	options := udp.Options{Interface: cfg.Interface, Local: cfg.Local, In: cfg.In}
+	options := udp.Options{Interface: cfg.Interface, Local: cfg.Local, Ports: cfg.Ports, In: cfg.In}
 	unicast, err := udp.NewReceiver(options)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type SenderConfig struct {
 	Local      netip.Addr // address to send from; zero: the interface's first
 	MTU        int        // of the path; 0 = of the interface
 	TTL        int        // of multicast datagrams; 0 = 16
+	DSCP       int        // of all datagrams, 0 to 63
+	Plain      bool       // without segmentation by the kernel or the network card
 	Key        [32]byte   // of the evacuation; the key of the datagrams is derived from it and a random salt
 	Evacuation [8]byte
 	Pacer      *Pacer // nil: one of its own, with automatic rate
@@ -123,7 +125,7 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	conn, err := udp.NewSender(udp.Options{Interface: cfg.Interface, Local: cfg.Local, TTL: cfg.TTL, In: cfg.In})
+	conn, err := udp.NewSender(udp.Options{Interface: cfg.Interface, Local: cfg.Local, TTL: cfg.TTL, DSCP: cfg.DSCP, Plain: cfg.Plain, In: cfg.In})
 	if err != nil {
 		return nil, err
 	}

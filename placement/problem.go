@@ -91,6 +91,7 @@ type Problem struct {
 	Objective   string       `json:"objective,omitempty"`       // "" = traffic
 	Capacity    string       `json:"capacity,omitempty"`        // "" = sum
 	Headroom    float64      `json:"memory_headroom,omitempty"` // part of each host's Memory to keep free, 0 to 1
+	Balance     float64      `json:"balance,omitempty"`         // no host gets more than 1 + this times its share by free memory; 0 = whatever it has room for
 	Overcommit  float64      `json:"vcpu_overcommit,omitempty"` // VMs may have so many times a host's VCPUs; 0 = 1
 	SourceBPS   int64        `json:"source_bps,omitempty"`      // the source's link, which each class crosses once; 0 = never the slowest
 	Partial     bool         `json:"partial,omitempty"`         // leave VMs out, the least important, rather than fail
@@ -109,9 +110,10 @@ type Placement struct {
 	Optimal    bool          `json:"optimal"`       // proven
 	Traffic    int64         `json:"traffic_bytes"` // over all hosts' and racks' links
 	Makespan   time.Duration `json:"makespan_ns"`
-	Loads      []Load        `json:"loads"`         // of each host
-	Reasons    []Reason      `json:"reasons"`       // of each VM
-	Cut        bool          `json:"cut,omitempty"` // the clock ended the search: another run may differ
+	Loads      []Load        `json:"loads"`             // of each host
+	Reasons    []Reason      `json:"reasons"`           // of each VM
+	Balance    *Balance      `json:"balance,omitempty"` // nil = it was not asked for
+	Cut        bool          `json:"cut,omitempty"`     // the clock ended the search: another run may differ
 }
 
 // Load is what a host receives.

@@ -5,21 +5,19 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"time"
 )
 
 // report translates a state into the numbering of the problem.
 func (s *state) report() *Placement {
 	in := s.in
 	pl := &Placement{Host: make([]int, len(in.p.VMs)), Loads: make([]Load, s.n), Reasons: make([]Reason, len(in.p.VMs))}
-	pl.Traffic, pl.Makespan = s.traffic(), time.Duration(in.floor)
+	pl.Traffic, pl.Makespan = s.traffic(), s.makespan()
 	for v, u := range in.unitOf {
 		pl.Host[v] = s.hostID(u)
 	}
 	for h := range s.n {
 		l := &s.load[h]
 		pl.Loads[in.hostID[h]] = Load{VMs: int(l.vms), Memory: s.used(h), VCPUs: int(l.vcpus), Bytes: l.bytes}
-		pl.Makespan = max(pl.Makespan, time.Duration(sendTime(l.bytes, in.bps[h])))
 	}
 	s.explain(pl.Reasons)
 	pl.Cost = s.worth().cost

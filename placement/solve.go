@@ -29,7 +29,7 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 	allowance := 30*time.Second + slowMachine*time.Duration(float64(limit)/effortPerSecond*float64(time.Second))
 	inner, stop := context.WithTimeoutCause(ctx, allowance, errClock)
 	defer stop()
-	s, proven, err := in.solve(inner, limit)
+	s, proven, balance, err := in.solveBalanced(inner, limit)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -37,6 +37,10 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 		return nil, err
 	}
 	pl := s.report()
+	pl.Balance = balance
+	if balance != nil {
+		in.stateOf(s.at).explain(pl.Reasons)
+	}
 	if proven {
 		pl.LowerBound = pl.Cost
 	}
@@ -98,8 +102,13 @@ func (in *instance) seek(ctx context.Context, effort int) *state {
 	if best == nil {
 		return nil
 	}
+	return in.stateOf(best.host)
+}
+
+// stateOf is the state with the units on these hosts.
+func (in *instance) stateOf(host []uint16) *state {
 	s := newState(in)
-	s.adopt(best.host)
+	s.adopt(host)
 	return s
 }
 

@@ -48,6 +48,8 @@ func (p *Problem) validateOptions() error {
 	switch {
 	case !(p.Headroom >= 0 && p.Headroom <= 1):
 		return invalid("must be 0 to 1", "memory_headroom")
+	case !(p.Balance >= 0 && p.Balance <= 1000):
+		return invalid("must be 0 to 1000", "balance")
 	case !(p.Overcommit >= 0 && p.Overcommit <= 1000):
 		return invalid("must be 0 to 1000", "vcpu_overcommit")
 	case p.SourceBPS < 0:

@@ -23,6 +23,7 @@ import (
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/multicast/groups"
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
 // ProtocolVersion is the version of the control protocol between source and
@@ -85,6 +86,7 @@ type SendConfig struct {
 
 	Objective string        // what placement makes small: traffic, makespan or hosts; default traffic
 	Capacity  string        // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
+	Balance   float64       // no target gets more than 1 + this times its share of the VMs' memory, by what it has free; 0 = DefaultBalance, negative: what it has room for
 	Budget    time.Duration // for the search of a placement; 0 = as long as pays
 	Seed      uint64        // of that search; the same seed gives the same placement
 	AllOrNone bool          // move nothing if any VM cannot move; otherwise that VM stays and the others go
@@ -93,9 +95,15 @@ type SendConfig struct {
 	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
 	Force     bool          // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
 
-	GroupBase netip.Addr // first multicast address used; default 239.77.0.0
+	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
+	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
 	MaxGroups int        // target sets that get a multicast group at most; default 64
 	Unicast   bool       // use no multicast at all
+
+	Local netip.Addr // address of Interface that all comes from; default: the one that leads to the targets
+	MTU   int        // of the way to the targets; 0 = of Interface
+	DSCP  int        // of all that is sent, 0 to 63
+	NoGSO bool       // cut datagrams up here instead of leaving that to kernel and network card
 
 	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
 	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
@@ -106,6 +114,7 @@ type SendConfig struct {
 	SlowRatio float64
 
 	NoCompress bool   // send blocks uncompressed
+	CPUs       int    // that scan and bulk keep busy at most; 0 = all
 	Verify     bool   // digest all RAM on both sides before each commit
 	KeepSource bool   // leave the source QEMUs paused instead of quitting them
 	Trace      string // file that records every engine event and action as JSON lines
@@ -125,6 +134,8 @@ type RecvConfig struct {
 	Memory int64 // bytes of guest RAM this host accepts; 0 = what is available
 	VCPUs  int   // vCPUs this host accepts; 0 = unlimited
 
+	Ports [2]uint16 // UDP ports for unicast datagrams, first and last, one for each evacuation; zero: any that is free
+
 	AllowSources []string // certificate names that may evacuate to here; empty = any of the CA
 
 	Policy   qemu.LaunchPolicy // what a source's command line may ask for
@@ -134,6 +145,24 @@ type RecvConfig struct {
 	Log   *slog.Logger
 	Ready func(netip.AddrPort) // called once when the control address listens
 }
+
+// DefaultBalance is how much more than its share a target may get, as a part of it.
+const DefaultBalance = 0.25
+
+// DefaultPort is where targets listen unless told otherwise.
+const DefaultPort = 7400
+
+// DefaultGroupPort is the UDP port of groups unless told otherwise.
+const DefaultGroupPort = 9770
+
+// Bounds of an MTU: IPv6's least, and that of jumbo frames, in bytes.
+const (
+	MinMTU = 1280
+	MaxMTU = 9216
+)
+
+// OwnNames is what this host is called by its certificate; nothing if there is none.
+func OwnNames(tlsDir string) []string { return pki.OwnNames(tlsDir) }
 
 // DefaultRunDir holds journals and sockets. It must survive a crash of
 // scatter, not of the host: with the host its VMs are gone too.
@@ -174,7 +203,7 @@ type RecoverReport struct {
 // Event is a fact about a running evacuation. Fields that a type does not use
 // are zero.
 type Event struct {
-	Type     string    `json:"type"` // stage, vm, progress, warning, blocker, done
+	Type     string    `json:"type"` // stage, vm, scan, progress, warning, blocker, done
 	Time     time.Time `json:"time"`
 	Stage    string    `json:"stage,omitempty"` // of the evacuation or of VM
 	VM       string    `json:"vm,omitempty"`
@@ -334,6 +363,8 @@ type CheckConfig struct {
 	Targets   []TargetAddr // empty: only this host
 	TLSDir    string
 	GroupBase netip.Addr
+	GroupPort uint16     // UDP port of the groups; default DefaultGroupPort
+	Local     netip.Addr // address of Interface that probes come from; default: the one that leads to the targets
 	// Hold is how long to wait before targets are probed again, at most MaxHold; 0: they are not. A switch without a querier
 	// forgets who listens, most after 260 s.
 	Hold time.Duration

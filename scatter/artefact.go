@@ -30,6 +30,8 @@ type Plan struct {
 	Stays      []Blocker `json:"stays,omitempty"`    // why VMs that cannot move stay; they are nowhere else in the plan
 	Conflict   *Conflict `json:"conflict,omitempty"` // why there is no placement
 
+	Balance *PlanBalance `json:"balance,omitempty"` // what is paid for hosts that get alike; not where the placement was given
+
 	VMs     []PlanVM      `json:"vms"`
 	Hosts   []PlanHost    `json:"hosts"`
 	Groups  []PlanGroup   `json:"groups"` // in the order of sending
@@ -47,6 +49,13 @@ type Plan struct {
 	Blockers         []Blocker `json:"blockers"`
 
 	Problem *Problem `json:"-"` // what it was made from
+}
+
+// PlanBalance is how evenly the VMs are placed, and what that costs beside the best placement found that need not be even.
+type PlanBalance struct {
+	Slack      float64 `json:"slack"`        // no host gets more than 1 + this times its share by free memory; 0 = no such bound could be kept
+	ExtraBytes int64   `json:"extra_bytes"`  // on all hosts' links
+	ExtraTimeS float64 `json:"extra_time_s"` // until the slowest link is done; may be negative
 }
 
 // PlanVM is one VM's line in a plan.

@@ -104,7 +104,7 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 	}
 	least := e.expectedRate()
 	// What one worker's blocks must fill of the link, in bytes/s, where nothing is gained by compressing them.
-	share := func() int64 { return max(e.rate(), least) / int64(bulkWorkers()) }
+	share := func() int64 { return max(e.rate(), least) / int64(e.bulkWorkers()) }
 	waits := func() bool { return e.toTargets.Load().Waiting() >= muchWaits }
 	return &batchEncoder{e: e, tracker: t, enc: enc, haste: haste{rate: share}, waits: waits, pages: make([]vmPages, len(e.vms))}, nil
 }

@@ -39,11 +39,11 @@ const (
 )
 
 // bulkWorkers is how many make blocks.
-func bulkWorkers() int { return min(processors, mostWorkers) }
+func (e *evacuation) bulkWorkers() int { return min(e.cfg.processors(), mostWorkers) }
 
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
-	workers := bulkWorkers()
+	workers := b.e.bulkWorkers()
 	n := workers * batchesPerWorker
 	b.work, b.order, b.spare = make(chan *batch, n), make(chan *batch, n), make(chan *batch, n)
 	for range n {

@@ -23,8 +23,9 @@ const (
 // groupLimits says what may be used of multicast.
 type groupLimits struct {
 	base        netip.Addr
-	max         int // target sets with a group; 0 = none
-	memberships int // of a host at one time; 0 = default
+	port        uint16 // of all groups; 0 = DefaultGroupPort
+	max         int    // target sets with a group; 0 = none
+	memberships int    // of a host at one time; 0 = default
 	none        bool
 	rate        int64 // bytes/s, as far as it is known
 	keep        []groups.Kept

@@ -24,7 +24,7 @@ import (
 // What a host should have.
 const (
 	wantReceiveBuffer = 4 << 20 // bytes; less loses datagrams when a target's CPU is busy for some milliseconds
-	wantMTU           = 1280    // bytes; IPv6's least, far below any Ethernet
+	wantMTU           = MinMTU  // bytes; IPv6's least, far below any Ethernet
 	ptraceAttach      = 2       // kernel.yama.ptrace_scope from which privileges are needed, whoever the parent is
 	qemuTimeout       = 10 * time.Second
 )
@@ -198,9 +198,9 @@ func (h checkedHost) checkInterface(name string, group netip.Addr) Finding {
 		return foundError(check, "'ip link' lists the interfaces", "%s: %v", name, err)
 	case i.Flags&net.FlagUp == 0:
 		return foundError(check, "ip link set "+name+" up", "%s is down", name)
-	case !pickAddr(addrs, netip.IPv4Unspecified()).IsValid() && !pickAddr(addrs, netip.IPv6Unspecified()).IsValid():
+	case len(usableAddrs(addrs, netip.IPv4Unspecified()))+len(usableAddrs(addrs, netip.IPv6Unspecified())) == 0:
 		return foundError(check, "give it the address at which the other hosts see this one", "%s has no address beyond the link", name)
-	case !pickAddr(addrs, group).IsValid():
+	case len(usableAddrs(addrs, group)) == 0:
 		return foundWarning(check, "give it one, or use groups of its own family: --group-base 239.77.0.0, or ff15::77:0 for IPv6",
 			"%s has no %s address, as the groups have", name, familyOf(group))
 	case i.Flags&net.FlagMulticast == 0:

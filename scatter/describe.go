@@ -30,6 +30,9 @@ func (d *description) render() *Plan {
 		PredictedBytes: d.forecast.bytes, PredictedTimeS: d.forecast.time.Seconds(), PredictedRateBPS: p.SourceBPS,
 		Joins: d.plan.cost.Joins, Leaves: d.plan.cost.Leaves, Blockers: []Blocker{}, Problem: p,
 	}
+	if b := placed.Balance; b != nil {
+		out.Balance = &PlanBalance{Slack: b.Slack, ExtraBytes: b.Traffic, ExtraTimeS: b.Makespan.Seconds()}
+	}
 	for i, h := range p.Hosts {
 		out.Hosts = append(out.Hosts, PlanHost{Name: h.Name, MemoryBytes: h.Memory, VCPUs: h.VCPUs, Rack: h.Rack, VMs: []string{},
 			DeliveredBytes: d.plan.delivered(i), PredictedBytes: d.forecast.hosts[i]})
@@ -142,6 +145,9 @@ func (d *description) why(r placement.Reason) string {
 		return fmt.Sprintf("saves %.1f MiB over %s%s", float64(r.Saved)/(1<<20), d.problem.Hosts[r.Next].Name, with)
 	case r.Saved == 0:
 		return "as good as any, evens the load" + with
+	}
+	if r.Room {
+		return fmt.Sprintf("evens the load, for %.1f MiB more than on %s%s", float64(-r.Saved)/(1<<20), d.problem.Hosts[r.Next].Name, with)
 	}
 	return fmt.Sprintf("%s cannot take it beside the others%s", d.problem.Hosts[r.Next].Name, with)
 }

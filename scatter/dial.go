@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,8 +34,9 @@ const sendBuffer = 512 << 10
 type dialer struct {
 	target     TargetAddr
 	tlsDir     string
-	local      string // source address, "" = the system's choice
-	segment    int    // bytes of the largest TCP segment in either direction, 0 = the system's choice
+	local      netip.Addr // of this end; zero: the system's choice
+	dscp       int        // of all that is sent
+	segment    int        // bytes of the largest TCP segment in either direction, 0 = the system's choice
 	evacuation string
 	sent       *atomic.Int64 // bytes written to all connections, below TLS
 }
@@ -60,6 +62,9 @@ func (d *dialer) dial(ctx context.Context, hello control.Hello) (*control.Conn, 
 	c := control.NewConn(conn, d.target.String(), lostAfter)
 	hello.Version, hello.Evacuation = ProtocolVersion, d.evacuation
 	w, err := greet(c, hello)
+	if err == nil {
+		err = pki.CheckPeer(conn.ConnectionState(), w.Name)
+	}
 	if err != nil {
 		c.Close()
 		return nil, w, d.explain(err)
@@ -68,7 +73,7 @@ func (d *dialer) dial(ctx context.Context, hello control.Hello) (*control.Conn, 
 	return c, w, nil
 }
 
-func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+func (d *dialer) connect(ctx context.Context) (*tls.Conn, error) {
 	want := d.target.Name
 	if want == "" {
 		want = d.target.Addr.Addr().String()
@@ -80,8 +85,11 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	nd := net.Dialer{KeepAlive: -1, Control: func(network, address string, c syscall.RawConn) error {
-		return errors.Join(tuneSocket(network, address, c), d.cutShort(c))
+		return errors.Join(tuneSocket(network, address, c), d.cutShort(c), d.class(c))
 	}}
+	if d.local.IsValid() {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.local, 0))
+	}
 	raw, err := nd.DialContext(ctx, "tcp", d.target.Addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("%w; is 'scatter recv' running there?", err)
@@ -121,6 +129,19 @@ func (d *dialer) cutShort(c syscall.RawConn) (err error) {
 		return nil
 	}
 	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, d.segment) })
+	return errors.Join(cerr, err)
+}
+
+// class marks the packets of a socket, as those of the data plane.
+func (d *dialer) class(c syscall.RawConn) (err error) {
+	if d.dscp == 0 {
+		return nil
+	}
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	if d.target.Addr.Addr().Is6() {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, d.dscp<<2) })
 	return errors.Join(cerr, err)
 }
 

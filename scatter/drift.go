@@ -32,6 +32,7 @@ func (e *evacuation) holdTo(kept *Plan) error {
 		e.tell(Event{Type: "warning", VM: c.VM, Host: c.Host, Message: "the plan does not hold any more: " + c.String()})
 	}
 	vms, hosts := vmsByName(e.posed), hostsByName(e.posed)
+	e.posed.Balance = 0 // it was thought of when the plan was made
 	for _, vm := range sortedKeys(kept.Placement) {
 		host := kept.Placement[vm]
 		if vms[vm] != nil && hosts[host] != nil {

@@ -53,6 +53,7 @@ type forecaster struct {
 	packed   compressibility
 	rate     float64 // bytes/s, 0 = not known
 	parallel int
+	workers  int           // that make blocks
 	begin    float64       // when bulk begins
 	limit    time.Duration // of a pause
 
@@ -78,7 +79,7 @@ func (f *forecaster) run() forecast {
 	f.busy = make([]float64, max(1, f.parallel))
 	f.now = f.begin
 	f.converge(f.plan.endsAt[-1])
-	press := newPress(&f.packed, f.rate)
+	press := newPress(&f.packed, f.rate, max(1, f.workers))
 	for i, s := range f.plan.steps {
 		sent := onWire(press.step(s, f.plan.classes[s.class].contents))
 		began := f.now
@@ -167,8 +168,7 @@ type press struct {
 	quick  bool
 }
 
-func newPress(c *compressibility, rate float64) *press {
-	workers := bulkWorkers()
+func newPress(c *compressibility, rate float64, workers int) *press {
 	p := &press{packed: c, gains: make([]gain, workers), early: muchWaits}
 	link, cores := cmp.Or(rate, unknownRate), float64(workers)
 	p.quick = c.quick.speed > 0 && outruns(cores*c.quick.speed, link)
@@ -243,7 +243,7 @@ func (e *evacuation) forecast() (forecast, error) {
 	if err != nil {
 		return forecast{}, err
 	}
-	f := forecaster{plan: e.plan, packed: packed, rate: float64(e.posed.SourceBPS / 8), parallel: e.cfg.Parallel, limit: e.cfg.Downtime,
+	f := forecaster{plan: e.plan, packed: packed, rate: float64(e.posed.SourceBPS / 8), parallel: e.cfg.Parallel, workers: e.bulkWorkers(), limit: e.cfg.Downtime,
 		begin: (time.Since(e.started) + prepareTime).Seconds()}
 	for vm, v := range e.vms {
 		n := e.pagesOf[vm]

@@ -101,7 +101,7 @@ func TestForecastOfDirtyPages(t *testing.T) {
 // keeps up with the link.
 func TestPress(t *testing.T) {
 	const more = 1000
-	workers := float64(bulkWorkers())
+	workers := 2.0
 	kind := func(left, speed float64) squeeze {
 		return squeeze{parts: [][]float64{{left}}, mean: left, speed: speed}
 	}
@@ -121,14 +121,14 @@ func TestPress(t *testing.T) {
 		// A worker makes half of its blocks small: per byte 1/2 x 1/1e9 + 1/2 x 1/4e9 s, and the link takes as long for 0.5 bytes of it.
 		{"both", compressibility{kind(0.4, 1e9), kind(0.6, 4e9)}, workers * 0.5 / 0.625e-9, 10 * more, 0.5},
 	} {
-		p := newPress(&c.packed, c.rate)
+		p := newPress(&c.packed, c.rate, 2)
 		if got := p.step(bulkStep{contents: c.blocks * blockContents}, c.blocks*blockContents) / float64(c.blocks*blockContents*PageSize); math.Abs(got-c.want) > 0.01 {
 			t.Errorf("%s: %.3f of the bytes, want %.3f", c.name, got, c.want)
 		}
 	}
 	mixed := compressibility{small: squeeze{parts: [][]float64{slices.Concat(slices.Repeat([]float64{1}, 5), slices.Repeat([]float64{0.5}, 5))}, mean: 0.75, speed: 1 << 40},
 		quick: squeeze{mean: 1}}
-	p := newPress(&mixed, 1e6)
+	p := newPress(&mixed, 1e6, 2)
 	p.early = 0
 	got := p.step(bulkStep{contents: more * blockContents}, more*blockContents) / float64(more*blockContents*PageSize)
 	if got <= 0.7501 || got > 0.75+float64(len(p.gains)*mostSkipped)*0.5/more {

@@ -28,7 +28,7 @@ func (s *session) openListener(m control.Listen) (answer control.Listening, err 
 	if !validSource(m.Source) {
 		return answer, errors.New("source address is malformed")
 	}
-	local, err := interfaceAddr(name, m.Source)
+	local, err := interfaceAddr(name, m.Source, s.conn.LocalAddr(), m.Source)
 	if err != nil {
 		return answer, err
 	}
@@ -36,7 +36,7 @@ func (s *session) openListener(m control.Listen) (answer control.Listening, err 
 	if err != nil {
 		return answer, err
 	}
-	conf := probe.Config{Options: udp.Options{Interface: name, Local: local}, Source: m.Source, AnySource: m.AnySource,
+	conf := probe.Config{Options: udp.Options{Interface: name, Local: local, Ports: s.r.cfg.Ports}, Source: m.Source, AnySource: m.AnySource,
 		SourceSpecific: m.SourceSpecific, Port: m.Port, For: min(max(time.Duration(m.Seconds), 1), maxListen/time.Second) * time.Second}
 	if copy(conf.Key[:], m.Key); len(m.Key) != len(conf.Key) {
 		return answer, errors.New("key is malformed")

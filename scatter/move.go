@@ -203,15 +203,15 @@ func (e *evacuation) askPrepare(v *sourceVM) error {
 
 // openDataPlane hands out the key and learns where the targets take datagrams.
 func (e *evacuation) openDataPlane(ctx context.Context) error {
-	local, err := interfaceAddr(e.cfg.Interface, e.cfg.GroupBase)
+	local, err := localAddr(e.cfg.Interface, e.cfg.Local, e.cfg.GroupBase, e.links)
 	if err != nil {
 		return err
 	}
 	conf := multicast.SenderConfig{
 		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes,
-		SlowRatio: e.cfg.SlowRatio,
-		Log:       slog.New(warnHandler{slog.DiscardHandler, e.tell}),
-		Control:   e.multicastTo, Unreachable: e.unreachable,
+		SlowRatio: e.cfg.SlowRatio, MTU: e.cfg.MTU, DSCP: e.cfg.DSCP, Plain: e.cfg.NoGSO,
+		Log:     slog.New(warnHandler{slog.DiscardHandler, e.tell}),
+		Control: e.multicastTo, Unreachable: e.unreachable,
 	}
 	fillRandom(conf.Key[:])
 	host := make([]int, len(e.vms))

@@ -10,7 +10,7 @@ import (
 
 // problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
 func (e *evacuation) problem() (*Problem, error) {
-	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Budget: e.cfg.Budget, Seed: e.cfg.Seed,
+	p := &Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Balance: max(0, e.cfg.Balance), Budget: e.cfg.Budget, Seed: e.cfg.Seed,
 		Partial: e.cfg.Partial, SourceBPS: 8 * e.expectedRate()}
 	for _, v := range e.vms {
 		p.VMs = append(p.VMs, placement.VM{Name: v.name(), Memory: int64(v.vm.MemoryBytes), VCPUs: v.vm.VCPUs})
@@ -58,7 +58,7 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 	for vm, h := range placed.Host {
 		e.vms[vm].host = h
 	}
-	lim := groupLimits{base: e.cfg.GroupBase, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.posed.SourceBPS / 8}
+	lim := groupLimits{base: e.cfg.GroupBase, port: e.cfg.GroupPort, max: e.cfg.MaxGroups, memberships: e.cfg.MaxMemberships, none: e.cfg.Unicast, rate: e.posed.SourceBPS / 8}
 	if kept := e.cfg.Plan; kept != nil {
 		lim.max, lim.memberships, lim.none, lim.keep = kept.Limits.Groups, kept.Limits.Memberships, kept.Limits.Unicast, kept.groupsFor(hostNames(e.posed))
 	}

@@ -10,9 +10,6 @@ import (
 	"github.com/scatter-vm/scatter/multicast/groups"
 )
 
-// groupPort is the UDP port of all groups.
-const groupPort = 9770
-
 // plan is what bulk executes.
 type plan struct {
 	hosts    []string // names, by host index
@@ -131,7 +128,7 @@ func (p *plan) makeChannels(sets []targetSet, lim groupLimits) error {
 		return fmt.Errorf("groups: %w", err)
 	}
 	p.cost = chosen.Cost
-	if err := p.makeGroups(chosen, lim.base); err != nil {
+	if err := p.makeGroups(chosen, lim.base, cmp.Or(lim.port, DefaultGroupPort)); err != nil {
 		return err
 	}
 	alone := slices.Repeat([]int{-1}, len(p.hosts))
@@ -158,7 +155,7 @@ func (p *plan) makeChannels(sets []targetSet, lim groupLimits) error {
 }
 
 // makeGroups makes the groups' channels. Each lane is an address from base on.
-func (p *plan) makeGroups(chosen *groups.Plan, base netip.Addr) error {
+func (p *plan) makeGroups(chosen *groups.Plan, base netip.Addr, port uint16) error {
 	last := slices.Repeat([]int{-1}, chosen.Lanes) // channel, by lane
 	var lanes []int                                // in the order of their first groups
 	var addresses []netip.Addr
@@ -174,7 +171,7 @@ func (p *plan) makeGroups(chosen *groups.Plan, base netip.Addr) error {
 			p.channels[b].after = i
 		}
 		last[n] = i
-		p.channels = append(p.channels, channel{id: uint32(i + 1), hosts: g.Hosts, group: netip.AddrPortFrom(addresses[n], groupPort),
+		p.channels = append(p.channels, channel{id: uint32(i + 1), hosts: g.Hosts, group: netip.AddrPortFrom(addresses[n], port),
 			lane: n, wasted: g.Wasted, opens: g.Opens, after: -1, joins: len(g.Join), leaves: len(g.Leave)})
 	}
 	return nil

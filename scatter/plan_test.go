@@ -288,7 +288,7 @@ func checkChannels(t *rapid.T, p *plan, lim groupLimits) {
 			}
 			continue
 		}
-		if !c.group.Addr().IsMulticast() || c.group.Port() != groupPort || c.opens < 0 || c.opens > i {
+		if !c.group.Addr().IsMulticast() || c.group.Port() != DefaultGroupPort || c.opens < 0 || c.opens > i {
 			t.Fatalf("channel %+v", c)
 		}
 		groups++

@@ -1,6 +1,7 @@
 package scatter
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -46,8 +47,8 @@ func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
 	if cfg.Hold < 0 || cfg.Hold > MaxHold {
 		return nil, fmt.Errorf("hold %v: must be up to %v", cfg.Hold, MaxHold)
 	}
-	local, err := interfaceAddr(cfg.Interface, cfg.GroupBase)
-	if err != nil {
+	cfg.GroupPort = cmp.Or(cfg.GroupPort, DefaultGroupPort)
+	if _, err := localAddr(cfg.Interface, cfg.Local, cfg.GroupBase, nil); err != nil {
 		return nil, err
 	}
 	ifi, err := net.InterfaceByName(cfg.Interface)
@@ -58,7 +59,7 @@ func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
 	turns := make(chan struct{}, probedAtOnce)
 	found := make([][]Finding, len(cfg.Targets))
 	for i, t := range cfg.Targets {
-		p := &prober{cfg: cfg, local: local, turns: turns, answers: make(chan control.Message, 1)}
+		p := &prober{cfg: cfg, turns: turns, answers: make(chan control.Message, 1)}
 		p.o = observation{iface: cfg.Interface, mtu: ifi.MTU, hold: cfg.Hold, groups: probeGroups(cfg.GroupBase, i)}
 		wg.Go(func() { found[i] = p.findings(ctx, t) })
 	}
@@ -107,7 +108,7 @@ type prober struct {
 func (p *prober) findings(ctx context.Context, t TargetAddr) []Finding {
 	var id [8]byte
 	rand.Read(id[:])
-	l, err := openLink(ctx, dialer{target: t, tlsDir: p.cfg.TLSDir, segment: smallSegment, evacuation: hex.EncodeToString(id[:]), sent: new(atomic.Int64)})
+	l, err := openLink(ctx, dialer{target: t, tlsDir: p.cfg.TLSDir, local: p.cfg.Local, segment: smallSegment, evacuation: hex.EncodeToString(id[:]), sent: new(atomic.Int64)})
 	if err != nil {
 		remedy := "start 'scatter recv' there, and see its log"
 		if _, ok := errors.AsType[*pki.Error](err); ok {
@@ -117,6 +118,9 @@ func (p *prober) findings(ctx context.Context, t TargetAddr) []Finding {
 	}
 	defer l.close()
 	p.link = l
+	if p.local, err = localAddr(p.cfg.Interface, p.cfg.Local, p.cfg.GroupBase, []*link{l}); err != nil {
+		return about(t.String(), foundError("datagrams", "see 'ip address'", "%v", err))
+	}
 	ctx, p.lost = context.WithCancelCause(ctx)
 	defer p.lost(nil)
 	l.serve(0, p)
@@ -165,7 +169,7 @@ func (p *prober) listen(ctx context.Context) (*probe.Sender, error) {
 	rand.Read(key[:])
 	groups := &p.o.groups
 	err := p.ask(ctx, control.Listen{Key: key[:], Source: p.local, AnySource: groups[probe.AnySource],
-		SourceSpecific: groups[probe.SourceSpecific], Port: groupPort, Seconds: int(maxListen / time.Second)}, &p.o.there)
+		SourceSpecific: groups[probe.SourceSpecific], Port: p.cfg.GroupPort, Seconds: int(maxListen / time.Second)}, &p.o.there)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +178,7 @@ func (p *prober) listen(ctx context.Context) (*probe.Sender, error) {
 	}
 	to := [probe.Paths]netip.AddrPort{probe.Unicast: p.o.there.Datagram}
 	for path, g := range groups {
-		to[path] = netip.AddrPortFrom(g, groupPort)
+		to[path] = netip.AddrPortFrom(g, p.cfg.GroupPort)
 	}
 	s, err := probe.NewSender(udp.Options{Interface: p.cfg.Interface, Local: p.local}, key, to)
 	if err == nil {

@@ -54,7 +54,7 @@ func TestProbeTargetsRefusesItsConfig(t *testing.T) {
 func TestListenIsRefused(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	good := control.Listen{Key: make([]byte, 32), Source: loopback, AnySource: netip.MustParseAddr("239.77.8.1"), SourceSpecific: netip.MustParseAddr("239.77.8.2"),
-		Port: groupPort, Seconds: 5}
+		Port: DefaultGroupPort, Seconds: 5}
 	l := s.open()
 	for want, spoil := range map[string]func(*control.Listen){
 		"key is malformed":      func(m *control.Listen) { m.Key = m.Key[1:] },

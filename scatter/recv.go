@@ -65,6 +65,9 @@ func (r *receiver) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := pki.CheckOwn(r.cfg.TLSDir, r.cfg.Name); err != nil {
+		return err
+	}
 	lc := net.ListenConfig{Control: tuneSocket, KeepAlive: -1}
 	l, err := lc.Listen(ctx, "tcp", r.cfg.Listen.String())
 	if err != nil {

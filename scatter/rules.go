@@ -35,6 +35,18 @@ type HostRules struct {
 	MaxVMs  int               `json:"max_vms"`
 }
 
+// AddHosts adds what is known of hosts from elsewhere. What the rules say already stands.
+func (r *Rules) AddHosts(hosts map[string]HostRules) {
+	all := maps.Clone(hosts)
+	for name, ours := range r.Hosts {
+		theirs := all[name]
+		ours.Labels = merged(theirs.Labels, ours.Labels)
+		ours.Rack, ours.LinkBPS = cmp.Or(ours.Rack, theirs.Rack), cmp.Or(ours.LinkBPS, theirs.LinkBPS)
+		all[name] = ours
+	}
+	r.Hosts = all
+}
+
 // maxRulesBytes bounds a file of rules.
 const maxRulesBytes = 16 << 20
 

@@ -88,7 +88,7 @@ func (e *evacuation) sample() (compressibility, error) {
 		work <- at
 	}
 	close(work)
-	samplers := make([]sampler, processors)
+	samplers := make([]sampler, e.cfg.processors())
 	var wg sync.WaitGroup
 	for i := range samplers {
 		wg.Go(func() { samplers[i].run(e, work, &c) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -13,6 +14,7 @@ import (
 type scanReader struct{ e *evacuation }
 
 func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error {
+	r.e.scanned.Add(int64(n) * PageSize)
 	g := r.e.regions[region]
 	v := r.e.vms[g.vm]
 	err := v.mem.ReadPages(g.memory, first, n, dst)
@@ -45,8 +47,9 @@ func (e *evacuation) scan(ctx context.Context) error {
 	if err := e.layOut(); err != nil {
 		return err
 	}
+	defer e.tellScan()()
 	began := time.Now()
-	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: processors})
+	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: e.cfg.processors()})
 	if err != nil {
 		return err
 	}
@@ -74,6 +77,33 @@ func (e *evacuation) scan(ctx context.Context) error {
 	e.held = e.index.Held()
 	e.log.Info("scanned", "pages", s.Pages, "zero", s.Zero, "hot", s.Hot, "shared", s.Shared, "duplicate", s.Duplicate, "unique", s.Unique, "contents", s.Contents)
 	return nil
+}
+
+// tellScan tells once a second how much was read. The returned function ends that.
+func (e *evacuation) tellScan() (end func()) {
+	e.scanned.Store(0)
+	var total int64
+	for _, v := range e.vms {
+		total += int64(v.vm.MemoryBytes)
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				e.tell(Event{Type: "scan", Bytes: e.scanned.Load(), Total: total})
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 // lookGap is how long after the start the second look comes at the earliest, so that a page must change
@@ -119,7 +149,7 @@ const (
 
 // lookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much. It estimates how many are hot.
 func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
-	opt := dedup.ScanOptions{Workers: processors}
+	opt := dedup.ScanOptions{Workers: e.cfg.processors()}
 	second := first.Clone()
 	sampled := func(_ int, stripe uint32) bool { return stripe%lookEvery == 0 }
 	if err := second.Renew(ctx, scanReader{e}, e.layout, sampled, opt); err != nil {

@@ -69,7 +69,8 @@ type evacuation struct {
 	toTargets     atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 	controlBytes  atomic.Int64                     // all connections, below TLS
 	convergeBytes atomic.Int64
-	digestMu      sync.Mutex // guards digestOf
+	scanned       atomic.Int64 // bytes read by the scan
+	digestMu      sync.Mutex   // guards digestOf
 	digestOf      map[int]chan control.Digested
 }
 
@@ -137,6 +138,7 @@ func (c *SendConfig) setDefaults() error {
 	if c.Parallel == 0 {
 		c.Parallel = defaultParallel
 	}
+	c.Balance = cmp.Or(c.Balance, DefaultBalance)
 	if c.OnStall == "" {
 		c.OnStall = StallKeep
 	}
@@ -157,6 +159,12 @@ func (c *SendConfig) setDefaults() error {
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
 	case c.Downtime < 2*fixedPerStop:
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*fixedPerStop)
+	case c.CPUs < 0:
+		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
+	case c.DSCP < 0 || c.DSCP > 63:
+		return fmt.Errorf("dscp %d: must be 0 to 63", c.DSCP)
+	case c.MTU != 0 && (c.MTU < MinMTU || c.MTU > MaxMTU):
+		return fmt.Errorf("mtu %d: must be %d to %d", c.MTU, MinMTU, MaxMTU)
 	case c.Parallel < 0:
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
 	case checkPatterns(c.Exclude) != nil:
@@ -186,13 +194,16 @@ func (c *SendConfig) setPlanDefaults() error {
 }
 
 func newEvacuation(cfg SendConfig) (*evacuation, error) {
+	var id, seed [8]byte
+	rand.Read(id[:])
+	rand.Read(seed[:])
+	if !cfg.GroupBase.IsValid() {
+		cfg.GroupBase = ownGroups(id, cfg.MaxGroups)
+	}
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &evacuation{cfg: cfg, log: cfg.Log, started: time.Now(), digestOf: make(map[int]chan control.Digested)}
-	var seed [8]byte
-	rand.Read(e.id[:])
-	rand.Read(seed[:])
+	e := &evacuation{cfg: cfg, log: cfg.Log, id: id, started: time.Now(), digestOf: make(map[int]chan control.Digested)}
 	e.seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
@@ -271,7 +282,7 @@ func (e *evacuation) discover(ctx context.Context) error {
 	}
 	for i, t := range e.cfg.Targets {
 		g.Go(func() {
-			l, err := openLink(ctx, dialer{target: t, tlsDir: e.cfg.TLSDir, evacuation: e.name(), sent: &e.controlBytes})
+			l, err := openLink(ctx, dialer{target: t, tlsDir: e.cfg.TLSDir, local: e.cfg.Local, dscp: e.cfg.DSCP, evacuation: e.name(), sent: &e.controlBytes})
 			e.links[i] = l
 			found.add(err)
 		})

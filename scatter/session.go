@@ -221,14 +221,14 @@ func (s *session) begin(m control.Begin) error {
 	if s.mcast != nil {
 		return errors.New("begin came twice")
 	}
-	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Source: m.Source, Window: windowBytes,
+	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: windowBytes,
 		Deliver: s.deliver, Log: s.log,
 		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
 	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
 		return errors.New("begin: key or source address is malformed")
 	}
 	var err error
-	if conf.Local, err = interfaceAddr(s.r.cfg.Interface, m.Source); err != nil {
+	if conf.Local, err = interfaceAddr(s.r.cfg.Interface, m.Source, s.conn.LocalAddr(), m.Source); err != nil {
 		return err
 	}
 	copy(conf.Key[:], m.Key)

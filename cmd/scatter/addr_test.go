@@ -16,31 +16,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-func TestParseTargets(t *testing.T) {
-	got, err := parseTargets([]string{"beta=10.0.0.2:7400", "10.0.0.3:7400", "[fd00::1]:7400"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text []string
-	for _, g := range got {
-		text = append(text, g.String())
-	}
-	if !slices.Equal(text, []string{"beta=10.0.0.2:7400", "10.0.0.3:7400", "[fd00::1]:7400"}) {
-		t.Errorf("got %q", text)
-	}
-	for arg, want := range map[string]string{
-		"beta": "want IP:PORT", "beta=10.0.0.2": "want IP:PORT", "=10.0.0.2:1": "empty name", "10.0.0.2:0": "port > 0",
-		"239.0.0.1:7400": "host's address", "host.example:7400": "want IP:PORT", "": "want IP:PORT",
-	} {
-		if _, err := parseTargets([]string{arg}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", arg, err, want)
-		}
-	}
-	if _, err := parseTargets([]string{"a=10.0.0.2:1", "a=10.0.0.3:1"}); err == nil || !strings.Contains(err.Error(), "same as") {
-		t.Errorf("two targets of one name: %v", err)
-	}
-}
-
 func TestParsePairs(t *testing.T) {
 	got, err := parsePairs("place", []string{"web=beta", "db=gamma=x"})
 	if err != nil || got["web"] != "beta" || got["db"] != "gamma=x" {

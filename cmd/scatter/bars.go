@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -19,6 +20,7 @@ type bars struct {
 	progress *mpb.Progress
 	total    *mpb.Bar
 	vms      map[string]*mpb.Bar
+	last     time.Time // of the last line about the scan
 }
 
 func newBars(w io.Writer, b *board, opts ...mpb.ContainerOption) *bars {
@@ -26,6 +28,13 @@ func newBars(w io.Writer, b *board, opts ...mpb.ContainerOption) *bars {
 }
 
 func (b *bars) Event(e scatter.Event, changed bool) {
+	if e.Type == "scan" {
+		if e.Time.Sub(b.last) >= plainEvery {
+			b.last = e.Time
+			fmt.Fprintln(b, scanLine(e))
+		}
+		return
+	}
 	if line := eventLine(e, changed); line != "" && (e.VM == "" || e.Type == "warning" || e.Type == "blocker") {
 		fmt.Fprintln(b, line) // a VM's stage is shown in its bar
 	}

@@ -34,6 +34,9 @@ func newBoard() *board { return &board{} }
 func (b *board) apply(e scatter.Event) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if e.Type == "scan" {
+		return false // it is no part of the way
+	}
 	if e.WireRate > 0 {
 		b.wire = e.WireRate
 	}

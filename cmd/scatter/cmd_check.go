@@ -14,8 +14,9 @@ import (
 )
 
 type checkOptions struct {
+	targetFlags
+	way           wayFlags
 	iface, tlsDir string
-	to            []string
 	groupBase     string
 	hold          time.Duration
 	qemu          string
@@ -24,7 +25,7 @@ type checkOptions struct {
 func newCheck(a *app) *cobra.Command {
 	o := &checkOptions{}
 	c := &cobra.Command{
-		Use:   "check --interface IF [--to [NAME=]IP:PORT... --tls-dir DIR]",
+		Use:   "check --interface IF [(--to [NAME=]HOST[:PORT]... | --hosts FILE) --tls-dir DIR]",
 		Short: "Say whether this host, and the way to others, have what it takes",
 		Long: `check looks at this host: privileges, socket buffers, group limits, the interface, QEMU. With --to it dials
 targets where 'scatter recv' runs and finds out which datagrams reach them, by groups and by unicast,
@@ -45,24 +46,31 @@ waits that long and probes again. A querier that asks meanwhile is found as well
 	f := c.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `interface` that leads to the other hosts (required)")
 	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (required with --to)")
-	f.StringArrayVar(&o.to, "to", nil, "a target, as `[NAME=]IP:PORT`; may be repeated")
+	o.targetFlags.add(f, "")
 	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use, of IPv4 or IPv6 (ff15::77:0)")
+	o.way.add(f)
 	f.DurationVar(&o.hold, "hold", 0, "probe targets again after this `time`, at most 10m")
 	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary (default: every /usr/bin/qemu-system-*)")
 	return c
 }
 
-func (o *checkOptions) config() (scatter.CheckConfig, error) {
+func (o *checkOptions) config(ctx context.Context) (scatter.CheckConfig, error) {
 	cfg := scatter.CheckConfig{Interface: o.iface, TLSDir: o.tlsDir, QEMU: o.qemu, Hold: o.hold}
-	if err := required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || len(o.to) == 0); err != nil {
+	if err := required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || !o.targetFlags.given()); err != nil {
 		return cfg, err
 	}
-	if o.hold < 0 || o.hold > scatter.MaxHold || o.hold > 0 && len(o.to) == 0 {
+	if o.hold < 0 || o.hold > scatter.MaxHold || o.hold > 0 && !o.targetFlags.given() {
 		return cfg, usagef("--hold %v: must be up to %v, with --to", o.hold, scatter.MaxHold)
 	}
 	var err error
-	if cfg.Targets, err = parseTargets(o.to); err != nil {
-		return cfg, &usageError{err}
+	if cfg.Targets, _, err = o.targetFlags.read(ctx, scatter.OwnNames(o.tlsDir)); err != nil {
+		return cfg, err
+	}
+	if cfg.Local, err = o.way.local(); err != nil {
+		return cfg, err
+	}
+	if cfg.GroupPort = o.way.groupPort; cfg.GroupPort == 0 {
+		return cfg, usagef("--group-port 0: must be > 0")
 	}
 	if cfg.GroupBase, err = parseGroupBase(o.groupBase); err != nil {
 		return cfg, &usageError{err}
@@ -71,7 +79,7 @@ func (o *checkOptions) config() (scatter.CheckConfig, error) {
 }
 
 func (o *checkOptions) run(ctx context.Context, a *app) error {
-	cfg, err := o.config()
+	cfg, err := o.config(ctx)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type planOptions struct {
 func newPlan(a *app) *cobra.Command {
 	o := &planOptions{}
 	c := &cobra.Command{
-		Use: "plan (--vm SOCKET... | --discover GLOB) --to [NAME=]IP:PORT... --interface IF --tls-dir DIR\n" +
+		Use: "plan (--vm SOCKET... | --discover GLOB) (--to [NAME=]HOST[:PORT]... | --hosts FILE) --interface IF --tls-dir DIR\n" +
 			"  scatter plan --problem FILE",
 		Short: "Say what send would do, and what hinders it",
 		Long: `plan runs an evacuation up to the plan, moves nothing, and prints it: which VM goes where and why,
@@ -73,7 +73,7 @@ func (o *planOptions) run(ctx context.Context, a *app) error {
 	if o.problem != "" {
 		return o.fromProblem(ctx, a, files)
 	}
-	cfg, err := o.config()
+	cfg, err := o.config(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (o *planOptions) run(ctx context.Context, a *app) error {
 
 // fromProblem plans without live VMs.
 func (o *planOptions) fromProblem(ctx context.Context, a *app, files *planFiles) error {
-	if len(o.vms) > 0 || o.discover != "" || len(o.to) > 0 {
+	if len(o.vms) > 0 || o.discover != "" || o.targetFlags.given() {
 		return usagef("--problem says which VMs and hosts there are: it excludes --vm, --discover and --to")
 	}
 	problem, err := o.readProblem(a)
@@ -115,6 +115,9 @@ func (o *planOptions) readProblem(a *app) (p *scatter.Problem, err error) {
 	}
 	if o.capacity != "" {
 		p.Capacity = o.capacity
+	}
+	if o.balance.given {
+		p.Balance = max(0, o.balance.slack)
 	}
 	if o.budget > 0 {
 		p.Budget = o.budget

@@ -22,6 +22,7 @@ import (
 type recvOptions struct {
 	netFlags
 	name, listen string
+	udpPorts     string
 	memory       sizeFlag
 	vcpus        int
 	allowSources []string
@@ -66,6 +67,7 @@ description as JSON on stdin and prints the QMP socket.`,
 	o.netFlags.add(f)
 	f.StringVar(&o.name, "name", "", "this host's `name`, as in its certificate (required)")
 	f.StringVar(&o.listen, "listen", "", "`IP:PORT` to listen at (required)")
+	f.StringVar(&o.udpPorts, "udp-ports", "", "UDP `ports` for unicast datagrams, FIRST-LAST, one for each evacuation at one time (default: any that is free)")
 	f.Var(&o.memory, "memory", "guest memory that this host accepts, as in 64GiB (default: what is available)")
 	f.IntVar(&o.vcpus, "vcpus", 0, "vCPUs that this host accepts (default: any number)")
 	f.StringArrayVar(&o.allowSources, "allow-source", nil, "certificate `name` that may evacuate to here; may be repeated (default: any of the authority)")
@@ -114,10 +116,17 @@ func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	if cfg.Listen, err = parseListen(o.listen); err != nil {
 		return cfg, &usageError{err}
 	}
+	if o.udpPorts != "" {
+		ports, err := parsePorts("udp-ports", []string{o.udpPorts})
+		if err != nil {
+			return cfg, &usageError{err}
+		}
+		cfg.Ports = [2]uint16{ports[0].First, ports[0].Last}
+	}
 	if cfg.Policy.Rewrites, err = parseRewrites(o.rewrites); err != nil {
 		return cfg, &usageError{err}
 	}
-	if cfg.Policy.AllowPorts, err = parsePorts(o.allowPorts); err != nil {
+	if cfg.Policy.AllowPorts, err = parsePorts("allow-port", o.allowPorts); err != nil {
 		return cfg, &usageError{err}
 	}
 	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
@@ -135,7 +144,7 @@ func parseListen(s string) (netip.AddrPort, error) {
 var defaultAllowPaths = []string{"/var/lib/libvirt/images", "/var/lib/scatter"}
 
 // parsePorts reads ports and ranges of ports.
-func parsePorts(list []string) ([]qemu.PortRange, error) {
+func parsePorts(flag string, list []string) ([]qemu.PortRange, error) {
 	var all []qemu.PortRange
 	for _, s := range list {
 		from, to, isRange := strings.Cut(s, "-")
@@ -145,7 +154,7 @@ func parsePorts(list []string) ([]qemu.PortRange, error) {
 		first, ferr := strconv.ParseUint(from, 10, 16)
 		last, lerr := strconv.ParseUint(to, 10, 16)
 		if ferr != nil || lerr != nil || first == 0 || last < first {
-			return nil, fmt.Errorf("--allow-port %q: want a port, or FIRST-LAST", s)
+			return nil, fmt.Errorf("--%s %q: want a port, or FIRST-LAST", flag, s)
 		}
 		all = append(all, qemu.PortRange{First: uint16(first), Last: uint16(last)})
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/scatter-vm/scatter/scatter"
 )
@@ -23,12 +25,45 @@ type sendOptions struct {
 	trace      string
 	plan       string
 	save       string
+	noGSO      bool
+	cpus       int
+	way        wayFlags
+}
+
+// wayFlags say how datagrams go their way.
+type wayFlags struct {
+	source    string
+	groupPort uint16
+	mtu       int
+	dscp      int
+}
+
+func (w *wayFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&w.source, "source-address", "", "`address` of this host, on the interface, that all comes from (default: the one that leads to the targets)")
+	f.Uint16Var(&w.groupPort, "group-port", scatter.DefaultGroupPort, "UDP `port` of all multicast groups")
+}
+
+func (w *wayFlags) addSending(f *pflag.FlagSet) {
+	w.add(f)
+	f.IntVar(&w.mtu, "mtu", 0, "largest IP packet on the way to the targets, in `bytes` (default: the interface's)")
+	f.IntVar(&w.dscp, "dscp", 0, "class of service of all that is sent, `0-63` (RFC 2474)")
+}
+
+// local reads the address.
+func (w *wayFlags) local() (a netip.Addr, err error) {
+	if w.source == "" {
+		return a, nil
+	}
+	if a, err = netip.ParseAddr(w.source); err != nil || a.IsMulticast() || a.IsUnspecified() || a.Zone() != "" {
+		return a, usagef("--source-address %q: want an address of this host, as in 10.0.0.1", w.source)
+	}
+	return a.Unmap(), nil
 }
 
 func newSend(a *app) *cobra.Command {
 	o := &sendOptions{}
 	c := &cobra.Command{
-		Use:   "send (--vm SOCKET... | --discover GLOB) --to [NAME=]IP:PORT... --interface IF --tls-dir DIR",
+		Use:   "send (--vm SOCKET... | --discover GLOB) (--to [NAME=]HOST[:PORT]... | --hosts FILE) --interface IF --tls-dir DIR",
 		Short: "Evacuate VMs from this host",
 		Long: `send live-migrates running VMs of this host to targets where 'scatter recv' runs. A VM runs on this
 host until its target has all of it; whatever fails before that leaves it running here.
@@ -60,12 +95,15 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f.StringVar(&o.report, "report", "", "write the report as JSON to `file`")
 	f.BoolVar(&o.keepSource, "keep-source", false, "leave the QEMUs of moved VMs on this host, paused")
 	f.StringVar(&o.plan, "plan", "", "execute the plan in `file`, made by 'plan --save' or 'send --dry-run --save', if it still holds")
+	o.way.addSending(f)
+	f.BoolVar(&o.noGSO, "no-gso", false, "cut datagrams up in scatter instead of the kernel and the network card, for those that do it wrong")
+	f.IntVar(&o.cpus, "cpus", 0, "CPUs that scan and compression keep busy at most (default: all)")
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
 
-func (o *sendOptions) config() (scatter.SendConfig, error) {
-	cfg, err := o.planFlags.config()
+func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
+	cfg, err := o.planFlags.config(ctx)
 	if err != nil {
 		return cfg, err
 	}
@@ -74,6 +112,20 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 			return cfg, err
 		}
 	}
+	if cfg.Local, err = o.way.local(); err != nil {
+		return cfg, err
+	}
+	switch {
+	case o.cpus < 0:
+		return cfg, usagef("--cpus %d: must be > 0", o.cpus)
+	case o.way.mtu != 0 && (o.way.mtu < scatter.MinMTU || o.way.mtu > scatter.MaxMTU):
+		return cfg, usagef("--mtu %d: must be %d to %d", o.way.mtu, scatter.MinMTU, scatter.MaxMTU)
+	case o.way.dscp < 0 || o.way.dscp > 63:
+		return cfg, usagef("--dscp %d: must be 0 to 63", o.way.dscp)
+	case o.way.groupPort == 0:
+		return cfg, usagef("--group-port 0: must be > 0")
+	}
+	cfg.GroupPort, cfg.MTU, cfg.DSCP, cfg.NoGSO, cfg.CPUs = o.way.groupPort, o.way.mtu, o.way.dscp, o.noGSO, o.cpus
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
 	cfg.OnStall = scatter.OnStall(o.onStall)
 	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
@@ -91,7 +143,7 @@ func (o *sendOptions) config() (scatter.SendConfig, error) {
 }
 
 func (o *sendOptions) run(ctx context.Context, a *app) error {
-	cfg, err := o.config()
+	cfg, err := o.config(ctx)
 	if err != nil {
 		return err
 	}

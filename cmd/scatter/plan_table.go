@@ -53,6 +53,9 @@ func (s *sections) summary(p *scatter.Plan) {
 		s.printf("%s\n", pagesLine(p.Pages))
 	}
 	s.printf("%s\n", quality(p))
+	if p.Balance != nil {
+		s.printf("%s\n", balanceLine(p.Balance))
+	}
 	s.printf("source sends %s%s; hosts join %d times and leave %d times\n",
 		formatSize(p.PredictedBytes), inTime(p.PredictedTimeS)+atRate(p.PredictedRateBPS), p.Joins, p.Leaves)
 	if t := p.Traffic; t.DuplicatedBytes+t.WastedBytes+t.OverheardBytes > 0 {
@@ -85,6 +88,29 @@ func quality(p *scatter.Plan) string {
 			100*float64(p.Cost-p.LowerBound)/float64(p.LowerBound), format(p.LowerBound))
 	}
 	return line
+}
+
+// balanceLine says how even a placement is, and what that costs.
+func balanceLine(b *scatter.PlanBalance) string {
+	if b.Slack == 0 {
+		return "no target is kept from more than its share: the VMs come in too few pieces, or the constraints leave no choice"
+	}
+	line := fmt.Sprintf("no target gets more than %.2f times its share", 1+b.Slack)
+	if b.ExtraBytes <= 0 {
+		return line + ", which costs nothing"
+	}
+	return fmt.Sprintf("%s, which costs %s more on all hosts' links%s (--balance)", line, formatSize(b.ExtraBytes), moreTime(b.ExtraTimeS))
+}
+
+// moreTime is the difference that balance makes to the slowest link, where that is worth a word.
+func moreTime(s float64) string {
+	switch {
+	case s > 0.005:
+		return " and " + formatSeconds(s)
+	case s < -0.005:
+		return " and spares " + formatSeconds(-s)
+	}
+	return ""
 }
 
 func inTime(s float64) string {

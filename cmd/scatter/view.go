@@ -145,17 +145,26 @@ type plainLines struct {
 }
 
 func (p *plainLines) Event(e scatter.Event, changed bool) {
-	if e.Type == "progress" && !changed {
+	if (e.Type == "progress" || e.Type == "scan") && !changed {
 		if e.VM != "" || e.Time.Sub(p.last) < plainEvery {
 			return
 		}
 		p.last = e.Time
+		if e.Type == "scan" {
+			fmt.Fprintf(p, "%s %s\n", clock(e.Time), scanLine(e))
+			return
+		}
 		fmt.Fprintf(p, "%s %s\n", clock(e.Time), p.board.summary())
 		return
 	}
 	if line := eventLine(e, changed); line != "" {
 		fmt.Fprintf(p, "%s %s\n", clock(e.Time), line)
 	}
+}
+
+// scanLine words how far the scan is. It reads less than all where memory was never touched, and some twice.
+func scanLine(e scatter.Event) string {
+	return fmt.Sprintf("scanned %s of at most %s", formatSize(e.Bytes), formatSize(e.Total))
 }
 
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }

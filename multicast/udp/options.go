@@ -33,6 +33,8 @@ type Options struct {
 	Interface string     // name; groups are sent and joined on it
 	Local     netip.Addr // address of the interface to bind to; zero: its first one
 	TTL       int        // of multicast datagrams; 0 = 16
+	DSCP      int        // of datagrams sent, 0 to 63 (RFC 2474)
+	Ports     [2]uint16  // of which a receiver's unicast socket takes one, first and last; zero: any
 	Plain     bool       // without offloads
 	// In runs its argument, which opens sockets, where they belong: in another network namespace, say. nil: here.
 	In func(open func() error) error

@@ -64,14 +64,7 @@ func (r *Receiver) open(o Options, port uint16) (err error) {
 	if r.ifi, err = o.resolve(); err != nil {
 		return err
 	}
-	bind := netip.AddrPortFrom(o.Local, 0)
-	if port != 0 {
-		bind = netip.AddrPortFrom(netip.IPv6Unspecified(), port)
-		if o.Local.Is4() {
-			bind = netip.AddrPortFrom(netip.IPv4Unspecified(), port)
-		}
-	}
-	conn, err := listen(bind, port != 0)
+	conn, err := o.bind(port)
 	if err != nil {
 		return err
 	}
@@ -82,6 +75,25 @@ func (r *Receiver) open(o Options, port uint16) (err error) {
 	r.addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	r.fd, err = detach(conn)
 	return err
+}
+
+// bind opens the socket for groups at a port, or with port 0 the one for unicast.
+func (o Options) bind(port uint16) (conn *net.UDPConn, err error) {
+	switch {
+	case port != 0 && o.Local.Is4():
+		return listen(netip.AddrPortFrom(netip.IPv4Unspecified(), port), true)
+	case port != 0:
+		return listen(netip.AddrPortFrom(netip.IPv6Unspecified(), port), true)
+	}
+	for p := uint32(o.Ports[0]); p <= uint32(o.Ports[1]); p++ {
+		if conn, err = listen(netip.AddrPortFrom(o.Local, uint16(p)), false); !errors.Is(err, unix.EADDRINUSE) {
+			return conn, err
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("all UDP ports from %d to %d are in use: %w", o.Ports[0], o.Ports[1], err)
+	}
+	return conn, err
 }
 
 func (r *Receiver) configure(conn *net.UDPConn, o Options) error {

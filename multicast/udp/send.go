@@ -67,7 +67,7 @@ func (s *Sender) configure(conn *net.UDPConn, o Options, ifi *net.Interface) err
 	if err := s.outgoing(raw, ifi); err != nil {
 		return err
 	}
-	if err := s.hops(raw, o.TTL); err != nil {
+	if err := errors.Join(s.hops(raw, o.TTL), s.class(raw, o.DSCP)); err != nil {
 		return err
 	}
 	if err := buffer(raw, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer); err != nil {
@@ -106,6 +106,17 @@ func (s *Sender) hops(raw syscall.RawConn, ttl int) error {
 	return errors.Join(
 		setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, ttl),
 		setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE))
+}
+
+// class marks datagrams for switches that treat classes differently. The two bits below it are those of ECN.
+func (s *Sender) class(raw syscall.RawConn, dscp int) error {
+	switch {
+	case dscp == 0:
+		return nil
+	case s.local.Is4():
+		return setInt(raw, unix.IPPROTO_IP, unix.IP_TOS, dscp<<2)
+	}
+	return setInt(raw, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp<<2)
 }
 
 func (s *Sender) allocate() {

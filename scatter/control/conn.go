@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,15 @@ func (c *Conn) Peer() string { return c.peer }
 
 // SetPeer names the other side, once it is known.
 func (c *Conn) SetPeer(name string) { c.peer = name }
+
+// LocalAddr is the address of this end; the zero Addr where it has none.
+func (c *Conn) LocalAddr() netip.Addr {
+	a, err := netip.ParseAddrPort(c.c.LocalAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap()
+}
 
 // Sent returns how many bytes of frames have been sent.
 func (c *Conn) Sent() int64 { return c.sent.Load() }

@@ -416,6 +416,11 @@ func decode[M Message](body []byte) (Message, error) {
 	if err := json.Unmarshal(body, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Type(), err)
 	}
+	if s, ok := any(&m).(sane); ok {
+		if err := s.sane(); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Type(), err)
+		}
+	}
 	return m, nil
 }
 

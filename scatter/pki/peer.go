@@ -22,7 +22,10 @@ func peerNames(s tls.ConnectionState) []string {
 	if len(s.PeerCertificates) == 0 {
 		return nil
 	}
-	leaf := s.PeerCertificates[0]
+	return certNames(s.PeerCertificates[0])
+}
+
+func certNames(leaf *x509.Certificate) []string {
 	if len(leaf.DNSNames) > 0 {
 		return leaf.DNSNames
 	}
@@ -50,6 +53,38 @@ func checkAllowed(s tls.ConnectionState, allow []string) error {
 		Problem: fmt.Sprintf("not allowed here (allowed: %s)", strings.Join(allow, ", ")),
 		Remedy:  "add it with --allow-source, or dial with the right certificate",
 	}
+}
+
+// CheckPeer makes sure that the peer of a connection is called name, by its certificate: whoever may be a target is not yet another target.
+func CheckPeer(s tls.ConnectionState, name string) error {
+	return checkName(fmt.Sprintf("peer %q", strings.Join(peerNames(s), ",")), peerNames(s), name, "give recv its host's --name there, or issue a certificate for that name")
+}
+
+// OwnNames is what the certificates in a host's directory say that it is called; nothing if there are none.
+func OwnNames(dir string) []string {
+	p, err := readOwn(dir, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return nil
+	}
+	return certNames(p.key.Leaf)
+}
+
+// CheckOwn makes sure that the certificate by which a host serves is for name.
+func CheckOwn(dir, name string) error {
+	p, err := readOwn(dir, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return err
+	}
+	return checkName(p.certPath, certNames(p.key.Leaf), name, "give that as --name, or issue a certificate with 'scatter pki issue'")
+}
+
+func checkName(subject string, names []string, name, remedy string) error {
+	for _, n := range names {
+		if strings.EqualFold(n, name) {
+			return nil
+		}
+	}
+	return &Error{Subject: subject, Problem: fmt.Sprintf("is not for the name %.64q, but for %s", name, strings.Join(names, ", ")), Remedy: remedy}
 }
 
 // Explain turns an error of a handshake, or of the first read after one, into an *Error that says what to do; peer is

@@ -1,0 +1,90 @@
+package control
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What a peer may say with words. Texts go to logs, terminals and reports as they are.
+const (
+	MaxName = 255      // bytes of a name
+	MaxText = 16 << 10 // bytes of a text; more is cut off
+)
+
+// sane is implemented by messages with words: it refuses names that cannot be any, and makes texts harmless.
+type sane interface{ sane() error }
+
+func (m *Hello) sane() error { return tidy(&m.Software) }
+
+func (m *Welcome) sane() error {
+	if err := tidy(&m.QEMU, &m.Error); err != nil || m.Error != "" {
+		return names(err, m.Name)
+	}
+	return names(nil, append(m.VMs, m.Name)...)
+}
+
+func (m *Prepare) sane() error {
+	all := []string{m.Name, m.Machine}
+	for _, b := range m.Blocks {
+		all = append(all, b.ID)
+	}
+	for _, l := range m.Limits {
+		all = append(all, l.Device, l.Group)
+	}
+	return names(nil, all...)
+}
+
+func (m *Examine) sane() error {
+	all := []string{m.Name, m.Machine}
+	for _, w := range m.CPU {
+		all = append(all, w.Register)
+	}
+	return names(nil, all...)
+}
+
+func (m *Examined) sane() error {
+	return names(tidy(&m.Error, &m.Untried), m.Off...)
+}
+
+func (m *Listening) sane() error { return tidy(&m.NotJoined, &m.Blind, &m.Error) }
+func (m *Loaded) sane() error    { return tidy(&m.Error) }
+func (m *Run) sane() error       { return names(nil, m.State) }
+func (m *Abort) sane() error     { return tidy(&m.Reason) }
+func (m *State) sane() error     { return names(nil, string(m.State)) }
+func (m *Failed) sane() error    { return tidy(&m.Error) }
+
+// names refuses what cannot be a name, unless there is an error already.
+func names(err error, all ...string) error {
+	for _, s := range all {
+		if err != nil {
+			return err
+		}
+		if bad := strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }); len(s) > MaxName || bad || !utf8.ValidString(s) {
+			err = fmt.Errorf("%.64q: not a name of at most %d bytes that can be printed", s, MaxName)
+		}
+	}
+	return err
+}
+
+// tidy makes texts harmless. It returns nil, for the methods that end with it.
+func tidy(texts ...*string) error {
+	for _, s := range texts {
+		*s = Tidy(*s)
+	}
+	return nil
+}
+
+// Tidy is a text without anything but printable characters and blanks, and at most MaxText bytes long.
+func Tidy(s string) string {
+	if len(s) > MaxText {
+		s = strings.ToValidUTF8(s[:MaxText-len("...")], "") + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
