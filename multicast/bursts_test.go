@@ -18,7 +18,7 @@ var patterns = []pattern{
 	// As a buffer, a queue, or a host that has merged them drops them.
 	{"runs of 8", 8, 0, 1.5}, {"runs of 45", 45, 0, 1.5}, {"runs of 200", 200, 0, 1.6},
 	// The longer a path is bad, the more it looks like one that carries less.
-	{"bad for 1 ms", 0, time.Millisecond, 1.5}, {"bad for 10 ms", 0, 10 * time.Millisecond, 2.2}, {"bad for 100 ms", 0, 100 * time.Millisecond, 14},
+	{"bad for 1 ms", 0, time.Millisecond, 1.5}, {"bad for 10 ms", 0, 10 * time.Millisecond, 2.2}, {"bad for 100 ms", 0, 100 * time.Millisecond, 12},
 }
 
 // overLossy is how long 50 MB take to two targets over a link of 300 Mbit/s, each of which loses a part of them in its own pattern.

@@ -36,6 +36,8 @@ type target struct {
 	reported instant       // when its last report came
 	every    time.Duration // it was told to let pass between reports
 	lossy    float64       // loss at which it left a group that was too fast for it
+	joint    bool          // datagrams that the system cuts out of bursts reach it
+	apart    bool          // they do not, and others do
 	stats    TargetStats
 }
 
@@ -86,6 +88,7 @@ type member struct {
 	waiting   instant // since when a higher one is on its way; never = not waiting
 	rejoins   int     // since the group was last heard
 	cookie    uint16  // in probes of its unicast address: an answer without it was not sent by whoever is there
+	single    int     // probes of one datagram that it has answered before any of several
 	again     instant // when it may order a block once more that it has ordered many times
 	told      uint64  // number of the last report that spoke of the channel
 	view      view    // of its stream
@@ -96,6 +99,7 @@ const never = instant(-1)
 
 // probing is a series of probes with growing gaps.
 type probing struct {
+	sent             int
 	next, gap, until instant
 	announce         instant // next repetition of the announcement
 }
@@ -105,6 +109,7 @@ type stream struct {
 	channel *channel
 	to      netip.AddrPort
 	unicast bool
+	apart   bool // a member gets datagrams only one by one
 	members []*member
 	last    uint64  // highest sequence sent
 	sentAt  instant // when

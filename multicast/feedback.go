@@ -63,14 +63,17 @@ func (s *sendState) onAnswer(now instant, t *target, message []byte) error {
 	if a.Unicast {
 		cookie = m.cookie
 	}
-	if a.Cookie != cookie {
+	joint := a.Cookie == cookie^jointCookie
+	if a.Cookie != cookie && !joint {
 		return fmt.Errorf("answer to a probe that did not come there: %w", wire.ErrFormat)
 	}
 	if int(a.Window) < MinWindow {
 		return fmt.Errorf("window %d: less than %d: %w", a.Window, MinWindow, wire.ErrFormat)
 	}
 	t.window = int(a.Window)
-	s.answered(now, m, a.Unicast)
+	if s.proven(m, joint) {
+		s.answered(now, m, a.Unicast)
+	}
 	return nil
 }
 

@@ -2,13 +2,16 @@ package multicast
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
 
 // givenRate sends blocks to three targets at a given rate through a bottleneck, and returns the bytes on the wire per byte of payload.
-func givenRate(t *testing.T, rate, bottleneck, loss float64, blocks int) (*world, float64) {
+func givenRate(t *testing.T, seed uint64, rate, bottleneck, loss float64, blocks int) (*world, float64) {
 	w := slowFleet(t, 3, 0, blocks)
+	w.rng = rand.New(rand.NewPCG(seed, 1))
 	w.rate, w.port = rate, port{rate: bottleneck, queue: 256 << 10}
 	for _, h := range w.hosts {
 		h.link.loss = loss
@@ -23,11 +26,16 @@ func TestGivenRateBeyondThePath(t *testing.T) {
 	for _, loss := range []float64{0, 0.05} {
 		t.Run(fmt.Sprint(loss), func(t *testing.T) {
 			const bottleneck, blocks = 1.25e6, 80
-			w, overhead := givenRate(t, 10*bottleneck, bottleneck, loss, blocks)
-			used := blocks * (256 << 10) / w.now.Seconds() / bottleneck
-			t.Logf("%.2f bytes per byte, %.2f of the path used, rate %.0f", overhead, used, w.sender.auto.rate)
-			if overhead > 1.6 || used < 0.75 {
-				t.Errorf("%.2f bytes per byte, %.2f of the path used", overhead, used)
+			var costs, uses []float64
+			for seed := range uint64(7) {
+				w, overhead := givenRate(t, seed, 10*bottleneck, bottleneck, loss, blocks)
+				costs, uses = append(costs, overhead), append(uses, blocks*(256<<10)/w.now.Seconds()/bottleneck)
+			}
+			slices.Sort(costs)
+			slices.Sort(uses)
+			t.Logf("%.2f bytes per byte, %.2f of the path used", costs, uses)
+			if costs[3] > 1.5 || uses[3] < 0.75 || costs[6] > 2.5 || uses[0] < 0.6 {
+				t.Errorf("%.2f bytes per byte, %.2f of the path used", costs, uses)
 			}
 		})
 	}
@@ -36,7 +44,7 @@ func TestGivenRateBeyondThePath(t *testing.T) {
 // TestGivenRateIsBelieved: loss that parity can mend does not slow down who was given a rate, nor does a cut of a second.
 func TestGivenRateIsBelieved(t *testing.T) {
 	const rate = 2.5e6
-	w, _ := givenRate(t, rate, 0, 0.25, 20)
+	w, _ := givenRate(t, 1, rate, 0, 0.25, 20)
 	if w.sender.given.doubted || w.sender.auto.rate != rate {
 		t.Errorf("a quarter is lost: rate %.0f", w.sender.auto.rate)
 	}

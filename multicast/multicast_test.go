@@ -281,3 +281,26 @@ func TestManyGroups(t *testing.T) {
 		t.Errorf("%d fell back to unicast", st.Fallbacks)
 	}
 }
+
+// TestNetworkThatManglesBursts: one target's system drops what was cut out of bursts, or would have been: packets that come as one. All the same it
+// gets its blocks by the group, and the others' bursts stay whole.
+func TestNetworkThatManglesBursts(t *testing.T) {
+	l := newLab(t, 3, "")
+	l.command("ip", "netns", "exec", l.name(2), "nft", "add table ip f; add chain ip f i { type filter hook input priority 0; }; add rule ip f i meta length gt 1500 drop")
+	r := newRig(t, l, false, NewPacer(60<<20, 0))
+	if !r.sender.state.joint {
+		t.Fatal("this system cuts no bursts up")
+	}
+	r.verify(t, 1, r.send(t, Channel{ID: 1, Group: group(1), Members: names(3)}, 10, 256<<10), 0, 1, 2)
+	r.verify(t, 2, r.send(t, Channel{ID: 2, Group: group(2), Members: []string{"t0", "t2"}}, 10, 256<<10), 0, 2)
+	if st := r.sender.Stats(); st.Fallbacks != 0 || st.Repair > 100_000 {
+		t.Errorf("stats %+v", st)
+	}
+	r.sender.mu.Lock()
+	defer r.sender.mu.Unlock()
+	for name, apart := range map[string]bool{"t0": false, "t1": true, "t2": false} {
+		if target := r.sender.state.targets[name]; target.apart != apart || target.joint == apart {
+			t.Errorf("%s: gets datagrams one by one: %v, of bursts: %v", name, target.apart, target.joint)
+		}
+	}
+}

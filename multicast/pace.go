@@ -18,6 +18,7 @@ type pace struct {
 	floor    float64
 	ceiling  float64 // 0 = none
 	starting bool
+	resumed  int           // times that it has started again after a suspicion
 	base     float64       // loss at any rate
 	learned  time.Duration // that base is the mean of
 	at       instant       // when the rate was last considered
@@ -34,6 +35,7 @@ type test struct {
 	running  bool
 	rate     float64
 	starting bool
+	quiet    bool // nothing had waited in a queue: it is no overflow
 	loss     float64
 }
 
@@ -69,6 +71,8 @@ const (
 	lossTestPart = 0.6  // of the loss must stay after the cut for it to be the path's own
 	// mostBase is the largest loss that parity is left to hide. Beyond it the path is taken for congested.
 	mostBase = 0.3
+	// mostResumed is how often a start goes on after a suspicion.
+	mostResumed = 4
 	// baseMemory is the time that the path's own loss is the mean of: too long for it to follow the loss that a growing
 	// rate causes.
 	baseMemory = 2 * time.Second
@@ -175,7 +179,7 @@ func (p *pace) cut(now instant, s sample, factor float64) {
 
 // suspect begins a test of whether the loss goes away with the cut that is to follow.
 func (p *pace) suspect(s sample) {
-	p.test = test{running: true, rate: p.rate, starting: p.starting, loss: s.share()}
+	p.test = test{running: true, rate: p.rate, starting: p.starting, quiet: !p.waited(s), loss: s.share()}
 }
 
 // delivered is the part of the rate that gets through.
@@ -186,12 +190,17 @@ func (p *pace) delivered(s sample) float64 {
 	return 1 - s.share()
 }
 
-// judge ends the test: loss that stays is the path's own.
+// judge ends the test: loss that stays is the path's own. A start goes on a few times though the loss has gone: on a path that is bad now and then
+// it would end long before the path's rate, and a policer, which has no queue either, tells again.
 func (p *pace) judge(s sample) {
 	p.test.running = false
-	if loss := s.share(); loss >= lossTestPart*p.test.loss && loss <= mostBase {
+	switch loss := s.share(); {
+	case loss >= lossTestPart*p.test.loss && loss <= mostBase:
 		p.base, p.learned = loss, 0
 		p.rate, p.starting = p.test.rate, p.test.starting
+	case p.test.starting && p.test.quiet && p.resumed < mostResumed:
+		p.resumed++
+		p.starting = true
 	}
 }
 

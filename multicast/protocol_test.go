@@ -383,3 +383,33 @@ func TestManyTargets(t *testing.T) {
 		t.Errorf("goodput %.3f of the link, reports %.4f of the bytes, %d by unicast, %d lost", goodput, reports, w.fell, len(w.lost))
 	}
 }
+
+// TestMangledBursts: a target that gets nothing of what the system cuts out of bursts is found out before the first block, and gets datagrams one by
+// one, by groups and by unicast; nobody else does, and loss alone makes nobody do so.
+func TestMangledBursts(t *testing.T) {
+	for name, c := range map[string]struct {
+		seed uint64
+		edit func(l *link)
+		want []string
+	}{
+		"mangled":             {1, func(l *link) { l.mangled = true }, []string{"t2"}},
+		"mangled and lossy":   {2, func(l *link) { l.mangled, l.loss = true, 0.2 }, []string{"t2"}},
+		"and without a group": {3, func(l *link) { l.mangled, l.noGroup = true, true }, []string{"t2"}},
+		"lossy":               {4, func(l *link) { l.loss = 0.3 }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := fleet(t, c.seed, 5, plain(), 40, 100_000)
+			c.edit(&w.hosts["t2"].link)
+			w.open(Channel{ID: 2, Members: []string{"t2"}}, w.payloads(10, 100_000))
+			w.open(Channel{ID: 3, Group: group(3), Members: []string{"t0", "t1"}}, w.payloads(10, 100_000))
+			w.run(time.Minute, w.finished)
+			w.verify()
+			if !slices.Equal(w.apart, c.want) || len(w.lost) > 0 {
+				t.Errorf("one by one to %v, want %v; lost %v", w.apart, c.want, w.lost)
+			}
+			if st := w.sender.channels[3].group; st == nil || st.apart {
+				t.Errorf("the others' group: %+v", st)
+			}
+		})
+	}
+}

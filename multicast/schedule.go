@@ -16,6 +16,7 @@ type burst struct {
 	bytes    []byte // datagrams of size bytes, one after another
 	size     int
 	count    int
+	apart    bool // the system must not cut them out of the burst
 	priority Priority
 }
 
@@ -24,7 +25,7 @@ func (b *burst) onWire() int { return len(b.bytes) + b.count*headers(b.to) }
 
 // next fills b with what is to be sent now: marks and probes, then repair, then new blocks. false: nothing.
 func (s *sendState) next(now instant, b *burst) (bool, error) {
-	b.bytes, b.count = b.bytes[:0], 0
+	b.bytes, b.count, b.apart = b.bytes[:0], 0, false
 	for s.signals.len() > 0 {
 		if ok, err := s.sendSignal(now, s.signals.pop(), b); ok || err != nil {
 			return ok, err
@@ -68,6 +69,9 @@ func (s *sendState) sendSignal(now instant, g signal, b *burst) (bool, error) {
 		h.Block = g.channel.count
 	}
 	sequence, err := s.seal(b, h, body)
+	for n := 1; g.joint && n < jointProbe && err == nil; n++ {
+		_, err = s.seal(b, h, body)
+	}
 	if err == nil && g.stream != nil {
 		g.stream.last, g.stream.sentAt = sequence, now
 		g.stream.trail.add(now, sequence, sequence)
@@ -121,6 +125,7 @@ func (s *sendState) sendTransfer(now instant, q *queue[*transfer], b *burst) err
 // fill seals as many of the transfer's symbols as the burst holds.
 func (s *sendState) fill(now instant, t *transfer, b *burst) error {
 	b.to, b.priority = t.stream.to, Bulk
+	b.apart = b.apart || t.stream.apart
 	most, before := s.most(wire.Overhead+t.block.cut.Size), b.onWire()
 	first := s.sequence + 1
 	for i := range t.stripes {

@@ -164,6 +164,7 @@ func newSendState(cfg SenderConfig, conn *udp.Sender) (*sendState, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.joint = conn.Segments()
 	st.allow(float64(cfg.Pacer.given()))
 	if cfg.SlowRatio != 0 {
 		st.slowRatio = cfg.SlowRatio
@@ -386,7 +387,7 @@ func (s *Sender) transmit() {
 		if s.cfg.Pacer.wait(s.ctx, b.onWire(), b.priority, nap) != nil {
 			return
 		}
-		if err := s.conn.Send(b.to, b.bytes, b.size); err != nil {
+		if err := s.conn.Send(b.to, b.bytes, b.size, !b.apart); err != nil {
 			s.refused(b.to, err)
 		}
 	}
@@ -497,5 +498,8 @@ func (s *Sender) act(e event) {
 	case fellBack:
 		s.cfg.Log.Warn("target is served by unicast instead of multicast",
 			"target", e.target, "channel", uint32(e.channel), "reason", e.err)
+	case apart:
+		s.cfg.Log.Warn("bursts that the kernel or the network card cuts up do not reach the target, datagrams one by one do: it gets those, which costs this host CPU",
+			"target", e.target)
 	}
 }

@@ -75,6 +75,7 @@ type sendState struct {
 	used     int
 	packet   int     // largest UDP payload
 	burst    int     // bytes of a burst, at most udp.MaxBurst
+	joint    bool    // the system cuts bursts up into datagrams
 	rate     float64 // of the link, bytes per second
 	link     uint64  // bytes that the engine has sent, as datagrams and otherwise
 	port     uint64  // bytes that have left by the interface, from whomever; 0 = not known
@@ -118,6 +119,7 @@ type signal struct {
 	kind    wire.Kind
 	to      netip.AddrPort
 	block   uint32
+	joint   bool // a probe of several datagrams in one burst
 }
 
 // eventKind is what the state wants done, or tells.
@@ -129,6 +131,7 @@ const (
 	unreachable                  // target, for err
 	fellBack                     // target in channel goes on by unicast, for err
 	left                         // target is no longer a member of channel
+	apart                        // target gets datagrams only one by one
 )
 
 type event struct {

@@ -36,6 +36,7 @@ type world struct {
 	onWire  int
 	reports int // bytes of what targets said, with the headers of frame, TLS, TCP, IP and Ethernet
 	fell    int
+	apart   []string                      // targets that get datagrams one by one
 	left    map[string]int                // how often hosts have left a channel
 	excused map[string]map[ChannelID]bool // channels whose blocks they get by another one
 	rests   ChannelID                     // of the last channel for what one lacked
@@ -109,6 +110,7 @@ type link struct {
 	bad             time.Duration // how long states last in which half of the datagrams are lost, on average; 0 = loss is always the same
 	delay           time.Duration // and as much again for what is late
 	noGroup         bool          // groups do not come through
+	mangled         bool          // datagrams that the system cuts out of bursts do not come through
 	noUnicast       bool
 	linger          time.Duration // how long a group still comes when it has been left
 	lostJoins       int           // so many joins from now on do nothing
@@ -171,7 +173,7 @@ func newWorldOf(t *testing.T, seed uint64, window, packet int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sender.burst = 8 * packet
+	w.sender.burst, w.sender.joint = 8*packet, true
 	w.ticking()
 	return w
 }
@@ -274,6 +276,8 @@ func (w *world) event(e event) {
 		w.lost[e.target] = e.err
 	case fellBack:
 		w.fell++
+	case apart:
+		w.apart = append(w.apart, e.target)
 	case left:
 		w.catchUp(e)
 	}
@@ -390,6 +394,9 @@ func (w *world) spread(to netip.AddrPort, datagram []byte) {
 		h := w.hosts[name]
 		unicast := to == h.addr
 		if h.dead || !unicast && !h.joined[to] || h.link.down != nil && h.link.down(w.now) {
+			continue
+		}
+		if h.link.mangled && w.burst.count > 1 && !w.burst.apart {
 			continue
 		}
 		if unicast && h.link.noUnicast || !unicast && h.link.noGroup || w.loses(h) {

@@ -22,6 +22,7 @@ func (o *observation) judge() []Finding {
 			"it cannot join groups, so it would get every shared page by itself: %s", o.there.NotJoined))
 	}
 	found = append(found, o.judgeMTU()...)
+	found = append(found, o.judgeBursts()...)
 	found = append(found, o.judgeGroup()...)
 	if !o.grouped() {
 		return found
@@ -99,6 +100,15 @@ func (o *observation) judgeMTU() []Finding {
 		return nil
 	}
 	return []Finding{foundOK(check, "full packets of %d bytes reach it", o.full())}
+}
+
+// judgeBursts is about kernels and network cards of this host that cut bursts up wrongly.
+func (o *observation) judgeBursts() []Finding {
+	if !o.mangled() {
+		return nil
+	}
+	return []Finding{foundWarning("bursts", fmt.Sprintf("nothing must be done: send finds that out by itself ('send --no-gso' tells it). To spare CPU: another kernel here (Linux 7.0 to 7.1.4 do this), or: ethtool -K %s tx-udp-segmentation off",
+		o.iface), "full packets reach it, but none of those that this host's kernel or network card cuts out of bursts")}
 }
 
 // judgeGroup is about groups that the target has joined.

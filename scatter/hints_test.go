@@ -60,6 +60,15 @@ func (o *observation) held(hold time.Duration, queries int, specific, anySource 
 	return o
 }
 
+// again says that all unicast probes came so many times.
+func again(o *observation, rounds int) {
+	for i, p := range o.before.Probes {
+		if p.Path == uint8(probe.Unicast) {
+			o.before.Probes[i].Rounds = rounds
+		}
+	}
+}
+
 func (o *observation) with(change func(*observation)) *observation {
 	change(o)
 	return o
@@ -86,6 +95,9 @@ func TestHints(t *testing.T) {
 		{name: "only groups", o: observed(0, all, all, 0), check: "datagrams", level: LevelError, message: "groups reach it", remedy: "firewall"},
 		{name: "unicast dropped at the target", o: observed(0, all, all, 0).behind(probe.Unicast), check: "datagrams", level: LevelError, message: "behind it", remedy: "the target's firewall"},
 		{name: "unicast dropped here", o: observed(0, all, all, 0).with(func(o *observation) { o.failed[probe.Unicast] = denied }), check: "datagrams", level: LevelError, message: "not permitted", remedy: "this host's firewall"},
+		{name: "mangled bursts", o: well().with(func(o *observation) { o.cuts = true; again(o, enoughRounds) }), check: "bursts", level: LevelWarning, message: "cuts out of bursts", remedy: "--no-gso", mentions: []string{"multicast"}},
+		{name: "whole bursts", o: well().with(func(o *observation) { o.cuts = true; o.hear(&o.before, probe.Bursts, all, 1); again(o, enoughRounds) }), check: "datagrams", level: LevelOK, message: "reach", mentionsNo: []string{"bursts"}},
+		{name: "lost bursts", o: well().with(func(o *observation) { o.cuts = true }), check: "datagrams", level: LevelOK, message: "reach", mentionsNo: []string{"bursts"}},
 		{name: "group kept back", o: observed(0, 0, 0, all), check: "multicast", level: LevelWarning, message: "not get as far", remedy: "mcast_querier 1", mentionsNo: []string{"flooding"}},
 		{name: "group missing, blind", o: observed(0, 0, 0, all).blind(), check: "multicast", level: LevelWarning, message: "does not reach it, unicast does", remedy: "firewalls"},
 		{name: "group dropped at the target", o: observed(0, 0, 0, all).behind(probe.AnySource), check: "multicast", level: LevelWarning, message: "behind it", remedy: "the target's firewall"},

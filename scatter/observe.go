@@ -14,6 +14,7 @@ type observation struct {
 	mtu     int
 	groups  [probe.Unicast]netip.Addr // of the paths before it
 	packets []int                     // bytes of the packets of each round, ascending
+	cuts    bool                      // this host's system cuts bursts up
 	there   control.Listening
 	before  control.Counted // when the hold began
 	after   control.Counted // probed again after the hold; unless that is 0
@@ -85,5 +86,13 @@ func (o *observation) complete(now, earlier control.Counted) bool {
 			return false
 		}
 	}
-	return true
+	return !o.cuts || rounds(now, probe.Bursts, o.full(), false) > 0 || rounds(now, probe.Unicast, o.full(), false) >= enoughRounds
+}
+
+// enoughRounds of single datagrams without any of the bursts show that bursts do not pass.
+const enoughRounds = 5
+
+// mangled tells whether full packets pass, and none of those that this host's system cuts out of bursts.
+func (o *observation) mangled() bool {
+	return o.cuts && rounds(o.before, probe.Bursts, o.full(), false) == 0 && rounds(o.before, probe.Unicast, o.full(), false) >= enoughRounds
 }

@@ -182,7 +182,7 @@ func (p *prober) listen(ctx context.Context) (*probe.Sender, error) {
 	}
 	s, err := probe.NewSender(udp.Options{Interface: p.cfg.Interface, Local: p.local}, key, to)
 	if err == nil {
-		p.o.packets = s.Packets()
+		p.o.packets, p.o.cuts = s.Packets(), s.Cuts()
 	}
 	return s, err
 }

@@ -166,6 +166,9 @@ func (h *hints) ofTargets() {
 	found := h.check(t)
 	h.want("all well", fine, found, hint{"flooding", "ok", []string{"kept from it"}}, hint{"multicast", "ok", []string{"reach"}},
 		hint{"MTU", "ok", []string{"1500"}}, hint{"sockets", "ok", []string{"16384 KiB", "GRO", "MTU 1500"}}, hint{"datagrams", "ok", nil})
+	h.firewall(fine, "input", udpIn+"meta length gt 1500") // what comes as one packet was not cut up on the way
+	h.want("bursts mangled", fine, h.check(t[:1]), hint{"bursts", "warning", []string{"cuts out of bursts", "--no-gso", "tx-udp-segmentation"}}, hint{"MTU", "ok", []string{"1500"}})
+	h.noFirewall(fine)
 	h.want("group kept back", deaf, found, hint{"multicast", "warning", []string{"not get as far as the target's interface", "snooping", "querier"}})
 	h.want("reports lost", silent, found, hint{"multicast", "warning", []string{"not get as far as the target's interface", "snooping", "reports"}})
 	h.want("group dropped by the target", fenced, found, hint{"multicast", "warning", []string{"behind it", "the target's firewall"}})

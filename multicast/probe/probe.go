@@ -2,7 +2,7 @@
 // packets of which size, and what reaches it that should not.
 //
 // The source asks the target, over a secret path of the caller's, to listen with a fresh Key. Then it sends Rounds: one
-// datagram for each Path and packet size. A Listener at the target counts those that its sockets hear and, where it may,
+// datagram for each Path and packet size, and a burst of full ones. A Listener at the target counts those that its sockets hear and, where it may,
 // those that pass its interface, so that what the network drops can be told from what the target itself drops.
 //
 //	offset  size
@@ -35,6 +35,7 @@ const (
 	SourceSpecific             // a group that it joins for the source only (IGMPv3)
 	AnySource                  // a group that it joins for any source
 	Unicast                    // its own address
+	Bursts                     // its own address, by full packets that the source's system cuts out of bursts
 	Paths
 )
 

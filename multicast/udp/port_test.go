@@ -18,7 +18,7 @@ func TestPortCountsWhatLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 50_000)
-	if err := s.Send(r.Addr(), b, 1000); err != nil {
+	if err := s.Send(r.Addr(), b, 1000, true); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := p.Sent(); err != nil || after < before+uint64(len(b)) {

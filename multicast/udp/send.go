@@ -144,15 +144,15 @@ func (s *Sender) Local() netip.Addr { return s.local }
 func (s *Sender) Segments() bool { return s.segment && !s.fallback.Load() }
 
 // Send sends b as datagrams of size bytes, the last of which may be shorter. At most MaxBurst bytes and MaxSegments
-// datagrams. An error means that some of them have not left; after Close it is net.ErrClosed.
-func (s *Sender) Send(to netip.AddrPort, b []byte, size int) error {
+// datagrams. joint: the system may cut them out of the burst, where it can. An error means that some of them have not left; after Close it is net.ErrClosed.
+func (s *Sender) Send(to netip.AddrPort, b []byte, size int, joint bool) error {
 	if to.Addr().Is4() != s.local.Is4() {
 		return fmt.Errorf("%v cannot be reached from %v", to, s.local)
 	}
 	s.inUse.RLock()
 	defer s.inUse.RUnlock()
 	s.address(to)
-	if s.Segments() && len(b) > size {
+	if joint && s.Segments() && len(b) > size {
 		binary.NativeEndian.PutUint16(s.control[unix.CmsgLen(0):], uint16(size))
 		err := s.messages(b, len(b), s.control)
 		if !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EINVAL) {

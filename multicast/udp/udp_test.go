@@ -39,7 +39,7 @@ func TestBursts(t *testing.T) {
 				for i := range b {
 					b[i] = byte(i / c.size)
 				}
-				if err := s.Send(r.Addr(), b, c.size); err != nil {
+				if err := s.Send(r.Addr(), b, c.size, true); err != nil {
 					t.Fatal(err)
 				}
 				var got []byte
@@ -116,7 +116,7 @@ func BenchmarkBurst(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for range messages {
-					if err := s.Send(r.Addr(), burst, 1472); err != nil {
+					if err := s.Send(r.Addr(), burst, 1472, true); err != nil {
 						b.Fatal(err)
 					}
 				}
