@@ -125,6 +125,9 @@ func (a *anneal) adapt(strictness float64) float64 {
 func (a *anneal) finish() {
 	a.heat = 0
 	for round := range 50 {
+		if a.ctx.Err() != nil && a.found {
+			return
+		}
 		for range len(a.at) {
 			a.step()
 		}

@@ -101,7 +101,7 @@ func (in *instance) attempt(ctx context.Context, effort int) (s *state, proven b
 		s = in.seek(ctx, effort)
 	}
 	if s != nil {
-		s.polish()
+		s.polish(ctx)
 	}
 	return s, proven
 }

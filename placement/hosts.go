@@ -55,7 +55,7 @@ func (p *packing) roomiest(bound int) bool {
 	open := make([]bool, len(p.in.room))
 	for i, h := range p.in.byRoom(all, -1) {
 		open[h] = true
-		if i+1 >= bound && (p.try(open) || i+1 == len(all) && p.pack(open)) {
+		if i+1 >= bound && (p.try(open) || i+1 == len(all) && p.pack(nil, open)) {
 			return true
 		}
 	}
@@ -105,11 +105,11 @@ func (p *packing) try(open []bool) bool {
 		return false
 	}
 	p.trials--
-	return p.pack(open)
+	return p.pack(p.ctx, open)
 }
 
-// pack tries to place all units on a set of hosts.
-func (p *packing) pack(open []bool) bool {
+// pack tries to place all units on a set of hosts, until ctx ends.
+func (p *packing) pack(ctx context.Context, open []bool) bool {
 	confined := p.in.only(open)
 	for _, u := range confined.empty {
 		if p.idle == nil || !p.idle[u] {
@@ -117,7 +117,7 @@ func (p *packing) pack(open []bool) bool {
 		}
 	}
 	s := newState(confined)
-	if len(s.pack(p.idle, rand.New(rand.NewPCG(p.in.p.Seed, 9)))) > 0 {
+	if len(s.packWithin(ctx, p.idle, rand.New(rand.NewPCG(p.in.p.Seed, 9)))) > 0 {
 		return false
 	}
 	p.best = s

@@ -1,6 +1,9 @@
 package placement
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
 
 // maxPolishSwaps is up to how many units every pair is tried for an exchange.
 const maxPolishSwaps = 3000
@@ -9,7 +12,8 @@ const maxPolishSwaps = 3000
 // the hosts' memory, until none is left.
 type polish struct {
 	*state
-	slowest []int // hosts by time, for the makespan the three slowest are enough
+	ctx     context.Context // ends it early
+	slowest []int           // hosts by time, for the makespan the three slowest are enough
 }
 
 // merit is the value of an assignment with its imbalance in bytes.
@@ -23,8 +27,8 @@ func (m merit) betters() bool {
 	return m.cost < 0 || m.cost == 0 && (m.traffic < 0 || m.traffic == 0 && m.imbalance < -0.5)
 }
 
-func (s *state) polish() {
-	p := &polish{state: s}
+func (s *state) polish(ctx context.Context) {
+	p := &polish{state: s, ctx: ctx}
 	p.rank()
 	for range 50 {
 		moved := p.moves()
@@ -55,7 +59,7 @@ func (p *polish) time(h int, c change) int64 { return sendTime(p.load[h].bytes+c
 
 func (p *polish) moves() (moved bool) {
 	for u := range int32(len(p.at)) {
-		if !p.placed(u) {
+		if !p.placed(u) || p.ctx.Err() != nil {
 			continue
 		}
 		best, bestMerit := nowhere, merit{}
@@ -84,6 +88,9 @@ func (m merit) minus(n merit) merit {
 
 func (p *polish) swaps() (moved bool) {
 	for u := range int32(len(p.at)) {
+		if p.ctx.Err() != nil {
+			return moved
+		}
 		for v := range u {
 			if p.placed(u) && p.placed(v) && p.tradable(u, v) && p.worthwhile(u, v) && p.swap(u, v) {
 				p.rank()

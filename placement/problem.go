@@ -97,8 +97,9 @@ type Problem struct {
 	Partial     bool         `json:"partial,omitempty"`         // leave VMs out, the least important, rather than fail
 	Seed        uint64       `json:"seed,omitempty"`
 
-	// Budget is how long Solve may search, 0 = as long as pays for a problem of this size. It is turned into a number of
-	// steps, so that the result stays reproducible; a machine on which these take far longer is cut off by the clock.
+	// Budget is how long Solve may take, 0 = as long as pays for a problem of this size. It is turned into a number of
+	// steps, so that the result stays reproducible; a machine on which these take longer is cut off by the clock. Only what must be
+	// done to find any placement at all is not.
 	Budget time.Duration `json:"budget_ns,omitempty"`
 }
 

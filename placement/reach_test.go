@@ -71,7 +71,7 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 		if found == nil {
 			t.Fatalf("instance %d: nothing found, %d is possible", i, best)
 		}
-		found.polish()
+		found.polish(t.Context())
 		gap := float64(found.traffic())/float64(best) - 1
 		sum, worst = sum+gap, max(worst, gap)
 	}

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"cmp"
+	"context"
 	"math/rand/v2"
 	"slices"
 )
@@ -11,6 +12,7 @@ import (
 // of times it failed, and the search drifts by random exchanges in between.
 type repair struct {
 	*state
+	ctx    context.Context // ends the search early; nil: nothing does
 	rng    *rand.Rand
 	weight []int64
 	pool   []int32
@@ -29,7 +31,7 @@ func newRepair(s *state, rng *rand.Rand) *repair {
 // room; the state then is a valid placement of the others.
 func (r *repair) run(left []int32, effort int) []int32 {
 	r.pool = append(r.pool[:0], left...)
-	for len(r.pool) > 0 && r.spent < effort {
+	for len(r.pool) > 0 && r.spent < effort && !r.called() {
 		u := r.pool[len(r.pool)-1]
 		r.pool = r.pool[:len(r.pool)-1]
 		r.spent += r.n
@@ -51,6 +53,9 @@ func (r *repair) run(left []int32, effort int) []int32 {
 	}
 	return r.pool
 }
+
+// called tells whether the search is to end.
+func (r *repair) called() bool { return r.ctx != nil && r.ctx.Err() != nil }
 
 // eject puts u where the least weight must go for it.
 func (r *repair) eject(u int32) bool {
@@ -167,9 +172,14 @@ func (r *repair) drift() {
 }
 
 // pack places the units that are not idle where they fit, and returns those that found no room.
-func (s *state) pack(idle []bool, rng *rand.Rand) (left []int32) {
+func (s *state) pack(idle []bool, rng *rand.Rand) (left []int32) { return s.packWithin(nil, idle, rng) }
+
+// packWithin is pack, unless ctx ends before it is done.
+func (s *state) packWithin(ctx context.Context, idle []bool, rng *rand.Rand) (left []int32) {
 	order := slices.DeleteFunc(s.in.bySize(), func(u int32) bool { return idle != nil && idle[u] })
-	return newRepair(s, rng).run(s.greedy(order), s.in.repairEffort())
+	r := newRepair(s, rng)
+	r.ctx = ctx
+	return r.run(s.greedy(order), s.in.repairEffort())
 }
 
 // repairEffort bounds the search for room, in pins touched.

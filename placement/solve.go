@@ -14,19 +14,24 @@ const (
 	usualEffort     = 110_000_000
 	effortOfMany    = 1_250_000 // per unit, if that is more
 	maxEffort       = 2_500_000_000
-	slowMachine     = 4 // times slower than effortPerSecond is a machine that the clock cuts off
+	budgetPart      = 0.8 // of a budget, that the search is to take on this kind of machine: the rest is for what is not counted
+	slowMachine     = 4   // times slower than effortPerSecond is a machine that the clock cuts off
 )
 
 var errClock = errors.New("placement: out of time")
 
 // Solve places the VMs. The error is an *InvalidError, an *InfeasibleError, or the cause of ctx.
 func Solve(ctx context.Context, p Problem) (*Placement, error) {
+	began := time.Now()
 	in, err := compile(&p)
 	if err != nil {
 		return nil, err
 	}
 	limit := in.effort()
 	allowance := 30*time.Second + slowMachine*time.Duration(float64(limit)/effortPerSecond*float64(time.Second))
+	if p.Budget > 0 {
+		allowance = max(0, p.Budget-time.Since(began))
+	}
 	inner, stop := context.WithTimeoutCause(ctx, allowance, errClock)
 	defer stop()
 	s, proven, balance, err := in.solveBalanced(inner, limit)
@@ -52,7 +57,7 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 // effort is what the search may spend.
 func (in *instance) effort() int {
 	if in.p.Budget > 0 {
-		return int(in.p.Budget.Seconds() * effortPerSecond)
+		return int(budgetPart * in.p.Budget.Seconds() * effortPerSecond)
 	}
 	n := len(in.units)
 	if n < twoCores {
@@ -76,7 +81,7 @@ func (in *instance) solve(ctx context.Context, effort int) (s *state, proven boo
 	if s == nil {
 		return nil, false, in.conflict(ctx)
 	}
-	s.polish()
+	s.polish(ctx)
 	return s, proven, nil
 }
 

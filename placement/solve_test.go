@@ -60,7 +60,7 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 			}
 			return
 		}
-		s.polish()
+		s.polish(t.Context())
 		pl := s.report()
 		broken, got, _ := verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || got < cost {

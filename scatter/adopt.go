@@ -85,6 +85,7 @@ func (r *receiver) remember(rec record) {
 // retake takes hold of the QEMU of a guest that was loaded at least.
 func (g *guest) retake(ctx context.Context, rec record) (err error) {
 	g.state = guestRunning
+	g.pid.Store(int64(rec.PID))
 	if rec.Kind == recDone {
 		g.proc, err = retake(ctx, rec, g.r.cfg.RunDir) // its monitor belongs to others by now
 		return err

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -54,6 +55,8 @@ type guest struct {
 	p    control.Prepare
 	log  *slog.Logger
 	conn *control.Conn // to the source, to tell what happens by itself
+
+	pid atomic.Int64 // of its QEMU; 0 before
 
 	mu        sync.Mutex // guards the fields below; held while pages are placed
 	state     guestState
@@ -163,6 +166,7 @@ func (g *guest) launch(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	g.proc, g.client = proc, client
+	g.pid.Store(int64(proc.pid))
 	given := g.state == guestAborted
 	if given {
 		g.end(g.cause)

@@ -105,7 +105,7 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
 	r := &receiver{cfg: cfg, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
 		tries: newTrials(cfg.RunDir), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
-	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs}
+	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
 	}
@@ -205,6 +205,16 @@ func (r *receiver) check(h control.Hello) error {
 		return nil
 	}
 	return fmt.Errorf("purpose %.32q: unknown", h.Purpose)
+}
+
+// touched is what the VMs here have in memory of what they may have. mu is held.
+func (r *receiver) touched() (sum int64) {
+	for _, g := range r.guests {
+		if pid := g.pid.Load(); pid > 0 && !g.forgotten {
+			sum += min(g.takes(), residentMemory(int(pid)))
+		}
+	}
+	return sum
 }
 
 func (r *receiver) welcome() control.Welcome {

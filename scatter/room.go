@@ -14,6 +14,8 @@ type room struct {
 	vcpus  int   // in all; 0 = unlimited
 	used   int64
 	cores  int
+
+	touched func() int64 // what VMs that are here have in use of that, as the kernel sees it; nil: nothing
 }
 
 // hostReserve stays for the host itself when no --memory is given.
@@ -23,8 +25,25 @@ func (r *room) free() int64 {
 	if r.memory > 0 {
 		return max(0, r.memory-r.used)
 	}
-	// What guests have not yet touched of their RAM still counts as available for the kernel.
-	return max(0, availableMemory()-hostReserve-r.used)
+	// What guests have not yet touched of their RAM still counts as available for the kernel, and what they have does not.
+	still := r.used
+	if r.touched != nil {
+		still -= r.touched()
+	}
+	return max(0, availableMemory()-hostReserve-still)
+}
+
+// residentMemory is what a process has in memory, in bytes; 0 if it is not there.
+func residentMemory(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
 }
 
 func (r *room) freeVCPUs() int {

@@ -2,6 +2,7 @@ package scatter
 
 import (
 	"math"
+	"os"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,14 @@ func TestRoomOfTheHost(t *testing.T) {
 	}
 	if err := r.take(1<<60, 1); err == nil {
 		t.Error("took more than there is")
+	}
+	if n := residentMemory(os.Getpid()); n < 1<<20 || n > all || residentMemory(1<<30) != 0 {
+		t.Errorf("this process has %d bytes in memory", n)
+	}
+	const promised = 4 << 30
+	arrived := room{used: promised, touched: func() int64 { return promised }}
+	if more := arrived.free() - (&room{used: promised}).free(); more < promised/2 {
+		t.Errorf("a VM that has all its memory leaves only %d bytes more than one that was promised it", more)
 	}
 	r.used = 1 << 60
 	if r.free() != 0 {
