@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
@@ -63,6 +64,7 @@ func attacks() []attack {
 // TestAttackedNetwork has somebody on the way to a target who replays, alters and forges datagrams: each of those is refused
 // and counted as what it is, each genuine one is taken, and every block is delivered, once, as it was sent.
 func TestAttackedNetwork(t *testing.T) {
+	tried.Inputs(t, "datagram on its way", len(attacks()))
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
 			w := newWorld(t, 1, simWindow)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/tried"
 )
 
 // pattern is how a path loses datagrams.
@@ -39,8 +41,10 @@ func overLossy(t *testing.T, loss float64, p pattern, auto bool) time.Duration {
 
 // TestLossPatterns: what is lost in runs costs little more than what is lost one by one, whether the rate is given or found.
 func TestLossPatterns(t *testing.T) {
+	losses := []float64{0.05, 0.01, 0.15}
+	tried.Inputs(t, "loss pattern", 2*len(losses)*len(patterns))
 	for _, auto := range []bool{false, true} {
-		for _, loss := range []float64{0.05, 0.01, 0.15} {
+		for _, loss := range losses {
 			if testing.Short() && loss != 0.05 {
 				continue
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
@@ -129,6 +130,7 @@ func besideLiar(t *testing.T, l *liar) (*world, time.Duration) {
 
 // TestLiars: a target that lies, stalls, floods or reports garbage costs the others nothing for long, and is named.
 func TestLiars(t *testing.T) {
+	tried.Inputs(t, "member of a multicast", len(liars))
 	_, alone := besideLiar(t, nil)
 	for _, l := range liars {
 		t.Run(l.name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/tried"
 )
 
 // image makes a disk image with qemu-img.
@@ -45,7 +47,7 @@ func TestConfinedToAllowedPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		args []string
 		lead bool // outside
 	}{
@@ -55,7 +57,9 @@ func TestConfinedToAllowedPaths(t *testing.T) {
 		"json":      {[]string{"-b", `json:{"driver":"raw","file":{"driver":"file","filename":"` + outside + `/secret"}}`, "-F", "raw"}, true},
 		"data-file": {[]string{"-o", "data_file=" + outside + "/data"}, true},
 		"network":   {[]string{"-b", fmt.Sprintf("nbd://%s/x", l.Addr()), "-F", "raw"}, true},
-	} {
+	}
+	tried.Inputs(t, "contents of an image", len(cases))
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(inside, name)
 			image(t, append(append([]string{"-f", "qcow2"}, c.args...), file, "1M")...)

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/scatter-vm/scatter/bench/tried"
 )
 
 // TestPolicyTables shows the launch policy at work on what is in testdata. The tables say themselves how they are written.
@@ -20,6 +22,7 @@ func TestPolicyTables(t *testing.T) {
 			c, err := operator.Command(l.words, "vm", "/run/scatter-test")
 			l.check(t, c, err, error.Error)
 		}
+		tried.Inputs(t, "ordinary command line", len(lines))
 	})
 	t.Run("hostile", func(t *testing.T) {
 		lines := readTable(t, "testdata/hostile.txt", 200)
@@ -31,6 +34,7 @@ func TestPolicyTables(t *testing.T) {
 				t.Errorf("line %d: nothing here may be ok", l.number)
 			}
 		}
+		tried.Inputs(t, "command line of a VM", len(lines))
 	})
 }
 

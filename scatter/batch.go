@@ -21,11 +21,11 @@ const (
 // blocksOf is how many blocks so many contents make, unless they have very many owners.
 func blocksOf(contents int) int { return (contents + blockContents - 1) / blockContents }
 
-// batch is some contents of one step: their owners, and then the blocks that carry them. A content with very many owners goes
+// batch is some contents of one channel's steps: their owners, and then the blocks that carry them. A content with very many owners goes
 // into several batches, and its bytes are repeated in each: what a batch takes is bounded whatever guests hold.
 type batch struct {
-	step int
-	last bool // of its step
+	step  int // the first
+	ended int // the last one that is complete with it; -1 = none
 
 	owners []dedup.Page // at most batchOwners
 	ends   []uint16     // of each content's owners
@@ -41,7 +41,7 @@ type outBlock struct {
 }
 
 func (t *batch) reset(step int) {
-	t.step, t.last = step, false
+	t.step, t.ended = step, -1
 	t.owners, t.ends, t.blocks = t.owners[:0], t.ends[:0], t.blocks[:0]
 	t.done = make(chan struct{}, 1)
 }

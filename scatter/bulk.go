@@ -108,13 +108,17 @@ func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// collect cuts the contents of all steps into batches.
+// collect cuts the contents of all steps into batches. Steps of one channel that follow one another share batches: there are often many classes of
+// few contents, and each block has its price.
 func (b *bulk) collect(ctx context.Context) error {
 	r := reader{index: b.e.index}
+	var t *batch
 	for i, s := range b.plan.steps {
-		t, err := b.next(ctx, i)
-		if err != nil {
-			return err
+		var err error
+		if t == nil {
+			if t, err = b.next(ctx, i); err != nil {
+				return err
+			}
 		}
 		wanted := b.reached(s)
 		for owners := range r.contents(s) {
@@ -130,10 +134,14 @@ func (b *bulk) collect(ctx context.Context) error {
 				owners = t.add(owners, wanted)
 			}
 		}
-		t.last = true
+		t.ended = i
+		if i+1 < len(b.plan.steps) && b.plan.steps[i+1].channel == s.channel && !t.full(1) {
+			continue
+		}
 		if err := b.hand(ctx, t); err != nil {
 			return err
 		}
+		t = nil
 	}
 	return nil
 }
@@ -229,11 +237,13 @@ func (b *bulk) send(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("bulk: %w", err)
 		}
-		if t.last {
-			for _, vm := range b.plan.endsAt[t.step] {
+		for step := t.step; step <= t.ended; step++ {
+			for _, vm := range b.plan.endsAt[step] {
 				b.tracker.allSent(vm)
 			}
-			ch.leave(ctx, b.plan.steps[t.step+1:])
+		}
+		if t.ended >= 0 {
+			ch.leave(ctx, b.plan.steps[t.ended+1:])
 		}
 		b.spare <- t // has room for all
 	}

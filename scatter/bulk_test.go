@@ -415,3 +415,30 @@ func TestBulkGivesUp(t *testing.T) {
 		}
 	}
 }
+
+// TestLightClassesShareBlocks: hundreds of classes of a content or two, as many VMs have, make few blocks.
+func TestLightClassesShareBlocks(t *testing.T) {
+	host := []int{0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1}
+	mixed := func(src [][]byte, vm int) {
+		for i := range drillPages {
+			if owners := rand.New(rand.NewPCG(uint64(i), 3)).Uint64(); owners>>vm&1 != 0 {
+				stamp(src[vm][i*PageSize:][:PageSize], uint64(i)+1)
+			}
+		}
+	}
+	d := openDrillOf(t, shape{pages: drillPages, fill: mixed}, host, nil)
+	d.run(all(len(host))...)
+	d.agree(all(len(host))...)
+	for vm := range host {
+		if !bytes.Equal(d.src[vm], d.dst[vm]) {
+			t.Errorf("vm %d differs", vm)
+		}
+	}
+	classes, contents := len(d.e.classes), 0
+	for _, c := range d.e.plan.channels {
+		contents += c.contents
+	}
+	if blocks := d.e.sender.Stats().Blocks; classes < drillPages/2 || blocks > uint64(blocksOf(contents))+20 {
+		t.Errorf("%d contents of %d classes in %d blocks", contents, classes, blocks)
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/tried"
 )
 
 // TestStrangersKeepNobodyOut: connections that show no certificate do not keep a genuine source out, however many they are, and it is told.
@@ -18,7 +20,9 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 			c.Close()
 		}
 	}()
-	for range maxStrangers + 300 {
+	const strangers = maxStrangers + 300
+	tried.Inputs(t, "connection without certificate", strangers)
+	for range strangers {
 		c, err := net.Dial("tcp", s.target.Addr.String())
 		if err != nil {
 			t.Fatal(err)

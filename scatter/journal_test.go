@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/qemu"
 )
 
@@ -326,7 +327,9 @@ func TestJournalIsAFile(t *testing.T) {
 	if err := errors.Join(os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{link, pipe, dir} {
+	paths := []string{link, pipe, dir}
+	tried.Inputs(t, "file in the journal's place", len(paths))
+	for _, path := range paths {
 		if _, _, err := openJournal(path); err == nil {
 			t.Errorf("%s is taken for a journal", path)
 		}

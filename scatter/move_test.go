@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
@@ -37,7 +38,7 @@ func TestTargetsWords(t *testing.T) {
 	e := standing(t)
 	e.vms[0].tailBegun.Store(true)
 	e.vms[0].toldToRun.Store(true)
-	for _, c := range []struct {
+	cases := []struct {
 		host int
 		m    control.Message
 		want []string
@@ -55,7 +56,9 @@ func TestTargetsWords(t *testing.T) {
 		{0, control.Hello{}, nil},
 		{0, control.Examined{VM: 1 << 40}, nil},
 		{0, control.Examined{VM: -1}, nil},
-	} {
+	}
+	tried.Inputs(t, "word of a target", len(cases))
+	for _, c := range cases {
 		e.fromTarget(c.host, c.m)
 		if got := e.posted(); !slices.Equal(got, c.want) {
 			t.Errorf("%+v of host %d: %v, want %v", c.m, c.host, got, c.want)

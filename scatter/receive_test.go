@@ -19,6 +19,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -368,7 +369,10 @@ func TestSessionRefusesDisorder(t *testing.T) {
 		{"hello twice", []control.Message{control.Hello{}}, "unexpected hello"},
 		{"data", []control.Message{control.Data{}}, "unexpected data"},
 		{"a target's own message", []control.Message{control.Loaded{}}, "unexpected loaded"},
+		{"a name that is none", []control.Message{control.Prepare{VM: 1, Name: "a\nb"}}, "not a name"},
+		{"a name without end", []control.Message{control.Examine{VM: 1, Name: strings.Repeat("x", 60_000)}}, "not a name"},
 	}
+	tried.Inputs(t, "order of a source's messages", len(cases))
 	s := openSite(t, nil, "target", nil)
 	for i, c := range cases {
 		d := s.dialer()

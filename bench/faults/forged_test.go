@@ -86,7 +86,7 @@ func TestFaultForgedSender(t *testing.T) {
 		}
 		return err
 	})
-	o := s.send().finish()
+	o := s.send("--group-base", groupBase).finish()
 	o.exits(s, 0)
 	o.reports(s, evacuated, evacuated)
 	s.must(forger.stop())

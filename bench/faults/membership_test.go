@@ -23,7 +23,7 @@ func TestFaultQuerierGone(t *testing.T) {
 	s.receiveAll()
 	s.must(s.LoseQuerier(t.Context(), membershipTime))
 	healed, deaf := s.Targets[0], s.Targets[1]
-	x := s.send("--rate", "50mbit")
+	x := s.send("--rate", "50mbit", "--group-base", groupBase)
 	x.sends(2 << 20)
 	s.must(deaf.LoseReports(t.Context(), -1))
 	o := x.finish()
@@ -77,7 +77,7 @@ func TestFaultReportsLost(t *testing.T) {
 func TestFaultSwitchReboot(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
-	x := s.send("--rate", "100mbit")
+	x := s.send("--rate", "100mbit", "--group-base", groupBase)
 	x.sends(2 << 20)
 	s.must(s.SwitchOff(t.Context()))
 	for _, h := range s.Targets {
