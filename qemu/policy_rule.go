@@ -158,6 +158,9 @@ func (v value) rule(j *judge, s string) (string, error) {
 	for i, p := range pairs {
 		pairs[i] = v.called(j, p)
 	}
+	if countKey(pairs, "id") > 1 { // the first counts for some of QEMU's parsers, the last for the others
+		return "", j.refuse(s, "more than one id")
+	}
 	allowed, err := v.allowed(j, s, pairs)
 	if err != nil {
 		return "", err
@@ -169,6 +172,16 @@ func (v value) rule(j *judge, s string) (string, error) {
 		refused = append(refused, err)
 	}
 	return formatKeyval(pairs, v.implied), errors.Join(append(refused, together)...)
+}
+
+// countKey is how often a key comes.
+func countKey(pairs []pair, key string) (n int) {
+	for _, p := range pairs {
+		if p.key == key {
+			n++
+		}
+	}
+	return n
 }
 
 func (v value) ruleJSON(j *judge, s string) (string, error) {
