@@ -307,6 +307,9 @@ type HostReport struct {
 	Leaves  int64  `json:"leaves"`
 	Unicast int64  `json:"unicast_groups"` // groups that did not serve it, so that it got their blocks by unicast
 	Dropped int64  `json:"dropped"`        // datagrams that its kernel dropped, because its socket buffers were full
+
+	CPUS        float64 `json:"cpu_s"`        // seconds that recv there has computed meanwhile, for whomever
+	MemoryBytes int64   `json:"memory_bytes"` // that it had resident at most
 }
 
 // Report is the outcome of an evacuation. Byte counts are as on the wire,
@@ -319,6 +322,8 @@ type Report struct {
 	RepairBytes    int64      `json:"repair_bytes"`
 	ConvergeBytes  int64      `json:"converge_bytes"`
 	ControlBytes   int64      `json:"control_bytes"`
+	CPUS           float64    `json:"cpu_s"`        // seconds that this process has computed
+	MemoryBytes    int64      `json:"memory_bytes"` // that it had resident at most
 	Pages          Pages      `json:"pages"`
 	Group          GroupStats `json:"group"`
 	Plan           struct {

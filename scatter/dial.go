@@ -186,7 +186,8 @@ func keepAlive(ctx context.Context, c *control.Conn) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if c.Send(control.Ping{}) != nil {
+			u := ownUsage()
+			if c.Send(control.Ping{CPU: u.cpu, Memory: u.memory}) != nil {
 				return // the reader of c reports it
 			}
 		}

@@ -22,6 +22,7 @@ type link struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	closing atomic.Bool
+	used    told // by recv there
 }
 
 // linkHandler takes what a target says. Its methods are called from the link's reader.
@@ -69,6 +70,7 @@ func (l *link) read(host int, h linkHandler) error {
 		}
 		switch m := m.(type) {
 		case control.Ping:
+			l.used.take(m)
 		case control.Multicast:
 			h.multicastFrom(host, m.Body)
 		case control.Begun:

@@ -29,8 +29,12 @@ func (e *evacuation) report() *Report {
 		r.VMs = append(r.VMs, VMReport{Name: s.name, State: s.state.String(), Cause: s.cause(), Stages: []StageTime{}})
 	}
 	for _, l := range e.links {
-		r.Hosts = append(r.Hosts, e.reportHost(l.name(), s.Targets[l.name()]))
+		h, used := e.reportHost(l.name(), s.Targets[l.name()]), l.used.since()
+		h.CPUS, h.MemoryBytes = used.cpu, used.memory
+		r.Hosts = append(r.Hosts, h)
 	}
+	used := ownUsage()
+	r.CPUS, r.MemoryBytes = used.cpu, used.memory
 	e.warnings.mu.Lock()
 	r.Warnings = append(r.Warnings, e.warnings.list...)
 	e.warnings.mu.Unlock()

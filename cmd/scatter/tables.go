@@ -70,10 +70,22 @@ func writeReport(w io.Writer, r *scatter.Report) error {
 		formatSize(r.UnicastBytes), formatSize(r.RepairBytes), formatSize(r.ConvergeBytes), formatSize(r.ControlBytes))
 	s.printf("%s; %d sent again\n", pagesLine(r.Pages), r.Pages.Resent)
 	s.printf("groups %d, joins %d, leaves %d\n", r.Group.Count, r.Group.Joins, r.Group.Leaves)
+	s.printf("send: %s of CPU, %s of memory%s\n", formatSeconds(r.CPUS), formatSize(r.MemoryBytes), usedThere(r.Hosts))
 	for _, warning := range r.Warnings {
 		s.printf("warning: %s\n", warning)
 	}
 	return s.err
+}
+
+// usedThere is what the receivers have used.
+func usedThere(hosts []scatter.HostReport) string {
+	var b strings.Builder
+	for _, h := range hosts {
+		if h.MemoryBytes > 0 {
+			fmt.Fprintf(&b, "; recv on %s: %s, %s", h.Name, formatSeconds(h.CPUS), formatSize(h.MemoryBytes))
+		}
+	}
+	return b.String()
 }
 
 func downtime(v scatter.VMReport) string {

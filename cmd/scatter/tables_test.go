@@ -125,7 +125,7 @@ func TestPlanTableOfBlockers(t *testing.T) {
 func someReport() *scatter.Report {
 	r := &scatter.Report{
 		TotalTimeS: 61.2, SourceBytes: 3600 << 20, MulticastBytes: 256 << 20, UnicastBytes: 3 << 30, RepairBytes: 20 << 20,
-		ConvergeBytes: 40 << 20, ControlBytes: 1 << 20, Group: scatter.GroupStats{Count: 1, Joins: 2, Leaves: 2},
+		ConvergeBytes: 40 << 20, ControlBytes: 1 << 20, CPUS: 4.2, MemoryBytes: 90 << 20, Group: scatter.GroupStats{Count: 1, Joins: 2, Leaves: 2},
 		Pages: somePlan().Pages, Warnings: []string{"gamma: multicast does not pass"},
 		VMs: []scatter.VMReport{
 			{Name: "web1", Host: "beta", State: "evacuated", DowntimeMS: 85.25, Bytes: 40 << 20, Passes: 3, Verified: true},

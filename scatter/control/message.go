@@ -304,8 +304,11 @@ type Failed struct {
 // End closes an evacuation in order.
 type End struct{}
 
-// Ping keeps a silent connection alive and proves that the peer is too.
-type Ping struct{}
+// Ping keeps a silent connection alive and proves that the peer is too. It tells what the peer's process has used.
+type Ping struct {
+	CPU    float64 `json:"cpu,omitempty"`    // seconds so far
+	Memory int64   `json:"memory,omitempty"` // bytes resident, at most so far
+}
 
 // Multicast carries messages that package multicast sends to itself.
 type Multicast struct{ Body []byte }
