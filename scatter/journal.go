@@ -157,7 +157,19 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// Append writes r and returns when it is on disk.
+// inPlace makes sure that whoever looks for the journal after a crash will find this one: its directory may have been removed or moved.
+func (j *journal) inPlace() error {
+	ours, err := j.f.Stat()
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", j.path, err)
+	}
+	if there, err := os.Lstat(j.path); err != nil || !os.SameFile(ours, there) {
+		return fmt.Errorf("journal %s: was removed or moved while in use: start scatter anew", j.path)
+	}
+	return nil
+}
+
+// Append writes r and returns when it is on disk, where recover looks for it.
 func (j *journal) Append(r record) error {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -169,6 +181,9 @@ func (j *journal) Append(r record) error {
 	line := journalLine(body)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.inPlace(); err != nil {
+		return err
+	}
 	_, err = j.f.WriteAt(line, j.end)
 	if err == nil {
 		err = j.f.Sync()

@@ -341,3 +341,27 @@ func TestJournalIsAFile(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// TestJournalThatIsGone: a record that nobody would find is not one.
+func TestJournalThatIsGone(t *testing.T) {
+	for name, harm := range map[string]func(dir string) error{
+		"removed":            func(dir string) error { return os.Remove(filepath.Join(dir, "j")) },
+		"with its directory": os.RemoveAll,
+		"moved":              func(dir string) error { return os.Rename(dir, dir+".old") },
+		"another": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "j")), os.WriteFile(filepath.Join(dir, "j"), nil, 0o600))
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "run")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		j, _ := newJournal(t, filepath.Join(dir, "j"))
+		if err := errors.Join(j.Append(fullRecord), harm(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Append(fullRecord); err == nil || !strings.Contains(err.Error(), "removed or moved") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
