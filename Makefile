@@ -40,7 +40,7 @@ long:
 lab: setup build
 	bench/setup.sh qemu-7.2
 	bench/setup.sh real
-	$(GO) test -tags lab -count=1 -p 1 -timeout 30m \
+	$(GO) test -tags lab -count=1 -p 1 -timeout 45m \
 		$$(grep -rlE '^//go:build lab$$' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
 
 test: check fuzz long lab

@@ -19,7 +19,7 @@ import (
 var (
 	deathsOnly = flag.String("deaths", "", "regular expression: the cases of TestDeaths that are run")
 	deathsKeep = flag.String("deaths-keep", "", "directory for what the programs said in cases that fail")
-	deathRigs  = flag.Int("deaths-rigs", 40, "evacuations of TestDeaths at one time")
+	deathRigs  = flag.Int("deaths-rigs", 24, "evacuations of TestDeaths at one time")
 )
 
 // caseTime bounds one evacuation with everything that follows from it.
