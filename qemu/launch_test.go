@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -142,8 +143,14 @@ func TestGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	exe := "/proc/" + itoa(p.PID) + "/cmdline"
-	if b, err := os.ReadFile(exe); err != nil || !strings.Contains(string(b), "read -r go") {
-		t.Errorf("%q, %v", b, err)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // it becomes the shell meanwhile
+		b, err := os.ReadFile(exe)
+		if err == nil && strings.Contains(string(b), "read -r go") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%q, %v", b, err)
+		}
 	}
 	if _, err := w.WriteString("\n"); err != nil {
 		t.Fatal(err)
