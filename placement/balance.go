@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func (in *instance) solveBalanced(ctx context.Context, effort int) (s *state, pr
 		if free.within(capped.room) {
 			return free, proven, &Balance{Slack: slack}, nil
 		}
-		s, proven := capped.attempt(ctx, effort)
+		s, proven := capped.attempt(ctx, effort, false)
 		if s == nil || s.vms() < free.vms() {
 			continue
 		}
@@ -58,7 +59,7 @@ func (in *instance) balanced(slack float64) *instance {
 		}
 	}
 	out := *in
-	out.room = append([]room(nil), in.room...)
+	out.room = slices.Clone(in.room)
 	binds := false
 	for h := range out.room {
 		r := &out.room[h]
@@ -84,26 +85,6 @@ func (in *instance) usable() []bool {
 		}
 	}
 	return usable
-}
-
-// attempt is solve without a search for what is in the way if nothing is found at once.
-func (in *instance) attempt(ctx context.Context, effort int) (s *state, proven bool) {
-	switch {
-	case in.p.Partial:
-	case in.impossible():
-		return nil, false
-	case in.exactFits():
-		s, proven = in.solveExact(), true
-	case in.anyhow() == nil:
-		return nil, false
-	}
-	if !proven {
-		s = in.seek(ctx, effort)
-	}
-	if s != nil {
-		s.polish(ctx)
-	}
-	return s, proven
 }
 
 // within tells whether a state needs no more memory than that.

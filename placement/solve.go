@@ -68,21 +68,30 @@ func (in *instance) effort() int {
 
 // solve finds the best state it can, and reports whether it is proven to be the best.
 func (in *instance) solve(ctx context.Context, effort int) (s *state, proven bool, err error) {
+	if s, proven = in.attempt(ctx, effort, true); s == nil {
+		return nil, false, in.conflict(ctx)
+	}
+	return s, proven, nil
+}
+
+// attempt is the best state that it can find, nil if none. Unless it is to be thorough, it does not search where no placement is found at once.
+func (in *instance) attempt(ctx context.Context, effort int, thorough bool) (s *state, proven bool) {
 	switch {
 	case in.p.Partial:
 	case in.impossible():
-		return nil, false, in.conflict(ctx)
+		return nil, false
 	case in.exactFits():
 		s, proven = in.solveExact(), true
+	case !thorough && in.anyhow() == nil:
+		return nil, false
 	}
-	if s == nil && !proven {
+	if !proven {
 		s = in.seek(ctx, effort)
 	}
-	if s == nil {
-		return nil, false, in.conflict(ctx)
+	if s != nil {
+		s.polish(ctx)
 	}
-	s.polish(ctx)
-	return s, proven, nil
+	return s, proven
 }
 
 // seek searches for a cheap placement; nil means that it found none.

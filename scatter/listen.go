@@ -28,7 +28,7 @@ func (s *session) openListener(m control.Listen) (answer control.Listening, err 
 	if !validSource(m.Source) {
 		return answer, errors.New("source address is malformed")
 	}
-	local, err := interfaceAddr(name, m.Source, s.conn.LocalAddr(), m.Source)
+	local, err := s.localFor(m.Source)
 	if err != nil {
 		return answer, err
 	}

@@ -228,7 +228,7 @@ func (s *session) begin(m control.Begin) error {
 		return errors.New("begin: key or source address is malformed")
 	}
 	var err error
-	if conf.Local, err = interfaceAddr(s.r.cfg.Interface, m.Source, s.conn.LocalAddr(), m.Source); err != nil {
+	if conf.Local, err = s.localFor(m.Source); err != nil {
 		return err
 	}
 	copy(conf.Key[:], m.Key)
@@ -240,6 +240,11 @@ func (s *session) begin(m control.Begin) error {
 		return err
 	}
 	return s.conn.Send(control.Begun{Datagram: s.mcast.UnicastAddr()})
+}
+
+// localFor is the address of this host for datagrams from a source: the one that it is connected to, if that is one of the interface.
+func (s *session) localFor(source netip.Addr) (netip.Addr, error) {
+	return interfaceAddr(s.r.cfg.Interface, source, s.conn.LocalAddr(), source)
 }
 
 func validSource(a netip.Addr) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -92,6 +93,18 @@ func setAll(flags *pflag.FlagSet, f *pflag.Flag, values []string) error {
 type configFile struct {
 	path   string
 	values map[string]any
+}
+
+// decodeTOML reads at most maxConfig bytes of TOML into v.
+func decodeTOML(r io.Reader, v any) (toml.MetaData, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return toml.MetaData{}, err
+	}
+	if len(b) > maxConfig {
+		return toml.MetaData{}, fmt.Errorf("larger than %d bytes", maxConfig)
+	}
+	return toml.Decode(string(b), v)
 }
 
 func readConfig(path string) (*configFile, error) {

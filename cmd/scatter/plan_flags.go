@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
 	"github.com/scatter-vm/scatter/scatter"
@@ -222,15 +221,8 @@ func (p *placementFlags) read() (place map[string]string, rules scatter.Rules, e
 
 // readTOMLRules reads rules as TOML: the same tables as JSON has objects.
 func readTOMLRules(r io.Reader) (scatter.Rules, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
-	if err != nil {
-		return scatter.Rules{}, err
-	}
-	if len(b) > maxConfig {
-		return scatter.Rules{}, fmt.Errorf("larger than %d bytes", maxConfig)
-	}
 	var tables map[string]any
-	if err := toml.Unmarshal(b, &tables); err != nil {
+	if _, err := decodeTOML(r, &tables); err != nil {
 		return scatter.Rules{}, err
 	}
 	return scatter.RulesOf(tables)

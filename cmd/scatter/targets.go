@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
 	"github.com/scatter-vm/scatter/scatter"
@@ -75,14 +74,7 @@ type hostEntry struct {
 
 // readHosts reads a file of hosts.
 func readHosts(r io.Reader) (book hostBook, err error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
-	if err != nil {
-		return book, err
-	}
-	if len(b) > maxConfig {
-		return book, fmt.Errorf("larger than %d bytes", maxConfig)
-	}
-	meta, err := toml.Decode(string(b), &book)
+	meta, err := decodeTOML(r, &book)
 	if err != nil {
 		return book, err
 	}

@@ -13,8 +13,7 @@ var ErrRounds = errors.New("no round is left")
 
 // Sender sends probes to one listener. It is for one goroutine.
 type Sender struct {
-	conn    *udp.Sender // of single datagrams
-	joint   *udp.Sender // of bursts
+	conn    *udp.Sender
 	key     Key
 	to      [Paths]netip.AddrPort
 	packets []int
@@ -24,25 +23,19 @@ type Sender struct {
 
 // NewSender opens the socket. to says where each path leads; a path without an address is left out.
 func NewSender(options udp.Options, key Key, to [Paths]netip.AddrPort) (*Sender, error) {
-	joint, err := udp.NewSender(options)
-	if err != nil {
-		return nil, err
-	}
-	options.Plain = true
 	conn, err := udp.NewSender(options)
 	if err != nil {
-		joint.Close()
 		return nil, err
 	}
 	to[Bursts] = to[Unicast]
-	return &Sender{conn: conn, joint: joint, key: key, to: to, packets: Packets(conn.MTU())}, nil
+	return &Sender{conn: conn, key: key, to: to, packets: Packets(conn.MTU())}, nil
 }
 
 // burst is how many datagrams a burst has.
 const burst = 3
 
 // Cuts tells whether this host's system cuts bursts up; else there are no probes of Bursts.
-func (s *Sender) Cuts() bool { return s.joint.Segments() }
+func (s *Sender) Cuts() bool { return s.conn.Segments() }
 
 // Packets are the sizes that a round has.
 func (s *Sender) Packets() []int { return s.packets }
@@ -80,7 +73,7 @@ func (s *Sender) sendBurst(to netip.AddrPort) {
 		return
 	}
 	b := s.key.seal(datagram{Bursts, s.round, s.packets[len(s.packets)-1]}, headers(s.conn.Local()))
-	if err := s.joint.Send(to, bytes.Repeat(b, burst), len(b), true); err != nil {
+	if err := s.conn.Send(to, bytes.Repeat(b, burst), len(b), true); err != nil {
 		s.failed[Bursts] = err
 	}
 }
@@ -88,5 +81,5 @@ func (s *Sender) sendBurst(to netip.AddrPort) {
 // Err is why the system has not let datagrams of a path out, if it has not.
 func (s *Sender) Err(path Path) error { return s.failed[path] }
 
-// Close closes the sockets.
-func (s *Sender) Close() error { return errors.Join(s.conn.Close(), s.joint.Close()) }
+// Close closes the socket.
+func (s *Sender) Close() error { return s.conn.Close() }
