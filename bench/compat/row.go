@@ -43,7 +43,7 @@ type Row struct {
 	Lands   string   // the target that must get it; "" = any
 	Send    string   // further flags of plan and send
 	Beside  []string // other VMs on the host: the options of each; scatter finds all by --discover
-	Needs   Need     // of this machine, without which the test is skipped
+	Needs   Need     // of this machine beside what its programs need by themselves, see needs
 	VCPUs   int      // that plan must show; 0 = any number
 	Check   string   // something more to look at, see checks
 }
@@ -69,6 +69,20 @@ const (
 	NeedsSpice   Need = "spice in QEMU"
 	NeedsNothing Need = ""
 )
+
+// needs tells what the machine must have, or the row's test is skipped.
+func (r Row) needs() (all []Need) {
+	if r.Needs != NeedsNothing {
+		all = append(all, r.Needs)
+	}
+	if strings.Contains(r.Options, "-accel kvm") {
+		all = append(all, NeedsKVM)
+	}
+	if r.QEMU != "" || slices.ContainsFunc(r.Targets, func(t Target) bool { return t.QEMU != "" }) {
+		all = append(all, NeedsOldQEMU)
+	}
+	return all
+}
 
 // Part is a part of the table.
 type Part struct {

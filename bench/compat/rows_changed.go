@@ -133,7 +133,7 @@ func plugged() []Row {
 			`device_add {"driver": "qemu64-x86_64-cpu", "id": "cpu1", "socket-id": 1, "core-id": 0, "thread-id": 0}`}},
 		{Name: "plugged: vCPU with a gap before it", Verdict: Moves, Options: "-smp 1,sockets=4,maxcpus=4", Do: []string{
 			`device_add {"driver": "qemu64-x86_64-cpu", "id": "cpu3", "socket-id": 3, "core-id": 0, "thread-id": 0}`}},
-		{Name: "plugged: memory module (KVM)", Verdict: Moves, Needs: NeedsKVM, Options: "-accel kvm -m 32,slots=2,maxmem=1G", Do: []string{
+		{Name: "plugged: memory module (KVM)", Verdict: Moves, Options: "-accel kvm -m 32,slots=2,maxmem=1G", Do: []string{
 			`object-add {"qom-type": "memory-backend-ram", "id": "mem1", "size": 134217728}`, `device_add {"driver": "pc-dimm", "id": "dimm1", "memdev": "mem1"}`}},
 		{Name: "plugged: network card", Verdict: Moves, Do: []string{`netdev_add {"type": "user", "id": "n0", "restrict": true}`,
 			`device_add {"driver": "virtio-net-pci", "id": "nic0", "netdev": "n0", "mac": "52:54:00:01:02:03"}`}},
@@ -201,9 +201,9 @@ func unplugged() []Row {
 			Options: "-device virtio-serial-pci,id=vs -chardev null,id=c1 -device virtserialport,id=port1,bus=vs.0,chardev=c1,name=org.example.0"},
 		{Name: "unplugged: random numbers", Verdict: Moves, Options: "-object rng-builtin,id=rng1 -device virtio-rng-pci,rng=rng1,id=r1", Do: []string{
 			`device_del {"id": "r1"}`, reset, "gone: r1", `object-del {"id": "rng1"}`}},
-		{Name: "unplugged: vCPU (KVM)", Verdict: Moves, Needs: NeedsKVM, Note: "an emulated guest hangs in any migration then",
+		{Name: "unplugged: vCPU (KVM)", Verdict: Moves, Note: "an emulated guest hangs in any migration then",
 			Options: "-accel kvm -smp 1,sockets=2,maxcpus=2 -device qemu64-x86_64-cpu,id=cpu1,socket-id=1,core-id=0,thread-id=0", Do: []string{"hmp: o /b 0xaf00 0", `device_del {"id": "cpu1"}`, "hmp: o /w 0xaf00 1", "hmp: o /b 0xaf04 8", "gone: cpu1"}},
-		{Name: "unplugged: memory module (KVM)", Verdict: Moves, Needs: NeedsKVM, Do: []string{`device_del {"id": "dimm1"}`, "hmp: o /w 0xa00 0", "hmp: o /b 0xa14 8",
+		{Name: "unplugged: memory module (KVM)", Verdict: Moves, Do: []string{`device_del {"id": "dimm1"}`, "hmp: o /w 0xa00 0", "hmp: o /b 0xa14 8",
 			"gone: dimm1", `object-del {"id": "mem1"}`},
 			Options: "-accel kvm -m 32,slots=2,maxmem=1G -object memory-backend-ram,id=mem1,size=128M -device pc-dimm,id=dimm1,memdev=mem1"},
 		{Name: "unplugged: network card, and another plugged into its slot", Verdict: Moves,

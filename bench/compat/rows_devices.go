@@ -108,11 +108,8 @@ func devices() Part {
 	add("fw_cfg", "-fw_cfg name=opt/org.example,string=abc")
 	add("sandbox", "-sandbox on")
 	add("KVM", "-accel kvm")
-	p.Rows[len(p.Rows)-1].Needs = NeedsKVM
 	add("KVM, machine q35", "-accel kvm -M q35")
-	p.Rows[len(p.Rows)-1].Needs = NeedsKVM
 	add("KVM with several vCPUs", "-accel kvm -smp 4")
-	p.Rows[len(p.Rows)-1].Needs = NeedsKVM
 	return p
 }
 
@@ -132,10 +129,9 @@ func memories() Part {
 	add("huge pages", "-m 32 -object memory-backend-memfd,id=m0,size=32M,hugetlb=on,hugetlbsize=2M -M pc,memory-backend=m0")
 	p.Rows[len(p.Rows)-1].Needs = NeedsHuge
 	add("more than 4 GiB (KVM)", "-m 5G -accel kvm")
-	p.Rows[len(p.Rows)-1].Needs = NeedsKVM
 	p.Rows = append(p.Rows,
-		Row{Name: "NVDIMM (KVM)", Verdict: Moves, Needs: NeedsKVM, Options: "-accel kvm -M pc,nvdimm=on -m 32,slots=2,maxmem=1G -object memory-backend-file,id=m1,size=64M,mem-path=$LOCAL/nv,share=on -device nvdimm,id=nv1,memdev=m1"},
-		Row{Name: "virtio-mem (KVM)", Verdict: Moves, Needs: NeedsKVM, Options: "-accel kvm -m 32,maxmem=1G -object memory-backend-ram,id=m1,size=128M -device virtio-mem-pci,id=vm1,memdev=m1,requested-size=0"},
+		Row{Name: "NVDIMM (KVM)", Verdict: Moves, Options: "-accel kvm -M pc,nvdimm=on -m 32,slots=2,maxmem=1G -object memory-backend-file,id=m1,size=64M,mem-path=$LOCAL/nv,share=on -device nvdimm,id=nv1,memdev=m1"},
+		Row{Name: "virtio-mem (KVM)", Verdict: Moves, Options: "-accel kvm -m 32,maxmem=1G -object memory-backend-ram,id=m1,size=128M -device virtio-mem-pci,id=vm1,memdev=m1,requested-size=0"},
 	)
 	return p
 }

@@ -256,8 +256,10 @@ func TestLabRows(t *testing.T) {
 		for j, r := range p.Rows {
 			t.Run(p.Title+"/"+r.Name, func(t *testing.T) {
 				t.Parallel()
-				if why := r.Needs.missing(); why != "" {
-					t.Skip(why)
+				for _, n := range r.needs() {
+					if why := n.missing(); why != "" {
+						t.Skip(why)
+					}
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), rowTime)
 				defer cancel()

@@ -202,12 +202,7 @@ const sendTime = 150 * time.Second
 func (e *evacuation) meet(key string) error {
 	e.history = append(e.history, key)
 	if key == "start" { // the first action is decided when send tells that it moves
-		if err := await(e.ctx, "send to move", func() error {
-			if strings.Contains(e.out.String(), `"stage":"move"`) || e.ended() {
-				return nil
-			}
-			return errors.New("it has not told so")
-		}); err != nil {
+		if err := e.moves(); err != nil {
 			return err
 		}
 	}
@@ -221,6 +216,29 @@ func (e *evacuation) meet(key string) error {
 		return nil
 	}
 	return e.strike()
+}
+
+// moves waits until send begins to move. One that gives up before, on a machine that is too busy for its time-outs, tells nothing about deaths.
+func (e *evacuation) moves() error {
+	moving := func() bool { return strings.Contains(e.out.String(), `"stage":"move"`) }
+	if err := await(e.ctx, "send to move", func() error {
+		if moving() || e.ended() {
+			return nil
+		}
+		return errors.New("it has not told so")
+	}); err != nil {
+		return err
+	}
+	if !moving() {
+		return fmt.Errorf("send gave up before it moved anything: %s", e.lastWords())
+	}
+	return nil
+}
+
+// lastWords returns the last line that send has written.
+func (e *evacuation) lastWords() string {
+	lines := strings.Split(strings.TrimSpace(e.out.String()), "\n")
+	return lines[len(lines)-1]
 }
 
 // pid returns the process of the victim, 0 if it is not there. It must be quick, or what is to be hit is over.

@@ -143,7 +143,7 @@ func (e *evacuation) judgeWords(v *verdict, actual string) {
 	if code != -1 {
 		r, err := e.report()
 		if err != nil {
-			v.blame("exit status %d without a report: %v", code, err)
+			v.blame("exit status %d without a report (%v): %s", code, err, e.lastWords())
 			return
 		}
 		said, cause = r.VMs[0].State, r.VMs[0].Cause
