@@ -15,20 +15,55 @@ type Loss struct {
 	// Burst is how many packets are lost in a row, at regular distances, elsewhere in the stream of each host. 0 or 1:
 	// each by itself, at random.
 	Burst int
+	// Merged drops packets as the device hands them on, up to 64 KiB of datagrams that were sent at once: a full socket buffer does that.
+	Merged bool
+	// Bad is the model of Gilbert and Elliott: the link is bad for so many packets on average, and loses half of them. At most a quarter may get
+	// lost in all.
+	Bad int
 }
 
-// nft returns the condition under which the host with this number loses a packet.
+func (l Loss) validate() error {
+	ways := 0
+	for _, is := range []bool{l.Burst > 0, l.Merged, l.Bad > 0} {
+		if is {
+			ways++
+		}
+	}
+	switch {
+	case l.Fraction < 0 || l.Fraction > 1:
+		return fmt.Errorf("loss of %v: must be 0 to 1", l.Fraction)
+	case l.Burst < 0 || l.Bad < 0 || ways > 1:
+		return fmt.Errorf("loss in bursts of %d, merged %t, bad for %d: only one of these, and none below 0", l.Burst, l.Merged, l.Bad)
+	case l.Bad > 0 && l.Fraction > 0.25:
+		return fmt.Errorf("loss of %v: a link that is bad at times may lose a quarter", l.Fraction)
+	}
+	return nil
+}
+
+// nft returns the rules by which the host with this number loses packets.
 func (l Loss) nft(host int) string {
 	match := ""
 	if l.UDPOnly {
 		match = "meta l4proto udp "
 	}
-	if l.Burst <= 1 {
-		return fmt.Sprintf("%snumgen random mod 1000000 < %d", match, int(l.Fraction*1e6))
+	switch {
+	case l.Bad > 0:
+		return l.badState(match)
+	case l.Burst <= 1:
+		return fmt.Sprintf("\t\t%snumgen random mod 1000000 < %d drop\n", match, int(l.Fraction*1e6))
 	}
 	period := int(float64(l.Burst) / l.Fraction)
 	first := (host*scatteredBy + l.Burst) % max(period-l.Burst, 1)
-	return fmt.Sprintf("%snumgen inc mod %d %d-%d", match, period, first, first+l.Burst-1)
+	return fmt.Sprintf("\t\t%snumgen inc mod %d %d-%d drop\n", match, period, first, first+l.Burst-1)
+}
+
+// badState keeps the state of the link in a set: while it is bad, the set holds the protocol of its packets.
+func (l Loss) badState(match string) string {
+	ends := 1 / float64(l.Bad)
+	begins := ends * 2 * l.Fraction / (1 - 2*l.Fraction)
+	return fmt.Sprintf("\t\tmeta protocol @bad numgen random mod 1000000 < %[2]d delete @bad { meta protocol }\n"+
+		"\t\tmeta protocol != @bad numgen random mod 1000000 < %[3]d add @bad { meta protocol }\n"+
+		"\t\tmeta protocol @bad %[1]snumgen random mod 2 == 0 drop\n", match, int(ends*1e6), int(begins*1e6))
 }
 
 // scatteredBy is a prime, so that the bursts of different hosts fall in different places.
@@ -42,14 +77,14 @@ type rules struct {
 	reports   int // of those that the host sends from now on, get lost; -1 = all
 }
 
-// SetLoss makes the host lose some of the packets that arrive; a Fraction of 0 ends it. While it loses any, the switch cuts merged packets apart before it
-// hands them over, so that loss hits single datagrams.
+// SetLoss makes the host lose some of the packets that arrive; a Fraction of 0 ends it. While it loses any, unless merged, the switch cuts merged packets
+// apart before it hands them over, so that loss hits single datagrams.
 func (h *Host) SetLoss(ctx context.Context, loss Loss) error {
-	if loss.Fraction < 0 || loss.Fraction > 1 || loss.Burst < 0 {
-		return fmt.Errorf("host %s: loss %v in bursts of %d: must be 0 to 1, in bursts of 0 or more", h.Name, loss.Fraction, loss.Burst)
+	if err := loss.validate(); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
 	}
 	segments := 65535
-	if loss.Fraction > 0 {
+	if loss.Fraction > 0 && !loss.Merged {
 		segments = 1
 	}
 	err := script(ctx, fmt.Sprintf("ip -n %s link set %s gso_max_segs %d", h.lab.switchNamespace(), h.port, segments))
@@ -115,11 +150,16 @@ func (r rules) nft(host int) string {
 		in.WriteString("\t\tip daddr 224.0.1.0-239.255.255.255 drop\n")
 	}
 	if r.loss.Fraction > 0 {
-		fmt.Fprintf(&in, "\t\t%s drop\n", r.loss.nft(host))
+		in.WriteString(r.loss.nft(host))
 	}
 	return fmt.Sprintf(`table netdev lab
 delete table netdev lab
 table netdev lab {
+	set bad {
+		type ether_type
+		size 4
+		flags dynamic
+	}
 	chain in {
 		type filter hook ingress device %[1]s priority 0;
 %[2]s	}

@@ -308,6 +308,35 @@ func TestLabLossInBursts(t *testing.T) {
 	}
 }
 
+// TestLabLossOfMergedPackets: what the device has merged is lost as one.
+func TestLabLossOfMergedPackets(t *testing.T) {
+	l := newLab(t, 1, 500e6)
+	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.2, Merged: true}); err != nil {
+		t.Fatal(err)
+	}
+	r := listen(t, l.Targets[0], group)
+	sendFrom(t, l.Source, group, "merged")
+	count, gaps := r.result()
+	if lost := datagrams - count; lost < datagrams/20 || lost > datagrams/2 || gaps > lost/10 {
+		t.Errorf("%d datagrams were lost in %d places, not a fifth of %d in tens", lost, gaps, datagrams)
+	}
+}
+
+// TestLabBadState: a link that is bad at times loses as much as one that loses a few packets always, but all at these times.
+func TestLabBadState(t *testing.T) {
+	l := newLab(t, 1, 500e6)
+	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.1, Bad: 100}); err != nil {
+		t.Fatal(err)
+	}
+	r := listen(t, l.Targets[0], group)
+	sendFrom(t, l.Source, group, "merged")
+	count, gaps := r.result()
+	lost := datagrams - count
+	if lost < datagrams/50 || lost > datagrams/4 || gaps > 2*lost/3 {
+		t.Errorf("%d of %d datagrams were lost in %d places", lost, datagrams, gaps)
+	}
+}
+
 func TestLabWatch(t *testing.T) {
 	l := newLab(t, 1, 500e6)
 	w, err := l.Source.Watch()

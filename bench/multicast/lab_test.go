@@ -30,7 +30,9 @@ func TestEachToolDelivers(t *testing.T) {
 	lossy := cell{Mbit: 200, Targets: 2, Loss: 1}
 	bursty := cell{Mbit: 200, Targets: 2, Loss: 1, Burst: burstLength}
 	for _, tool := range []string{"scatter", "tcp"} {
-		o.more = append(o.more, job{lossy, tool}, job{bursty, tool})
+		for _, c := range []cell{lossy, bursty, {Mbit: 200, Targets: 2, Loss: 1, Merged: true}, {Mbit: 200, Targets: 2, Loss: 1, Bad: 100}} {
+			o.more = append(o.more, job{c, tool})
+		}
 	}
 	o.more = append(o.more, job{cell{Mbit: 200, Targets: 3, Slow: true}, "scatter"})
 	o.more = append(o.more, job{cell{Mbit: 200, Targets: 2, Busy: 2}, "scatter"})

@@ -1,11 +1,12 @@
 // Command multicast measures how fast one source gets the same bytes to many targets, by package multicast and by the tools that an
 // operator could take instead, side by side on the same links, and holds the results against what scatter promises.
 //
-//	go run ./bench/multicast [-runs 5] [-size 256] [-rates 100,500,0] [-targets 1,2,4,8] [-loss 0,0.1,1,5] [-busy 8] [-slow] [-keep]
+//	go run ./bench/multicast [-runs 5] [-size 256] [-rates 100,500,0] [-targets 1,2,4,8] [-loss 0,0.1,1,5] [-busy 8] [-slow] [-patterns] [-keep]
 //
 // Without arguments it measures what fits into a quarter of an hour; -full is everything, and takes about nine hours; -slow is what one
-// slow target costs seven others, of which each run waits until it has the payload, too (with -keep: added to the rest). It exits with 1 if
-// a promise is broken. It needs root and what `bench/setup.sh peers` fetches.
+// slow target costs seven others, of which each run waits until it has the payload, too (with -keep: added to the rest);
+// -patterns is what it costs in which pattern packets get lost (likewise). It exits with 1 if a promise is broken. It needs root and what
+// `bench/setup.sh peers` fetches.
 package main
 
 import (
@@ -46,6 +47,7 @@ func parse() (o options) {
 	flag.Var(names{&o.tools}, "tools", "what to measure, of "+toolNames())
 	flag.IntVar(&o.busy, "busy", 0, "`number` of processes that compute beside the transfers, as guests do on a host that is emptied")
 	onlySlow := flag.Bool("slow", false, "only what a slow target costs the others")
+	onlyPatterns := flag.Bool("patterns", false, "only what it costs in which pattern packets get lost")
 	full := flag.Bool("full", false, "everything: all rates, numbers of targets, losses and tools")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each kind; the table shows their medians")
 	size := flag.Int64("size", 0, "MiB to transfer; 0 = 64, and 256 of everything and where links are not shaped")
@@ -55,6 +57,9 @@ func parse() (o options) {
 	o.narrow(given())
 	if *onlySlow {
 		o.selection = slow()
+	}
+	if *onlyPatterns {
+		o.selection = patterns()
 	}
 	o.size = *size << 20
 	if *full {

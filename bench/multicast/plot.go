@@ -26,7 +26,7 @@ type panel struct {
 // panels are the parts of the plot: a row for each rate.
 func (r results) panels() (rows [][]panel) {
 	for _, c := range r.cells() {
-		if c.Mbit == 0 || c.Burst > 0 || c.Slow || c.Busy > 0 {
+		if c.Mbit == 0 || c != c.single() || c.Slow || c.Busy > 0 {
 			continue
 		}
 		if len(rows) == 0 || rows[len(rows)-1][0].mbit != c.Mbit {

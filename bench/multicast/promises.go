@@ -24,6 +24,7 @@ const (
 	sealAllowance = 0.012 // of the link, for the peers do not seal
 	sendCPULimit  = 1.0   // seconds per GB
 	memoryLimit   = 64    // MiB
+	patternLimit  = 1.5   // time where packets get lost many at once, of what it takes where they get lost one by one
 	slowLimit     = 1.10  // time of the others beside a slow target, of what they need without
 )
 
@@ -49,6 +50,12 @@ func (r results) promises() *promise.Table {
 		f, ok := r[job{c, "scatter"}]
 		if without, both := r[job{alone, "scatter"}]; ok && both && c.Slow && f.goodput > 0 {
 			t.AtMost(c.String()+": time of the others, of what they need without it", "%.3f", without.goodput/f.goodput, slowLimit)
+		}
+	}
+	for _, c := range r.cells() {
+		f, ok := r[job{c, "scatter"}]
+		if single, both := r[job{c.single(), "scatter"}]; ok && both && c != c.single() && f.goodput > 0 {
+			t.AtMost(c.String()+": time, of what as much loss one by one costs", "%.2f", single.goodput/f.goodput, patternLimit)
 		}
 	}
 	for _, c := range r.cells() {

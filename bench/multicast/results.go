@@ -103,7 +103,8 @@ func (r results) cells() []cell {
 	slices.SortFunc(all, func(a, b cell) int {
 		// links that are not shaped come last
 		return cmp.Or(boolCompare(a.Mbit == 0, b.Mbit == 0), cmp.Compare(a.Mbit, b.Mbit), cmp.Compare(a.Targets, b.Targets),
-			boolCompare(a.Slow, b.Slow), cmp.Compare(a.Busy, b.Busy), cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
+			boolCompare(a.Slow, b.Slow), cmp.Compare(a.Busy, b.Busy), boolCompare(a.Merged, b.Merged), cmp.Compare(a.Bad, b.Bad),
+			cmp.Compare(a.Burst, b.Burst), cmp.Compare(a.Loss, b.Loss))
 	})
 	return all
 }
@@ -152,7 +153,7 @@ func (f figures) line(c cell, tool string) []string {
 		return append(line, "-", "", "-", "", "-", "-", "-", "-", "-", runs)
 	}
 	goodput, overhead := "", ""
-	if tool == "scatter" && c.Burst == 0 && !c.Slow {
+	if tool == "scatter" && c == c.single() && !c.Slow {
 		overhead = fmt.Sprintf("%.3f", limit(c))
 		if c.Mbit > 0 {
 			goodput = fmt.Sprintf("%.3f", 1/limit(c))
@@ -168,6 +169,8 @@ func (r results) facts() []string {
 		"random bytes to each target, on a bridge with IGMP snooping; links shaped by tbf in both directions; tcp: one connection to each target, " +
 			"which share the link and carry 1/targets of the bytes each",
 		"loss is drawn at each target by itself, packet by packet; in bursts: " + fmt.Sprint(burstLength) + " packets in a row, at other times at each target",
+		"in runs: likewise; merged packets: up to 45 datagrams that were sent at once are lost as one, at random; bad: the link is bad for so many packets on average, and loses " +
+			"half of them (Gilbert and Elliott)",
 		"medians; goodput: payload per target from the first data on the source's link until the last target has all, as a share of the link's rate; " +
 			"bytes: all that left the source's port, with headers; what arrived was compared with what was sent; scatter and tcp write over files that are there, the others make new ones",
 		"scatter seals all it sends (AES-256-GCM), and is told the rate, like uftp and udpcast, which send in the clear; uftp-sealed is uftp with AES-256-GCM",

@@ -120,8 +120,8 @@ func (s *scene) arrange(ctx context.Context, c cell) error {
 				return err
 			}
 		}
-		if h != s.lab.Source && (s.losing.Loss != c.Loss || s.losing.Burst != c.Burst) {
-			if err := h.SetLoss(ctx, lab.Loss{Fraction: c.Loss / 100, Burst: c.Burst}); err != nil {
+		if h != s.lab.Source && s.losing.loss() != c.loss() {
+			if err := h.SetLoss(ctx, c.loss()); err != nil {
 				return err
 			}
 		}

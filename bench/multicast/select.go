@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/bench/lab"
 )
 
 // cell is the circumstances of a transfer.
@@ -13,6 +15,8 @@ type cell struct {
 	Targets int
 	Loss    float64 // per cent, at each target
 	Burst   int     `json:",omitempty"` // packets lost in a row; 0 = each by itself
+	Merged  bool    `json:",omitempty"` // what the device has merged is lost as one
+	Bad     int     `json:",omitempty"` // packets on average for which a link is bad, and loses half; 0 = it is as bad always
 	Slow    bool    `json:",omitempty"` // the last target's link has a tenth of the rate
 	Busy    int     `json:",omitempty"` // processes that compute meanwhile
 }
@@ -31,10 +35,28 @@ func (c cell) link() string {
 }
 
 func (c cell) losing() string {
-	if c.Burst > 0 {
+	switch {
+	case c.Burst == burstLength:
 		return fmt.Sprintf("%v %% in bursts", c.Loss)
+	case c.Burst > 0:
+		return fmt.Sprintf("%v %% in runs of %d", c.Loss, c.Burst)
+	case c.Merged:
+		return fmt.Sprintf("%v %% of merged packets", c.Loss)
+	case c.Bad > 0:
+		return fmt.Sprintf("%v %% while bad for %d", c.Loss, c.Bad)
 	}
 	return fmt.Sprintf("%v %%", c.Loss)
+}
+
+// single is the cell with as much loss, each packet by itself.
+func (c cell) single() cell {
+	c.Burst, c.Merged, c.Bad = 0, false, 0
+	return c
+}
+
+// loss is what a target loses.
+func (c cell) loss() lab.Loss {
+	return lab.Loss{Fraction: c.Loss / 100, Burst: c.Burst, Merged: c.Merged, Bad: c.Bad}
 }
 
 // who says how many targets there are, and who is in the way.
@@ -99,6 +121,25 @@ func slow() selection {
 	alone := job{c, "scatter"}
 	c.Slow = true
 	return selection{more: []job{alone, {c, "scatter"}}}
+}
+
+// patterns is a selection that shows what it costs in which pattern packets get lost: in runs as buffers, queues and merging hosts lose them, and
+// by the model of Gilbert and Elliott.
+func patterns() (s selection) {
+	for _, loss := range []float64{1, 5, 10} {
+		c := cell{Mbit: 300, Targets: 2, Loss: loss}
+		all := []cell{c}
+		for _, c.Burst = range []int{8, 45, 200} {
+			all = append(all, c)
+		}
+		all = append(all, cell{Mbit: 300, Targets: 2, Loss: loss, Merged: true}, cell{Mbit: 300, Targets: 2, Loss: loss, Bad: 200})
+		for _, c := range all {
+			for _, tool := range []string{"scatter", "uftp", "udpcast", "tcp"} {
+				s.more = append(s.more, job{c, tool})
+			}
+		}
+	}
+	return s
 }
 
 // jobs are the transfers of one round. The tools take turns in each cell.
