@@ -2,6 +2,7 @@ package multicast
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -72,6 +73,7 @@ var liars = []liar{
 	}), ErrInsatiable},
 	{"places nothing", func(_ *world, h *host) { h.hoards = true }, errHoards},
 	{"speaks of blocks that were not sent", eachChannel(func(p *wire.Progress) { p.Floor += 1000 }), ErrProtocol},
+	{"claims to have placed all blocks that there can be", eachChannel(func(p *wire.Progress) { p.Floor, p.Blocks = math.MaxUint32, nil }), ErrProtocol},
 	{"speaks of a channel twice", reported(func(r *wire.Report) { r.Channels = append(r.Channels, r.Channels...) }), ErrProtocol},
 	{"reports garbage", func(w *world, h *host) {
 		h.lie = func([]byte) [][]byte {
