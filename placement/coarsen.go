@@ -7,9 +7,11 @@ import (
 )
 
 // coarsen unites units that share much, each with at most a few others, and returns the unit of the coarser instance for
-// each unit; nil when too few go together. No cluster takes more than largest of any host's memory.
-func (in *instance) coarsen(rng *rand.Rand, idle []bool, largest float64) []int32 {
+// each unit; nil when too few go together. No cluster takes more than largest of any host's memory, and none has units of different
+// cells, unless there are none.
+func (in *instance) coarsen(rng *rand.Rand, idle []bool, largest float64, cell []int32) []int32 {
 	c := newClustering(in, idle, largest)
+	c.cell = cell
 	for _, u := range rng.Perm(len(in.units)) {
 		if c.alone(int32(u)) {
 			c.join(int32(u))
@@ -25,6 +27,7 @@ func (in *instance) coarsen(rng *rand.Rand, idle []bool, largest float64) []int3
 type clustering struct {
 	in     *instance
 	idle   []bool  // units that are left alone
+	cell   []int32 // units of different ones are kept apart; nil: there are none
 	head   []int32 // unit -> representative of its cluster
 	sizes  []unit  // of each representative's cluster
 	size   []int32 // units in it
@@ -86,6 +89,9 @@ func (c *clustering) join(u int32) {
 
 func (c *clustering) compatible(u, v int32) bool {
 	if c.idle != nil && (c.idle[u] || c.idle[v]) {
+		return false
+	}
+	if c.cell != nil && c.cell[u] != c.cell[v] {
 		return false
 	}
 	a, b := &c.sizes[u], &c.sizes[v]

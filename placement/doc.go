@@ -7,6 +7,9 @@
 //
 // which is the connectivity metric of hypergraph partitioning, with hosts of different size and operators' constraints.
 //
+// Few VMs are placed exactly. More are placed by simulated annealing and, where a lot of them go to few hosts, by multilevel Fiduccia-Mattheyses
+// passes, from many beginnings; what the best placements found have in common is then kept together while the rest is searched again.
+//
 // Solve does no I/O. Its result depends on the problem and the seed alone, not on the order of VMs, hosts, classes or
 // constraints: effort is counted in steps, and the clock is only a safety net (see Problem.Budget).
 package placement

@@ -132,6 +132,21 @@ func netlist(n, classes, hosts int, slack float64, seed uint64) Problem {
 	return p
 }
 
+// mesh is side x side unit VMs, each of which shares a class with each of its neighbours. Straight lines cut it best.
+func mesh(side, hosts int) Problem {
+	p := uniform(side*side, hosts, math.Floor(math.Ceil(float64(side*side)/float64(hosts))*1.03))
+	for v := range side * side {
+		if v%side+1 < side {
+			p.Classes = append(p.Classes, Class{Bytes: 1, VMs: []int{v, v + 1}})
+		}
+		if v+side < side*side {
+			p.Classes = append(p.Classes, Class{Bytes: 1, VMs: []int{v, v + side}})
+		}
+	}
+	rename(&p, rand.New(rand.NewPCG(1, 8)))
+	return p
+}
+
 // randomNets is a hypergraph without any structure.
 func randomNets(n, classes, hosts int, slack float64, seed uint64) Problem {
 	rng := rand.New(rand.NewPCG(seed, 5))

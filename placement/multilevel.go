@@ -9,8 +9,8 @@ type level struct {
 	idle    []bool  // units to leave in limbo
 }
 
-// levels coarsens until few units are left.
-func (in *instance) levels(rng *rand.Rand, idle []bool, few int) []level {
+// levels coarsens until few units are left. Units of different cells stay apart, unless there are none.
+func (in *instance) levels(rng *rand.Rand, idle []bool, few int, cell []int32) []level {
 	out := []level{{in: in, idle: idle}}
 	largest := min(0.5, 2*float64(len(in.room))/float64(few))
 	for {
@@ -18,7 +18,7 @@ func (in *instance) levels(rng *rand.Rand, idle []bool, few int) []level {
 		if len(last.in.units) <= few {
 			return out
 		}
-		cluster := last.in.coarsen(rng, last.idle, largest)
+		cluster := last.in.coarsen(rng, last.idle, largest, cell)
 		if cluster == nil {
 			return out
 		}
@@ -29,8 +29,20 @@ func (in *instance) levels(rng *rand.Rand, idle []bool, few int) []level {
 				next.idle[k] = last.idle[u]
 			}
 		}
+		if cell != nil {
+			cell = lift(&next, cell)
+		}
 		out = append(out, next)
 	}
+}
+
+// lift carries what is the same for all units of a cluster from the finer level to this one.
+func lift[T any](l *level, of []T) []T {
+	out := make([]T, len(l.in.units))
+	for u, k := range l.cluster {
+		out[k] = of[u]
+	}
+	return out
 }
 
 // project carries an assignment from a level to the finer one.

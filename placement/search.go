@@ -58,7 +58,7 @@ type search struct {
 	light  int64    // weight below which fresh samples classes
 }
 
-// run fills a pool with solutions from scratch, by a scout first, and breeds them in pairs, generation by generation, until the
+// run fills a pool with solutions from scratch, by descents or a scout first, and breeds them in pairs, generation by generation, until the
 // effort is spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
 func (r *search) run() *solution {
 	limit, sweep := r.in.thinning()
@@ -88,8 +88,11 @@ func (r *search) run() *solution {
 	return pool[0]
 }
 
-// scout spends a part of the effort on a solution by clusters, if there are enough units for any.
+// scout spends a part of the effort on solutions by clusters: by descents, or else on one, if there are enough units.
 func (r *search) scout() []*solution {
+	if r.passable() {
+		return r.descents()
+	}
 	if len(r.in.units) < 2*scout.few*len(r.in.room) {
 		return nil
 	}
@@ -126,11 +129,17 @@ func (r *search) task(number int, fresh bool, parents []*solution, effort int) *
 	if fresh || len(parents) < 2 {
 		return r.fresh(recipes[number%len(recipes)], rng, effort)
 	}
-	a, b := rng.IntN(len(parents)), rng.IntN(len(parents)-1)
-	if b >= a {
-		b++
+	a, b := two(rng, parents)
+	return r.breed(a, b, rng, effort)
+}
+
+// two draws two solutions, the better one first.
+func two(rng *rand.Rand, of []*solution) (a, b *solution) {
+	i, j := rng.IntN(len(of)), rng.IntN(len(of)-1)
+	if j >= i {
+		j++
 	}
-	return r.breed(parents[min(a, b)], parents[max(a, b)], rng, effort)
+	return of[min(i, j)], of[max(i, j)]
 }
 
 // each runs f(0) to f(n-1), as many at once as there are CPUs and memory for their states, and returns the solutions

@@ -246,7 +246,7 @@ func TestContractionKeepsCosts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		rng := rand.New(rand.NewPCG(1, 1))
-		cluster := s.in.coarsen(rng, nil, 0.5)
+		cluster := s.in.coarsen(rng, nil, 0.5, nil)
 		if cluster == nil {
 			t.Fatal("nothing to unite")
 		}

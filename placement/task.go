@@ -25,7 +25,7 @@ func (r *search) stages(how recipe, rng *rand.Rand, effort int) []stage {
 		out = append(out, stage{level{in: r.in, idle: r.idle}, full})
 		arena, effort = r.in.sparse(rng, r.light), effort-full
 	}
-	levels := arena.levels(rng, r.idle, few)
+	levels := arena.levels(rng, r.idle, few, nil)
 	for _, l := range levels {
 		out = append(out, stage{l, effort / len(levels)})
 	}

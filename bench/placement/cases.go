@@ -12,6 +12,7 @@ type instance struct {
 	name    string
 	make    func() (p placement.Problem, known int64) // known: the best traffic; 0 = unknown
 	exact   bool                                      // the known best must be reached
+	near    float64                                   // copies over those of the known best
 	vsLong  float64                                   // cost over that of a long search
 	gain    float64                                   // part of greedy's cost that is saved
 	copies  bool                                      // of the cost beyond the first host of each class, that is
@@ -44,7 +45,11 @@ func cases() (all []instance) {
 			make: unknown(func() placement.Problem { return problem.Estate(200, 32, 50000, 0.1, 1) })},
 		instance{name: "estate, 2,000 VMs, 200 hosts, 500,000 classes", gain: 0.10, seconds: 30, gib: 2,
 			make: unknown(func() placement.Problem { return problem.Estate(2000, 200, 500000, 0.1, 1) })})
-	for _, hosts := range []int{2, 8, 32} {
+	for _, hosts := range []int{2, 4} {
+		all = append(all, instance{name: fmt.Sprintf("mesh, 12,100 VMs, 23,980 classes, %d hosts", hosts), near: 0.08, seconds: 60,
+			make: func() (placement.Problem, int64) { return problem.Mesh(110, hosts) }})
+	}
+	for _, hosts := range []int{2, 4, 8, 32} {
 		all = append(all, instance{name: fmt.Sprintf("netlist, 12,000 VMs, 14,000 classes, %d hosts", hosts), gain: 0.25, copies: true, seconds: 60,
 			make: unknown(func() placement.Problem { return problem.Netlist(12000, 14000, hosts, 0.03, 1) })})
 	}

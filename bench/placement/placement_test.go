@@ -48,7 +48,7 @@ func TestPromises(t *testing.T) {
 		t.Error(tab.Markdown())
 	}
 	for name, spoil := range map[string]func(*result){
-		"best": func(r *result) { r.known = 99 }, "long": func(r *result) { r.long = 97 }, "greedy": func(r *result) { r.rules = map[string]float64{"greedy": 105} },
+		"best": func(r *result) { r.known = 99 }, "near": func(r *result) { r.near, r.exact, r.known, r.once = 0.08, false, 91, 10 }, "long": func(r *result) { r.long = 97 }, "greedy": func(r *result) { r.rules = map[string]float64{"greedy": 105} },
 		"time": func(r *result) { r.took = 2e9 }, "memory": func(r *result) { r.peak = 2 << 30 },
 	} {
 		bad := good

@@ -14,6 +14,7 @@ import (
 func promises(t tiny, all []result, long time.Duration) *promise.Table {
 	out := &promise.Table{Title: "Placements", Facts: []string{
 		"cost: bytes of classes times the hosts that need them; VMs come in random order",
+		"mesh: each VM shares something with each of its neighbours; straight lines are the best cuts",
 		"copies: the cost without the first host of each class, which no placement can save",
 		"random, round-robin and first-fit: means of 20 orders; greedy: the largest VM first, to the host that has most of its bytes",
 		fmt.Sprintf("time of one core: CPU time of the search; long search: the same with a budget of %v on one core (-long); like any search it ends early when a whole generation agrees", long),
@@ -32,6 +33,9 @@ func promises(t tiny, all []result, long time.Duration) *promise.Table {
 func (r result) promise(t *promise.Table) {
 	if r.exact {
 		t.Add(r.cost == r.known, r.name+": cost beside the known best", fmt.Sprintf("%.4f", float64(r.cost)/float64(r.known)), "1")
+	}
+	if r.near > 0 {
+		t.AtMost(r.name+": copies over those of the known best", "%.2f %%", 100*(float64(r.cost-r.once)/float64(r.known-r.once)-1), 100*r.near)
 	}
 	if r.vsLong > 0 {
 		t.AtMost(r.name+": cost over that of a long search", "%.2f %%", 100*r.overLong(), 100*r.vsLong)

@@ -126,6 +126,21 @@ func Netlist(n, classes, hosts int, slack float64, seed uint64) placement.Proble
 	return p
 }
 
+// Mesh is side x side unit VMs, each of which shares a class with each of its neighbours, on two or four hosts. It returns the traffic of straight cuts
+// too, which are the best.
+func Mesh(side, hosts int) (p placement.Problem, known int64) {
+	p = uniform(side*side, hosts, roomy(side*side, hosts, 0.03), rand.New(rand.NewPCG(1, 8)))
+	for v := range side * side {
+		if v%side+1 < side {
+			p.Classes = append(p.Classes, placement.Class{Bytes: 1, VMs: []int{v, v + 1}})
+		}
+		if v+side < side*side {
+			p.Classes = append(p.Classes, placement.Class{Bytes: 1, VMs: []int{v, v + side}})
+		}
+	}
+	return p, int64(len(p.Classes) + hosts/2*side)
+}
+
 // roomy is how many of n unit VMs a host holds with some slack.
 func roomy(n, hosts int, slack float64) int {
 	return int(math.Ceil(float64(n)/float64(hosts)) * (1 + slack))

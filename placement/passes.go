@@ -1,0 +1,191 @@
+package placement
+
+import (
+	"context"
+	"math/rand/v2"
+)
+
+// passes improves a state by k-way Fiduccia-Mattheyses local search: in a pass units move one after the other, none of them twice, the move
+// that gains most first even if it loses, and in the end all moves after the cheapest state within all room are taken back. Where few classes
+// cross, that finds ways over ridges that annealing unit by unit does not. (Fiduccia and Mattheyses, DAC 1982; Sanchis, IEEE Transactions on
+// Computers 1989.) Only traffic counts, and the state must be within all room.
+type passes struct {
+	*state
+	ctx    context.Context
+	dice   dice
+	queues []queue // of each host: units that may go there
+	full   []bool  // hosts to which the best unit did not fit, until one leaves
+	whole  []int64 // bytes of each unit's classes
+	left   []int64 // what leave was when a unit's gains were last computed
+	still  []int32 // the pass in which a unit moved
+	seen   []int32 // the move after which a unit's gains were last computed
+	pass   int32
+	moves  int32
+	made   []made
+	work   int // gains computed, each of which is worth several visits
+}
+
+// made is a move that can be taken back.
+type made struct {
+	unit int32
+	from uint16
+}
+
+const (
+	passesAtMost = 20
+	hopefulMoves = 100 // without success, after which a pass ends, and a part of the units
+	hopefulPart  = 0.02
+)
+
+func newPasses(ctx context.Context, s *state, rng *rand.Rand) *passes {
+	n := len(s.at)
+	f := &passes{state: s, ctx: ctx, dice: newDice(rng), queues: make([]queue, s.n), full: make([]bool, s.n), whole: make([]int64, n),
+		left: make([]int64, n), still: make([]int32, n), seen: make([]int32, n)}
+	for h := range f.queues {
+		f.queues[h].place = make([]int32, n)
+	}
+	g := s.classes
+	for u := range f.whole {
+		for _, c := range g.classesOf(int32(u)) {
+			f.whole[u] += g.weight[c]
+		}
+	}
+	return f
+}
+
+// run makes passes until one gains nothing. It returns the effort.
+func (f *passes) run() int {
+	before := f.touched
+	for range passesAtMost {
+		if f.ctx.Err() != nil || !f.gains() {
+			break
+		}
+	}
+	return f.touched - before + f.work
+}
+
+// gains makes a pass and tells whether it gained anything.
+func (f *passes) gains() bool {
+	f.begin()
+	hopeful := hopefulMoves + int(hopefulPart*float64(len(f.at)))
+	var sum, most int64
+	kept := 0
+	for len(f.made)-kept < hopeful {
+		u, h := f.choose()
+		if u == nowhere {
+			break
+		}
+		sum += f.queues[h].gainOf(u)
+		f.take(u, h)
+		if sum > most {
+			most, kept = sum, len(f.made)
+		}
+	}
+	for i := len(f.made) - 1; i >= kept; i-- {
+		f.move(f.made[i].unit, int(f.made[i].from))
+	}
+	return most > 0
+}
+
+// begin fills the queues with all units that share something with another host.
+func (f *passes) begin() {
+	f.pass++
+	f.made = f.made[:0]
+	clear(f.full)
+	for h := range f.queues {
+		f.queues[h].clear()
+	}
+	n := len(f.at)
+	for i, at := 0, f.dice.roll(n); i < n; i++ {
+		u := int32((at + i) % n)
+		if f.placed(u) {
+			f.left[u] = f.leave[u]
+			for h := range f.n {
+				f.appraise(u, h)
+			}
+		}
+	}
+}
+
+// appraise computes what it gains to move u to h.
+func (f *passes) appraise(u int32, h int) {
+	f.work += 8
+	arrival := f.arrival(u, h)
+	if h == int(f.at[u]) || arrival == f.whole[u] || !f.in.allows(u, h) {
+		f.queues[h].remove(u)
+		return
+	}
+	f.queues[h].set(u, f.leave[u]-arrival)
+}
+
+// choose returns the move that gains most among those that are permitted; nowhere if there is none.
+func (f *passes) choose() (u int32, host int) {
+	for {
+		best := nowhere
+		for h := range f.queues {
+			if !f.full[h] && f.queues[h].len() > 0 && (best == nowhere || f.queues[best].top().less(f.queues[h].top())) {
+				best = h
+			}
+		}
+		if best == nowhere {
+			return nowhere, 0
+		}
+		u := f.queues[best].top().unit
+		_, here := f.changes(u, best)
+		switch {
+		case !f.holds(best, here):
+			f.full[best] = true
+		case !f.parted(u, best):
+			f.queues[best].remove(u)
+		default:
+			return u, best
+		}
+	}
+}
+
+// take moves u for good, as far as this pass goes, and computes anew what the move changes.
+func (f *passes) take(u int32, h int) {
+	from := int(f.at[u])
+	f.made = append(f.made, made{u, uint16(from)})
+	f.still[u] = f.pass
+	for i := range f.queues {
+		f.queues[i].remove(u)
+	}
+	f.move(u, h)
+	f.full[from] = false
+	f.moves++
+	g := f.classes
+	for _, p := range g.pairsOf(u) {
+		f.review(int32(p.mate), from, h)
+	}
+	for _, c := range g.smallsOf(u) {
+		for _, v := range g.mates[c.from:c.to] {
+			f.review(int32(v), from, h)
+		}
+	}
+	for _, c := range g.largesOf(u) {
+		seats := f.seat[int(c.row)*(f.limbo+1):]
+		if seats[from]>>16 <= 1 || seats[h]>>16 <= 2 {
+			for _, v := range g.pinsOf(c.class) {
+				f.review(int32(v), from, h)
+			}
+		}
+	}
+}
+
+// review computes anew what moves of u gain after another unit has gone from one host to another.
+func (f *passes) review(u int32, from, to int) {
+	if f.seen[u] == f.moves || f.still[u] == f.pass || !f.placed(u) {
+		return
+	}
+	f.seen[u] = f.moves
+	if f.left[u] == f.leave[u] {
+		f.appraise(u, from)
+		f.appraise(u, to)
+		return
+	}
+	f.left[u] = f.leave[u]
+	for h := range f.n {
+		f.appraise(u, h)
+	}
+}
