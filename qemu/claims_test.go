@@ -64,7 +64,7 @@ func TestClaims(t *testing.T) {
 func TestClaimsOfACommandLine(t *testing.T) {
 	p := LaunchPolicy{AllowPaths: []string{"/srv/vm"}, AllowNetwork: true}
 	_, claims, err := p.Rehearsal(strings.Fields(testQEMU+" -nodefaults -vnc :3 -chardev socket,id=c,path=/srv/vm/s,server=on -serial unix:/srv/vm/t,server=on "+
-		"-netdev user,id=n,hostfwd=tcp:127.0.0.1:22-:22,hostfwd=tcp::23-:23 -spice port=5930,disable-ticketing=on"), "try", "/run/tries")
+		"-netdev user,id=n,hostfwd=tcp:127.0.0.1:2022-:22,hostfwd=tcp::2023-:23 -spice port=5930,disable-ticketing=on"), "try", "/run/tries")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestClaimsOfACommandLine(t *testing.T) {
 	for _, l := range claims.ports {
 		ports = append(ports, l.port)
 	}
-	if len(ports) != 4 || ports[0] != 5903 || ports[1] != 22 || ports[2] != 23 || ports[3] != 5930 || strings.Join(claims.sockets, " ") != "/srv/vm/s /srv/vm/t" {
+	if len(ports) != 4 || ports[0] != 5903 || ports[1] != 2022 || ports[2] != 2023 || ports[3] != 5930 || strings.Join(claims.sockets, " ") != "/srv/vm/s /srv/vm/t" {
 		t.Errorf("ports %v, sockets %v", ports, claims.sockets)
 	}
 }

@@ -35,6 +35,7 @@ type LaunchPolicy struct {
 	// Rewrites are applied to paths before they are judged. The longest matching one wins.
 	Rewrites []Rewrite
 	// AllowPorts are the TCP ports at which QEMU may listen for VNC and SPICE. Empty: 5700 to 6923, which are those of 1024 displays.
+	// With AllowNetwork, it may listen for all else at them and at all ports from 1024 on.
 	AllowPorts []PortRange
 	// AllowInterfaces are the names, as patterns of path.Match, of network interfaces and bridges that QEMU may attach to. Empty: all.
 	AllowInterfaces []string

@@ -1,8 +1,11 @@
 package qemu
 
 import (
+	"cmp"
 	pathpkg "path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -124,7 +127,7 @@ var driveValue = value{
 }
 
 var chardevValue = value{
-	implied: "backend", kind: "backend",
+	implied: "backend", kind: "backend", check: servesAt,
 	keys: allow(plain, "id mux logappend").with(keys{"logfile": path}),
 	kinds: map[string]keys{
 		"null": {}, "msmouse": {}, "wctablet": {}, "stdio": allow(plain, "signal"), "pty": {"path": path},
@@ -165,18 +168,98 @@ func charDevice(j *judge, s string) (string, error) {
 		if _, err := network(j, rest); err != nil {
 			return "", err
 		}
-		_, keyval, more := strings.Cut(rest, ",")
+		place, keyval, more := strings.Cut(rest, ",")
 		if !more {
 			return s, nil
 		}
+		if pairs, err := parseKeyval(keyval, ""); err == nil && isOn(given(pairs, "server")) {
+			if err := j.serve(s, portOf(place)); err != nil {
+				return "", err
+			}
+		}
 		return withPrefix(j, strings.TrimSuffix(s, keyval), keyval, value{keys: socketKeys}.rule)
 	case "udp":
+		if _, local, binds := strings.Cut(rest, "@"); binds {
+			if err := j.serve(s, portOf(local)); err != nil {
+				return "", err
+			}
+		}
 		return network(j, s)
 	}
 	if strings.HasPrefix(s, "/dev/") {
 		return path(j, s)
 	}
 	return "", j.refuse(s, "not known to the launch policy")
+}
+
+// servesAt judges the ports at which a character device or a network back end listens.
+func servesAt(j *judge, kind string, pairs []pair) error {
+	port := ""
+	switch kind {
+	case "socket":
+		port = cmp.Or(portOf(given(pairs, "listen")), portOf(given(pairs, "localaddr")), portOf(given(pairs, "mcast")))
+		if isOn(given(pairs, "server")) {
+			port = given(pairs, "port")
+		}
+	case "stream":
+		if isOn(given(pairs, "server")) {
+			port = given(pairs, "addr.port")
+		}
+	case "udp":
+		port = given(pairs, "localport")
+	case "dgram":
+		port = given(pairs, "local.port")
+	case "l2tpv3":
+		port = given(pairs, "srcport")
+	}
+	if port == "" {
+		return nil
+	}
+	return j.serve("port "+port, port)
+}
+
+// given is the value of a key, "" if it is not there.
+func given(pairs []pair, key string) string {
+	for _, p := range pairs {
+		if p.key == key {
+			return p.value
+		}
+	}
+	return ""
+}
+
+// portOf is what stands behind the last colon.
+func portOf(place string) string { return place[strings.LastIndexByte(place, ':')+1:] }
+
+// serve judges a port at which QEMU listens for something else than a display: those below 1024 are the host's own.
+func (j *judge) serve(where, port string) error {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return j.refuse(where, "listens at a port without a number")
+	}
+	allowed := func(r PortRange) bool { return uint64(r.First) <= n && n <= uint64(r.Last) }
+	if n > 0 && n < firstFree && !slices.ContainsFunc(j.AllowPorts, allowed) {
+		return j.refuse(where, "listens at a port that is not allowed")
+	}
+	return nil
+}
+
+// firstFree is the first port that any program may listen at.
+const firstFree = 1024
+
+// forwards is a rule of user networking; net/slirp.c, slirp_hostfwd.
+var forwards = regexp.MustCompile(`^(?:tcp|udp)?:[^:]*:([0-9]+)-[^:]*:[0-9]+$`)
+
+// forward judges a port of this host at which user networking listens for the guest.
+func forward(j *judge, s string) (string, error) {
+	m := forwards.FindStringSubmatch(s)
+	if m == nil {
+		return "", j.refuse(s, "not a port to forward, as in tcp::2222-:22")
+	}
+	if err := j.serve(s, m[1]); err != nil {
+		return "", err
+	}
+	return plain(j, s)
 }
 
 // ringSize bounds what the host keeps of a guest's words.
@@ -212,7 +295,7 @@ func tapName(j *judge, name string) (string, error) {
 // netdevKinds are the network back ends.
 var netdevKinds = map[string]keys{
 	"user": allow(plain, `ipv4 ipv6 host ipv6-host restrict hostname dhcpstart dns ipv6-dns dnssearch dnssearch.* domainname
-		tftp-server-name hostfwd hostfwd.*`).with(allow(cidr, "net ipv6-net"), keys{
+		tftp-server-name`).with(allow(cidr, "net ipv6-net"), allow(forward, "hostfwd hostfwd.*"), keys{
 		"type": network, "tftp": path, "bootfile": plain, "ipv6-prefixlen": plain, "ipv6-prefix": plain,
 		"guestfwd": never("starts programs or opens files for the guest"), "guestfwd.*": never("starts programs or opens files for the guest"),
 		"smb": never("starts a file server for the guest"), "smbserver": never("starts a file server for the guest"),
@@ -237,20 +320,20 @@ var netdevRefused = map[string]string{
 
 var netdevValue = value{
 	implied: "type", json: true, kind: "type",
-	keys: allow(plain, "id"), kinds: netdevKinds, refused: netdevRefused, check: netPrograms,
+	keys: allow(plain, "id"), kinds: netdevKinds, refused: netdevRefused, check: netDefaults,
 }
 
 // nicValue is a card and its network in one.
 var nicValue = value{
 	implied: "type", kind: "type",
 	keys:  allow(plain, "id model mac macaddr addr vectors name"),
-	kinds: withKinds(netdevKinds, map[string]keys{"none": {}}), refused: netdevRefused, check: netPrograms,
+	kinds: withKinds(netdevKinds, map[string]keys{"none": {}}), refused: netdevRefused, check: netDefaults,
 }
 
 // netValue is the oldest form.
 var netValue = value{
 	implied: "type", kind: "type",
-	keys: allow(plain, "id name"), refused: netdevRefused, check: netPrograms,
+	keys: allow(plain, "id name"), refused: netdevRefused, check: netDefaults,
 	kinds: withKinds(netdevKinds, map[string]keys{"none": {}, "nic": allow(plain, "macaddr model addr vectors netdev")}),
 }
 
@@ -264,27 +347,30 @@ func withKinds(a, b map[string]keys) map[string]keys {
 	return all
 }
 
-// netPrograms judges the programs that QEMU starts when the command line names none.
-func netPrograms(j *judge, kind string, pairs []pair) error {
-	given := func(keys ...string) bool {
+// netDefaults judges where a back end listens, and the programs that QEMU starts when the command line names none.
+func netDefaults(j *judge, kind string, pairs []pair) error {
+	if err := servesAt(j, kind, pairs); err != nil {
+		return err
+	}
+	has := func(keys ...string) bool {
 		return slices.ContainsFunc(pairs, func(p pair) bool { return slices.Contains(keys, p.key) })
 	}
 	var implied []pair
 	switch {
-	case kind == "tap" && !given("helper", "fd", "fds"):
+	case kind == "tap" && !has("helper", "fd", "fds"):
 		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
 	case kind == "bridge":
 		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}
-		if !given("br") {
+		if !has("br") {
 			if _, err := tapName(j, "br0"); err != nil {
 				return err
 			}
 		}
-	case kind == "vde" && !given("sock"):
+	case kind == "vde" && !has("sock"):
 		return j.refuse("vde", "implied socket; say which")
 	}
 	for _, p := range implied {
-		if given(p.key) {
+		if has(p.key) {
 			continue
 		}
 		if _, err := program(j, p.value); err != nil {

@@ -73,7 +73,7 @@ description as JSON on stdin and prints the QMP socket.`,
 	f.StringArrayVar(&o.allowSources, "allow-source", nil, "certificate `name` that may evacuate to here; may be repeated (default: any of the authority)")
 	f.StringArrayVar(&o.allowPaths, "allow-path", nil, "`prefix` of host files that VMs may open; may be repeated (default: "+strings.Join(defaultAllowPaths, ", ")+")")
 	f.StringArrayVar(&o.allowProgs, "allow-program", nil, "`path` of a program that QEMU may start, such as a bridge helper; may be repeated (default: none)")
-	f.BoolVar(&o.allowNet, "allow-network", false, "let VMs have back ends that connect from this host: user networking, sockets, network disks")
+	f.BoolVar(&o.allowNet, "allow-network", false, "let VMs have back ends that connect from this host, or listen at its ports from 1024 on: user networking, sockets, network disks")
 	f.StringArrayVar(&o.allowPorts, "allow-port", nil, "TCP `port` at which VMs may listen for VNC and SPICE, or ports, as in 5900-5999; may be repeated (default 5700-6923)")
 	f.StringArrayVar(&o.allowIfs, "allow-interface", nil, "`pattern` of network interfaces and bridges that VMs may attach to, as in tap*; may be repeated (default: all)")
 	f.StringVar(&o.runAs, "run-as", "", "`user` that a VM's QEMU becomes when it has opened its files (default: the same as recv)")
