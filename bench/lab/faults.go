@@ -12,8 +12,8 @@ import (
 type Loss struct {
 	Fraction float64 // 0 to 1
 	UDPOnly  bool    // TCP passes
-	// Burst is how many packets are lost in a row, at regular distances, elsewhere in the stream of each host. 0 or 1:
-	// each by itself, at random.
+	// Burst is how many packets are lost in a row, at regular distances, elsewhere in the stream of each host, unless none comes for
+	// burstEnds: else one that is sent again and again would be lost for minutes. 0 or 1: each by itself, at random.
 	Burst int
 	// Merged drops packets as the device hands them on, up to 64 KiB of datagrams that were sent at once: a full socket buffer does that.
 	Merged bool
@@ -54,10 +54,15 @@ func (l Loss) nft(host int) string {
 	}
 	period := int(float64(l.Burst) / l.Fraction)
 	first := (host*scatteredBy + l.Burst) % max(period-l.Burst, 1)
-	return fmt.Sprintf("\t\t%snumgen inc mod %d %d-%d drop\n", match, period, first, first+l.Burst-1)
+	return fmt.Sprintf("\t\tmeta protocol @lively %[1]snumgen inc mod %[2]d %[3]d-%[4]d update @lively { meta protocol timeout %[5]s } drop\n"+
+		"\t\t%[1]supdate @lively { meta protocol timeout %[5]s }\n", match, period, first, first+l.Burst-1, burstEnds)
 }
 
-// badState keeps the state of the link in a set: while it is bad, the set holds the protocol of its packets.
+// burstEnds is after how long without packets a burst is over; in the kernel, it is some milliseconds more.
+const burstEnds = "20ms"
+
+// badState keeps the state of the link in a set: while it is bad, the set holds the protocol of its packets. The set is large because what was
+// taken out counts until the kernel collects it.
 func (l Loss) badState(match string) string {
 	ends := 1 / float64(l.Bad)
 	begins := ends * 2 * l.Fraction / (1 - 2*l.Fraction)
@@ -157,8 +162,13 @@ delete table netdev lab
 table netdev lab {
 	set bad {
 		type ether_type
-		size 4
+		size 65535
 		flags dynamic
+	}
+	set lively {
+		type ether_type
+		size 4
+		flags dynamic,timeout
 	}
 	chain in {
 		type filter hook ingress device %[1]s priority 0;
