@@ -37,7 +37,8 @@ type HostRules struct {
 
 // AddHosts adds what is known of hosts from elsewhere. What the rules say already stands.
 func (r *Rules) AddHosts(hosts map[string]HostRules) {
-	all := maps.Clone(hosts)
+	all := make(map[string]HostRules, len(hosts)+len(r.Hosts))
+	maps.Copy(all, hosts)
 	for name, ours := range r.Hosts {
 		theirs := all[name]
 		ours.Labels = merged(theirs.Labels, ours.Labels)

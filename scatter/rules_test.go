@@ -57,6 +57,19 @@ func TestPinToNowhere(t *testing.T) {
 	}
 }
 
+// TestAddHosts: what rules say of a host stands, and what is known of it from elsewhere completes it.
+func TestAddHosts(t *testing.T) {
+	ours := Rules{Hosts: map[string]HostRules{"h0": {Rack: "r1", Labels: map[string]string{"ssd": "no"}}}}
+	alone := ours
+	if alone.AddHosts(nil); !cmp.Equal(alone, ours) {
+		t.Errorf("nothing was added, and %v came of it", alone.Hosts)
+	}
+	ours.AddHosts(map[string]HostRules{"h0": {Rack: "r2", LinkBPS: 7, Labels: map[string]string{"ssd": "yes", "room": "a"}}, "h1": {Rack: "r3"}})
+	if diff := cmp.Diff(map[string]HostRules{"h0": {Rack: "r1", LinkBPS: 7, Labels: map[string]string{"ssd": "no", "room": "a"}}, "h1": {Rack: "r3"}}, ours.Hosts); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRulesThatAreNone(t *testing.T) {
 	for text, want := range map[string]string{`{"host": {}}`: `unknown field "host"`, `{"hosts": []}`: "hosts", `[]`: "array", `{"constraints": [{"kin": "pin"}]}`: `unknown field "kin"`} {
 		if _, err := ReadRules(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
