@@ -172,7 +172,8 @@ func charDevice(j *judge, s string) (string, error) {
 		if !more {
 			return s, nil
 		}
-		if pairs, err := parseKeyval(keyval, ""); err == nil && isOn(given(pairs, "server")) {
+		pairs, _ := parseKeyval(keyval, "") // what is malformed is refused below
+		if o := (keyvalSettings{pairs}); isOn(o.get("server")) {
 			if err := j.serve(s, portOf(place)); err != nil {
 				return "", err
 			}
@@ -194,38 +195,29 @@ func charDevice(j *judge, s string) (string, error) {
 
 // servesAt judges the ports at which a character device or a network back end listens.
 func servesAt(j *judge, kind string, pairs []pair) error {
-	port := ""
+	o, port := keyvalSettings{pairs}, ""
+	serves := isOn(o.get("server"))
 	switch kind {
 	case "socket":
-		port = cmp.Or(portOf(given(pairs, "listen")), portOf(given(pairs, "localaddr")), portOf(given(pairs, "mcast")))
-		if isOn(given(pairs, "server")) {
-			port = given(pairs, "port")
+		port = cmp.Or(portOf(o.get("mcast")), portOf(o.get("listen")), portOf(o.get("localaddr"))) // beside mcast, localaddr has no port
+		if serves {
+			port = o.get("port")
 		}
 	case "stream":
-		if isOn(given(pairs, "server")) {
-			port = given(pairs, "addr.port")
+		if serves {
+			port = o.get("addr.port")
 		}
 	case "udp":
-		port = given(pairs, "localport")
+		port = o.get("localport")
 	case "dgram":
-		port = given(pairs, "local.port")
+		port = o.get("local.port")
 	case "l2tpv3":
-		port = given(pairs, "srcport")
+		port = o.get("srcport")
 	}
 	if port == "" {
 		return nil
 	}
 	return j.serve("port "+port, port)
-}
-
-// given is the value of a key, "" if it is not there.
-func given(pairs []pair, key string) string {
-	for _, p := range pairs {
-		if p.key == key {
-			return p.value
-		}
-	}
-	return ""
 }
 
 // portOf is what stands behind the last colon.
@@ -237,8 +229,7 @@ func (j *judge) serve(where, port string) error {
 	if err != nil {
 		return j.refuse(where, "listens at a port without a number")
 	}
-	allowed := func(r PortRange) bool { return uint64(r.First) <= n && n <= uint64(r.Last) }
-	if n > 0 && n < firstFree && !slices.ContainsFunc(j.AllowPorts, allowed) {
+	if n > 0 && n < firstFree && !contain(j.AllowPorts, int(n), int(n)) {
 		return j.refuse(where, "listens at a port that is not allowed")
 	}
 	return nil
@@ -352,25 +343,25 @@ func netDefaults(j *judge, kind string, pairs []pair) error {
 	if err := servesAt(j, kind, pairs); err != nil {
 		return err
 	}
-	has := func(keys ...string) bool {
+	given := func(keys ...string) bool {
 		return slices.ContainsFunc(pairs, func(p pair) bool { return slices.Contains(keys, p.key) })
 	}
 	var implied []pair
 	switch {
-	case kind == "tap" && !has("helper", "fd", "fds"):
+	case kind == "tap" && !given("helper", "fd", "fds"):
 		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
 	case kind == "bridge":
 		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}
-		if !has("br") {
+		if !given("br") {
 			if _, err := tapName(j, "br0"); err != nil {
 				return err
 			}
 		}
-	case kind == "vde" && !has("sock"):
+	case kind == "vde" && !given("sock"):
 		return j.refuse("vde", "implied socket; say which")
 	}
 	for _, p := range implied {
-		if has(p.key) {
+		if given(p.key) {
 			continue
 		}
 		if _, err := program(j, p.value); err != nil {

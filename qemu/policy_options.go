@@ -259,13 +259,18 @@ func (j *judge) listen(first, last int) error {
 	if len(allowed) == 0 {
 		allowed = defaultPorts
 	}
-	if !slices.ContainsFunc(allowed, func(r PortRange) bool { return int(r.First) <= first && last <= int(r.Last) && first <= last }) {
+	if !contain(allowed, first, last) {
 		return j.refuse(fmt.Sprintf("%d", first), "listens at a port that is not allowed")
 	}
 	for port := first; port <= last; port++ {
 		j.ports = append(j.ports, uint16(port))
 	}
 	return nil
+}
+
+// contain tells whether one of the ranges has all ports from first to last.
+func contain(ranges []PortRange, first, last int) bool {
+	return slices.ContainsFunc(ranges, func(r PortRange) bool { return int(r.First) <= first && last <= int(r.Last) && first <= last })
 }
 
 func vncAddress(j *judge, s string) (string, error) {

@@ -109,6 +109,7 @@ func TestPolicyAcceptsWithNetwork(t *testing.T) {
 		"-netdev socket,id=n0,listen=:1234 -netdev stream,id=n1,server=off,addr.type=inet,addr.host=h,addr.port=1",
 		"-netdev stream,id=n1,addr.type=unix,addr.path=/srv/vm/sock -netdev l2tpv3,id=n2,src=1.2.3.4,dst=1.2.3.5,txsession=1",
 		"-chardev socket,id=c,host=h,port=4001,server=on,wait=off -serial tcp:h:4002,server=on -serial udp:h:1 -vnc h:1,reverse=on",
+		"-netdev socket,id=n0,mcast=230.0.0.1:1234,localaddr=10.0.0.1 -netdev socket,id=n1,udp=10.0.0.2:1,localaddr=10.0.0.1:1234",
 		"-drive driver=nbd,server.type=inet,server.host=h,server.port=1,export=e",
 		"-drive file.driver=rbd,file.pool=p,file.image=i,driver=raw",
 	} {
