@@ -83,10 +83,8 @@ func cellsOf(host []uint16) []int32 {
 func (r *search) valley(rng *rand.Rand, at []uint16, cell []int32) (*solution, int) {
 	levels := r.in.levels(rng, r.idle, coarseUnits*len(r.in.room), cell)
 	used := len(levels) * r.in.sweep()
-	if at != nil {
-		for i := range levels[1:] {
-			at = lift(&levels[i+1], at)
-		}
+	for i := range levels[1:] {
+		at = lift(&levels[i+1], at)
 	}
 	var s *state
 	for k, l := range slices.Backward(levels) {

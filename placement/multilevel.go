@@ -23,21 +23,16 @@ func (in *instance) levels(rng *rand.Rand, idle []bool, few int, cell []int32) [
 			return out
 		}
 		next := level{in: last.in.contract(cluster), cluster: cluster}
-		if idle != nil {
-			next.idle = make([]bool, len(next.in.units))
-			for u, k := range cluster {
-				next.idle[k] = last.idle[u]
-			}
-		}
-		if cell != nil {
-			cell = lift(&next, cell)
-		}
+		next.idle, cell = lift(&next, last.idle), lift(&next, cell)
 		out = append(out, next)
 	}
 }
 
-// lift carries what is the same for all units of a cluster from the finer level to this one.
+// lift carries what is the same for all units of a cluster from the finer level to this one; nil stays nil.
 func lift[T any](l *level, of []T) []T {
+	if of == nil {
+		return nil
+	}
 	out := make([]T, len(l.in.units))
 	for u, k := range l.cluster {
 		out[k] = of[u]

@@ -65,12 +65,8 @@ func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
 	}
 	cluster := agreed(a.host, b.host)
 	coarse := level{in: arena.contract(cluster), cluster: cluster}
-	host := make([]uint16, len(coarse.in.units))
-	for u, k := range cluster {
-		host[k] = a.host[u]
-	}
 	s := newState(coarse.in)
-	s.adopt(host)
+	s.adopt(lift(&coarse, a.host))
 	r.anneal(s, rng).run(breedHeat, breedHeat/cooling, effort/2)
 	fine := newState(r.in)
 	fine.adopt(coarse.project(s.at))

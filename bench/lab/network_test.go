@@ -294,45 +294,38 @@ func kernelThreads(t *testing.T, prefix string) (n int) {
 	return n
 }
 
-// Bursts take as many datagrams in all, but in few places.
-func TestLabLossInBursts(t *testing.T) {
+// lose sends to a host that loses some of it, and returns how many datagrams were lost, and in how many places.
+func lose(t *testing.T, loss lab.Loss) (lost, gaps int) {
+	t.Helper()
 	l := newLab(t, 1, 500e6)
-	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.05, Burst: 20}); err != nil {
+	if err := l.Targets[0].SetLoss(t.Context(), loss); err != nil {
 		t.Fatal(err)
 	}
 	r := listen(t, l.Targets[0], group)
 	sendFrom(t, l.Source, group, "merged")
 	count, gaps := r.result()
-	if lost := datagrams - count; lost < 400 || lost > 480 || gaps < lost/20 || gaps > lost/20+1 {
+	return datagrams - count, gaps
+}
+
+// Bursts take as many datagrams in all, but in few places.
+func TestLabLossInBursts(t *testing.T) {
+	lost, gaps := lose(t, lab.Loss{Fraction: 0.05, Burst: 20})
+	if lost < 400 || lost > 480 || gaps < lost/20 || gaps > lost/20+1 {
 		t.Errorf("%d datagrams were lost in %d places, not 440 in 22", lost, gaps)
 	}
 }
 
 // TestLabLossOfMergedPackets: what the device has merged is lost as one.
 func TestLabLossOfMergedPackets(t *testing.T) {
-	l := newLab(t, 1, 500e6)
-	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.2, Merged: true}); err != nil {
-		t.Fatal(err)
-	}
-	r := listen(t, l.Targets[0], group)
-	sendFrom(t, l.Source, group, "merged")
-	count, gaps := r.result()
-	if lost := datagrams - count; lost < datagrams/20 || lost > datagrams/2 || gaps > lost/10 {
+	lost, gaps := lose(t, lab.Loss{Fraction: 0.2, Merged: true})
+	if lost < datagrams/20 || lost > datagrams/2 || gaps > lost/10 {
 		t.Errorf("%d datagrams were lost in %d places, not a fifth of %d in tens", lost, gaps, datagrams)
 	}
 }
 
 // TestLabBadState: a link that is bad at times loses as much as one that loses a few packets always, but all at these times.
 func TestLabBadState(t *testing.T) {
-	l := newLab(t, 1, 500e6)
-	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.1, Bad: 20}); err != nil {
-		t.Fatal(err)
-	}
-	r := listen(t, l.Targets[0], group)
-	sendFrom(t, l.Source, group, "merged")
-	count, gaps := r.result()
-	lost := datagrams - count
-	t.Logf("%d lost in %d places", lost, gaps)
+	lost, gaps := lose(t, lab.Loss{Fraction: 0.1, Bad: 20})
 	if lost < datagrams/25 || lost > datagrams/5 || gaps > 2*lost/3 {
 		t.Errorf("%d of %d datagrams were lost in %d places", lost, datagrams, gaps)
 	}
