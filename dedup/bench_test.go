@@ -27,7 +27,7 @@ func BenchmarkScanOneCore(b *testing.B) {
 	l := fleet(b, 1, size/PageSize)
 	b.SetBytes(size)
 	for b.Loop() {
-		if _, err := Scan(b.Context(), resident{data}, l, 3, ScanOptions{Workers: 1}); err != nil {
+		if _, err := Scan(b.Context(), resident{data}, l, 3, ScanOptions{Workers: Workers{Count: 1}}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -47,7 +47,7 @@ func BenchmarkIndex(b *testing.B) {
 				b.StopTimer()
 				first, second := syntheticLook(l, value), syntheticLook(l, value)
 				b.StartTimer()
-				if _, err := NewIndex(first, second, l); err != nil {
+				if _, err := NewIndex(first, second, l, Workers{}); err != nil {
 					b.Fatal(err)
 				}
 				n++

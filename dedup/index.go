@@ -38,13 +38,13 @@ type Index struct {
 }
 
 // NewIndex finds the contents of one look or two of the same layout. It consumes the looks: their memory becomes the
-// Index's. second may be nil; else pages that differ between the looks are hot and belong to no content. It runs on all
-// CPUs. The result depends on the looks alone.
-func NewIndex(first, second *Look, l *Layout) (*Index, error) {
-	return newIndex(first, second, l, 0, max(minSetBudget, int(l.Pages())*setBudget))
+// Index's. second may be nil; else pages that differ between the looks are hot and belong to no content. The
+// result depends on the looks alone, not on the workers.
+func NewIndex(first, second *Look, l *Layout, w Workers) (*Index, error) {
+	return newIndex(first, second, l, w, max(minSetBudget, int(l.Pages())*setBudget))
 }
 
-func newIndex(first, second *Look, l *Layout, workers, setBudget int) (*Index, error) {
+func newIndex(first, second *Look, l *Layout, w Workers, setBudget int) (*Index, error) {
 	a, err := first.consume(l)
 	if err != nil {
 		return nil, fmt.Errorf("index: first look: %w", err)
@@ -58,7 +58,7 @@ func newIndex(first, second *Look, l *Layout, workers, setBudget int) (*Index, e
 			return nil, fmt.Errorf("index: second look: %w", err)
 		}
 	}
-	b := newBuilder(a, c, l, workers)
+	b := newBuilder(a, c, l, w)
 	b.setBudget = setBudget
 	return b.index(), nil
 }

@@ -119,7 +119,7 @@ func TestSplitFirstTellsApartPagesOfOneHash(t *testing.T) {
 
 func TestHeldReusesTheIndexMemory(t *testing.T) {
 	l := fleet(t, 2, 1000)
-	x, err := NewIndex(syntheticLook(l, func(p Page) uint64 { return uint64(p % 7) }), nil, l)
+	x, err := NewIndex(syntheticLook(l, func(p Page) uint64 { return uint64(p % 7) }), nil, l, Workers{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestMemoryPerPage(t *testing.T) {
 		l := fleet(t, vms, pages)
 		got := allocated(func() {
 			first, second := syntheticLook(l, value), syntheticLook(l, value)
-			x, err := NewIndex(first, second, l)
+			x, err := NewIndex(first, second, l, Workers{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,6 @@ package dedup
 
 import (
 	"math/bits"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -21,7 +20,8 @@ const (
 //	order 4 B/page: the pages by bucket
 type builder struct {
 	l       *Layout
-	workers int
+	workers int    // how many goroutines
+	begin   func() // which each calls first
 	old     []uint64
 	key     []uint64
 	order   []Page
@@ -53,6 +53,7 @@ func (b *builder) parallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for range min(n, b.workers) {
 		wg.Go(func() {
+			b.begin()
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				f(i)
 			}
@@ -61,12 +62,10 @@ func (b *builder) parallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-func newBuilder(first, second []uint64, l *Layout, workers int) *builder {
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
+func newBuilder(first, second []uint64, l *Layout, w Workers) *builder {
+	w = w.complete()
 	k := min(bits.Len64(l.Pages()/bucketPages), maxBucketBits)
-	return &builder{l: l, workers: workers, old: first, key: second, alone: newBitmap(l.Pages()), shift: uint(64 - k)}
+	return &builder{l: l, workers: w.Count, begin: w.Begin, old: first, key: second, alone: newBitmap(l.Pages()), shift: uint(64 - k)}
 }
 
 // partition orders the pages that are neither zero nor hot by the top bits of their hash, ascending within a bucket.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ type Reader interface {
 
 // ScanOptions tunes a scan. The zero value is fine.
 type ScanOptions struct {
-	Workers int            // goroutines that read and hash; 0 = one per CPU
+	Workers Workers
 	Read    *atomic.Uint64 // when set, counts the pages as they are read
 	Log     *slog.Logger   // nil = discard
 }
@@ -101,13 +100,6 @@ func (s *scan) stripes(r run, yield func(run) error) error {
 	return nil
 }
 
-func workerCount(n int) int {
-	if n <= 0 {
-		return runtime.GOMAXPROCS(0)
-	}
-	return n
-}
-
 // run is a stretch of pages within one region.
 type run struct {
 	region   int
@@ -130,15 +122,18 @@ func (s *scan) run(ctx context.Context, opt ScanOptions) error {
 	}
 	before := s.count.Load()
 	defer func() { s.look.read += s.count.Load() - before }()
-	workers := workerCount(opt.Workers)
+	workers := opt.Workers.complete()
 	g, ctx := errgroup.WithContext(ctx)
-	chunks := make(chan run, 4*workers)
+	chunks := make(chan run, 4*workers.Count)
 	g.Go(func() error {
 		defer close(chunks)
 		return s.split(ctx, chunks)
 	})
-	for range workers {
-		g.Go(func() error { return s.work(chunks) })
+	for range workers.Count {
+		g.Go(func() error {
+			workers.Begin()
+			return s.work(chunks)
+		})
 	}
 	return g.Wait()
 }

@@ -148,7 +148,7 @@ func vmsOf(l *Layout, pages []Page) []int {
 }
 
 func look(t interface{ Fatal(...any) }, l *Layout, values [][]int) *Look {
-	k, err := Scan(context.Background(), ramOf(values), l, 42, ScanOptions{Workers: 3})
+	k, err := Scan(context.Background(), ramOf(values), l, 42, ScanOptions{Workers: Workers{Count: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func contentsOf(x *Index) map[string][][]Page {
 func TestContentsFromAPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, l := drawWorld(t)
-		x, err := newIndex(look(t, l, w.first), nil, l, 1, minSetBudget)
+		x, err := newIndex(look(t, l, w.first), nil, l, Workers{Count: 1}, minSetBudget)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestIndexEqualsItsDumbTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, l := drawWorld(t)
 		workers := rapid.IntRange(1, 4).Draw(t, "workers")
-		x, err := newIndex(look(t, l, w.first), look(t, l, w.second), l, workers, minSetBudget)
+		x, err := newIndex(look(t, l, w.first), look(t, l, w.second), l, Workers{Count: workers}, minSetBudget)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +297,7 @@ func TestIndexOfOneContentThatIsEverywhere(t *testing.T) {
 		}
 		return 7
 	}
-	x, err := newIndex(syntheticLook(l, value), nil, l, 2, minSetBudget)
+	x, err := newIndex(syntheticLook(l, value), nil, l, Workers{Count: 2}, minSetBudget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestIndexDoesNotDependOnWorkers(t *testing.T) {
 	for _, budget := range []int{minSetBudget, 8192} {
 		var want string
 		for workers := 1; workers <= 5; workers++ {
-			x, err := newIndex(syntheticLook(l, func(p Page) uint64 { return pairsOfVMs(p, vms, pages) }), nil, l, workers, budget)
+			x, err := newIndex(syntheticLook(l, func(p Page) uint64 { return pairsOfVMs(p, vms, pages) }), nil, l, Workers{Count: workers}, budget)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -356,7 +356,7 @@ func TestIndexDoesNotDependOnWorkers(t *testing.T) {
 func TestSetsBeyondTheBoundsAreTakenApart(t *testing.T) {
 	const vms, pages = 64, 1024
 	l := fleet(t, vms, pages)
-	x, err := newIndex(syntheticLook(l, func(p Page) uint64 { return pairsOfVMs(p, vms, pages) }), nil, l, 2, 10*(setCost+4))
+	x, err := newIndex(syntheticLook(l, func(p Page) uint64 { return pairsOfVMs(p, vms, pages) }), nil, l, Workers{Count: 2}, 10*(setCost+4))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +391,7 @@ func TestNewIndexRefusesForeignLooks(t *testing.T) {
 	l, other := fleet(t, 1, 4), fleet(t, 1, 5)
 	one := func(Page) uint64 { return 1 }
 	used := syntheticLook(l, one)
-	if _, err := NewIndex(used, nil, l); err != nil {
+	if _, err := NewIndex(used, nil, l, Workers{}); err != nil {
 		t.Fatal(err)
 	}
 	keyed := syntheticLook(l, one)
@@ -400,7 +400,7 @@ func TestNewIndexRefusesForeignLooks(t *testing.T) {
 		"consumed": {used, nil}, "layout": {syntheticLook(other, one), nil}, "second": {syntheticLook(l, one), syntheticLook(other, one)},
 		"seed": {syntheticLook(l, one), keyed},
 	} {
-		if _, err := NewIndex(looks[0], looks[1], l); err == nil {
+		if _, err := NewIndex(looks[0], looks[1], l, Workers{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -429,10 +429,31 @@ func (f faulty) Populated(region int, yield func(first, n uint32) error) error {
 	return f.ram.Populated(region, yield)
 }
 
+// TestWorkersBegin: each goroutine that scans, or makes an index, begins with what the caller wants it to begin with.
+func TestWorkersBegin(t *testing.T) {
+	values := [][]int{slices.Repeat([]int{1, 2}, 5*chunkPages)}
+	l := fleet(t, 1, 10*chunkPages)
+	var begun atomic.Int32
+	w := Workers{Count: 3, Begin: func() { begun.Add(1) }}
+	look, err := Scan(t.Context(), ramOf(values), l, 1, ScanOptions{Workers: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := begun.Swap(0); n != 3 {
+		t.Errorf("scan: %d began, want 3", n)
+	}
+	if _, err := NewIndex(look, nil, l, w); err != nil {
+		t.Fatal(err)
+	}
+	if n := begun.Load(); n == 0 {
+		t.Error("index: none began")
+	}
+}
+
 func TestScanReportsWhatItCannotRead(t *testing.T) {
 	values := [][]int{slices.Repeat([]int{1}, 10*chunkPages)}
 	l := fleet(t, 1, 10*chunkPages)
-	_, err := Scan(t.Context(), faulty{ram: ramOf(values), page: 70}, l, 1, ScanOptions{Workers: 2})
+	_, err := Scan(t.Context(), faulty{ram: ramOf(values), page: 70}, l, 1, ScanOptions{Workers: Workers{Count: 2}})
 	if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "vm 0: ram block 0: pages 64+64") {
 		t.Errorf("unreadable page: %v", err)
 	}
@@ -469,7 +490,7 @@ func TestRenew(t *testing.T) {
 	}
 	values[1][6] = 4
 	wanted := func(region int, stripe uint32) bool { return region == 1 || stripe%2 == 1 }
-	if err := k.Renew(t.Context(), ramOf(values), l, wanted, ScanOptions{Workers: 3}); err != nil {
+	if err := k.Renew(t.Context(), ramOf(values), l, wanted, ScanOptions{Workers: Workers{Count: 3}}); err != nil {
 		t.Fatal(err)
 	}
 	for p := range Page(l.Pages()) {

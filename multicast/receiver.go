@@ -30,7 +30,8 @@ type ReceiverConfig struct {
 	// the call. Blocks come as they are complete, not always in the order of their numbers, and each one once. An error
 	// makes the source eject this target.
 	Deliver func(channel ChannelID, block uint64, payload []byte) error
-	Workers int // calls of Deliver at the same time; 0 = 1
+	Workers int    // calls of Deliver at the same time; 0 = 1
+	Begin   func() // called by each worker before it begins, to give its thread a priority for example; nil: nothing
 	// Quick says that Deliver only copies, and waits for nothing. It is called where the datagrams are read then, one block at a time while it
 	// is still in the processor's cache, and Workers has no effect. The reading waits for it: leave it false where Deliver may take longer
 	// than some milliseconds.
@@ -235,6 +236,9 @@ func (r *Receiver) deliverAll() {
 
 // work delivers complete blocks until the end.
 func (r *Receiver) work() {
+	if r.cfg.Begin != nil {
+		r.cfg.Begin()
+	}
 	var decoder fec.Decoder
 	for r.deliver(&decoder, true) {
 	}

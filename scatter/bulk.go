@@ -213,6 +213,7 @@ func (b *bulk) encode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	standBehindGuests()
 	for t := range b.work {
 		if err := b.e.pacer.Wait(ctx, 0, multicast.Bulk); err != nil { // blocks that may not leave are not made either
 			return err

@@ -91,7 +91,10 @@ func (e *evacuation) sample() (compressibility, error) {
 	samplers := make([]sampler, e.cfg.processors())
 	var wg sync.WaitGroup
 	for i := range samplers {
-		wg.Go(func() { samplers[i].run(e, work, &c) })
+		wg.Go(func() {
+			standBehindGuests()
+			samplers[i].run(e, work, &c)
+		})
 	}
 	wg.Wait()
 	var small, quick yield

@@ -49,7 +49,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 	}
 	defer e.tellScan()()
 	began := time.Now()
-	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: e.cfg.processors()})
+	first, err := dedup.Scan(ctx, scanReader{e}, e.layout, e.seed, dedup.ScanOptions{Workers: e.cfg.workers()})
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 		return err
 	}
 	e.countPages(first, second)
-	e.index, err = dedup.NewIndex(first, second, e.layout)
+	e.index, err = dedup.NewIndex(first, second, e.layout, e.cfg.workers())
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ const (
 
 // lookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much. It estimates how many are hot.
 func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
-	opt := dedup.ScanOptions{Workers: e.cfg.processors()}
+	opt := dedup.ScanOptions{Workers: e.cfg.workers()}
 	second := first.Clone()
 	sampled := func(_ int, stripe uint32) bool { return stripe%lookEvery == 0 }
 	if err := second.Renew(ctx, scanReader{e}, e.layout, sampled, opt); err != nil {

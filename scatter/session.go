@@ -222,7 +222,7 @@ func (s *session) begin(m control.Begin) error {
 		return errors.New("begin came twice")
 	}
 	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: windowBytes,
-		Deliver: s.deliver, Log: s.log,
+		Deliver: s.deliver, Begin: standBehindGuests, Log: s.log,
 		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
 	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
 		return errors.New("begin: key or source address is malformed")
