@@ -142,7 +142,31 @@ func (g *Guest) beatsOnlyOn(ctx context.Context, h *Host) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("runs on %s, but does not beat", h.Name)
+	return fmt.Errorf("runs on %s, but does not beat; %s", h.Name, g.silence(ctx, h))
+}
+
+// silence says what can be seen of a guest on h that does not beat: whether its processor runs, and whether its serial port, by which it
+// would beat, has lost an interrupt.
+func (g *Guest) silence(ctx context.Context, h *Host) string {
+	last, _ := g.lastBeat()
+	where := "nowhere"
+	if last.Host != nil {
+		where = fmt.Sprintf("on %s %v ago", last.Host.Name, time.Since(last.At).Round(time.Millisecond))
+	}
+	told := []string{fmt.Sprintf("last beat %d %s; console %q", last.N, where, g.Console())}
+	m, err := g.MonitorOn(ctx, h)
+	if err != nil {
+		return fmt.Sprint(told, err)
+	}
+	defer m.Close()
+	for _, line := range []string{"info status", "i /b 0x3f9", "i /b 0x3fd", "info pic", "info registers", "info registers"} {
+		text, err := m.Human(ctx, line)
+		if err != nil {
+			text = err.Error()
+		}
+		told = append(told, line+": "+strings.TrimSpace(text))
+	}
+	return strings.Join(told, "\n")
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
