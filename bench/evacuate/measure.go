@@ -110,9 +110,6 @@ func (m *measurement) kinds() []kind {
 
 // baseline evacuates with stock QEMU and brings the guests home.
 func (m *measurement) baseline(ctx context.Context, name string) (e evacuation, err error) {
-	if err := m.touch(); err != nil {
-		return e, err
-	}
 	place := func(i int) *lab.Host { return m.lab.Targets[i%few] }
 	r, err := stock.Evacuate(ctx, m.lab, m.guests, place)
 	if err != nil {
@@ -135,9 +132,6 @@ func (m *measurement) scatter(ctx context.Context, name string, targets int, arg
 		return e, err
 	}
 	args = append([]string{"--rate", fmt.Sprintf("%dmbit", m.rate/1e6)}, args...)
-	if err := m.touch(); err != nil {
-		return e, err
-	}
 	r, err := m.deployment.Send(ctx, deploy.Job{Targets: hosts, Args: args})
 	if err != nil {
 		return e, err
@@ -159,9 +153,6 @@ func (m *measurement) scatter(ctx context.Context, name string, targets int, arg
 	e.say(name)
 	return e, m.deployment.Reset(ctx, receivers)
 }
-
-// touch sees that the targets find memory for all guests.
-func (m *measurement) touch() error { return lab.TouchMemory(len(m.guests) * guestMiB << 20) }
 
 // say prints the run.
 func (e evacuation) say(name string) {

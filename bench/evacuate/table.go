@@ -46,7 +46,7 @@ func (m *measurement) facts() []string {
 		fmt.Sprintf("the guests hold %.0f MB that are not zero, of which D = %.0f MB are distinct (independent count of the stopped guests)",
 			float64(c)/1e6, float64(d)/1e6),
 		fmt.Sprintf("medians of %d runs; bytes are those on the source's port with all headers, pauses those of the guests' heartbeats", m.runs),
-		promise.Guests() + "; as much memory as the guests have was written to and freed before each run",
+		promise.Guests(),
 	}
 	for _, k := range []struct {
 		name string
