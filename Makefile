@@ -1,6 +1,6 @@
 # make demo            four guests leave one host for three others, before your eyes
 # make test            everything: set-up, check, fuzz, long, lab
-# make check           the fast half: formatting, vet, unit tests with the race detector
+# make check           the fast half: formatting, vet, staticcheck, unit tests with the race detector
 # make long            the tests that check leaves out because they take long
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
@@ -28,6 +28,8 @@ check: setup
 	unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "not formatted: $$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
+	$(GO) tool -modfile=bench/tools/go.mod staticcheck -tags lab ./...
+	$(GO) mod tidy -diff
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -short ./...
 
 fuzz:

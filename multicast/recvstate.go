@@ -46,7 +46,6 @@ type inbound struct {
 	id      ChannelID
 	start   uint64
 	group   netip.AddrPort
-	any     bool // joined without naming the source
 	floor   uint32
 	blocks  []*assembly // from floor on; nil = nothing has arrived
 	count   uint32      // blocks that the source says there are, where it waits for reports

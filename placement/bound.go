@@ -16,9 +16,6 @@ type bound struct {
 // offers is, for each resource, the most that so many hosts or racks can offer: the first without any.
 type offers struct{ memory, vcpus, vms []int64 }
 
-// least is the bound for all units.
-func (b *bound) least() int64 { return b.of(func(int32) bool { return true }) }
-
 // of is the bound for the units that count.
 func (b *bound) of(counts func(u int32) bool) int64 {
 	units := b.chosen(counts)

@@ -6,7 +6,6 @@ import "math"
 // times, which unlike their maximum tells a step towards a better balance from one away.
 type links struct {
 	makespan bool
-	bps      []float64
 	unit     float64 // bytes on a mean link in the reference time
 	scale    []float64
 }

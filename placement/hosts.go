@@ -55,7 +55,7 @@ func (p *packing) roomiest(bound int) bool {
 	open := make([]bool, len(p.in.room))
 	for i, h := range p.in.byRoom(all, -1) {
 		open[h] = true
-		if i+1 >= bound && (p.try(open) || i+1 == len(all) && p.pack(nil, open)) {
+		if i+1 >= bound && (p.try(open) || i+1 == len(all) && p.pack(context.Background(), open)) {
 			return true
 		}
 	}

@@ -172,7 +172,9 @@ func (r *repair) drift() {
 }
 
 // pack places the units that are not idle where they fit, and returns those that found no room.
-func (s *state) pack(idle []bool, rng *rand.Rand) (left []int32) { return s.packWithin(nil, idle, rng) }
+func (s *state) pack(idle []bool, rng *rand.Rand) (left []int32) {
+	return s.packWithin(context.Background(), idle, rng)
+}
 
 // packWithin is pack, unless ctx ends before it is done.
 func (s *state) packWithin(ctx context.Context, idle []bool, rng *rand.Rand) (left []int32) {

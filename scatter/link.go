@@ -102,12 +102,6 @@ func (l *link) ask(ctx context.Context, vm int) (control.VMState, error) {
 	return askState(ctx, l.dialer, vm)
 }
 
-// order sends one message over a connection of its own and waits for the answer.
-func (l *link) order(ctx context.Context, m control.Message) error {
-	_, err := exchange(ctx, l.dialer, m)
-	return err
-}
-
 func askState(ctx context.Context, d dialer, vm int) (control.VMState, error) {
 	m, err := exchange(ctx, d, control.Query{VM: vm})
 	if err != nil {

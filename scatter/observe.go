@@ -32,9 +32,8 @@ func rounds(c control.Counted, path probe.Path, packet int, seen bool) int {
 	return 0
 }
 
-// small and full are the sizes that matter: one that every path takes, and what evacuations send.
-func (o *observation) small() int { return o.packets[0] }
-func (o *observation) full() int  { return o.packets[len(o.packets)-1] }
+// full is the size of what evacuations send.
+func (o *observation) full() int { return o.packets[len(o.packets)-1] }
 
 // heard tells whether the target's sockets got packets of a size.
 func (o *observation) heard(path probe.Path, packet int) bool {

@@ -192,8 +192,8 @@ func (v *sourceVM) takeBack(ctx context.Context, patience time.Duration) (off bo
 	if err := v.endMigration(ctx); err != nil {
 		return false, err
 	}
-	v.pausing.Lock() // from here on nobody stops it any more: gone is set
-	v.pausing.Unlock()
+	v.pausing.Lock()   // from here on nobody stops it any more: gone is set
+	v.pausing.Unlock() //lint:ignore SA2001 whoever was about to stop it is waited for
 	for end := time.Now().Add(patience); ; {
 		status, err := v.client.Status(ctx)
 		if err == nil {

@@ -25,10 +25,8 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Printf("guest: PANIC: %v\n", err)
-		select {}
-	}
+	fmt.Printf("guest: PANIC: %v\n", run())
+	select {}
 }
 
 // run does everything; it returns only when the guest cannot be what it is told to be.

@@ -139,7 +139,6 @@ func (m *sample) send(ctx context.Context, tool *tool, t transfer, receivers []*
 type program struct {
 	cmd       *exec.Cmd
 	host      string
-	out       *os.File
 	ready     chan struct{}
 	completed chan time.Time
 	exited    chan struct{}
