@@ -10,14 +10,14 @@ import (
 	"github.com/scatter-vm/scatter/multicast/udp"
 )
 
-// Bounds of the sockets of a Receiver. One carries 20 groups where the system's limit has not been raised.
+// Bounds of the sockets of a Receiver for groups. One carries 20 groups where the system's limit has not been raised.
 const (
-	maxSockets = 64
+	MaxSockets = 64
 	maxIdle    = 2 // that are kept although they have joined nothing: the next group may be there soon
 )
 
-// errSockets says that a source wants more groups and ports than fit into maxSockets.
-var errSockets = fmt.Errorf("more than %d sockets for groups", maxSockets)
+// errSockets says that a source wants more groups and ports than fit into MaxSockets.
+var errSockets = fmt.Errorf("more than %d sockets for groups", MaxSockets)
 
 // groups keeps the sockets that have joined groups: as many as it takes, for the system limits how many groups one may
 // join.
@@ -81,7 +81,7 @@ func (g *groups) enterFrom(group netip.AddrPort, m *membership) error {
 			return err
 		}
 	}
-	if g.count() >= maxSockets {
+	if g.count() >= MaxSockets {
 		return errSockets
 	}
 	var err error
@@ -153,6 +153,13 @@ func (g *groups) tidy() {
 			delete(g.sockets, port)
 		}
 	}
+}
+
+// open is how many sockets there are.
+func (g *groups) open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.count()
 }
 
 // overflow is how many datagrams the kernel has dropped at all sockets.

@@ -52,12 +52,12 @@ func TestSocketsAreBounded(t *testing.T) {
 	for i := range 100 {
 		say(announce(uint16(10+i), 21_000+i))
 	}
-	if n := r.groups.count(); n != maxSockets {
-		t.Errorf("%d sockets, want %d", n, maxSockets)
+	if n := r.groups.count(); n != MaxSockets {
+		t.Errorf("%d sockets, want %d", n, MaxSockets)
 	}
-	for until := time.Now().Add(10 * time.Second); refusals.Load() < 100-maxSockets; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(10 * time.Second); refusals.Load() < 100-MaxSockets; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
-			t.Fatalf("%d refusals, want at least %d", refusals.Load(), 100-maxSockets)
+			t.Fatalf("%d refusals, want at least %d", refusals.Load(), 100-MaxSockets)
 		}
 	}
 }

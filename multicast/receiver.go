@@ -326,11 +326,11 @@ func (r *Receiver) say() (messages [][]byte, wait time.Duration) {
 
 // Stats is what has been seen so far.
 func (r *Receiver) Stats() ReceiverStats {
-	overflow := r.groups.overflow() + r.unicast.Overflow()
+	overflow, sockets := r.groups.overflow()+r.unicast.Overflow(), r.groups.open()+1
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.state.stats
-	st.Overflow, st.Held = uint64(overflow), r.state.pool.used
+	st.Overflow, st.Held, st.Sockets = uint64(overflow), r.state.pool.used, sockets
 	return st
 }
 

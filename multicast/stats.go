@@ -45,4 +45,5 @@ type ReceiverStats struct {
 	Overrun   uint64 // beyond the window
 	Overflow  uint64 // dropped by the kernel for want of socket buffer
 	Held      int    // bytes of blocks held now, as counted by Window
+	Sockets   int    // open now: for groups, of which there are MaxSockets at most, and one for unicast
 }

@@ -144,6 +144,10 @@ type RecvConfig struct {
 
 	Log   *slog.Logger
 	Ready func(netip.AddrPort) // called once when the control address listens
+
+	// Limits is called once, before Ready, with a function that tells what peers make this target hold. That may be called by any goroutine, also
+	// after Receive has returned.
+	Limits func(now func() []Limit)
 }
 
 // DefaultBalance is how much more than its share a target may get, as a part of it.

@@ -32,7 +32,7 @@ var rules = []struct {
 	{"scatter", []string{"scatter", "dedup", "placement", "multicast", "qemu"},
 		[]string{"github.com/cespare/xxhash/v2", "github.com/klauspost/compress", "golang.org/x/sync", "golang.org/x/sys"}, "the engine composes what is below it"},
 	{"bench/problem", []string{"placement"}, nil, "makes problems for placement"},
-	{"cmd/scatter", []string{"cmd/scatter", "scatter", "qemu", "bench"}, []string{"github.com/spf13", "github.com/BurntSushi/toml", "github.com/vbauerster/mpb/v8",
+	{"cmd/scatter", []string{"cmd/scatter", "scatter", "qemu", "bench"}, []string{"github.com/spf13", "github.com/BurntSushi/toml", "github.com/prometheus/client_golang", "github.com/vbauerster/mpb/v8",
 		"github.com/VividCortex/ewma", "github.com/acarl005/stripansi", "github.com/mattn/go-runewidth", "golang.org/x/sys"}, "commands"},
 }
 

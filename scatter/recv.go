@@ -74,6 +74,9 @@ func (r *receiver) listen(ctx context.Context) error {
 		return fmt.Errorf("listen on %s: %w", r.cfg.Listen, err)
 	}
 	r.log.Info("listening", "name", r.cfg.Name, "address", l.Addr().String(), "memory", r.room.free(), "qemu", r.version)
+	if r.cfg.Limits != nil {
+		r.cfg.Limits(r.limits)
+	}
 	if r.cfg.Ready != nil {
 		r.cfg.Ready(l.Addr().(*net.TCPAddr).AddrPort())
 	}

@@ -29,6 +29,7 @@ type session struct {
 	log  *slog.Logger
 
 	mcast  *multicast.Receiver
+	heard  atomic.Pointer[multicast.Receiver] // mcast, for others than the session
 	probes *probe.Listener
 	wg     sync.WaitGroup // of tries, prepares and runs
 
@@ -239,6 +240,7 @@ func (s *session) begin(m control.Begin) error {
 	if s.mcast, err = multicast.NewReceiver(conf); err != nil {
 		return err
 	}
+	s.heard.Store(s.mcast)
 	return s.conn.Send(control.Begun{Datagram: s.mcast.UnicastAddr()})
 }
 

@@ -37,6 +37,7 @@ type recvOptions struct {
 	rewrites     []string
 	launcher     string
 	noDirect     bool
+	metrics      string
 }
 
 func newRecv(a *app) *cobra.Command {
@@ -81,6 +82,7 @@ description as JSON on stdin and prints the QMP socket.`,
 	f.StringVar(&o.qemu, "qemu", "", "`path` of the QEMU binary to run (default: the source's, if it is /usr/bin/qemu-system-*)")
 	f.StringArrayVar(&o.rewrites, "rewrite", nil, "replace the beginning of the source's paths, as `FROM=TO`; the longest that fits wins; may be repeated")
 	f.StringVar(&o.launcher, "launcher", "", "`command` that starts the QEMU instead")
+	f.StringVar(&o.metrics, "metrics", "", "`IP:PORT` at which Prometheus can scrape what peers make this target hold; it should be one that only the monitoring reaches")
 	f.BoolVar(&o.noDirect, "no-direct", false, "never write guest memory directly; all pages go through QEMU's incoming socket")
 	return c
 }
@@ -182,6 +184,15 @@ func (o *recvOptions) run(ctx context.Context, a *app) error {
 	defer stop()
 	cfg.Log = a.logger(a.stderr)
 	cfg.Ready = func(at netip.AddrPort) { a.ready(cfg.Log, at) }
+	if o.metrics != "" {
+		m := newMetrics()
+		stop, err := m.serve(ctx, o.metrics, cfg.Log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		cfg.Limits = func(now func() []scatter.Limit) { m.limits.Store(&now) }
+	}
 	err = scatter.Receive(ctx, cfg)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, scatter.ErrCancelled)) {
 		return nil

@@ -1,0 +1,80 @@
+package scatter
+
+import "github.com/scatter-vm/scatter/multicast"
+
+// Limit is one kind of thing that peers make a target hold.
+type Limit struct {
+	Resource string // strangers, connections, evacuations, vms, tries, sockets or window_bytes
+	Held     int    // now, for all peers
+	Peer     int    // now, for the peer for which it is most; 0 where nothing is counted by peer
+	Most     int    // for all, at which more is refused
+	MostPeer int    // for one peer; 0 where nothing is counted by peer
+}
+
+// limits is what peers make the target hold now. It takes locks that are held for moments only, and asks no VM.
+func (r *receiver) limits() []Limit {
+	strangers, connections := r.door.limits()
+	return append([]Limit{strangers, connections, {Resource: "tries", Held: len(r.tries.places), Most: maxTries}}, r.evacuationLimits()...)
+}
+
+// limits counts connections.
+func (d *door) limits() (strangers, known Limit) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	strangers = Limit{Resource: "strangers", Held: len(d.strangers), Most: maxStrangers}
+	known = Limit{Resource: "connections", Held: d.known, Most: maxConnections, MostPeer: maxOfPeer}
+	for _, n := range d.peers {
+		known.Peer = max(known.Peer, n)
+	}
+	return strangers, known
+}
+
+// evacuationLimits counts evacuations, and what each of them holds.
+func (r *receiver) evacuationLimits() []Limit {
+	evacuations, vms, sockets, window := tally{}, tally{}, tally{}, tally{}
+	for source, m := range r.evacuating(evacuations, vms) {
+		for _, heard := range m {
+			stats := heard.Stats()
+			sockets.add(source, stats.Sockets)
+			window.add(source, stats.Held)
+		}
+	}
+	return []Limit{
+		evacuations.limit("evacuations", 1), vms.limit("vms", maxVMs),
+		sockets.limit("sockets", multicast.MaxSockets+1), window.limit("window_bytes", windowBytes),
+	}
+}
+
+// evacuating counts evacuations and VMs, and returns what hears the evacuations' datagrams, by source.
+func (r *receiver) evacuating(evacuations, vms tally) map[string][]*multicast.Receiver {
+	all := make(map[string][]*multicast.Receiver)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, s := range r.sessions {
+		evacuations.add(key.source, 1)
+		if heard := s.heard.Load(); heard != nil {
+			all[key.source] = append(all[key.source], heard)
+		}
+	}
+	for key, g := range r.guests {
+		if !g.forgotten {
+			vms.add(key.source, 1)
+		}
+	}
+	return all
+}
+
+// tally counts for each source.
+type tally map[string]int
+
+func (t tally) add(source string, n int) { t[source] += n }
+
+// limit is what was counted, of which an evacuation may hold so much.
+func (t tally) limit(resource string, each int) Limit {
+	l := Limit{Resource: resource, Most: maxSessions * each, MostPeer: maxOfSource * each}
+	for _, n := range t {
+		l.Held += n
+		l.Peer = max(l.Peer, n)
+	}
+	return l
+}
