@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -51,16 +52,18 @@ func parse() (o options) {
 	full := flag.Bool("full", false, "everything: all rates, numbers of targets, losses and tools")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each kind; the table shows their medians")
 	size := flag.Int64("size", 0, "MiB to transfer; 0 = 64, and 256 of everything and where links are not shaped")
-	flag.StringVar(&o.out, "out", filepath.Join("bench", "results", "multicast.md"), "where to write the table; the plot and the single runs go beside it")
+	flag.StringVar(&o.out, "out", "", "where to write the table (default: multicast.md or, of patterns, multicast-patterns.md in bench/results); the plot and the single runs go beside it")
 	flag.BoolVar(&o.keep, "keep", false, "add to the runs that are there")
 	flag.Parse()
 	o.narrow(given())
 	if *onlySlow {
 		o.selection = slow()
 	}
+	name := "multicast.md"
 	if *onlyPatterns {
-		o.selection = patterns()
+		o.selection, name = patterns(), "multicast-patterns.md"
 	}
+	o.out = cmp.Or(o.out, filepath.Join("bench", "results", name))
 	o.size = *size << 20
 	if *full {
 		o.selection = everything()
