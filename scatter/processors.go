@@ -25,8 +25,8 @@ func (c *SendConfig) workers() dedup.Workers {
 	return dedup.Workers{Count: c.processors(), Begin: standBehindGuests}
 }
 
-// courtesy is the nice value of threads whose work can wait for guests, which have 0: a tenth of a guest's share, where there are too few processors.
-const courtesy = 10
+// courtesy is the nice value of threads whose work can wait for guests, which have 0: a third of a guest's share, where there are too few processors.
+const courtesy = 5
 
 // standBehindGuests gives the calling goroutine a thread to itself, for good, that leaves processors to guests, and to what guests wait for, where
 // they are scarce. Work that comes in heaps, as bulk does, else makes all guests of a host stand still for tenths of a second. The thread of a
