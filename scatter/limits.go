@@ -32,9 +32,9 @@ func (d *door) limits() (strangers, known Limit) {
 // evacuationLimits counts evacuations, and what each of them holds.
 func (r *receiver) evacuationLimits() []Limit {
 	evacuations, vms, sockets, window := tally{}, tally{}, tally{}, tally{}
-	for source, m := range r.evacuating(evacuations, vms) {
-		for _, heard := range m {
-			stats := heard.Stats()
+	for source, all := range r.evacuating(evacuations, vms) {
+		for _, mcast := range all {
+			stats := mcast.Stats()
 			sockets.add(source, stats.Sockets)
 			window.add(source, stats.Held)
 		}
@@ -52,8 +52,8 @@ func (r *receiver) evacuating(evacuations, vms tally) map[string][]*multicast.Re
 	defer r.mu.Unlock()
 	for key, s := range r.sessions {
 		evacuations.add(key.source, 1)
-		if heard := s.heard.Load(); heard != nil {
-			all[key.source] = append(all[key.source], heard)
+		if mcast := s.mcast.Load(); mcast != nil {
+			all[key.source] = append(all[key.source], mcast)
 		}
 	}
 	for key, g := range r.guests {

@@ -28,8 +28,7 @@ type session struct {
 	conn *control.Conn
 	log  *slog.Logger
 
-	mcast  *multicast.Receiver
-	heard  atomic.Pointer[multicast.Receiver] // mcast, for others than the session
+	mcast  atomic.Pointer[multicast.Receiver] // set by begin; read by the target's limits, too
 	probes *probe.Listener
 	wg     sync.WaitGroup // of tries, prepares and runs
 
@@ -51,9 +50,9 @@ func (s *session) serve(ctx context.Context) error {
 	s.conn.Close()
 	s.wg.Wait()
 	s.stopListening()
-	if s.mcast != nil {
-		s.mcast.Close()
-		s.logDatagrams(s.mcast.Stats())
+	if mcast := s.mcast.Load(); mcast != nil {
+		mcast.Close()
+		s.logDatagrams(mcast.Stats())
 	}
 	if s.dec != nil {
 		s.dec.Close()
@@ -101,10 +100,11 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 	case control.Begin:
 		return s.begin(m)
 	case control.Multicast:
-		if s.mcast == nil {
+		mcast := s.mcast.Load()
+		if mcast == nil {
 			return errors.New("multicast before begin")
 		}
-		return s.mcast.HandleControl(m.Body)
+		return mcast.HandleControl(m.Body)
 	case control.Examine:
 		return s.examine(ctx, m)
 	case control.Listen:
@@ -219,7 +219,7 @@ func failed(vm int, err error) control.Failed {
 
 // begin opens the data plane.
 func (s *session) begin(m control.Begin) error {
-	if s.mcast != nil {
+	if s.mcast.Load() != nil {
 		return errors.New("begin came twice")
 	}
 	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: windowBytes,
@@ -237,11 +237,12 @@ func (s *session) begin(m control.Begin) error {
 	if s.dec, err = block.NewDecoder(); err != nil {
 		return err
 	}
-	if s.mcast, err = multicast.NewReceiver(conf); err != nil {
+	mcast, err := multicast.NewReceiver(conf)
+	if err != nil {
 		return err
 	}
-	s.heard.Store(s.mcast)
-	return s.conn.Send(control.Begun{Datagram: s.mcast.UnicastAddr()})
+	s.mcast.Store(mcast)
+	return s.conn.Send(control.Begun{Datagram: mcast.UnicastAddr()})
 }
 
 // localFor is the address of this host for datagrams from a source: the one that it is connected to, if that is one of the interface.

@@ -159,6 +159,7 @@ func (g *Guest) silence(ctx context.Context, h *Host) string {
 		return fmt.Sprint(told, err)
 	}
 	defer m.Close()
+	// The registers twice: a processor that runs has others by then.
 	for _, line := range []string{"info status", "i /b 0x3f9", "i /b 0x3fd", "info pic", "info registers", "info registers"} {
 		text, err := m.Human(ctx, line)
 		if err != nil {

@@ -162,8 +162,9 @@ const look = 40 * time.Millisecond
 // run has a thread of its own that goes before all others: where guests want all processors, a heartbeat that is seen late would pass for a pause.
 func (w *watcher) run() {
 	defer close(w.done)
-	runtime.LockOSThread()                                                                                         // for good: the thread ends with the goroutine
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0) // where it may
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	urgent := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	_ = unix.SchedSetAttr(0, &urgent, 0) // where it may
 	buf := make([]byte, 64<<10)
 	for !w.stopped.Load() {
 		n := w.read(buf)

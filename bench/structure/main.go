@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/scatter-vm/scatter/bench/promise"
 )
@@ -40,32 +41,22 @@ func main() {
 // table holds the sizes against their bounds.
 func table(all []room) *promise.Table {
 	t := &promise.Table{Title: "The structure of the source", Facts: []string{"tests, and what lies in testdata, do not count; a line is a line, empty or not"}}
-	var largest room
-	var longest function
-	var widest kind
-	var lines []int
+	var functions []function
+	var kinds []kind
 	for _, r := range all {
-		if r.lines > largest.lines {
-			largest = r
-		}
-		for _, f := range r.functions {
-			lines = append(lines, f.lines)
-			if f.lines > longest.lines {
-				longest = f
-			}
-		}
-		for _, k := range r.kinds {
-			if k.methods > widest.methods {
-				widest = k
-			}
-		}
+		functions, kinds = append(functions, r.functions...), append(kinds, r.kinds...)
 	}
+	largest := all[0]
+	longest := slices.MaxFunc(functions, func(a, b function) int { return a.lines - b.lines })
+	widest := slices.MaxFunc(kinds, func(a, b kind) int { return a.methods - b.methods })
 	t.AtMost("lines of the largest package, "+largest.path, "%.0f", float64(largest.lines), mostPackageLines)
 	t.AtMost("lines of the longest function, "+longest.name, "%.0f", float64(longest.lines), mostFunctionLines)
 	t.AtMost("methods of the type with the most, "+widest.name, "%.0f", float64(widest.methods), mostMethods)
-	t.AtMost("lines of a function, median", "%.0f", float64(promise.Median(lines, func(n int) int { return n })), mostMedianFunction)
+	t.AtMost("lines of a function, median", "%.0f", float64(promise.Median(functions, linesOf)), mostMedianFunction)
 	return t
 }
+
+func linesOf(f function) int { return f.lines }
 
 // rooms shows each package.
 func rooms(all []room) string {
@@ -74,7 +65,7 @@ func rooms(all []room) string {
 		line := []string{r.path, fmt.Sprint(r.lines), fmt.Sprint(len(r.functions)), "", "", "", "", ""}
 		if len(r.functions) > 0 {
 			longest := r.functions[0]
-			line[3] = fmt.Sprint(promise.Median(r.functions, func(f function) int { return f.lines }))
+			line[3] = fmt.Sprint(promise.Median(r.functions, linesOf))
 			line[4], line[5] = fmt.Sprint(longest.lines), longest.name
 		}
 		if len(r.kinds) > 0 {

@@ -44,14 +44,21 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestMetrics: before recv listens there is only the process, then what peers make it hold; names and units are as Prometheus wants them.
-func TestMetrics(t *testing.T) {
-	m, addr := newMetrics(), freeAddress(t)
+// serving gives metrics that are served at an address until the test ends.
+func serving(t *testing.T) (m *metrics, addr string) {
+	t.Helper()
+	m, addr = newMetrics(), freeAddress(t)
 	stop, err := m.serve(t.Context(), addr, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
+	t.Cleanup(stop)
+	return m, addr
+}
+
+// TestMetrics: before recv listens there is only the process, then what peers make it hold; names and units are as Prometheus wants them.
+func TestMetrics(t *testing.T) {
+	m, addr := serving(t)
 	if text := scrape(t, addr); !strings.Contains(text, "go_goroutines ") || !strings.Contains(text, "scatter_build_info{") || strings.Contains(text, "scatter_held") {
 		t.Errorf("before recv listens:\n%s", text)
 	}
@@ -77,12 +84,7 @@ func TestMetrics(t *testing.T) {
 
 // TestMetricsHoldLittle: connections beyond a few are refused, and make place when they close.
 func TestMetricsHoldLittle(t *testing.T) {
-	m, addr := newMetrics(), freeAddress(t)
-	stop, err := m.serve(t.Context(), addr, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	_, addr := serving(t)
 	var idle []net.Conn
 	for range mostScrapers {
 		c, err := net.Dial("tcp", addr)
