@@ -95,6 +95,9 @@ func (g *guest) prepare(ctx context.Context) error {
 	if err := g.checkPrepare(); err != nil {
 		return err
 	}
+	if err := g.r.journalRoom(); err != nil {
+		return err
+	}
 	if err := g.record(recPrepare); err != nil {
 		return err
 	}

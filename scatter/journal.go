@@ -85,6 +85,7 @@ type journal struct {
 	mu   sync.Mutex // guards the fields below: one record at a time
 	f    *os.File
 	end  int64 // bytes of whole records
+	kept int64 // of them, after it was last written anew
 }
 
 // openJournal opens or creates the journal and returns the records that are in it. A last line that
@@ -95,7 +96,8 @@ func openJournal(path string) (*journal, []record, error) {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	j := &journal{path: path, f: f}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// Where another file is in place by now, its owner has just written it anew, and let go of this one.
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil || j.inPlace() != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("%s: %w", path, ErrJournalBusy)
 	}
@@ -200,7 +202,11 @@ func (j *journal) Append(r record) error {
 func journalLine(body []byte) []byte { return fmt.Appendf(nil, "%016x %s\n", xxhash.Sum64(body), body) }
 
 // Close releases the journal.
-func (j *journal) Close() error { return j.f.Close() }
+func (j *journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.f.Close()
+}
 
 // readRecords returns the records of r and the length of the part that holds them.
 func readRecords(path string, r io.Reader) ([]record, int64, error) {

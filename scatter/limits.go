@@ -4,17 +4,23 @@ import "github.com/scatter-vm/scatter/multicast"
 
 // Limit is one kind of thing that peers make a target hold.
 type Limit struct {
-	Resource string // strangers, connections, evacuations, vms, tries, sockets or window_bytes
+	Resource string // strangers, connections, evacuations, vms, tries, sockets, window_bytes, journal_bytes, log_bytes or vm_log_bytes
 	Held     int    // now, for all peers
 	Peer     int    // now, for the peer for which it is most; 0 where nothing is counted by peer
 	Most     int    // for all, at which more is refused
 	MostPeer int    // for one peer; 0 where nothing is counted by peer
 }
 
-// limits is what peers make the target hold now. It takes locks that are held for moments only, and asks no VM.
+// limits is what peers make the target hold now. It waits for nothing but the journal's disk, and asks no VM.
 func (r *receiver) limits() []Limit {
 	strangers, connections := r.door.limits()
-	return append([]Limit{strangers, connections, {Resource: "tries", Held: len(r.tries.places), Most: maxTries}}, r.evacuationLimits()...)
+	logs := 0
+	for _, l := range vmLogs(r.cfg.RunDir) {
+		logs += int(l.size)
+	}
+	return append([]Limit{strangers, connections, {Resource: "tries", Held: len(r.tries.places), Most: maxTries},
+		{Resource: "journal_bytes", Held: int(r.journal.size()), Most: maxJournal}, r.logged.limit(),
+		{Resource: "vm_log_bytes", Held: logs, Most: maxVMLogs}}, r.evacuationLimits()...)
 }
 
 // limits counts connections.

@@ -65,12 +65,13 @@ func TestLimits(t *testing.T) {
 	}
 	s.guest(0, "web", guestWaiting)
 	s.guest(1, "db", guestWaiting)
-	want := map[string][2]int{"strangers": {3, 0}, "connections": {2, 1}, "evacuations": {2, 1}, "vms": {2, 2}, "sockets": {1, 1}, "tries": {0, 0}, "window_bytes": {0, 0}}
+	want := map[string][2]int{"strangers": {3, 0}, "connections": {2, 1}, "evacuations": {2, 1}, "vms": {2, 2}, "sockets": {1, 1}, "tries": {0, 0}, "window_bytes": {0, 0}, "journal_bytes": {0, 0}, "vm_log_bytes": {0, 0}}
 	counts := func() map[string][2]int {
 		got := make(map[string][2]int)
 		for name, l := range s.held() {
 			got[name] = [2]int{l.Held, l.Peer}
 		}
+		delete(got, "log_bytes") // of the connections
 		return got
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), lostAfter)
@@ -86,7 +87,8 @@ func TestLimits(t *testing.T) {
 
 // TestLimitsAreReached: what is refused is refused at the bound that is told.
 func TestLimitsAreReached(t *testing.T) {
-	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(slog.New(slog.DiscardHandler)), tries: newTrials(t.TempDir())}
+	log, logged := limitLog(slog.New(slog.DiscardHandler))
+	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(log), tries: newTrials(t.TempDir()), journal: &journal{}, logged: logged}
 	s := &site{t: t, r: r}
 	for i := 0; ; i++ {
 		if r.register(&session{key: sessionKey{"greedy", string(rune(i))}}) != nil {

@@ -26,6 +26,7 @@ import (
 type receiver struct {
 	cfg     RecvConfig
 	log     *slog.Logger
+	logged  *logLedger
 	life    context.Context // ends when the receiver is told to stop
 	journal *journal
 	room    room
@@ -106,7 +107,8 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 		return nil, err
 	}
 	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
-	r := &receiver{cfg: cfg, log: cfg.Log, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
+	log, logged := limitLog(cfg.Log)
+	r := &receiver{cfg: cfg, log: log, logged: logged, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
 		tries: newTrials(cfg.RunDir), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
@@ -126,6 +128,7 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 	defer wg.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
+	wg.Go(func() { r.tidyLogs(ctx) })
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -357,6 +360,17 @@ func (r *receiver) forget(g *guest) {
 		delete(r.names, g.p.Name)
 		r.room.give(g.takes(), g.p.VCPUs)
 	}
+}
+
+// journalRoom makes sure that the journal has room for one VM more.
+func (r *receiver) journalRoom() error {
+	if err := r.journal.shrink(); err != nil {
+		r.log.Error("the journal grows", "err", err)
+	}
+	if n := r.journal.size(); n > maxJournal {
+		return fmt.Errorf("the journal has %d MiB, which is the most: its VMs must leave first", n>>20)
+	}
+	return nil
 }
 
 // drop forgets a guest altogether, once nobody can have a use for its state: a source that asks

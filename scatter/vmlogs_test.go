@@ -1,0 +1,50 @@
+package scatter
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestLogsOfVMsAreBounded: a guest that makes its QEMU complain fills no disk, and many that came and went leave the newest logs.
+func TestLogsOfVMsAreBounded(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	s.guest(0, "web", guestWaiting)
+	dir := s.r.cfg.RunDir
+	path := filepath.Join(dir, "web.log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := log.Write(append(bytes.Repeat([]byte("qemu: complaint\n"), maxVMLog/8), "the last\n"...)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxOldLogs + 9 {
+		name := filepath.Join(dir, fmt.Sprintf("gone%d.log", i))
+		writeFile(t, name, []byte("ended\n"))
+		at := time.Now().Add(-time.Duration(i) * time.Hour)
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.r.tidyLogsOnce()
+	if got := readFile(t, path); len(got) != keepVMLog || !bytes.HasSuffix(got, []byte("the last\n")) {
+		t.Errorf("%d bytes stay, ending %q", len(got), got[len(got)-20:])
+	}
+	if _, err := log.WriteString("goes on\n"); err != nil || !bytes.HasSuffix(readFile(t, path), []byte("the last\ngoes on\n")) {
+		t.Errorf("QEMU does not go on where the log ends: %v", err)
+	}
+	if all := vmLogs(dir); len(all) != maxOldLogs+1 {
+		t.Errorf("%d logs stay", len(all))
+	}
+	if exists(filepath.Join(dir, fmt.Sprintf("gone%d.log", maxOldLogs))) || !exists(filepath.Join(dir, "gone0.log")) {
+		t.Error("the newest stay, the oldest go")
+	}
+	if h := s.held()["vm_log_bytes"]; h.Held != keepVMLog+len("goes on\n")+maxOldLogs*len("ended\n") {
+		t.Errorf("told: %+v", h)
+	}
+}
