@@ -7,387 +7,141 @@
 // scan, plan, prepare, bulk, converge, switch-over and report; ARCHITECTURE.md
 // follows a page through all of them.
 //
-// The decisions about each VM are taken by a pure step function (see core.go):
+// The decisions about each VM are taken by a pure step function (see package handover):
 // it has no clock, socket or goroutine, and all its rules about where a VM may
 // run are tested by exhaustive and random event orders. Everything that blocks
 // lives in the drivers around it.
 package scatter
 
 import (
-	"errors"
-	"fmt"
-	"log/slog"
-	"net/netip"
-	"time"
+	"context"
+	"io"
 
 	"github.com/scatter-vm/scatter/multicast"
-	"github.com/scatter-vm/scatter/multicast/groups"
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/inspect"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
-// ProtocolVersion is the version of the control protocol between source and
-// target. Both must be equal.
-const ProtocolVersion = 4
+// Words that all of the engine shares.
+type (
+	TargetAddr    = model.TargetAddr
+	OnStall       = model.OnStall
+	Event         = model.Event
+	Blocker       = model.Blocker
+	BlockedError  = model.BlockedError
+	Pages         = model.Pages
+	GroupStats    = model.GroupStats
+	StageTime     = model.StageTime
+	Report        = model.Report
+	VMReport      = model.VMReport
+	HostReport    = model.HostReport
+	LeftOut       = model.LeftOut
+	Outcome       = model.Outcome
+	Where         = model.Where
+	RecoverConfig = model.RecoverConfig
+	RecoverReport = model.RecoverReport
+	Recovered     = model.Recovered
+	JournalError  = journal.Error
+)
 
-// PageSize is the size in bytes of a page of guest RAM.
-const PageSize = 4096
-
-// OnStall says what to do with a VM that dirties memory faster than the link
-// can carry.
-type OnStall string
-
+// Defaults, bounds and values of these.
 const (
-	// StallKeep leaves the VM running on the source.
-	StallKeep OnStall = "keep"
-	// StallPause stops the VM and finishes its migration.
-	StallPause OnStall = "pause"
+	ProtocolVersion  = model.ProtocolVersion
+	PageSize         = model.PageSize
+	DefaultPort      = model.DefaultPort
+	DefaultGroupPort = model.DefaultGroupPort
+	DefaultBalance   = model.DefaultBalance
+	DefaultRunDir    = model.DefaultRunDir
+	DefaultSlowRatio = multicast.DefaultSlowRatio
+	MaxGroups        = model.MaxGroups
+	MaxHold          = model.MaxHold
+	MinMTU           = model.MinMTU
+	MaxMTU           = model.MaxMTU
+
+	StallKeep  = model.StallKeep
+	StallPause = model.StallPause
+
+	OnSource = model.OnSource
+	OnTarget = model.OnTarget
+	InDoubt  = model.InDoubt
+	Ended    = model.Ended
+
+	AllEvacuated = model.AllEvacuated
+	SomeEnded    = model.SomeEnded
+	SomeStay     = model.SomeStay
+	SomeInDoubt  = model.SomeInDoubt
 )
 
-// TargetAddr is a target host as the operator names it.
-type TargetAddr struct {
-	// Name must match the DNS name of the target's certificate. Empty: the
-	// certificate must hold the IP address of Addr, and the target tells its name.
-	Name string
-	Addr netip.AddrPort
-}
+var (
+	// ErrCancelled is the cause of a context that the operator cancelled.
+	ErrCancelled = model.ErrCancelled
+	// ErrJournalBusy says that a living process owns the journal.
+	ErrJournalBusy = journal.ErrBusy
+)
 
-// String gives the address as it is written on the command line.
-func (t TargetAddr) String() string {
-	if t.Name == "" {
-		return t.Addr.String()
-	}
-	return t.Name + "=" + t.Addr.String()
-}
+// Plans, and what they are made from.
+type (
+	Plan        = planning.Plan
+	PlanVM      = planning.PlanVM
+	PlanHost    = planning.PlanHost
+	PlanGroup   = planning.PlanGroup
+	PlanBalance = planning.PlanBalance
+	PlanTraffic = planning.PlanTraffic
+	PlanClasses = planning.PlanClasses
+	PlanSharing = planning.PlanSharing
+	Problem     = planning.Problem
+	Constraint  = planning.Constraint
+	Network     = planning.Network
+	Rules       = planning.Rules
+	HostRules   = planning.HostRules
+)
 
-// MaxGroups bounds SendConfig.MaxGroups and MaxMemberships.
-const MaxGroups = groups.MaxGroups
-
-// DefaultSlowRatio is the default of SendConfig.SlowRatio.
-const DefaultSlowRatio = multicast.DefaultSlowRatio
-
-// SendConfig configures an evacuation on the source.
-type SendConfig struct {
-	VMs       []string      // QMP sockets of the VMs to move
-	Held      []Blocker     // VMs of this host that are known to be out of reach, and why: they stay
-	Targets   []TargetAddr  // hosts that may receive
-	Interface string        // network interface that leads to the targets
-	TLSDir    string        // directory with ca-cert.pem, client-cert.pem, client-key.pem
-	RunDir    string        // journal and sockets; default DefaultRunDir
-	Rate      int64         // ceiling of everything sent, bytes/s; 0 = find it
-	Downtime  time.Duration // tolerated switch-over pause per VM; default 300 ms
-	Parallel  int           // VMs in converge at one time; default 2
-	OnStall   OnStall       // default StallKeep
-	Timeout   time.Duration // of the whole evacuation; 0 = none
-
-	Place   map[string]string // VM name -> host name, fixed by the operator
-	Rules   Rules             // labels and constraints
-	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
-
-	Objective string        // what placement makes small: traffic, makespan or hosts; default traffic
-	Capacity  string        // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
-	Balance   float64       // no target gets more than 1 + this times its share of the VMs' memory, by what it has free; 0 = DefaultBalance, negative: what it has room for
-	Budget    time.Duration // for the search of a placement; 0 = as long as pays
-	Seed      uint64        // of that search; the same seed gives the same placement
-	AllOrNone bool          // move nothing if any VM cannot move; otherwise that VM stays and the others go
-	Exclude   []string      // VMs to leave out: their names, or patterns for names as of path.Match
-	Partial   bool          // move as many VMs as there is room for, the others stay
-	Plan      *Plan         // to be executed as it is, if it still holds; nil = a new one is made
-	Force     bool          // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
-
-	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
-	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
-	MaxGroups int        // target sets that get a multicast group at most; default 64
-	Unicast   bool       // use no multicast at all
-
-	Local netip.Addr // address of Interface that all comes from; default: the one that leads to the targets
-	MTU   int        // of the way to the targets; 0 = of Interface
-	DSCP  int        // of all that is sent, 0 to 63
-	NoGSO bool       // cut datagrams up here instead of leaving that to kernel and network card
-
-	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
-	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
-	MaxMemberships int
-
-	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after a second or two, and
-	// gets what it lacks by unicast, while the others do not wait for it; default 0.5, negative: it stays.
-	SlowRatio float64
-
-	NoCompress bool   // send blocks uncompressed
-	CPUs       int    // that scan and bulk keep busy at most; 0 = all
-	Verify     bool   // digest all RAM on both sides before each commit
-	KeepSource bool   // leave the source QEMUs paused instead of quitting them
-	Trace      string // file that records every engine event and action as JSON lines
-
-	Log    *slog.Logger // nil discards
-	Events func(Event)  // progress for people and scripts; called from one goroutine, must not block
-}
-
-// RecvConfig configures a target.
-type RecvConfig struct {
-	Name      string         // this host's name, as in its certificate
-	Listen    netip.AddrPort // control address
-	Interface string         // network interface for the datagrams
-	TLSDir    string         // directory with ca-cert.pem, server-cert.pem, server-key.pem
-	RunDir    string         // journal, sockets and logs of VMs; default DefaultRunDir
-
-	Memory int64 // bytes of guest RAM this host accepts; 0 = what is available
-	VCPUs  int   // vCPUs this host accepts; 0 = unlimited
-
-	Ports [2]uint16 // UDP ports for unicast datagrams, first and last, one for each evacuation; zero: any that is free
-
-	AllowSources []string // certificate names that may evacuate to here; empty = any of the CA
-
-	Policy   qemu.LaunchPolicy // what a source's command line may ask for
-	Launcher string            // command that starts the QEMU itself; empty = scatter does
-	NoDirect bool              // never write guest RAM directly: bulk goes through QEMU's incoming socket
-
-	Log   *slog.Logger
-	Ready func(netip.AddrPort) // called once when the control address listens
-
-	// Limits is called once, before Ready, with a function that tells what peers make this target hold. That may be called by any goroutine, also
-	// after Receive has returned.
-	Limits func(now func() []Limit)
-}
-
-// DefaultBalance is how much more than its share a target may get, as a part of it.
-const DefaultBalance = 0.25
-
-// DefaultPort is where targets listen unless told otherwise.
-const DefaultPort = 7400
-
-// DefaultGroupPort is the UDP port of groups unless told otherwise.
-const DefaultGroupPort = 9770
-
-// Bounds of an MTU: IPv6's least, and that of jumbo frames, in bytes.
+// Formats, objectives and capacities of plans.
 const (
-	MinMTU = 1280
-	MaxMTU = 9216
+	PlanFormat        = planning.PlanFormat
+	ObjectiveTraffic  = planning.ObjectiveTraffic
+	ObjectiveMakespan = planning.ObjectiveMakespan
+	ObjectiveHosts    = planning.ObjectiveHosts
+	CapacitySum       = planning.CapacitySum
+	CapacityShared    = planning.CapacityShared
 )
+
+// ReadPlan reads a plan that was kept, as JSON.
+func ReadPlan(r io.Reader) (*Plan, error) { return planning.ReadPlan(r) }
+
+// ReadProblem reads a problem as JSON. Fields that it does not know are errors.
+func ReadProblem(r io.Reader) (*Problem, error) { return planning.ReadProblem(r) }
+
+// ReadRules reads rules as JSON. Fields that it does not know are errors.
+func ReadRules(r io.Reader) (Rules, error) { return planning.ReadRules(r) }
+
+// RulesOf makes rules of what another format has decoded to, such as a TOML file's tables.
+func RulesOf(tables map[string]any) (Rules, error) { return planning.RulesOf(tables) }
+
+// PlanProblem makes the plan of an evacuation that is only described. When it is infeasible, the plan names the conflict and the error
+// is a *BlockedError.
+func PlanProblem(ctx context.Context, p Problem, net Network) (*Plan, error) {
+	return planning.PlanProblem(ctx, p, net)
+}
+
+// Anonymise gives a copy of a problem in which every name is replaced by a number; all else stays.
+func Anonymise(p *Problem) *Problem { return planning.Anonymise(p) }
+
+// Pin is the constraint that puts a VM on a certain host.
+func Pin(name, vm, host string) Constraint { return planning.Pin(name, vm, host) }
+
+// What [Check] takes and finds.
+type (
+	CheckConfig = inspect.CheckConfig
+	Finding     = inspect.Finding
+)
+
+// Check looks whether this host, and the way to cfg.Targets, have what an evacuation takes. It changes nothing. The error is
+// only about checking itself; what is wrong with a host is a finding.
+func Check(ctx context.Context, cfg CheckConfig) ([]Finding, error) { return inspect.Check(ctx, cfg) }
 
 // OwnNames is what this host is called by its certificate; nothing if there is none.
 func OwnNames(tlsDir string) []string { return pki.OwnNames(tlsDir) }
-
-// DefaultRunDir holds journals and sockets. It must survive a crash of
-// scatter, not of the host: with the host its VMs are gone too.
-const DefaultRunDir = "/run/scatter"
-
-// RecoverConfig configures [Recover].
-type RecoverConfig struct {
-	RunDir string // where send or recv kept its journal
-	TLSDir string // default: the directory that the journal names
-	DryRun bool   // only say what would be done
-	Run    string // on a target: name of a complete VM to run, whose source is known to be dead; nothing else is done
-	Log    *slog.Logger
-}
-
-// Where says on which side a VM lives.
-type Where string
-
-const (
-	OnSource Where = "source"
-	OnTarget Where = "target"
-	InDoubt  Where = "doubt"
-	Ended    Where = "ended" // it runs nowhere: it has ended by itself, or its QEMU has
-)
-
-// Recovered tells what became of one VM after a crash.
-type Recovered struct {
-	VM     string `json:"vm"`
-	Where  Where  `json:"where"`
-	Host   string `json:"host,omitempty"` // target's name
-	Action string `json:"action"`         // what Recover did, or what the operator must do
-}
-
-// RecoverReport is the outcome of [Recover].
-type RecoverReport struct {
-	VMs []Recovered `json:"vms"`
-}
-
-// Event is a fact about a running evacuation. Fields that a type does not use
-// are zero.
-type Event struct {
-	Type     string    `json:"type"` // stage, vm, scan, progress, warning, blocker, done
-	Time     time.Time `json:"time"`
-	Stage    string    `json:"stage,omitempty"` // of the evacuation or of VM
-	VM       string    `json:"vm,omitempty"`
-	Host     string    `json:"host,omitempty"`
-	Bytes    int64     `json:"bytes,omitempty"`      // in place so far (progress): RAM of VM, or distinct contents of all
-	Total    int64     `json:"total,omitempty"`      // of Bytes
-	WireRate int64     `json:"wire_rate,omitempty"`  // bytes/s leaving the source, last second
-	WireSent int64     `json:"wire_bytes,omitempty"` // bytes that left the source so far
-	Message  string    `json:"message,omitempty"`
-}
-
-// Blocker is a reason why a VM, or the whole evacuation, cannot move.
-type Blocker struct {
-	VM      string `json:"vm,omitempty"`
-	Host    string `json:"host,omitempty"`
-	Problem string `json:"problem"`
-	Remedy  string `json:"remedy,omitempty"`
-	Risk    bool   `json:"risk,omitempty"` // the VM could move, and might be damaged: SendConfig.Force moves it
-}
-
-func (b Blocker) String() string {
-	s := b.Problem
-	switch {
-	case b.VM != "" && b.Host != "":
-		s = fmt.Sprintf("vm %s on host %s: %s", b.VM, b.Host, s)
-	case b.VM != "":
-		s = fmt.Sprintf("vm %s: %s", b.VM, s)
-	case b.Host != "":
-		s = fmt.Sprintf("host %s: %s", b.Host, s)
-	}
-	if b.Remedy != "" {
-		s += " (" + b.Remedy + ")"
-	}
-	return s
-}
-
-// BlockedError says that nothing was moved, and why.
-type BlockedError struct{ Blockers []Blocker }
-
-func (e *BlockedError) Error() string {
-	if len(e.Blockers) == 1 {
-		return "nothing moved: " + e.Blockers[0].String()
-	}
-	return fmt.Sprintf("nothing moved: %d blockers, first: %s", len(e.Blockers), e.Blockers[0])
-}
-
-// ErrCancelled is the cause of a context that the operator cancelled.
-var ErrCancelled = errors.New("cancelled by the operator")
-
-// Pages counts pages of guest RAM.
-type Pages struct {
-	Total  int64 `json:"total"`
-	Zero   int64 `json:"zero"`   // untouched or all zero
-	Shared int64 `json:"shared"` // equal to a page of another VM
-	Unique int64 `json:"unique"` // in no other VM
-	Hot    int64 `json:"hot"`    // changed between the two looks
-	Resent int64 `json:"resent"` // sent by converge: hot, or changed after bulk
-}
-
-// GroupStats counts what the switches had to do.
-type GroupStats struct {
-	Count  int   `json:"count"`  // target sets with a group
-	Joins  int64 `json:"joins"`  // by all targets, as they have told
-	Leaves int64 `json:"leaves"` // likewise
-}
-
-// StageTime is when a VM entered a stage, in seconds since the start.
-type StageTime struct {
-	Stage string  `json:"stage"`
-	AtS   float64 `json:"at_s"`
-}
-
-// VMReport is the outcome for one VM.
-type VMReport struct {
-	Name        string      `json:"name"`
-	Host        string      `json:"host"`
-	State       string      `json:"state"` // evacuated, on-source, ended, in-doubt
-	Cause       string      `json:"cause,omitempty"`
-	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
-	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
-	PredictedS  float64     `json:"predicted_time_s"`      // when the plan expected it to run on its host; 0 = the rate was not known
-	Stages      []StageTime `json:"stages"`
-	Bytes       int64       `json:"bytes"` // converge bytes, as sent
-	Passes      int         `json:"passes"`
-	Verified    bool        `json:"verified"`
-	LeftOut     []LeftOut   `json:"verify_left_out,omitempty"` // of the comparison
-}
-
-// LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.
-type LeftOut struct {
-	Block  string `json:"block"` // RAM block
-	Offset uint64 `json:"offset"`
-	Bytes  uint32 `json:"bytes"`
-	Why    string `json:"why"`
-}
-
-// HostReport is how datagrams fared at one target.
-type HostReport struct {
-	Name    string `json:"name"`
-	Joins   int64  `json:"joins"`
-	Leaves  int64  `json:"leaves"`
-	Unicast int64  `json:"unicast_groups"` // groups that did not serve it, so that it got their blocks by unicast
-	Dropped int64  `json:"dropped"`        // datagrams that its kernel dropped, because its socket buffers were full
-
-	CPUS        float64 `json:"cpu_s"`        // seconds that recv there has computed meanwhile, for whomever
-	MemoryBytes int64   `json:"memory_bytes"` // that it had resident at most
-}
-
-// Report is the outcome of an evacuation. Byte counts are as on the wire,
-// with all headers down to Ethernet's where scatter can know them.
-type Report struct {
-	TotalTimeS     float64    `json:"total_time_s"`
-	SourceBytes    int64      `json:"source_bytes"`
-	MulticastBytes int64      `json:"multicast_bytes"`
-	UnicastBytes   int64      `json:"unicast_bytes"`
-	RepairBytes    int64      `json:"repair_bytes"`
-	ConvergeBytes  int64      `json:"converge_bytes"`
-	ControlBytes   int64      `json:"control_bytes"`
-	CPUS           float64    `json:"cpu_s"`        // seconds that this process has computed
-	MemoryBytes    int64      `json:"memory_bytes"` // that it had resident at most
-	Pages          Pages      `json:"pages"`
-	Group          GroupStats `json:"group"`
-	Plan           struct {
-		PredictedBytes int64   `json:"predicted_bytes"`
-		PredictedTimeS float64 `json:"predicted_time_s"`
-	} `json:"plan"`
-	VMs      []VMReport   `json:"vms"`
-	Hosts    []HostReport `json:"hosts"`
-	Warnings []string     `json:"warnings,omitempty"`
-}
-
-// Outcome sums up a report for an exit code.
-type Outcome int
-
-const (
-	AllEvacuated Outcome = iota
-	SomeEnded            // some VMs have ended by themselves; none is left on the source
-	SomeStay             // some VMs are on the source
-	SomeInDoubt          // an operator must look
-)
-
-// Outcome returns the worst that happened to any VM.
-func (r *Report) Outcome() Outcome {
-	worst := AllEvacuated
-	for _, v := range r.VMs {
-		switch v.State {
-		case "in-doubt":
-			return SomeInDoubt
-		case "evacuated":
-		case "ended":
-			worst = max(worst, SomeEnded)
-		default:
-			worst = SomeStay
-		}
-	}
-	return worst
-}
-
-// CheckConfig configures [Check].
-type CheckConfig struct {
-	Interface string
-	Targets   []TargetAddr // empty: only this host
-	TLSDir    string
-	GroupBase netip.Addr
-	GroupPort uint16     // UDP port of the groups; default DefaultGroupPort
-	Local     netip.Addr // address of Interface that probes come from; default: the one that leads to the targets
-	// Hold is how long to wait before targets are probed again, at most MaxHold; 0: they are not. A switch without a querier
-	// forgets who listens, most after 260 s.
-	Hold time.Duration
-	QEMU string // target's QEMU binary; empty = /usr/bin/qemu-system-*
-}
-
-// MaxHold is the longest Hold of a CheckConfig.
-const MaxHold = 10 * time.Minute
-
-// Finding is one result of [Check].
-type Finding struct {
-	Host    string `json:"host,omitempty"` // empty = this host
-	Check   string `json:"check"`
-	Level   string `json:"level"` // ok, warning, error
-	Message string `json:"message"`
-	Remedy  string `json:"remedy,omitempty"`
-}

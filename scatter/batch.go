@@ -9,17 +9,11 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
-
-// Limits of one batch: contents that make a block of about 256 KiB, and owners whose pages are
-// read and compared at one time.
-const (
-	blockContents = 62
-	batchOwners   = 1024
-)
-
-// blocksOf is how many blocks so many contents make, unless they have very many owners.
-func blocksOf(contents int) int { return (contents + blockContents - 1) / blockContents }
 
 // batch is some contents of one channel's steps: their owners, and then the blocks that carry them. A content with very many owners goes
 // into several batches, and its bytes are repeated in each: what a batch takes is bounded whatever guests hold.
@@ -30,14 +24,8 @@ type batch struct {
 	owners []dedup.Page // at most batchOwners
 	ends   []uint16     // of each content's owners
 
-	blocks []outBlock
+	blocks []ledger.OutBlock
 	done   chan struct{} // tells once that blocks are made
-}
-
-// outBlock is an encoded block and what it carries.
-type outBlock struct {
-	payload []byte
-	cargo   cargo
 }
 
 func (t *batch) reset(step int) {
@@ -58,14 +46,14 @@ func (t *batch) await(ctx context.Context) error {
 
 // full tells whether a content with so many more owners is for the next batch. Only one that no batch has room for is taken apart.
 func (t *batch) full(more int) bool {
-	room := batchOwners - len(t.owners)
-	return len(t.ends) >= blockContents || room <= 0 || more > room && more <= batchOwners
+	room := ledger.BatchOwners - len(t.owners)
+	return len(t.ends) >= planning.BlockContents || room <= 0 || more > room && more <= ledger.BatchOwners
 }
 
 // add takes those owners of one content that are wanted, as many as there is room for, and returns the rest.
 func (t *batch) add(owners []dedup.Page, wanted func(dedup.Page) bool) (rest []dedup.Page) {
 	before := len(t.owners)
-	for len(owners) > 0 && len(t.owners) < batchOwners {
+	for len(owners) > 0 && len(t.owners) < ledger.BatchOwners {
 		if wanted == nil || wanted(owners[0]) {
 			t.owners = append(t.owners, owners[0])
 		}
@@ -80,11 +68,11 @@ func (t *batch) add(owners []dedup.Page, wanted func(dedup.Page) bool) (rest []d
 // batchEncoder makes blocks out of batches, one at a time. Between two of them it keeps its memory: that of a batch's pages, and a block's.
 type batchEncoder struct {
 	e       *evacuation
-	tracker *tracker
+	tracker *ledger.Tracker
 	enc     *block.Encoder
-	haste   haste       // of S2
-	gain    gain        // of Zstd
-	waits   func() bool // tells whether much waits for the link: there is time for Zstd
+	haste   haste         // of S2
+	gain    planning.Gain // of Zstd
+	waits   func() bool   // tells whether much waits for the link: there is time for Zstd
 
 	data  []byte    // of the batch's owners
 	pages []vmPages // by VM
@@ -94,10 +82,10 @@ type batchEncoder struct {
 	contents []block.Content
 	owners   []block.Owner // of contents
 	hashes   []uint64      // of contents
-	cargo    cargo
+	cargo    ledger.Cargo
 }
 
-func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
+func newBatchEncoder(e *evacuation, t *ledger.Tracker) (*batchEncoder, error) {
 	enc, err := block.NewEncoder()
 	if err != nil {
 		return nil, err
@@ -105,7 +93,7 @@ func newBatchEncoder(e *evacuation, t *tracker) (*batchEncoder, error) {
 	least := e.expectedRate()
 	// What one worker's blocks must fill of the link, in bytes/s, where nothing is gained by compressing them.
 	share := func() int64 { return max(e.rate(), least) / int64(e.bulkWorkers()) }
-	waits := func() bool { return e.toTargets.Load().Waiting() >= muchWaits }
+	waits := func() bool { return e.toTargets.Load().Waiting() >= planning.MuchWaits }
 	return &batchEncoder{e: e, tracker: t, enc: enc, haste: haste{rate: share}, waits: waits, pages: make([]vmPages, len(e.vms))}, nil
 }
 
@@ -115,7 +103,7 @@ func (w *batchEncoder) encode(t *batch) {
 	w.read(t)
 	start := uint16(0)
 	for _, end := range t.ends {
-		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], w.data[int(start)*PageSize:int(end)*PageSize])
+		w.equal = dedup.SplitEqual(w.equal[:0], w.e.seed, t.owners[start:end], w.data[int(start)*model.PageSize:int(end)*model.PageSize])
 		for _, q := range w.equal {
 			if q.Hash != 0 { // else it became a zero page: the target has that already
 				w.add(t, q)
@@ -135,7 +123,7 @@ func (w *batchEncoder) add(t *batch, q dedup.Equal) {
 		n := min(len(q.Owners), block.MaxOwners-len(w.owners))
 		first := len(w.owners)
 		w.owners = w.e.owners(w.owners, q.Owners[:n])
-		w.cargo.add(q.Owners[:n], w.owners[first:])
+		w.cargo.Add(q.Owners[:n], w.owners[first:])
 		w.contents = append(w.contents, block.Content{Owners: w.owners[first:], Data: q.Data})
 		w.hashes = append(w.hashes, q.Hash)
 		q.Owners = q.Owners[n:]
@@ -147,28 +135,25 @@ func (w *batchEncoder) emit(t *batch) {
 	if len(w.contents) == 0 {
 		return
 	}
-	w.cargo.bytes = int64(len(w.contents) * PageSize)
+	w.cargo.Bytes = int64(len(w.contents) * model.PageSize)
 	how := w.compression()
 	began := time.Now()
-	payload, err := w.enc.Append(w.tracker.buffer(), w.contents, how)
+	payload, err := w.enc.Append(w.tracker.Buffer(), w.contents, how)
 	if err == nil {
-		switch size := len(w.contents) * PageSize; how {
+		switch size := len(w.contents) * model.PageSize; how {
 		case block.S2:
 			w.haste.measure(size, time.Since(began))
 		case block.Zstd:
-			w.gain.note(size, len(payload))
+			w.gain.Note(size, len(payload))
 		}
 		w.note()
-		t.blocks = append(t.blocks, outBlock{w.tracker.fit(payload), w.cargo.clone()})
+		t.blocks = append(t.blocks, ledger.OutBlock{Payload: w.tracker.Fit(payload), Cargo: w.cargo.Clone()})
 	} else {
 		w.e.leftOut(len(w.owners), err)
 	}
 	w.contents, w.owners, w.hashes = w.contents[:0], w.owners[:0], w.hashes[:0]
-	w.cargo.reset()
+	w.cargo.Reset()
 }
-
-// muchWaits is how many blocks must wait for the link to be the bottleneck: the link is busy with them for longer than a worker is kept from its processor.
-const muchWaits = 16
 
 // compression is the next block's. While others wait for the link it may take its time, unless that is in vain. Else the link waits, or a target: then it is
 // to be quick, and there is none where even that would not keep up with the link.
@@ -176,7 +161,7 @@ func (w *batchEncoder) compression() block.Compression {
 	switch {
 	case w.e.cfg.NoCompress:
 		return block.None
-	case w.waits() && w.gain.worth():
+	case w.waits() && w.gain.Worth():
 		return block.Zstd
 	case w.haste.keepsUp():
 		return block.S2
@@ -187,8 +172,8 @@ func (w *batchEncoder) compression() block.Compression {
 // note records what the targets are going to hold.
 func (w *batchEncoder) note() {
 	start := uint16(0)
-	for i, end := range w.cargo.ends {
-		for _, p := range w.cargo.owners[start:end] {
+	for i, end := range w.cargo.Ends {
+		for _, p := range w.cargo.Owners[start:end] {
 			w.e.held.Set(p, w.hashes[i])
 		}
 		start = end
@@ -197,12 +182,12 @@ func (w *batchEncoder) note() {
 
 // leftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
 func (e *evacuation) leftOut(pages int, err error) {
-	e.tell(Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
+	e.tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
 }
 
 // read reads the pages of a batch out of the running VMs. Pages of a VM that is given up meanwhile read as zero.
 func (w *batchEncoder) read(t *batch) {
-	w.data = slices.Grow(w.data[:0], len(t.owners)*PageSize)[:len(t.owners)*PageSize]
+	w.data = slices.Grow(w.data[:0], len(t.owners)*model.PageSize)[:len(t.owners)*model.PageSize]
 	for vm := range w.pages {
 		g := &w.pages[vm]
 		g.refs, g.to = g.refs[:0], g.to[:0]
@@ -236,10 +221,10 @@ func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
 			return
 		}
 		v.gone.Store(true)
-		e.post(event{kind: evFailed, vm: v.index, err: fmt.Errorf("vm %s: %w", v.name(), err)})
+		e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Err: fmt.Errorf("vm %s: %w", v.name(), err)})
 	}
 	for _, i := range p.to {
-		clear(dst[int(i)*PageSize : int(i+1)*PageSize])
+		clear(dst[int(i)*model.PageSize : int(i+1)*model.PageSize])
 	}
 }
 

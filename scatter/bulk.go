@@ -14,14 +14,18 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // bulk sends the planned contents. Batches are read, compared and encoded by several workers, and sent in the
 // planned order by one. The tracker says when a VM's blocks are confirmed.
 type bulk struct {
-	e       *evacuation
-	plan    *plan
-	tracker *tracker
+	e        *evacuation
+	schedule *planning.Schedule
+	tracker  *ledger.Tracker
 
 	work  chan *batch // to the workers
 	order chan *batch // to the sender, the same batches and the ends of steps
@@ -52,8 +56,8 @@ func (b *bulk) run(ctx context.Context) error {
 	if err := b.hireFollowers(); err != nil {
 		return err
 	}
-	for _, vm := range b.plan.endsAt[-1] {
-		b.tracker.allSent(vm)
+	for _, vm := range b.schedule.EndsAt[-1] {
+		b.tracker.AllSent(vm)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var guard sync.WaitGroup
@@ -70,10 +74,10 @@ func (b *bulk) run(ctx context.Context) error {
 		g.Go(func() error { return b.encode(gctx) })
 	}
 	g.Go(func() error {
-		defer b.tracker.end()
+		defer b.tracker.End()
 		return b.send(gctx)
 	})
-	for host := range b.plan.hosts {
+	for host := range b.schedule.Hosts {
 		g.Go(func() error { return b.follow(gctx, host) })
 	}
 	if err := g.Wait(); err != nil {
@@ -98,7 +102,7 @@ func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			stuck, now := b.tracker.stuck(count)
+			stuck, now := b.tracker.Stuck(count)
 			if stuck {
 				cancel(errNoConfirmation)
 				return
@@ -113,7 +117,7 @@ func (b *bulk) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 func (b *bulk) collect(ctx context.Context) error {
 	r := reader{index: b.e.index}
 	var t *batch
-	for i, s := range b.plan.steps {
+	for i, s := range b.schedule.Steps {
 		var err error
 		if t == nil {
 			if t, err = b.next(ctx, i); err != nil {
@@ -135,7 +139,7 @@ func (b *bulk) collect(ctx context.Context) error {
 			}
 		}
 		t.ended = i
-		if i+1 < len(b.plan.steps) && b.plan.steps[i+1].channel == s.channel && !t.full(1) {
+		if i+1 < len(b.schedule.Steps) && b.schedule.Steps[i+1].Channel == s.Channel && !t.full(1) {
 			continue
 		}
 		if err := b.hand(ctx, t); err != nil {
@@ -153,15 +157,15 @@ type reader struct {
 }
 
 // contents yields the owners of a step's contents. Steps of the same class and channel are read in their order.
-func (r *reader) contents(s bulkStep) iter.Seq[[]dedup.Page] {
+func (r *reader) contents(s planning.BulkStep) iter.Seq[[]dedup.Page] {
 	return func(yield func([]dedup.Page) bool) {
-		key := [2]int{s.class, s.channel}
+		key := [2]int{s.Class, s.Channel}
 		c := r.open[key]
 		if c == nil {
-			c = r.index.Cursor(s.class)
+			c = r.index.Cursor(s.Class)
 		}
 		delete(r.open, key)
-		for range s.contents {
+		for range s.Contents {
 			owners, ok := c.Next()
 			if !ok || !yield(owners) {
 				return
@@ -176,11 +180,11 @@ func (r *reader) contents(s bulkStep) iter.Seq[[]dedup.Page] {
 
 // reached tells which owners' host hears the step's channel; nil = all. The others' pages go out in other steps, where they may
 // have other bytes: they must not be noted here as held.
-func (b *bulk) reached(s bulkStep) func(dedup.Page) bool {
-	if !s.part {
+func (b *bulk) reached(s planning.BulkStep) func(dedup.Page) bool {
+	if !s.Part {
 		return nil
 	}
-	hosts := b.plan.channels[s.channel].hosts
+	hosts := b.schedule.Channels[s.Channel].Hosts
 	return func(p dedup.Page) bool { return slices.Contains(hosts, b.e.vms[b.e.layout.VM(p)].host) }
 }
 
@@ -213,7 +217,7 @@ func (b *bulk) encode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	standBehindGuests()
+	system.StandBehindGuests()
 	for t := range b.work {
 		if err := b.e.pacer.Wait(ctx, 0, multicast.Bulk); err != nil { // blocks that may not leave are not made either
 			return err
@@ -226,25 +230,25 @@ func (b *bulk) encode(ctx context.Context) error {
 
 // send sends the batches in order. The channel of the next step is opened while the current one is sent.
 func (b *bulk) send(ctx context.Context) error {
-	ch := newChannels(b.e.sender, b.plan, b.tracker)
+	ch := newChannels(b.e.sender, b.schedule, b.tracker)
 	defer ch.wait()
 	for t := range b.order {
-		s := b.plan.steps[t.step]
-		ch.ahead(ctx, b.plan.steps[t.step:])
+		s := b.schedule.Steps[t.step]
+		ch.ahead(ctx, b.schedule.Steps[t.step:])
 		err := t.await(ctx) // also if nobody is left to send it to: it is used again
 		if err == nil {
-			err = b.sendStep(ctx, ch, s.channel, t)
+			err = b.sendStep(ctx, ch, s.Channel, t)
 		}
 		if err != nil {
 			return fmt.Errorf("bulk: %w", err)
 		}
 		for step := t.step; step <= t.ended; step++ {
-			for _, vm := range b.plan.endsAt[step] {
-				b.tracker.allSent(vm)
+			for _, vm := range b.schedule.EndsAt[step] {
+				b.tracker.AllSent(vm)
 			}
 		}
 		if t.ended >= 0 {
-			ch.leave(ctx, b.plan.steps[t.ended+1:])
+			ch.leave(ctx, b.schedule.Steps[t.ended+1:])
 		}
 		b.spare <- t // has room for all
 	}
@@ -253,31 +257,31 @@ func (b *bulk) send(ctx context.Context) error {
 
 // sendStep sends a batch of a channel's, if its host does not get all in the background.
 func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch) error {
-	c := b.plan.channels[channel]
-	if len(c.hosts) == 1 && b.tracker.slow(c.hosts[0]) {
+	c := b.schedule.Channels[channel]
+	if len(c.Hosts) == 1 && b.tracker.Slow(c.Hosts[0]) {
 		for _, p := range t.blocks {
-			b.tracker.skip(p, c.hosts[0])
+			b.tracker.Skip(p, c.Hosts[0])
 		}
 		return nil
 	}
-	id := multicast.ChannelID(c.id)
+	id := multicast.ChannelID(c.ID)
 	err := ch.await(ctx, channel)
 	switch {
 	case err == nil:
 		return b.sendBatch(ctx, t, id)
 	case errors.Is(err, multicast.ErrNoMembers): // its VMs are given up, or blind
 		for _, p := range t.blocks {
-			b.tracker.refuse(id, p.cargo)
+			b.tracker.Refuse(id, p.Cargo)
 		}
 		return nil
 	case ends(ctx, err):
 		return err
 	}
 	if ch.opened[channel].tell() {
-		b.e.tell(Event{Type: "warning", Message: fmt.Sprintf("bulk: what goes by channel %d is left to the control path: %v", id, err)})
+		b.e.tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: what goes by channel %d is left to the control path: %v", id, err)})
 	}
 	for _, p := range t.blocks {
-		b.tracker.leaveOut(p.cargo)
+		b.tracker.LeaveOut(p.Cargo)
 	}
 	return nil
 }
@@ -291,13 +295,13 @@ func ends(ctx context.Context, err error) bool {
 // block that cannot be sent is left out.
 func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) error {
 	for _, p := range t.blocks {
-		err := b.tracker.send(ctx, ch, p.payload, p.cargo)
+		err := b.tracker.Send(ctx, ch, p.Payload, p.Cargo)
 		switch {
 		case err == nil || errors.Is(err, multicast.ErrNoMembers):
 		case ends(ctx, err):
 			return err
 		default:
-			b.e.leftOut(len(p.cargo.owners), err)
+			b.e.leftOut(len(p.Cargo.Owners), err)
 		}
 	}
 	return nil

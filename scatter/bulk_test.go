@@ -7,41 +7,21 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
-
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
-
-// ownRAM is a RAM block in this process, with which it is read and written as that of a QEMU is.
-func ownRAM(t *testing.T, pages int) ([]byte, *qemu.Memory) {
-	t.Helper()
-	b, err := unix.Mmap(-1, 0, pages*PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(b) })
-	return b, memoryOf(t, b)
-}
-
-// memoryOf makes a RAM block of memory of this process.
-func memoryOf(t *testing.T, b []byte) *qemu.Memory {
-	t.Helper()
-	length := uint64(len(b))
-	m, err := qemu.OpenMemory(os.Getpid(), []qemu.RAMBlock{{ID: "pc.ram", PageSize: PageSize, Length: length, MaxLength: length,
-		Host: uint64(uintptr(unsafe.Pointer(&b[0]))), Migratable: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
-}
 
 // drill is a source and its targets on the loopback interface, up to the end of bulk. All RAM is this process's.
 type drill struct {
@@ -73,10 +53,10 @@ func openDrillOf(t *testing.T, s shape, host []int, change func(*SendConfig)) *d
 	t.Helper()
 	d := &drill{t: t, shape: s}
 	if d.ram == nil {
-		d.ram = ownRAM
+		d.ram = kit.OwnRAM
 	}
-	ca := newAuthority(t)
-	cfg := SendConfig{TLSDir: ca.host("source"), RunDir: t.TempDir(), Interface: "lo", Rate: 1 << 30, Unicast: true}
+	ca := kit.NewAuthority(t)
+	cfg := SendConfig{TLSDir: ca.Host("source"), RunDir: t.TempDir(), Interface: "lo", Rate: 1 << 30, Unicast: true}
 	for h := range slices.Max(host) + 1 {
 		s := openSite(t, ca, fmt.Sprint("h", h), nil)
 		d.sites = append(d.sites, s)
@@ -103,18 +83,18 @@ func openDrillOf(t *testing.T, s shape, host []int, change func(*SendConfig)) *d
 func (d *drill) connect(host []int) {
 	d.t.Helper()
 	for h, target := range d.e.cfg.Targets {
-		l, err := openLink(d.t.Context(), dialer{target: target, tlsDir: d.e.cfg.TLSDir, evacuation: d.e.name(), sent: &d.e.controlBytes})
+		l, err := wire.Open(d.t.Context(), wire.Dialer{Target: target, TLSDir: d.e.cfg.TLSDir, Evacuation: d.e.name(), Sent: &d.e.controlBytes})
 		if err != nil {
 			d.t.Fatal(err)
 		}
 		d.e.links = append(d.e.links, l)
-		l.serve(h, d.e)
+		l.Serve(h, d.e)
 	}
-	block := ramBlock{name: "pc.ram", length: uint64(d.pages) * PageSize}
+	block := system.RAMBlock{Name: "pc.ram", Length: uint64(d.pages) * model.PageSize}
 	for vm, h := range host {
 		b, mem := d.ram(d.t, d.pages)
 		d.src = append(d.src, b)
-		d.e.vms = append(d.e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: d.e.cfg.VMs[vm]}, mem: mem, blocks: []ramBlock{block}, host: h})
+		d.e.vms = append(d.e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: d.e.cfg.VMs[vm]}, mem: mem, blocks: []system.RAMBlock{block}, host: h})
 		g, _ := d.sites[h].guestOf(d.e.name(), vm, d.e.cfg.VMs[vm], guestStarting, block)
 		g.mu.Lock()
 		b, g.mem = d.ram(d.t, d.pages)
@@ -130,24 +110,15 @@ func (d *drill) connect(host []int) {
 // duplicates, and zeros.
 func fillQuarters(src [][]byte, vm int) {
 	for i := range drillPages {
-		switch page := src[vm][i*PageSize:][:PageSize]; i % 4 {
+		switch page := src[vm][i*model.PageSize:][:model.PageSize]; i % 4 {
 		case 0:
-			stamp(page, uint64(i))
+			kit.Stamp(page, uint64(i))
 		case 1:
-			stamp(page, uint64(i+(vm%2+1)<<20))
+			kit.Stamp(page, uint64(i+(vm%2+1)<<20))
 		case 2:
-			stamp(page, uint64(i%16+(vm+10)<<20))
+			kit.Stamp(page, uint64(i%16+(vm+10)<<20))
 		}
 	}
-}
-
-// stamp fills a page with bytes that depend on n; 0 for zeros.
-func stamp(page []byte, n uint64) {
-	if n == 0 {
-		clear(page)
-		return
-	}
-	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24), byte(n >> 32)}).Read(page[:PageSize/2])
 }
 
 func (d *drill) plan(host []int) {
@@ -155,9 +126,9 @@ func (d *drill) plan(host []int) {
 	if err := d.e.scan(d.t.Context()); err != nil {
 		d.t.Fatal(err)
 	}
-	lim := groupLimits{base: groupBase, max: d.e.cfg.MaxGroups, none: d.e.cfg.Unicast}
+	lim := planning.GroupLimits{Base: groupBase, Max: d.e.cfg.MaxGroups, None: d.e.cfg.Unicast}
 	var err error
-	if d.e.plan, err = newPlan(namesOf(d.e.links, (*link).name), host, d.e.classes, interleave(host), lim); err != nil {
+	if d.e.schedule, err = planning.NewSchedule(model.NamesOf(d.e.links, (*wire.Link).Name), host, d.e.classes, planning.Interleave(host), lim); err != nil {
 		d.t.Fatal(err)
 	}
 	if err := d.e.openDataPlane(d.t.Context()); err != nil {
@@ -176,11 +147,11 @@ func (d *drill) run(expected ...int) (failed []int) {
 	for len(expected) > 0 {
 		<-d.e.inbox.wait()
 		for _, ev := range d.e.inbox.take() {
-			switch ev.kind {
-			case evBulkDone:
-				expected = slices.DeleteFunc(expected, func(vm int) bool { return vm == ev.vm })
-			case evFailed:
-				failed = append(failed, ev.vm)
+			switch ev.Kind {
+			case handover.EvBulkDone:
+				expected = slices.DeleteFunc(expected, func(vm int) bool { return vm == ev.VM })
+			case handover.EvFailed:
+				failed = append(failed, ev.VM)
 			}
 		}
 	}
@@ -191,13 +162,13 @@ func (d *drill) run(expected ...int) (failed []int) {
 // returns how many pages are held.
 func (d *drill) agree(vms ...int) (held int) {
 	d.t.Helper()
-	zero, unknown := make([]byte, PageSize), forgotten(d.e.layout)
+	zero, unknown := make([]byte, model.PageSize), forgotten(d.e.layout)
 	for _, vm := range vms {
 		if d.e.vms[vm].blind.Load() {
 			d.t.Errorf("vm %d was given up", vm)
 		}
 		for i := range d.pages {
-			has := d.dst[vm][i*PageSize:][:PageSize]
+			has := d.dst[vm][i*model.PageSize:][:model.PageSize]
 			switch noted := d.e.held.Get(d.e.layout.First(d.e.vms[vm].regions) + dedup.Page(i)); {
 			case noted == unknown:
 			case noted == 0 && !bytes.Equal(has, zero):
@@ -239,9 +210,9 @@ func TestBulkPlacesEveryPage(t *testing.T) {
 			t.Errorf("vm %d differs", vm)
 		}
 	}
-	placed, pages := d.e.tracker.progress()
-	if placed != d.e.plan.bytes || d.e.sender.Stats().Payload > uint64(placed)+uint64(placed)/10 {
-		t.Errorf("placed %d bytes of %d, sent %d", placed, d.e.plan.bytes, d.e.sender.Stats().Payload)
+	placed, pages := d.e.tracker.Progress()
+	if placed != d.e.schedule.Bytes || d.e.sender.Stats().Payload > uint64(placed)+uint64(placed)/10 {
+		t.Errorf("placed %d bytes of %d, sent %d", placed, d.e.schedule.Bytes, d.e.sender.Stats().Payload)
 	}
 	for vm, n := range pages {
 		if n != 3*drillPages/4-1 {
@@ -254,7 +225,7 @@ func TestBulkPlacesEveryPage(t *testing.T) {
 func TestReaderGoesOn(t *testing.T) {
 	const piece = 7
 	d := openDrill(t, []int{0, 0, 0}, nil)
-	var steps []bulkStep
+	var steps []planning.BulkStep
 	want := make(map[[2]int][][]dedup.Page)
 	for class := range d.e.classes {
 		for channel := range 2 {
@@ -267,8 +238,8 @@ func TestReaderGoesOn(t *testing.T) {
 	for first := 0; first < 3*drillPages; first += piece {
 		for class, c := range d.e.classes {
 			for channel := range 2 {
-				if first < c.contents {
-					steps = append(steps, bulkStep{class: class, channel: channel, first: first, contents: min(piece, c.contents-first)})
+				if first < c.Contents {
+					steps = append(steps, planning.BulkStep{Class: class, Channel: channel, First: first, Contents: min(piece, c.Contents-first)})
 				}
 			}
 		}
@@ -277,7 +248,7 @@ func TestReaderGoesOn(t *testing.T) {
 	got := make(map[[2]int][][]dedup.Page)
 	for _, s := range steps {
 		for owners := range r.contents(s) {
-			key := [2]int{s.class, s.channel}
+			key := [2]int{s.Class, s.Channel}
 			got[key] = append(got[key], slices.Clone(owners))
 		}
 	}
@@ -296,7 +267,7 @@ func disturbed(t *testing.T, d *drill, host []int) {
 			rnd := rand.New(rand.NewPCG(uint64(vm), 1))
 			for ctx.Err() == nil {
 				// Few values, so that pages change back and forth, become equal to others, and zero.
-				stamp(d.src[vm][rnd.IntN(drillPages)*PageSize:], uint64(rnd.IntN(5)))
+				kit.Stamp(d.src[vm][rnd.IntN(drillPages)*model.PageSize:], uint64(rnd.IntN(5)))
 			}
 		})
 	}
@@ -328,8 +299,8 @@ func TestDomainsShareNothing(t *testing.T) {
 	host := []int{0, 0, 0}
 	d := openDrill(t, host, func(c *SendConfig) { c.Domains = map[string]string{"vm0": "red", "vm1": "blue", "vm2": "red"} })
 	for _, c := range d.e.classes {
-		if slices.Contains(c.vms, 1) && len(c.vms) > 1 {
-			t.Errorf("class of VMs %v", c.vms)
+		if slices.Contains(c.VMs, 1) && len(c.VMs) > 1 {
+			t.Errorf("class of VMs %v", c.VMs)
 		}
 	}
 	if d.e.pages.Shared == 0 {
@@ -344,7 +315,7 @@ func TestInvariant2DeadTargetCostsOnlyItsOwn(t *testing.T) {
 	for name, kill := range map[string]func(d *drill){
 		"before bulk": func(d *drill) {
 			d.sites[1].stop()
-			eventually(d.t, func() bool { return d.e.sender.Stats().Targets["h1"].Ejected })
+			kit.Eventually(d.t, func() bool { return d.e.sender.Stats().Targets["h1"].Ejected })
 		},
 		"in bulk": func(d *drill) { time.AfterFunc(5*time.Millisecond, d.sites[1].stop) },
 	} {
@@ -371,7 +342,7 @@ func TestBulkOfAVMThatIsGone(t *testing.T) {
 		t.Errorf("VMs %v failed", failed)
 	}
 	d.agree(0, 2)
-	for vm, want := range [][]byte{d.src[0], make([]byte, drillPages*PageSize), d.src[2]} {
+	for vm, want := range [][]byte{d.src[0], make([]byte, drillPages*model.PageSize), d.src[2]} {
 		if !bytes.Equal(want, d.dst[vm]) {
 			t.Errorf("vm %d: its target has other bytes", vm)
 		}
@@ -383,7 +354,7 @@ func TestBulkSendsNoZeros(t *testing.T) {
 	d := openDrill(t, []int{0, 1}, nil)
 	clear(d.src[0])
 	d.run(0, 1)
-	if _, pages := d.e.tracker.progress(); pages[0] != 0 || pages[1] == 0 {
+	if _, pages := d.e.tracker.Progress(); pages[0] != 0 || pages[1] == 0 {
 		t.Errorf("pages sent: %v", pages)
 	}
 	d.agree(0, 1)
@@ -422,7 +393,7 @@ func TestLightClassesShareBlocks(t *testing.T) {
 	mixed := func(src [][]byte, vm int) {
 		for i := range drillPages {
 			if owners := rand.New(rand.NewPCG(uint64(i), 3)).Uint64(); owners>>vm&1 != 0 {
-				stamp(src[vm][i*PageSize:][:PageSize], uint64(i)+1)
+				kit.Stamp(src[vm][i*model.PageSize:][:model.PageSize], uint64(i)+1)
 			}
 		}
 	}
@@ -435,10 +406,48 @@ func TestLightClassesShareBlocks(t *testing.T) {
 		}
 	}
 	classes, contents := len(d.e.classes), 0
-	for _, c := range d.e.plan.channels {
-		contents += c.contents
+	for _, c := range d.e.schedule.Channels {
+		contents += c.Contents
 	}
-	if blocks := d.e.sender.Stats().Blocks; classes < drillPages/2 || blocks > uint64(blocksOf(contents))+20 {
+	if blocks := d.e.sender.Stats().Blocks; classes < drillPages/2 || blocks > uint64(planning.BlocksOf(contents))+20 {
 		t.Errorf("%d contents of %d classes in %d blocks", contents, classes, blocks)
 	}
+}
+
+// TestBulkStandsBehindGuests: what makes blocks on the source and what places them on the targets leaves processors to guests.
+func TestBulkStandsBehindGuests(t *testing.T) {
+	const targets = 2
+	d := openDrill(t, []int{0, 1}, func(c *SendConfig) { c.Rate = 1 << 20 })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.e.runBulk(t.Context())
+	}()
+	most := 0
+	for running := true; running; {
+		most = max(most, threadsOfNice(t, system.Courtesy))
+		select {
+		case <-done:
+			running = false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if want := d.e.bulkWorkers() + targets; most < want { // threads of the scan may not have ended yet
+		t.Errorf("%d threads stood behind guests, want %d at least", most, want)
+	}
+}
+
+// threadsOfNice counts the threads of this process with a nice value.
+func threadsOfNice(t *testing.T, nice int) (n int) {
+	t.Helper()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range threads {
+		if id, err := strconv.Atoi(e.Name()); err == nil && kit.NiceOf(t, id) == nice {
+			n++
+		}
+	}
+	return n
 }

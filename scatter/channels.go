@@ -7,16 +7,18 @@ import (
 	"sync"
 
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
 // channels opens the channels of a plan a step ahead of their use, so that joins cost no time, and closes each in
 // the background once all its blocks are confirmed.
 type channels struct {
-	sender  *multicast.Sender
-	plan    *plan
-	tracker *tracker
-	opened  map[int]*opening
-	wg      sync.WaitGroup
+	sender   *multicast.Sender
+	schedule *planning.Schedule
+	tracker  *ledger.Tracker
+	opened   map[int]*opening
+	wg       sync.WaitGroup
 }
 
 // opening is a channel that is being opened. err is set when done is closed.
@@ -33,22 +35,22 @@ func (o *opening) tell() bool {
 	return first
 }
 
-func newChannels(s *multicast.Sender, p *plan, t *tracker) *channels {
-	return &channels{sender: s, plan: p, tracker: t, opened: make(map[int]*opening)}
+func newChannels(s *multicast.Sender, p *planning.Schedule, t *ledger.Tracker) *channels {
+	return &channels{sender: s, schedule: p, tracker: t, opened: make(map[int]*opening)}
 }
 
 // ahead begins to open the channel of the first step, those of all groups that are due by now, and that of the next host.
-func (c *channels) ahead(ctx context.Context, steps []bulkStep) {
-	now := steps[0].channel
+func (c *channels) ahead(ctx context.Context, steps []planning.BulkStep) {
+	now := steps[0].Channel
 	c.open(ctx, now)
-	for i := now + 1; i < len(c.plan.channels) && c.plan.channels[i].group.IsValid(); i++ {
-		if c.plan.channels[i].opens <= now {
+	for i := now + 1; i < len(c.schedule.Channels) && c.schedule.Channels[i].Group.IsValid(); i++ {
+		if c.schedule.Channels[i].Opens <= now {
 			c.open(ctx, i)
 		}
 	}
-	next := slices.IndexFunc(steps, func(s bulkStep) bool { return s.channel != now })
-	if next >= 0 && !c.plan.channels[steps[next].channel].group.IsValid() {
-		c.open(ctx, steps[next].channel)
+	next := slices.IndexFunc(steps, func(s planning.BulkStep) bool { return s.Channel != now })
+	if next >= 0 && !c.schedule.Channels[steps[next].Channel].Group.IsValid() {
+		c.open(ctx, steps[next].Channel)
 	}
 }
 
@@ -60,13 +62,13 @@ func (c *channels) open(ctx context.Context, channel int) {
 	c.opened[channel] = o
 	c.wg.Go(func() {
 		defer close(o.done)
-		o.err = c.openLive(ctx, c.plan.channels[channel].multicast(c.plan))
+		o.err = c.openLive(ctx, channelOf(c.schedule, c.schedule.Channels[channel]))
 	})
 }
 
 // openLive opens a channel for those of its members that have not been ejected, and are not behind.
 func (c *channels) openLive(ctx context.Context, m multicast.Channel) error {
-	live := c.ready(m.ID, c.live(m.Members))
+	live := c.tracker.Ready(m.ID, c.schedule.Hosts, c.live(m.Members))
 	for {
 		m.Members = live
 		err := c.sender.Open(ctx, m)
@@ -85,22 +87,6 @@ func (c *channels) live(names []string) []string {
 	})
 }
 
-// ready leaves those of a channel's members that have nothing to catch up with. The others are as if they had left it, and may
-// be in the next one.
-func (c *channels) ready(ch multicast.ChannelID, names []string) []string {
-	behind := func(name string) bool { return c.tracker.behind(slices.Index(c.plan.hosts, name)) }
-	some := slices.DeleteFunc(slices.Clone(names), behind)
-	if len(some) == 0 {
-		return names
-	}
-	for _, name := range names {
-		if !slices.Contains(some, name) {
-			c.tracker.leave(ch, slices.Index(c.plan.hosts, name), nil, 0)
-		}
-	}
-	return some
-}
-
 // await returns when the channel is open.
 func (c *channels) await(ctx context.Context, channel int) error {
 	return c.opened[channel].wait(ctx)
@@ -117,12 +103,12 @@ func (o *opening) wait(ctx context.Context) error {
 
 // leave closes every open channel that no remaining step uses. One whose group has another channel after it is closed when
 // that one is open, so that the hosts of both stay joined.
-func (c *channels) leave(ctx context.Context, rest []bulkStep) {
+func (c *channels) leave(ctx context.Context, rest []planning.BulkStep) {
 	if len(rest) > 0 {
 		c.ahead(ctx, rest)
 	}
 	for channel, o := range c.opened {
-		if o == nil || slices.ContainsFunc(rest, func(s bulkStep) bool { return s.channel == channel }) {
+		if o == nil || slices.ContainsFunc(rest, func(s planning.BulkStep) bool { return s.Channel == channel }) {
 			continue
 		}
 		select {
@@ -130,14 +116,14 @@ func (c *channels) leave(ctx context.Context, rest []bulkStep) {
 		default:
 			continue // still opening: it is needed, or the context ends it
 		}
-		after := c.opened[c.plan.channels[channel].after]
+		after := c.opened[c.schedule.Channels[channel].After]
 		c.opened[channel] = nil
-		c.wg.Go(func() { c.close(ctx, c.plan.channels[channel], after) })
+		c.wg.Go(func() { c.close(ctx, c.schedule.Channels[channel], after) })
 	}
 }
 
-func (c *channels) close(ctx context.Context, ch channel, after *opening) {
-	id := multicast.ChannelID(ch.id)
+func (c *channels) close(ctx context.Context, ch planning.Channel, after *opening) {
+	id := multicast.ChannelID(ch.ID)
 	if c.sender.Flush(ctx, id) != nil {
 		return
 	}
@@ -149,3 +135,12 @@ func (c *channels) close(ctx context.Context, ch channel, after *opening) {
 
 // wait returns when nothing is opening or closing any more.
 func (c *channels) wait() { c.wg.Wait() }
+
+// channelOf is a channel as package multicast knows it.
+func channelOf(p *planning.Schedule, c planning.Channel) multicast.Channel {
+	m := multicast.Channel{ID: multicast.ChannelID(c.ID), Group: c.Group}
+	for _, h := range c.Hosts {
+		m.Members = append(m.Members, p.Hosts[h])
+	}
+	return m
+}

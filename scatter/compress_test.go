@@ -2,35 +2,36 @@ package scatter
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
 // TestGainBacksOff: what gains nothing is tried after 1, 3, 7 and then every 15 pieces; one success and all are tried again.
 func TestGainBacksOff(t *testing.T) {
-	var g gain
+	var g planning.Gain
 	var tried []int
 	for i := range 60 {
-		if g.worth() {
+		if g.Worth() {
 			tried = append(tried, i)
-			g.note(1000, 1000)
+			g.Note(1000, 1000)
 		}
 	}
 	if want := []int{0, 2, 6, 14, 30, 46}; !slices.Equal(tried, want) {
 		t.Errorf("tried %v, want %v", tried, want)
 	}
-	for !g.worth() {
+	for !g.Worth() {
 	}
-	g.note(1000, 500)
+	g.Note(1000, 500)
 	for range 5 {
-		if !g.worth() {
+		if !g.Worth() {
 			t.Fatal("not tried again after a success")
 		}
-		g.note(1000, 500)
+		g.Note(1000, 500)
 	}
 }
 
@@ -39,9 +40,9 @@ func TestLeastGain(t *testing.T) {
 		after int
 		again bool
 	}{{500, true}, {960, true}, {961, false}, {1000, false}, {1010, false}} {
-		var g gain
-		g.note(1000, c.after)
-		if g.worth() != c.again {
+		var g planning.Gain
+		g.Note(1000, c.after)
+		if g.Worth() != c.again {
 			t.Errorf("1000 bytes became %d: tried again at once: %v", c.after, !c.again)
 		}
 	}
@@ -106,7 +107,7 @@ func TestBlocksAreCompressed(t *testing.T) {
 	expect("the link waits", 0, 0, retrySlow)
 	waits = true
 	expect("the link is slow", 0, retrySlow, 0)
-	w.gain.note(100, 100)
+	w.gain.Note(100, 100)
 	expect("it is slow, and one was in vain", 0, retrySlow-1, 1)
 	rate = 2000
 	expect("it is fast, and much waits for it", 0, retrySlow, 0)
@@ -114,15 +115,6 @@ func TestBlocksAreCompressed(t *testing.T) {
 	expect("it is fast", retrySlow-1, 0, 1)
 	w.e.cfg.NoCompress = true
 	expect("nothing is to be compressed", retrySlow, 0, 0)
-}
-
-func noise(n int) []byte {
-	rnd := rand.New(rand.NewPCG(7, 7))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rnd.Uint32())
-	}
-	return b
 }
 
 func TestPackerTries(t *testing.T) {
@@ -143,7 +135,7 @@ func TestPackerTries(t *testing.T) {
 	if got, err := z.DecodeAll(small, nil); err != nil || !bytes.Equal(got, text) {
 		t.Errorf("text came back as %d bytes, %v", len(got), err)
 	}
-	if b, ok := p.try(noise(frameSize)); ok {
+	if b, ok := p.try(kit.Noise(frameSize)); ok {
 		t.Errorf("noise of %d bytes is sent as %d", frameSize, len(b))
 	}
 	if _, ok := p.try(text); ok {

@@ -13,6 +13,10 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // holdDowntime is the down-time limit, in ms, at which QEMU stays in pre-copy. Zero would switch over at once.
@@ -33,7 +37,7 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 	}
 
 	l := e.links[v.host]
-	conn, _, err := l.dial(ctx, control.Hello{Purpose: control.PurposeStream, VM: v.index})
+	conn, _, err := l.Dial(ctx, control.Hello{Purpose: control.PurposeStream, VM: v.index})
 	if err != nil {
 		return err
 	}
@@ -62,7 +66,7 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 		return context.Cause(ctx)
 	case errors.Is(err, io.EOF) && v.loaded.Load():
 		return conn.Send(control.DataEnd{})
-	case errors.Is(err, io.EOF) && v.proc.wait(time.Second): // it had sent all: the target is about to have the only copy
+	case errors.Is(err, io.EOF) && v.proc.Wait(time.Second): // it had sent all: the target is about to have the only copy
 		if err := conn.Send(control.DataEnd{}); err != nil {
 			return err
 		}
@@ -76,7 +80,7 @@ func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
 // awaitLoaded returns when the target has loaded the VM, or nobody waits for that any more.
 func (v *sourceVM) awaitLoaded(ctx context.Context) error {
 	for !v.loaded.Load() {
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -191,7 +195,7 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 			return
 		case <-guard.C:
 			if hang.hangs(time.Now(), v.isStopped() && !v.loaded.Load(), v.convergeSent.Load()) {
-				e.post(event{kind: evFailed, vm: v.index, err: fmt.Errorf("vm %s: its switch-over hangs: next to nothing was sent for %v and target %s has not loaded it",
+				e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Err: fmt.Errorf("vm %s: its switch-over hangs: next to nothing was sent for %v and target %s has not loaded it",
 					v.name(), switchOverSilence, e.hostName(v))})
 			}
 		case ev, ok := <-events.C:
@@ -203,7 +207,7 @@ func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscr
 				e.stopSeen(ctx, v, ev)
 			case "MIGRATION_PASS":
 				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
-					e.post(event{kind: evFailed, vm: v.index, err: err})
+					e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Err: err})
 				}
 			}
 		}
@@ -279,7 +283,7 @@ func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {
 		e.standstill.begin(v.index)
 		return v.release(ctx, s, info.RAM.Remaining)
 	case steerStalled:
-		e.post(event{kind: evStalled, vm: v.index, err: &StallError{v.name(), s.predicted, e.cfg.Downtime}})
+		e.post(handover.Event{Kind: handover.EvStalled, VM: v.index, Err: &StallError{v.name(), s.predicted, e.cfg.Downtime}})
 	}
 	return nil
 }
@@ -305,7 +309,7 @@ func (v *sourceVM) release(ctx context.Context, s *steering, remaining int64) er
 	}
 	if known.AvailSwitchoverBandwidth != nil {
 		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
-		need := 4 * float64(remaining+PageSize) / max(0.002, s.limit.Seconds())
+		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.limit.Seconds())
 		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.rate))))
 	}
 	err = v.client.SetParameters(ctx, p)
@@ -353,7 +357,7 @@ func (w *frameWriter) flush() error {
 	if small, ok := w.pack.try(w.buf); ok {
 		m, size = control.Packed{Body: small}, len(small)
 	}
-	if err := w.pacer.Wait(w.ctx, int(tcpBytes(int64(size))), multicast.Urgent); err != nil {
+	if err := w.pacer.Wait(w.ctx, int(planning.TCPBytes(int64(size))), multicast.Urgent); err != nil {
 		return err
 	}
 	if err := w.conn.Send(m); err != nil {

@@ -14,6 +14,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // diskVM is a QEMU with a disk, and a monitor of its own for the test.
@@ -35,13 +38,13 @@ func startVM(t *testing.T, options ...string) *diskVM {
 	}
 	argv := append([]string{"-nodefaults", "-display", "none", "-M", "pc", "-m", "16", "-name", "guest=web", "-qmp", "unix:" + dir + "/vm.qmp,server=on,wait=off",
 		"-qmp", "unix:" + dir + "/test.qmp,server=on,wait=off", "-drive", "file=" + dir + "/base.qcow2,if=virtio,id=d0"}, options...)
-	cmd := exec.Command(realQEMU, argv...)
+	cmd := exec.Command(kit.RealQEMU, argv...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	v := &diskVM{t: t, dir: dir}
-	eventually(t, func() bool { v.Client, err = qemu.Dial(t.Context(), dir+"/test.qmp"); return err == nil })
+	kit.Eventually(t, func() bool { v.Client, err = qemu.Dial(t.Context(), dir+"/test.qmp"); return err == nil })
 	t.Cleanup(func() { v.Close() })
 	return v
 }
@@ -59,11 +62,11 @@ func (v *diskVM) snapshot() {
 }
 
 // evacuate moves the VM to a receiver on this host.
-func (v *diskVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*Report, *site, error) {
+func (v *diskVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*model.Report, *site, error) {
 	v.t.Helper()
-	policy.QEMU = realQEMU
+	policy.QEMU = kit.RealQEMU
 	s := openSite(v.t, nil, "target", func(c *RecvConfig) { c.RunDir, c.Policy = v.dir+"/run", policy })
-	cfg := SendConfig{VMs: []string{v.dir + "/vm.qmp"}, Targets: []TargetAddr{s.target}, Interface: "lo", TLSDir: s.tlsDir, RunDir: v.dir + "/send", Unicast: true}
+	cfg := SendConfig{VMs: []string{v.dir + "/vm.qmp"}, Targets: []model.TargetAddr{s.target}, Interface: "lo", TLSDir: s.tlsDir, RunDir: v.dir + "/send", Unicast: true}
 	if change != nil {
 		change(&cfg)
 	}
@@ -86,8 +89,8 @@ func (v *diskVM) onTarget() *qemu.Client {
 		}
 		<-c.Done()
 		c.Close()
-		for exists(v.dir + "/run/web.pid") { // the receiver notices
-			if err := pause(ctx, 10*time.Millisecond); err != nil {
+		for system.Exists(v.dir + "/run/web.pid") { // the receiver notices
+			if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
 				v.t.Error(err)
 				return
 			}
@@ -116,7 +119,7 @@ func TestTargetOpensSnapshot(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Remove(other) })
 	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}, Rewrites: []qemu.Rewrite{{From: v.dir, To: other}}}, nil)
-	if err != nil || report.Outcome() != AllEvacuated {
+	if err != nil || report.Outcome() != model.AllEvacuated {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	if got := opened(t, v.onTarget()); !strings.HasPrefix(got, "qcow2 "+other+"/overlay.qcow2 of 16777216 bytes on qcow2 "+v.dir+"/base.qcow2") {
@@ -130,7 +133,7 @@ func TestTargetHasLimits(t *testing.T) {
 	limits := map[string]any{"id": "/machine/peripheral/vd/virtio-backend", "bps": 0, "bps_rd": 0, "bps_wr": 1 << 20, "iops": 70, "iops_rd": 0, "iops_wr": 0}
 	v.do("block_set_io_throttle", limits)
 	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, nil)
-	if err != nil || report.Outcome() != AllEvacuated {
+	if err != nil || report.Outcome() != model.AllEvacuated {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	inv, err := inventory.Read(t.Context(), v.onTarget(), "/")
@@ -161,14 +164,14 @@ func (v *diskVM) staysAfter(happen func(), words ...string) {
 	v.t.Helper()
 	happened := false
 	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, func(c *SendConfig) {
-		c.Events = func(e Event) {
+		c.Events = func(e model.Event) {
 			if e.Type == "vm" && e.Stage == "bulk" && !happened {
 				happened = true
 				happen()
 			}
 		}
 	})
-	if err != nil || report.Outcome() != SomeStay || !happened {
+	if err != nil || report.Outcome() != model.SomeStay || !happened {
 		v.t.Fatalf("%+v, %v", report, err)
 	}
 	for _, want := range words {
@@ -187,7 +190,7 @@ func TestWhatCannotMoveIsToldAtOnce(t *testing.T) {
 	v.do("block-dirty-bitmap-add", map[string]any{"node": "d0", "name": "b0"})
 	v.do("object-add", map[string]any{"qom-type": "secret", "id": "s0", "data": "x"})
 	_, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, nil)
-	blocked, ok := errors.AsType[*BlockedError](err)
+	blocked, ok := errors.AsType[*model.BlockedError](err)
 	if !ok || len(blocked.Blockers) != 3 {
 		t.Fatalf("%v", err)
 	}
@@ -205,7 +208,7 @@ func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 	s := &sourceVM{vm: &qemu.VM{Name: "web"}, client: v.Client}
 	told := func(m *control.Loaded) string {
 		s.disks.Store(m)
-		return text(e.compareDisks(t.Context(), s))
+		return system.Text(e.compareDisks(t.Context(), s))
 	}
 	ours, err := inventory.ReadOutline(t.Context(), v.Client)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
 )
 
 // TestStrangersKeepNobodyOut: connections that show no certificate do not keep a genuine source out, however many they are, and it is told.
@@ -36,7 +37,7 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 	if _, err := io.ReadAll(idle[0]); err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Error("the first that came has still its place")
 	}
-	eventually(t, func() bool { return strings.Contains(s.log.String(), "had to make way") })
+	kit.Eventually(t, func() bool { return strings.Contains(s.log.String(), "had to make way") })
 }
 
 // TestOneSourceKeepsNobodyOut: a source has its share of evacuations and connections.

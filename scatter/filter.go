@@ -8,6 +8,8 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // filter passes a VM's migration stream on and leaves out the pages that the target already holds.
@@ -53,7 +55,7 @@ func (f *filter) run(p *stream.Parser) error {
 	for {
 		it, err := p.Next()
 		if err != nil {
-			return noEOF(err)
+			return system.NoEOF(err)
 		}
 		if it.Kind == stream.KindTail {
 			return f.w.Flush()
@@ -110,7 +112,7 @@ func (f *filter) skipHeader(p *stream.Parser) error {
 	for at < len(f.header) {
 		it, err := p.Next()
 		if err != nil {
-			return noEOF(err)
+			return system.NoEOF(err)
 		}
 		if !bytes.HasPrefix(f.header[at:], it.Raw) || len(it.Raw) == 0 {
 			return &HeaderError{at}
@@ -128,7 +130,7 @@ func (f *filter) skipHeader(p *stream.Parser) error {
 // passes tells whether the target needs the record, and notes that it is going to have it.
 func (f *filter) passes(it *stream.Item) bool {
 	f.processed.Add(1)
-	page := f.first[it.Block] + dedup.Page(it.Offset/PageSize)
+	page := f.first[it.Block] + dedup.Page(it.Offset/model.PageSize)
 	var now uint64
 	if it.Kind == stream.KindPage {
 		now = dedup.HashPage(f.seed, it.Data)

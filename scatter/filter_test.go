@@ -16,6 +16,7 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // recorded are pre-copy streams of real QEMUs; see qemu/stream/testdata/capture for how they were made.
@@ -103,7 +104,7 @@ func openRecording(t testing.TB, name string) *recording {
 	r.blocks = p.Blocks()
 	var regions []dedup.Region
 	for i, b := range r.blocks {
-		regions = append(regions, dedup.Region{Block: i, Pages: uint32(b.Length / PageSize)})
+		regions = append(regions, dedup.Region{Block: i, Pages: uint32(b.Length / model.PageSize)})
 	}
 	if r.layout, err = dedup.NewLayout(regions); err != nil {
 		t.Fatal(err)
@@ -116,7 +117,7 @@ func openRecording(t testing.TB, name string) *recording {
 }
 
 func (r *recording) page(k pageAt) dedup.Page {
-	return r.first[k.block] + dedup.Page(k.offset/PageSize)
+	return r.first[k.block] + dedup.Page(k.offset/model.PageSize)
 }
 
 const testSeed dedup.Seed = 0x5ca77e2
@@ -268,7 +269,7 @@ func TestFilterSendsPageThatBecameZero(t *testing.T) {
 	r := openRecording(t, "stopped-10.0")
 	i := slices.IndexFunc(r.source.records, func(rec pageRecord) bool { return rec.data == nil })
 	k := r.source.records[i].pageAt
-	junk := bytes.Repeat([]byte{0xee}, PageSize)
+	junk := bytes.Repeat([]byte{0xee}, model.PageSize)
 	wire, _ := r.pass(t, func(f *filter) { f.held.Set(r.page(k), dedup.HashPage(testSeed, junk)) })
 	r.same(t, play(t, wire, len(r.header), memory{k: junk}).memory)
 }
@@ -316,9 +317,9 @@ func (r *recording) checkAgainst(t rapid.TB, seed uint64, blind bool) {
 // drawRecords is a stream of pages over a small memory, so that many are sent again, with few distinct bytes, so that many are equal.
 func drawRecords(t *rapid.T) []pageRecord {
 	record := rapid.Custom(func(t *rapid.T) pageRecord {
-		rec := pageRecord{pageAt: pageAt{rapid.IntRange(0, 1).Draw(t, "block"), uint64(rapid.IntRange(0, 15).Draw(t, "page")) * PageSize}}
+		rec := pageRecord{pageAt: pageAt{rapid.IntRange(0, 1).Draw(t, "block"), uint64(rapid.IntRange(0, 15).Draw(t, "page")) * model.PageSize}}
 		if fill := rapid.IntRange(0, 3).Draw(t, "fill"); fill > 0 {
-			rec.data = bytes.Repeat([]byte{byte(fill)}, PageSize)
+			rec.data = bytes.Repeat([]byte{byte(fill)}, model.PageSize)
 		}
 		return rec
 	})

@@ -6,13 +6,15 @@ import (
 	"fmt"
 
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // follow sends a host again what it has missed because a group was too fast for it, beside everything else and in the
 // background. It returns when all blocks of all hosts are confirmed, or the host is lost.
 func (b *bulk) follow(ctx context.Context, host int) error {
 	told := false
-	for b.tracker.awaitMissed(ctx, host) {
+	for b.tracker.AwaitMissed(ctx, host) {
 		err := b.catchUp(ctx, host)
 		switch {
 		case err == nil:
@@ -22,10 +24,10 @@ func (b *bulk) follow(ctx context.Context, host int) error {
 			return err
 		default:
 			if !told {
-				b.e.tell(Event{Type: "warning", Host: b.plan.hosts[host], Message: fmt.Sprintf("what %s has missed is left to the control path: %v", b.plan.hosts[host], err)})
+				b.e.tell(model.Event{Type: "warning", Host: b.schedule.Hosts[host], Message: fmt.Sprintf("what %s has missed is left to the control path: %v", b.schedule.Hosts[host], err)})
 			}
 			told = true
-			b.tracker.leaveMissed(host)
+			b.tracker.LeaveMissed(host)
 		}
 	}
 	return nil
@@ -48,15 +50,15 @@ func (b *bulk) hireFollowers() error {
 // catchUp sends a host's backlog by a channel of its own, which is opened anew each time the host has left others: it takes no
 // block of one that is opened later before it has done with those, so that an old page never overwrites a new one.
 func (b *bulk) catchUp(ctx context.Context, host int) error {
-	turn := b.tracker.follow(host)
-	defer b.tracker.followed(host)
-	id := multicast.ChannelID(len(b.plan.channels)) + multicast.ChannelID(b.extra.Add(1))
-	c := multicast.Channel{ID: id, Members: []string{b.plan.hosts[host]}, Background: true}
+	turn := b.tracker.Follow(host)
+	defer b.tracker.Followed(host)
+	id := multicast.ChannelID(len(b.schedule.Channels)) + multicast.ChannelID(b.extra.Add(1))
+	c := multicast.Channel{ID: id, Members: []string{b.schedule.Hosts[host]}, Background: true}
 	if err := b.e.sender.Open(ctx, c); err != nil {
 		return err
 	}
 	for {
-		p, ok := b.tracker.nextMissed(host, turn)
+		p, ok := b.tracker.NextMissed(host, turn)
 		if !ok {
 			break
 		}
@@ -68,8 +70,8 @@ func (b *bulk) catchUp(ctx context.Context, host int) error {
 }
 
 // resend reads contents again, compares them as ever, and sends what they are now.
-func (b *bulk) resend(ctx context.Context, ch multicast.ChannelID, p part) error {
-	t := &batch{owners: p.owners, ends: p.ends}
+func (b *bulk) resend(ctx context.Context, ch multicast.ChannelID, p ledger.Part) error {
+	t := &batch{owners: p.Owners, ends: p.Ends}
 	select {
 	case enc := <-b.again:
 		enc.encode(t)
@@ -78,11 +80,11 @@ func (b *bulk) resend(ctx context.Context, ch multicast.ChannelID, p part) error
 		return context.Cause(ctx)
 	}
 	for i := range t.blocks {
-		t.blocks[i].cargo.bytes = 0 // counted with the block that was missed
+		t.blocks[i].Cargo.Bytes = 0 // counted with the block that was missed
 	}
 	if err := b.sendBatch(ctx, t, ch); err != nil {
 		return err
 	}
-	b.tracker.resent(p)
+	b.tracker.Resent(p)
 	return nil
 }

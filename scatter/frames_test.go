@@ -12,6 +12,9 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // framed writes pieces through a frameWriter and returns what arrives: the frames, and their bytes unpacked.
@@ -27,7 +30,7 @@ func framed(t *testing.T, pack *packer, pieces [][]byte) (frames []control.Messa
 	defer z.Close()
 	go func() {
 		defer close(received)
-		c := control.NewConn(far, "source", lostAfter)
+		c := control.NewConn(far, "source", wire.LostAfter)
 		for {
 			m, err := c.Receive()
 			if err != nil {
@@ -47,7 +50,7 @@ func framed(t *testing.T, pack *packer, pieces [][]byte) (frames []control.Messa
 			}
 		}
 	}()
-	w := &frameWriter{ctx: t.Context(), conn: control.NewConn(near, "target", lostAfter), pacer: multicast.NewPacer(1<<40, 1<<30), pack: pack,
+	w := &frameWriter{ctx: t.Context(), conn: control.NewConn(near, "target", wire.LostAfter), pacer: multicast.NewPacer(1<<40, 1<<30), pack: pack,
 		count: func(n int64) { counted += n }}
 	for _, b := range pieces {
 		if n, err := w.Write(b); n != len(b) || err != nil {
@@ -72,7 +75,7 @@ func size(m control.Message) int {
 // TestFrameWriterKeepsBytes: however a stream is cut, its bytes arrive in order, in frames that are as large as can be.
 func TestFrameWriterKeepsBytes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
-	all := noise(5*frameSize + 77)
+	all := kit.Noise(5*frameSize + 77)
 	var pieces [][]byte
 	for rest := all; len(rest) > 0; {
 		n := min(len(rest), 1+rnd.IntN(2*frameSize))
@@ -96,7 +99,7 @@ func TestFrameWriterPacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := bytes.Repeat([]byte("0123456789abcdef"), frameSize/16)
-	all := [][]byte{text, noise(frameSize), text, text[:100]}
+	all := [][]byte{text, kit.Noise(frameSize), text, text[:100]}
 	frames, got, counted := framed(t, pack, all)
 	if !bytes.Equal(got, bytes.Join(all, nil)) {
 		t.Fatal("the stream was changed")
@@ -120,9 +123,9 @@ func TestFrameWriterWaitsForThePacer(t *testing.T) {
 	defer near.Close()
 	defer far.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(ErrCancelled)
-	w := &frameWriter{ctx: ctx, conn: control.NewConn(near, "target", lostAfter), pacer: multicast.NewPacer(1, 1), count: func(int64) {}}
-	if _, err := w.Write(make([]byte, frameSize)); !errors.Is(err, ErrCancelled) {
+	cancel(model.ErrCancelled)
+	w := &frameWriter{ctx: ctx, conn: control.NewConn(near, "target", wire.LostAfter), pacer: multicast.NewPacer(1, 1), count: func(int64) {}}
+	if _, err := w.Write(make([]byte, frameSize)); !errors.Is(err, model.ErrCancelled) {
 		t.Errorf("got %v", err)
 	}
 }

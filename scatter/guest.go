@@ -7,18 +7,23 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // guestState is where a target stands with a VM.
@@ -61,11 +66,11 @@ type guest struct {
 	mu        sync.Mutex // guards the fields below; held while pages are placed
 	state     guestState
 	cause     error
-	proc      *process
+	proc      *system.Process
 	client    *qemu.Client
 	mem       *qemu.Memory // nil: out of reach
 	direct    bool         // bulk pages are written into mem, not through the socket
-	blocks    []ramBlock
+	blocks    []system.RAMBlock
 	in        net.Conn      // QEMU's incoming socket
 	stream    *control.Conn // from the source, once it streams
 	w         *stream.Writer
@@ -98,7 +103,7 @@ func (g *guest) prepare(ctx context.Context) error {
 	if err := g.r.journalRoom(); err != nil {
 		return err
 	}
-	if err := g.record(recPrepare); err != nil {
+	if err := g.record(handover.RecPrepare); err != nil {
 		return err
 	}
 	if err := g.launch(ctx); err != nil {
@@ -129,7 +134,7 @@ func (g *guest) checkPrepare() error {
 		return err
 	}
 	for _, b := range g.p.Blocks {
-		if b.Length%PageSize != 0 || b.Length/PageSize >= maxGuestPages {
+		if b.Length%model.PageSize != 0 || b.Length/model.PageSize >= system.MaxGuestPages {
 			return fmt.Errorf("ram block %.64q: length %d", b.ID, b.Length)
 		}
 	}
@@ -142,7 +147,7 @@ func (g *guest) checkPrepare() error {
 // blockBytes is the size of all RAM blocks, of which those that are too large are refused.
 func (g *guest) blockBytes() (sum int64) {
 	for _, b := range g.p.Blocks {
-		sum += int64(min(b.Length, maxGuestPages*PageSize))
+		sum += int64(min(b.Length, system.MaxGuestPages*model.PageSize))
 	}
 	return sum
 }
@@ -169,7 +174,7 @@ func (g *guest) launch(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	g.proc, g.client = proc, client
-	g.pid.Store(int64(proc.pid))
+	g.pid.Store(int64(proc.PID))
 	given := g.state == guestAborted
 	if given {
 		g.end(g.cause)
@@ -186,19 +191,19 @@ func (g *guest) launch(ctx context.Context) error {
 	if err := g.setLimits(ctx, client); err != nil {
 		return err
 	}
-	if err := g.record(recPrepare); err != nil { // again, now with the process
+	if err := g.record(handover.RecPrepare); err != nil { // again, now with the process
 		return err
 	}
 	var listed []stream.RAMBlock
 	for _, b := range g.p.Blocks {
 		listed = append(listed, stream.RAMBlock{Name: b.ID, Length: b.Length})
 	}
-	if g.blocks, err = matchBlocks(listed, vm.Blocks); err != nil {
+	if g.blocks, err = system.MatchBlocks(listed, vm.Blocks); err != nil {
 		return err
 	}
 	for i, b := range g.blocks {
-		if have := vm.Blocks[b.index].MaxLength; b.length > have {
-			return fmt.Errorf("ram block %s: %d bytes, here at most %d", g.p.Blocks[i].ID, b.length, have)
+		if have := vm.Blocks[b.Index].MaxLength; b.Length > have {
+			return fmt.Errorf("ram block %s: %d bytes, here at most %d", g.p.Blocks[i].ID, b.Length, have)
 		}
 	}
 	g.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks)
@@ -228,7 +233,7 @@ func (g *guest) openIncoming(ctx context.Context) error {
 	case <-g.prepared:
 		return nil
 	case <-g.client.Done():
-		return fmt.Errorf("QEMU ended: %s", g.proc.tail())
+		return fmt.Errorf("QEMU ended: %s", g.proc.Tail())
 	case <-ctx.Done():
 		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))
 	}
@@ -243,7 +248,7 @@ func writeHead(w *stream.Writer, header []byte) error {
 	for {
 		it, err := p.Next()
 		if err != nil {
-			return fmt.Errorf("head of the stream: %w", noEOF(err))
+			return fmt.Errorf("head of the stream: %w", system.NoEOF(err))
 		}
 		if err := w.Item(p, it); err != nil {
 			return err
@@ -267,7 +272,7 @@ func (g *guest) readReturn() {
 		m, err := stream.ReadReturn(g.in)
 		if err != nil {
 			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
-				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", noEOF(err)))
+				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", system.NoEOF(err)))
 			}
 			g.fail(err)
 			return
@@ -283,7 +288,7 @@ func (g *guest) readReturn() {
 			g.loaded()
 			return
 		case m.Kind == stream.ReturnShut:
-			g.fail(fmt.Errorf("QEMU could not load the VM: %s", g.proc.tail()))
+			g.fail(fmt.Errorf("QEMU could not load the VM: %s", g.proc.Tail()))
 			return
 		}
 	}
@@ -306,7 +311,7 @@ func (g *guest) enterLoaded() (bool, error) {
 	if g.state != guestStreaming {
 		return false, nil
 	}
-	if err := g.recordLocked(recLoaded); err != nil {
+	if err := g.recordLocked(handover.RecLoaded); err != nil {
 		return false, err
 	}
 	g.state = guestLoaded
@@ -329,11 +334,11 @@ func (g *guest) zeroBlocks() ([]bool, error) {
 	}
 	for i, b := range g.blocks {
 		var err error
-		if b.hidden {
+		if b.Hidden {
 			continue
 		}
-		if zero[i], err = g.mem.IsZero(b.index); err != nil {
-			return nil, fmt.Errorf("ram block %s: %w", b.name, err)
+		if zero[i], err = g.mem.IsZero(b.Index); err != nil {
+			return nil, fmt.Errorf("ram block %s: %w", b.Name, err)
 		}
 	}
 	return zero, nil
@@ -347,7 +352,7 @@ func (g *guest) place(p *placing, b block.Block) error {
 		return nil
 	}
 	for _, o := range p.owners {
-		if int(o.Block) >= len(g.blocks) || o.Page >= g.blocks[o.Block].pages() {
+		if int(o.Block) >= len(g.blocks) || o.Page >= g.blocks[o.Block].Pages() {
 			return fmt.Errorf("page %d of ram block %d: outside of the guest", o.Page, o.Block)
 		}
 	}
@@ -363,7 +368,7 @@ func (g *guest) split(p *placing) (direct, bySocket *placing) {
 	direct, bySocket = &placing{}, &placing{}
 	for i, o := range p.owners {
 		way := direct
-		if g.blocks[o.Block].hidden {
+		if g.blocks[o.Block].Hidden {
 			way = bySocket
 		}
 		way.owners, way.from = append(way.owners, o), append(way.from, p.from[i])
@@ -377,7 +382,7 @@ func (g *guest) placeDirectly(p *placing, b block.Block) error {
 	}
 	refs := make([]qemu.PageRef, len(p.owners))
 	for i, o := range p.owners {
-		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].index), Page: o.Page}
+		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].Index), Page: o.Page}
 	}
 	return g.mem.ScatterFrom(refs, p.from, b.Pages)
 }
@@ -387,7 +392,7 @@ func (g *guest) placeBySocket(p *placing, b block.Block) error {
 		return nil
 	}
 	// A QEMU that does not read must not hold the guest's lock for ever.
-	if err := g.in.SetWriteDeadline(time.Now().Add(lostAfter)); err != nil {
+	if err := g.in.SetWriteDeadline(time.Now().Add(wire.LostAfter)); err != nil {
 		return err
 	}
 	defer g.in.SetWriteDeadline(time.Time{})
@@ -395,7 +400,7 @@ func (g *guest) placeBySocket(p *placing, b block.Block) error {
 		return err
 	}
 	for i, o := range p.owners {
-		if err := g.w.Page(int(o.Block), uint64(o.Page)*PageSize, b.Contents[p.from[i]].Data); err != nil {
+		if err := g.w.Page(int(o.Block), uint64(o.Page)*model.PageSize, b.Contents[p.from[i]].Data); err != nil {
 			return err
 		}
 	}
@@ -426,7 +431,7 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 	for {
 		m, err := c.Receive()
 		if err != nil {
-			err = fmt.Errorf("vm %s: its stream broke off: %w", g.p.Name, noEOF(err))
+			err = fmt.Errorf("vm %s: its stream broke off: %w", g.p.Name, system.NoEOF(err))
 			g.fail(err)
 			return err
 		}
@@ -460,7 +465,7 @@ func (g *guest) sendDigest(ctx context.Context, c *control.Conn, skip []control.
 	if g.state != guestLoaded || g.mem == nil {
 		return fmt.Errorf("vm %s: cannot be digested: it is %s, or its memory cannot be read", g.p.Name, g.state)
 	}
-	sums, err := digestRAM(ctx, g.mem, g.blocks, skip)
+	sums, err := system.DigestRAM(ctx, g.mem, g.blocks, skip)
 	if err != nil {
 		return err
 	}
@@ -494,7 +499,7 @@ func (g *guest) abortAndWait(err error) {
 	proc, given := g.proc, g.state == guestAborted
 	g.mu.Unlock()
 	if given && proc != nil {
-		proc.wait(killWait)
+		proc.Wait(system.KillWait)
 	}
 }
 
@@ -516,7 +521,7 @@ func (g *guest) giveUpLocked(err error, last guestState) bool {
 	if g.state > last {
 		return false
 	}
-	if jerr := g.recordLocked(recAbort); jerr != nil {
+	if jerr := g.recordLocked(handover.RecAbort); jerr != nil {
 		g.log.Error("journal", "err", jerr)
 	}
 	g.end(err)
@@ -536,9 +541,9 @@ func (g *guest) end(err error) {
 		g.r.forget(g)
 		return
 	}
-	proc.signalKill()
+	proc.SignalKill()
 	g.wg.Go(func() {
-		proc.reap()
+		proc.Reap()
 		g.r.forget(g)
 	})
 }
@@ -557,7 +562,7 @@ func (g *guest) release() {
 	g.mu.Unlock()
 	g.wg.Wait()
 	if g.proc != nil {
-		g.proc.close()
+		g.proc.Close()
 	}
 }
 
@@ -583,23 +588,36 @@ func (g *guest) where() control.VMState {
 }
 
 // runsNow tells whether the VM lives here this moment: its end may not have been noticed yet. g.mu is held.
-func (g *guest) runsNow() bool { return g.state == guestRunning && g.proc.alive() }
+func (g *guest) runsNow() bool { return g.state == guestRunning && g.proc.Alive() }
 
 func (s guestState) String() string {
 	return [...]string{"starting", "waiting", "streaming", "loaded", "launching", "running", "ended", "aborted"}[s]
 }
 
-func (g *guest) record(k recordKind) error {
+func (g *guest) record(k handover.RecordKind) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.recordLocked(k)
 }
 
-func (g *guest) recordLocked(k recordKind) error {
-	rec := record{Kind: k, Evacuation: g.key.evacuation, Peer: g.key.source, VM: g.key.vm, Name: g.p.Name, Paused: g.paused,
+func (g *guest) recordLocked(k handover.RecordKind) error {
+	rec := handover.Record{Kind: k, Evacuation: g.key.evacuation, Peer: g.key.source, VM: g.key.vm, Name: g.p.Name, Paused: g.paused,
 		Memory: g.p.Memory, VCPUs: g.p.VCPUs}
 	if g.proc != nil {
-		rec.Socket, rec.PID = g.proc.socket, g.proc.pid
+		rec.Socket, rec.PID = g.proc.Socket, g.proc.PID
 	}
 	return g.r.journal.Append(rec)
+}
+
+// lastWords adds to the end of a connection to the guest's QEMU what that has to say about it.
+func (g *guest) lastWords(err error) error {
+	ended := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+	if g.proc == nil || !ended {
+		return err
+	}
+	g.proc.Wait(system.LastWords)
+	if tail := g.proc.Tail(); tail != "" {
+		return fmt.Errorf("QEMU could not load the VM: %s (%w)", tail, err)
+	}
+	return err
 }

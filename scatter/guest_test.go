@@ -8,13 +8,17 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // listening is a guest whose QEMU can speak on the returned connection.
 func (s *site) listening(state guestState) (*guest, net.Conn) {
 	s.t.Helper()
 	g, far := s.guest(0, "web", state)
-	g.proc = &process{pidfd: -1, over: true, log: "/nonexistent/web.log"}
+	g.proc = ended(s.t, "/nonexistent/web.log")
 	g.wg.Go(g.readReturn)
 	return g, far
 }
@@ -44,11 +48,11 @@ func TestGuestHearsQEMU(t *testing.T) {
 	say(t, qemu, pong, pong)
 	<-g.prepared
 	say(t, qemu, stream.Return{Kind: stream.ReturnShut})
-	m, err := next(t, l.conn)
+	m, err := next(t, l.Conn)
 	if l, ok := m.(control.Loaded); !ok || l.VM != 0 || g.where() != control.StateLoaded {
 		t.Errorf("the source hears %+v, %v; the guest is %s", m, err, g.where())
 	}
-	if records := readJournal(t, s.r.journal.path); len(records) != 1 || records[0].Kind != recLoaded {
+	if records := readJournal(t, s.r.journal.Path); len(records) != 1 || records[0].Kind != handover.RecLoaded {
 		t.Errorf("records %+v", records)
 	}
 }
@@ -77,9 +81,9 @@ func TestGuestLoadedTooLate(t *testing.T) {
 	g, _ := s.guest(0, "web", guestStreaming)
 	g.abort(errAway)
 	g.loaded()
-	vms, _ := histories(readJournal(t, s.r.journal.path))
-	if g.where() != control.StateAborted || len(vms) != 1 || vms[0].last.Kind != recAbort {
-		t.Errorf("the guest is %s, journal %+v", g.where(), vms[0].last)
+	vms, _ := handover.Histories(readJournal(t, s.r.journal.Path))
+	if g.where() != control.StateAborted || len(vms) != 1 || vms[0].Last.Kind != handover.RecAbort {
+		t.Errorf("the guest is %s, journal %+v", g.where(), vms[0].Last)
 	}
 }
 
@@ -89,7 +93,7 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 	l := s.open()
 	streaming, _ := s.guest(0, "a", guestStreaming)
 	loaded, _ := s.guest(1, "b", guestLoaded)
-	limitFiles(t, 1, func() {
+	kit.LimitFiles(t, 1, func() {
 		streaming.loaded()
 		wantFailed(t, l, streaming, "journal")
 		_, refused := errors.AsType[refusedError](loaded.run("running"))
@@ -121,10 +125,10 @@ func TestGuestDigestNeedsIt(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	s.guest(0, "web", guestStreaming)
-	if err := l.conn.Send(control.Digest{VM: 0}); err != nil {
+	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := next(t, l.conn)
+	m, err := next(t, l.Conn)
 	if f, ok := m.(control.Failed); !ok || !strings.Contains(f.Error, "cannot be digested") {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -134,19 +138,27 @@ func TestGuestDigestNeedsIt(t *testing.T) {
 func TestGuestDigest(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	ram := ramBlock{name: "pc.ram", length: 16 * PageSize}
+	ram := system.RAMBlock{Name: "pc.ram", Length: 16 * model.PageSize}
 	g, _ := s.guest(0, "web", guestStarting, ram)
 	g.mu.Lock()
-	b, mem := ownRAM(t, 16)
-	stamp(b[PageSize:], 5)
+	b, mem := kit.OwnRAM(t, 16)
+	kit.Stamp(b[model.PageSize:], 5)
 	g.mem, g.state = mem, guestLoaded
 	g.mu.Unlock()
-	if err := l.conn.Send(control.Digest{VM: 0}); err != nil {
+	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
-	m, err := next(t, l.conn)
-	want, derr := digestRAM(t.Context(), bytesRAM{blocks: [][]byte{b}}, []ramBlock{ram}, nil)
-	if d, ok := m.(control.Digested); !ok || derr != nil || compareDigests("web", g.blocks, want, d) != nil {
+	m, err := next(t, l.Conn)
+	want, derr := system.DigestRAM(t.Context(), oneBlock(b), []system.RAMBlock{ram}, nil)
+	if d, ok := m.(control.Digested); !ok || derr != nil || system.CompareDigests("web", g.blocks, want, d) != nil {
 		t.Errorf("%+v, %v, %v", m, err, derr)
 	}
+}
+
+// oneBlock is guest RAM of one block.
+type oneBlock []byte
+
+func (b oneBlock) ReadPages(_ int, first uint32, n int, dst []byte) error {
+	copy(dst, b[int(first)*model.PageSize:(int(first)+n)*model.PageSize])
+	return nil
 }

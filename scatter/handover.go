@@ -9,6 +9,10 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // How long the drivers of a hand-over have patience. A QEMU whose host is busy may be deaf for half a minute.
@@ -23,11 +27,11 @@ const (
 func (e *evacuation) run(ctx context.Context, v *sourceVM) {
 	m := control.Run{VM: v.index, State: v.stateToRun()}
 	v.toldToRun.Store(true)
-	if e.links[v.host].conn.Send(m) != nil {
+	if e.links[v.host].Conn.Send(m) != nil {
 		e.runAnew(ctx, v, m)
 	}
-	if pause(ctx, runAnswer) == nil { // else all is over
-		e.post(event{kind: evSilent, vm: v.index, err: fmt.Errorf("target %s has not answered Run for %v", e.hostName(v), runAnswer)})
+	if system.Pause(ctx, runAnswer) == nil { // else all is over
+		e.post(handover.Event{Kind: handover.EvSilent, VM: v.index, Err: fmt.Errorf("target %s has not answered Run for %v", e.hostName(v), runAnswer)})
 	}
 }
 
@@ -35,91 +39,91 @@ func (e *evacuation) run(ctx context.Context, v *sourceVM) {
 func (e *evacuation) runAnew(ctx context.Context, v *sourceVM, m control.Run) {
 	ctx, cancel := context.WithTimeout(ctx, runAnswer)
 	defer cancel()
-	answer, err := exchange(ctx, e.links[v.host].dialer, m)
+	answer, err := wire.Exchange(ctx, e.links[v.host].Dialer, m)
 	switch answer := answer.(type) {
 	case control.State:
 		if answer.State == control.StateRunning {
-			e.fromTarget(v.host, control.Running{VM: v.index})
+			e.FromTarget(v.host, control.Running{VM: v.index})
 			return
 		}
 		err = fmt.Errorf("target %s says that the VM is %s", e.hostName(v), answer.State)
 	case control.Failed:
-		e.fromTarget(v.host, answer)
+		e.FromTarget(v.host, answer)
 		return
 	}
-	e.post(event{kind: evSilent, vm: v.index, err: err})
+	e.post(handover.Event{Kind: handover.EvSilent, VM: v.index, Err: err})
 }
 
 // takeBack sees that the source has the VM as it was before, then tells the target to forget it. While the source QEMU does not
 // answer the target keeps its copy: it may be the only one.
-func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a action) {
+func (e *evacuation) takeBack(ctx context.Context, v *sourceVM, a handover.Action) {
 	off, err := v.takeBack(ctx, 0)
-	if _, refused := errors.AsType[*qemu.QMPError](err); refused && !a.away {
+	if _, refused := errors.AsType[*qemu.QMPError](err); refused && !a.Away {
 		e.unlock(ctx, v, a)
 		off, err = v.takeBack(ctx, contFor)
 	}
 	if err != nil {
-		e.post(event{kind: evSourceUnsure, vm: v.index, err: err})
+		e.post(handover.Event{Kind: handover.EvSourceUnsure, VM: v.index, Err: err})
 		return
 	}
-	e.forget(ctx, v, a.err)
+	e.forget(ctx, v, a.Err)
 	if off {
-		e.post(event{kind: evPoweredOff, vm: v.index, err: errPoweredOff(v)})
+		e.post(handover.Event{Kind: handover.EvPoweredOff, VM: v.index, Err: errPoweredOff(v)})
 		return
 	}
-	e.post(event{kind: evSourceRuns, vm: v.index})
+	e.post(handover.Event{Kind: handover.EvSourceRuns, VM: v.index})
 }
 
 // unlock ends a target's QEMU that may hold locks on disks which the source QEMU needs to go on: it was told to run the VM and did not.
-func (e *evacuation) unlock(ctx context.Context, v *sourceVM, a action) {
-	ctx, cancel := context.WithTimeout(ctx, killWait)
+func (e *evacuation) unlock(ctx context.Context, v *sourceVM, a handover.Action) {
+	ctx, cancel := context.WithTimeout(ctx, system.KillWait)
 	defer cancel()
-	if _, err := exchange(ctx, e.links[v.host].dialer, control.Abort{VM: v.index, Reason: text(a.err)}); err != nil {
+	if _, err := wire.Exchange(ctx, e.links[v.host].Dialer, control.Abort{VM: v.index, Reason: system.Text(a.Err)}); err != nil {
 		e.log.Warn("target not told", "vm", v.name(), "err", err)
 	}
 }
 
 // forget tells the target to forget the VM, and gives QEMU its settings back.
 func (e *evacuation) forget(ctx context.Context, v *sourceVM, why error) {
-	_ = e.links[v.host].conn.Send(control.Abort{VM: v.index, Reason: text(why)}) // untold looks after lost targets
+	_ = e.links[v.host].Conn.Send(control.Abort{VM: v.index, Reason: system.Text(why)}) // untold looks after lost targets
 	e.restore(ctx, v)
 }
 
 // restore gives QEMU its settings back, also when the evacuation is being ended.
 func (e *evacuation) restore(ctx context.Context, v *sourceVM) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QmpTimeout)
 	defer cancel()
 	if err := v.restoreSettings(ctx); err != nil {
-		e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s: its migration settings could not be put back: %v; "+
+		e.tell(model.Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s: its migration settings could not be put back: %v; "+
 			"'scatter recover --run-dir %s' tries again", v.name(), err, e.cfg.RunDir)})
 	}
 }
 
 // resolve asks both sides of a VM until the table of fates says what to do, or patience ends.
-func (e *evacuation) resolve(ctx context.Context, v *sourceVM, a action) {
+func (e *evacuation) resolve(ctx context.Context, v *sourceVM, a handover.Action) {
 	end := time.Now().Add(resolveFor)
 	for {
-		found, serr, terr := e.evidenceOf(ctx, v, a.run)
-		d := decide(found)
-		over := time.Now().After(end) || !d.again
-		if !over && pause(ctx, time.Second) == nil {
+		found, serr, terr := e.evidenceOf(ctx, v, a.Run)
+		d := handover.Decide(found)
+		over := time.Now().After(end) || !d.Again
+		if !over && system.Pause(ctx, time.Second) == nil {
 			continue
 		}
-		if d.do == doQuitSource {
+		if d.Do == handover.DoQuitSource {
 			e.vmRan(v)
 		}
-		e.post(event{kind: evVerdict, vm: v.index, verdict: d, err: e.judgement(v, a, d, errors.Join(serr, terr))})
+		e.post(handover.Event{Kind: handover.EvVerdict, VM: v.index, Verdict: d, Err: e.judgement(v, a, d, errors.Join(serr, terr))})
 		return
 	}
 }
 
 // judgement puts a verdict into words: what happened, what is to be done.
-func (e *evacuation) judgement(v *sourceVM, a action, d verdict, silent error) error {
-	err := fmt.Errorf("vm %s, target %s: %s", v.name(), e.hostName(v), d.text)
-	if d.where == InDoubt {
+func (e *evacuation) judgement(v *sourceVM, a handover.Action, d handover.Verdict, silent error) error {
+	err := fmt.Errorf("vm %s, target %s: %s", v.name(), e.hostName(v), d.Text)
+	if d.Where == model.InDoubt {
 		err = fmt.Errorf("%w; 'scatter recover --run-dir %s' asks again", err, e.cfg.RunDir)
 	}
-	for _, why := range []error{a.err, silent} {
+	for _, why := range []error{a.Err, silent} {
 		if why != nil {
 			err = fmt.Errorf("%w: %w", err, why)
 		}
@@ -128,23 +132,23 @@ func (e *evacuation) judgement(v *sourceVM, a action, d verdict, silent error) e
 }
 
 // evidenceOf asks both sides of a VM, each for a bounded time.
-func (e *evacuation) evidenceOf(ctx context.Context, v *sourceVM, run bool) (found evidence, serr, terr error) {
+func (e *evacuation) evidenceOf(ctx context.Context, v *sourceVM, run bool) (found handover.Evidence, serr, terr error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	var asked sync.WaitGroup
-	asked.Go(func() { found.source, serr = statusOf(ctx, v.client, v.proc) })
-	asked.Go(func() { found.target, terr = e.links[v.host].ask(ctx, v.index) })
+	asked.Go(func() { found.Source, serr = statusOf(ctx, v.client, v.proc) })
+	asked.Go(func() { found.Target, terr = e.links[v.host].Ask(ctx, v.index) })
 	asked.Wait()
-	found.sourceKnown, found.targetKnown = serr == nil, terr == nil
-	found.converged, found.runLogged = true, run
-	found.paused, found.pausedByUs = v.leftPaused(), v.wasPausedByUs()
+	found.SourceKnown, found.TargetKnown = serr == nil, terr == nil
+	found.Converged, found.RunLogged = true, run
+	found.Paused, found.PausedByUs = v.leftPaused(), v.wasPausedByUs()
 	return found, serr, terr
 }
 
 // statusOf tells how a source QEMU stands, once its migration is over. An error means that it does not say.
-func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceState, error) {
-	if !proc.alive() {
-		return sourceGone, nil
+func statusOf(ctx context.Context, client *qemu.Client, proc *system.Process) (handover.SourceState, error) {
+	if !proc.Alive() {
+		return handover.SourceGone, nil
 	}
 	for {
 		info, err := client.QueryMigrate(ctx)
@@ -154,10 +158,10 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceSt
 		if err == nil {
 			err = fmt.Errorf("its migration is %s", info.Status)
 		}
-		if !proc.alive() {
-			return sourceGone, nil
+		if !proc.Alive() {
+			return handover.SourceGone, nil
 		}
-		if pause(ctx, 10*time.Millisecond) != nil || client.Err() != nil {
+		if system.Pause(ctx, 10*time.Millisecond) != nil || client.Err() != nil {
 			return "", fmt.Errorf("source QEMU: %w", err)
 		}
 	}
@@ -166,36 +170,36 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *process) (sourceSt
 		return "", fmt.Errorf("source QEMU: %w", err)
 	}
 	switch {
-	case runs(status.Status):
-		return sourceRuns, nil
+	case handover.Runs(status.Status):
+		return handover.SourceRuns, nil
 	case status.Status == "postmigrate":
-		return sourceCompleted, nil
+		return handover.SourceCompleted, nil
 	case status.Status == "shutdown":
-		return sourceGone, nil
+		return handover.SourceGone, nil
 	case status.Status == "finish-migrate":
 		return "", errors.New("source QEMU: is about to end its migration")
 	}
-	return sourcePaused, nil
+	return handover.SourcePaused, nil
 }
 
 // quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away. There is no hurry: while
 // the kernel takes back the memory, the VM would make its first steps more slowly if it had the same processors.
 func (e *evacuation) quitSource(ctx context.Context, v *sourceVM) {
-	if !v.proc.alive() {
+	if !v.proc.Alive() {
 		return
 	}
-	_ = pause(ctx, firstSteps) // where it ends, at once
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	_ = system.Pause(ctx, firstSteps) // where it ends, at once
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QmpTimeout)
 	defer cancel()
 	err := v.client.Quit(ctx)
-	if err == nil || v.proc.wait(0) {
+	if err == nil || v.proc.Wait(0) {
 		return
 	}
 	what := "was killed"
-	if v.proc.signalKill(); !v.proc.wait(killWait) {
+	if v.proc.SignalKill(); !v.proc.Wait(system.KillWait) {
 		v.lingers.Store(true)
 		what = fmt.Sprintf("could not be killed, either; 'scatter recover --run-dir %s' tries again", e.cfg.RunDir)
 	}
-	e.tell(Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s; its source QEMU (process %d) did not quit (%v), and %s",
+	e.tell(model.Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s; its source QEMU (process %d) did not quit (%v), and %s",
 		v.name(), e.hostName(v), v.vm.PID, err, what)})
 }

@@ -18,6 +18,10 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // TestLabOrderSparesReports executes the plan of 60 random target sets of 8 hosts with real sockets, once in the planned order and once in
@@ -31,10 +35,10 @@ func TestLabOrderSparesReports(t *testing.T) {
 		host[i] = i
 	}
 	classes := randomClasses(hosts, sets)
-	lim := groupLimits{base: groupBase, max: 64, memberships: 16}
+	lim := planning.GroupLimits{Base: groupBase, Max: 64, Memberships: 16}
 	planned := mustPlan(t, hosts, host, classes, lim)
 	arrival := mustPlan(t, hosts, host, classes, lim)
-	arrival.inArrivalOrder(classes)
+	inArrivalOrder(arrival, classes)
 
 	before := l.reports(t)
 	naive := l.execute(t, arrival)
@@ -44,20 +48,20 @@ func TestLabOrderSparesReports(t *testing.T) {
 
 	sparing, naively := after-between, between-before
 	t.Logf("%d groups on %d addresses: %d joins and leaves, %d reports; in the order of arrival %d and %d: %.0f %% fewer reports",
-		planned.groups(), planned.lanes(), got.Joins+got.Leaves, sparing, naive.Joins+naive.Leaves, naively, 100-100*float64(sparing)/float64(naively))
-	if int(got.Joins) != planned.cost.Joins || int(got.Leaves) != planned.cost.Leaves {
-		t.Errorf("hosts joined %d times and left %d times, the plan says %d", got.Joins, got.Leaves, planned.cost.Joins)
+		planned.GroupCount(), lanes(planned), got.Joins+got.Leaves, sparing, naive.Joins+naive.Leaves, naively, 100-100*float64(sparing)/float64(naively))
+	if int(got.Joins) != planned.Cost.Joins || int(got.Leaves) != planned.Cost.Leaves {
+		t.Errorf("hosts joined %d times and left %d times, the plan says %d", got.Joins, got.Leaves, planned.Cost.Joins)
 	}
 	if float64(sparing) > most*float64(naively) {
 		t.Errorf("%d reports, in the order of arrival %d", sparing, naively)
 	}
-	if low, high := planned.cost.Joins+planned.cost.Leaves, int(naive.Joins+naive.Leaves); sparing > low+low/10 || naively < high-high/10 {
+	if low, high := planned.Cost.Joins+planned.Cost.Leaves, int(naive.Joins+naive.Leaves); sparing > low+low/10 || naively < high-high/10 {
 		t.Errorf("%d reports for %d changes, %d for %d: something else was counted", sparing, low, naively, high)
 	}
 }
 
 // randomClasses are classes of distinct random sets of VMs, of which each is on a host of its own.
-func randomClasses(hosts, n int) (classes []classInfo) {
+func randomClasses(hosts, n int) (classes []planning.ClassInfo) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	seen := make(map[int]bool)
 	for len(classes) < n {
@@ -77,19 +81,20 @@ func randomClasses(hosts, n int) (classes []classInfo) {
 }
 
 // inArrivalOrder makes one channel for each class, in the order of the classes, on one address.
-func (p *plan) inArrivalOrder(classes []classInfo) {
-	group := p.channels[0].group
-	p.channels, p.steps = nil, nil
+func inArrivalOrder(p *planning.Schedule, classes []planning.ClassInfo) {
+	group := p.Channels[0].Group
+	p.Channels, p.Steps = nil, nil
 	for i, c := range classes {
-		p.channels = append(p.channels, channel{id: uint32(i + 1), hosts: c.vms, group: group, opens: i, after: i + 1})
-		p.steps = append(p.steps, bulkStep{class: i, channel: i})
+		p.Channels = append(p.Channels, planning.Channel{ID: uint32(i + 1), Hosts: c.VMs, Group: group, Opens: i, After: i + 1})
+		p.Steps = append(p.Steps, planning.BulkStep{Class: i, Channel: i})
 	}
-	p.channels[len(p.channels)-1].after = -1
+	p.Channels[len(p.Channels)-1].After = -1
 }
 
-func (p *plan) lanes() (n int) {
-	for _, c := range p.channels {
-		n = max(n, c.lane+1)
+// lanes is how many addresses the groups take.
+func lanes(p *planning.Schedule) (n int) {
+	for _, c := range p.Channels {
+		n = max(n, c.Lane+1)
 	}
 	return n
 }
@@ -185,7 +190,7 @@ func inHost(h *lab.Host) func(func() error) error {
 }
 
 // execute opens, uses and closes the channels of a plan, with a small block for each step.
-func (l igmpLab) execute(t *testing.T, p *plan) multicast.Stats {
+func (l igmpLab) execute(t *testing.T, p *planning.Schedule) multicast.Stats {
 	t.Helper()
 	ctx := t.Context()
 	key, evacuation := [32]byte{1}, [8]byte{2}
@@ -202,7 +207,7 @@ func (l igmpLab) execute(t *testing.T, p *plan) multicast.Stats {
 		t.Fatal(err)
 	}
 	for i, h := range l.Targets {
-		name := p.hosts[i]
+		name := p.Hosts[i]
 		in := make(chan []byte, 1000)
 		down[name] = in
 		r, err := multicast.NewReceiver(multicast.ReceiverConfig{
@@ -242,20 +247,20 @@ const mergeTime = 25 * time.Millisecond
 
 // send goes through the steps as bulk does. Each lasts until the joins and leaves that are due with it are over, as it does when its
 // contents are more than a block.
-func (l igmpLab) send(ctx context.Context, t *testing.T, sender *multicast.Sender, p *plan) {
+func (l igmpLab) send(ctx context.Context, t *testing.T, sender *multicast.Sender, p *planning.Schedule) {
 	t.Helper()
-	ch := newChannels(sender, p, newTracker(nil, nil, nil, nil))
-	for i, s := range p.steps {
-		ch.ahead(ctx, p.steps[i:])
-		if err := ch.await(ctx, s.channel); err != nil {
+	ch := newChannels(sender, p, ledger.NewTracker(nil, nil, nil, nil))
+	for i, s := range p.Steps {
+		ch.ahead(ctx, p.Steps[i:])
+		if err := ch.await(ctx, s.Channel); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sender.Send(ctx, multicast.ChannelID(p.channels[s.channel].id), []byte(fmt.Sprint("block of step ", i))); err != nil {
+		if _, err := sender.Send(ctx, multicast.ChannelID(p.Channels[s.Channel].ID), []byte(fmt.Sprint("block of step ", i))); err != nil {
 			t.Fatal(err)
 		}
-		ch.leave(ctx, p.steps[i+1:])
+		ch.leave(ctx, p.Steps[i+1:])
 		ch.wait()
-		_ = pause(ctx, mergeTime)
+		_ = system.Pause(ctx, mergeTime)
 	}
-	eventually(t, func() bool { st := sender.Stats(); return st.Joins == st.Leaves })
+	kit.Eventually(t, func() bool { st := sender.Stats(); return st.Joins == st.Leaves })
 }

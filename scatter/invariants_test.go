@@ -15,7 +15,12 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // TestInvariant5NothingIsActedOnBeforeItIsAuthenticated: a stranger's perfectly well-formed messages leave no trace: no
@@ -30,12 +35,12 @@ func TestInvariant5NothingIsActedOnBeforeItIsAuthenticated(t *testing.T) {
 		conf.InsecureSkipVerify = true // the stranger does not care who listens
 		return conf
 	}
-	stranger := load(newAuthority(t).host("source"))
+	stranger := load(kit.NewAuthority(t).Host("source"))
 	stranger.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &stranger.Certificates[0], nil }
 	nobody := load(s.tlsDir)
 	nobody.Certificates, nobody.GetClientCertificate = nil, nil
 	for name, conf := range map[string]*tls.Config{
-		"certificate of another authority": stranger, "no certificate": nobody, "name that is not allowed": load(s.ca.host("mallory")),
+		"certificate of another authority": stranger, "no certificate": nobody, "name that is not allowed": load(s.ca.Host("mallory")),
 	} {
 		c, err := tls.Dial("tcp", s.target.Addr.String(), conf)
 		if err != nil {
@@ -43,10 +48,10 @@ func TestInvariant5NothingIsActedOnBeforeItIsAuthenticated(t *testing.T) {
 		}
 		defer c.Close()
 		for _, m := range []control.Message{
-			control.Hello{Version: ProtocolVersion, Purpose: control.PurposeControl, Evacuation: testEvacuation},
-			control.Begin{Key: make([]byte, 32), Source: loopback}, control.Prepare{Name: "web", Memory: 1 << 20},
+			control.Hello{Version: model.ProtocolVersion, Purpose: control.PurposeControl, Evacuation: testEvacuation},
+			control.Begin{Key: make([]byte, 32), Source: kit.Loopback}, control.Prepare{Name: "web", Memory: 1 << 20},
 		} {
-			if control.NewConn(c, "target", lostAfter).Send(m) != nil {
+			if control.NewConn(c, "target", wire.LostAfter).Send(m) != nil {
 				break
 			}
 		}
@@ -57,7 +62,7 @@ func TestInvariant5NothingIsActedOnBeforeItIsAuthenticated(t *testing.T) {
 	s.alive()
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	if len(s.r.sessions)+len(s.r.guests)+len(s.r.names) > 0 || len(readJournal(t, s.r.journal.path)) > 0 || s.r.room.used != 0 {
+	if len(s.r.sessions)+len(s.r.guests)+len(s.r.names) > 0 || len(readJournal(t, s.r.journal.Path)) > 0 || s.r.room.used != 0 {
 		t.Errorf("%d sessions, %d guests, %d bytes of room taken", len(s.r.sessions), len(s.r.guests), s.r.room.used)
 	}
 }
@@ -77,11 +82,11 @@ func TestInvariant6IndexCostsLittle(t *testing.T) {
 	e.log = mustConfig(t).Log
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for vm := range vms {
-		b, mem := ownRAM(t, pages)
+		b, mem := kit.OwnRAM(t, pages)
 		for range filled {
-			stamp(b[rnd.IntN(pages)*PageSize:], uint64(1+rnd.IntN(3*filled)))
+			kit.Stamp(b[rnd.IntN(pages)*model.PageSize:], uint64(1+rnd.IntN(3*filled)))
 		}
-		e.vms = append(e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: "vm"}, mem: mem, blocks: []ramBlock{{name: "pc.ram", length: pages * PageSize}}})
+		e.vms = append(e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: "vm"}, mem: mem, blocks: []system.RAMBlock{{Name: "pc.ram", Length: pages * model.PageSize}}})
 	}
 	before := heap()
 	if err := e.scan(t.Context()); err != nil {
@@ -98,7 +103,7 @@ func TestInvariant6IndexCostsLittle(t *testing.T) {
 
 func mustConfig(t *testing.T) SendConfig {
 	t.Helper()
-	c := SendConfig{VMs: []string{"a"}, Targets: []TargetAddr{{Name: "h"}}}
+	c := SendConfig{VMs: []string{"a"}, Targets: []model.TargetAddr{{Name: "h"}}}
 	if err := c.setDefaults(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,10 +115,10 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	const pages = 8192 // 32 MiB
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	ram := ramBlock{name: "pc.ram", length: pages * PageSize}
+	ram := system.RAMBlock{Name: "pc.ram", Length: pages * model.PageSize}
 	g, _ := s.guest(0, "web", guestStarting, ram)
 	g.mu.Lock()
-	dst, mem := ownRAM(t, pages)
+	dst, mem := kit.OwnRAM(t, pages)
 	g.mem, g.direct, g.state = mem, true, guestWaiting
 	g.mu.Unlock()
 	session := s.session()
@@ -121,7 +126,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, payload := noise(PageSize), []byte(nil)
+	page, payload := kit.Noise(model.PageSize), []byte(nil)
 	var before int64
 	for first := 0; first+block.MaxContents <= pages; first += block.MaxContents {
 		var contents []block.Content
@@ -141,7 +146,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	if grown := heap() - before; grown > 4<<20 {
 		t.Errorf("%d MiB are kept of %d MiB that were placed", grown>>20, len(dst)>>20)
 	}
-	if !bytes.Equal(dst[PageSize*1000:][:PageSize], page) {
+	if !bytes.Equal(dst[model.PageSize*1000:][:model.PageSize], page) {
 		t.Error("the pages were not placed")
 	}
 }
@@ -149,7 +154,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 // TestAdoptDespiteABusyMonitor: a VM that runs here belongs to a manager, which may hold its only monitor.
 func TestAdoptDespiteABusyMonitor(t *testing.T) {
 	dir := t.TempDir()
-	rec := record{Kind: recDone, Peer: "source", Evacuation: testEvacuation, Name: "web", Memory: 1 << 20, VCPUs: 3, PID: os.Getpid(),
+	rec := handover.Record{Kind: handover.RecDone, Peer: "source", Evacuation: testEvacuation, Name: "web", Memory: 1 << 20, VCPUs: 3, PID: os.Getpid(),
 		Socket: filepath.Join(dir, "web.qmp")}
 	busy, err := net.Listen("unix", rec.Socket) // accepts nobody
 	if err != nil {
@@ -172,19 +177,19 @@ func TestAdoptDespiteABusyMonitor(t *testing.T) {
 // TestAdopt: a receiver takes over what another left behind. What is gone is forgotten, a QEMU that lives but does not answer
 // keeps its record.
 func TestAdopt(t *testing.T) {
-	peer := record{Peer: "source", Evacuation: testEvacuation, Name: "web", Memory: 1 << 20}
-	with := func(k recordKind, vm, pid int) record {
+	peer := handover.Record{Peer: "source", Evacuation: testEvacuation, Name: "web", Memory: 1 << 20}
+	with := func(k handover.RecordKind, vm, pid int) handover.Record {
 		r := peer
 		r.Kind, r.VM, r.PID, r.Socket = k, vm, pid, filepath.Join(t.TempDir(), "no.qmp")
 		return r
 	}
-	dead := []record{with(recPrepare, 0, 0), with(recPrepare, 1, deadPID), with(recLoaded, 2, deadPID), with(recDone, 3, deadPID), with(recAbort, 4, 1)}
+	dead := []handover.Record{with(handover.RecPrepare, 0, 0), with(handover.RecPrepare, 1, kit.DeadPID), with(handover.RecLoaded, 2, kit.DeadPID), with(handover.RecDone, 3, kit.DeadPID), with(handover.RecAbort, 4, 1)}
 	for name, c := range map[string]struct {
-		records []record
+		records []handover.Record
 		kept    int
 	}{
 		"all are gone":                     {dead, 0},
-		"one lives, its monitor is silent": {append(dead, with(recDone, 5, 1)), len(dead) + 1},
+		"one lives, its monitor is silent": {append(dead, with(handover.RecDone, 5, 1)), len(dead) + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -196,7 +201,7 @@ func TestAdopt(t *testing.T) {
 			}
 			j.Close()
 			s := openSite(t, nil, "target", func(c *RecvConfig) { c.RunDir = dir })
-			if n := len(readJournal(t, s.r.journal.path)); n != c.kept || len(s.r.names) > 0 || s.r.room.used > 0 {
+			if n := len(readJournal(t, s.r.journal.Path)); n != c.kept || len(s.r.names) > 0 || s.r.room.used > 0 {
 				t.Errorf("%d records, names %v, %d bytes of room taken; want %d records", n, s.r.names, s.r.room.used, c.kept)
 			}
 			for vm, want := range []control.VMState{control.StateAborted, control.StateAborted, control.StateAborted, control.StateEnded, control.StateAborted} {

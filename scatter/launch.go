@@ -2,12 +2,17 @@ package scatter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // refusedError says that a VM was not run. The guest is as it was before, unless its QEMU has ended.
@@ -32,7 +37,7 @@ func (g *guest) run(state string) error {
 	defer resumed.Close()
 	err = g.letRun(state)
 	_, refused := errors.AsType[refusedError](err)
-	gone := err != nil && g.client.Err() != nil && g.proc.wait(killWait)
+	gone := err != nil && g.client.Err() != nil && g.proc.Wait(system.KillWait)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -41,16 +46,16 @@ func (g *guest) run(state string) error {
 		return nil
 	case gone && sawResume(resumed):
 		g.leave()
-		return fmt.Errorf("vm %s: has run here for a moment, then its QEMU ended: %s", g.p.Name, g.proc.tail())
+		return fmt.Errorf("vm %s: has run here for a moment, then its QEMU ended: %s", g.p.Name, g.proc.Tail())
 	case gone:
 		g.giveUpLocked(err, guestLaunching)
-		err = refusedError{fmt.Errorf("its QEMU ended before it ran the VM: %s", g.proc.tail())}
+		err = refusedError{fmt.Errorf("its QEMU ended before it ran the VM: %s", g.proc.Tail())}
 	case refused:
 		g.state = guestLoaded
-		err = errors.Join(err, g.recordLocked(recLoaded))
+		err = errors.Join(err, g.recordLocked(handover.RecLoaded))
 	default:
 		g.unseen = true // whether it runs may show later
-		g.log.Error("QEMU does not say whether it runs the VM: look at it", "socket", g.proc.socket, "err", err)
+		g.log.Error("QEMU does not say whether it runs the VM: look at it", "socket", g.proc.Socket, "err", err)
 	}
 	return fmt.Errorf("vm %s: %w", g.p.Name, err)
 }
@@ -72,8 +77,8 @@ func (g *guest) beginRun(state string) error {
 	case g.state != guestLoaded:
 		return refusedError{fmt.Errorf("is %s, not loaded", g.state)}
 	}
-	g.paused = !runs(state)
-	if err := g.recordLocked(recRun); err != nil {
+	g.paused = !handover.Runs(state)
+	if err := g.recordLocked(handover.RecRun); err != nil {
 		return refusedError{err}
 	}
 	g.state = guestLaunching
@@ -86,7 +91,7 @@ func (g *guest) arrived() {
 	g.client.Close()
 	g.closeFiles()
 	g.log.Info("runs here")
-	if err := g.recordLocked(recDone); err != nil {
+	if err := g.recordLocked(handover.RecDone); err != nil {
 		g.log.Error("journal", "err", err)
 	}
 }
@@ -117,7 +122,7 @@ func continueVM(ctx context.Context, c *qemu.Client, state string) error {
 	if status.Status == "inmigrate" {
 		return refusedError{errors.New("QEMU has not finished to load it")}
 	}
-	if !runs(state) {
+	if !handover.Runs(state) {
 		return nil
 	}
 	resumed := c.Subscribe(64)
@@ -136,7 +141,7 @@ func continueVM(ctx context.Context, c *qemu.Client, state string) error {
 		case !stands(status.Status) || sawResume(resumed): // whatever it has come to since, it did run
 			return nil
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := system.Pause(ctx, 5*time.Millisecond); err != nil {
 			return fmt.Errorf("QEMU is %s after cont: %w", status.Status, err)
 		}
 	}
@@ -174,7 +179,7 @@ const watchEvery = time.Second
 // watchProcess notices the end of the QEMU: a VM that was loaded has failed then, one that ran has given its room back.
 func (g *guest) watchProcess() {
 	g.wg.Go(func() {
-		for !g.proc.wait(watchEvery) {
+		for !g.proc.Wait(watchEvery) {
 			select {
 			case <-g.closing:
 				return
@@ -192,10 +197,10 @@ func (g *guest) watchProcess() {
 			return
 		}
 		g.mu.Unlock()
-		if err := fmt.Errorf("its QEMU ended: %s", g.proc.tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
+		if err := fmt.Errorf("its QEMU ended: %s", g.proc.Tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
 			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
 		}
-		g.proc.close()
+		g.proc.Close()
 	})
 }
 
@@ -207,8 +212,82 @@ func (g *guest) leave() {
 	if g.client != nil {
 		g.client.Close()
 	}
-	g.proc.clean()
-	g.proc.close()
+	g.proc.Clean()
+	g.proc.Close()
 	g.r.forget(g)
 	g.r.dropUnasked(g)
+}
+
+// start starts the QEMU for a VM and returns it with its open monitor.
+func (r *receiver) start(ctx context.Context, p control.Prepare) (*system.Process, *qemu.Client, error) {
+	if r.cfg.Launcher != "" {
+		return r.startByLauncher(ctx, p)
+	}
+	c, err := r.cfg.Policy.Command(p.Argv, p.Name, r.cfg.RunDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Memory > p.Memory {
+		return nil, nil, fmt.Errorf("its command line asks for %d MiB of memory, and the source has announced %d MiB", c.Memory>>20, p.Memory>>20)
+	}
+	q, err := qemu.Launch(ctx, c, r.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	proc, err := system.OpenProcess(q.PID, q.Socket, q.Log)
+	if err != nil {
+		q.Kill()
+		return nil, nil, err
+	}
+	return proc, q.Client, nil
+}
+
+// defaultQEMU is the binary that tells the version when none is configured.
+func defaultQEMU(binary string) string {
+	if binary != "" {
+		return binary
+	}
+	return "/usr/bin/qemu-system-x86_64"
+}
+
+// launchRequest is what a launcher gets on its standard input.
+type launchRequest struct {
+	Name    string   `json:"name"`
+	Machine string   `json:"machine"`
+	Memory  int64    `json:"memory_bytes"`
+	VCPUs   int      `json:"vcpus"`
+	Argv    []string `json:"argv"` // of a QEMU that is the VM as it is now, with the source's names of files
+	RunDir  string   `json:"run_dir"`
+	Socket  string   `json:"qmp_socket"` // where the QMP socket is expected, unless the launcher prints another path
+}
+
+func (r *receiver) startByLauncher(ctx context.Context, p control.Prepare) (*system.Process, *qemu.Client, error) {
+	want := filepath.Join(r.cfg.RunDir, p.Name+".qmp")
+	req, err := json.Marshal(launchRequest{p.Name, p.Machine, p.Memory, p.VCPUs, p.Argv, r.cfg.RunDir, want})
+	if err != nil {
+		return nil, nil, err
+	}
+	socket, err := qemu.LaunchExternal(ctx, r.cfg.Launcher, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := qemu.Dial(ctx, socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = client.PrepareIncoming(ctx)
+	var proc *system.Process
+	if err == nil {
+		proc, err = system.OpenProcess(client.PID(), socket, "")
+	}
+	if err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	if socket != want {
+		if err := os.Symlink(socket, want); err != nil && !errors.Is(err, os.ErrExist) {
+			r.log.Warn("no link to the QMP socket", "vm", p.Name, "err", err)
+		}
+	}
+	return proc, client, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // loadWrites is what KVM writes into a guest's RAM by itself when the registers of its processors are loaded: clocks that it shares with
@@ -86,13 +87,13 @@ func (e *evacuation) writtenByLoad(ctx context.Context, v *sourceVM) []piece {
 // pieces finds bytes at a guest physical address, page by page.
 func (v *sourceVM) pieces(ctx context.Context, gpa, n uint64, why string) (out []piece, err error) {
 	for n > 0 {
-		part := min(n, PageSize-gpa%PageSize)
+		part := min(n, model.PageSize-gpa%model.PageSize)
 		index, offset, ok, err := v.client.Address(ctx, v.vm.Blocks, gpa)
 		if err != nil {
 			return out, fmt.Errorf("vm %s: address %#x: %w", v.name(), gpa, err)
 		}
 		for i, b := range v.blocks {
-			if ok && b.index == index && offset < b.length {
+			if ok && b.Index == index && offset < b.Length {
 				out = append(out, piece{control.Span{Block: i, Offset: offset, Length: uint32(part)}, why})
 			}
 		}
@@ -102,9 +103,9 @@ func (v *sourceVM) pieces(ctx context.Context, gpa, n uint64, why string) (out [
 }
 
 // reportLeftOut says what was not compared.
-func (e *evacuation) reportLeftOut(v *sourceVM, pieces []piece) (out []LeftOut) {
+func (e *evacuation) reportLeftOut(v *sourceVM, pieces []piece) (out []model.LeftOut) {
 	for _, p := range pieces {
-		out = append(out, LeftOut{Block: v.blocks[p.Block].name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
+		out = append(out, model.LeftOut{Block: v.blocks[p.Block].Name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
 	}
 	return out
 }

@@ -1,6 +1,10 @@
 package scatter
 
-import "github.com/scatter-vm/scatter/multicast"
+import (
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
+)
 
 // Limit is one kind of thing that peers make a target hold.
 type Limit struct {
@@ -19,7 +23,7 @@ func (r *receiver) limits() []Limit {
 		logs += int(l.size)
 	}
 	return append([]Limit{strangers, connections, {Resource: "tries", Held: len(r.tries.places), Most: maxTries},
-		{Resource: "journal_bytes", Held: int(r.journal.size()), Most: maxJournal}, r.logged.limit(),
+		{Resource: "journal_bytes", Held: int(r.journal.Size()), Most: journal.MaxJournal}, r.logged.limit(),
 		{Resource: "vm_log_bytes", Held: logs, Most: maxVMLogs}}, r.evacuationLimits()...)
 }
 
@@ -47,7 +51,7 @@ func (r *receiver) evacuationLimits() []Limit {
 	}
 	return []Limit{
 		evacuations.limit("evacuations", 1), vms.limit("vms", maxVMs),
-		sockets.limit("sockets", multicast.MaxSockets+1), window.limit("window_bytes", windowBytes),
+		sockets.limit("sockets", multicast.MaxSockets+1), window.limit("window_bytes", model.WindowBytes),
 	}
 }
 

@@ -12,6 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // held is what a target says that it holds, by resource.
@@ -54,12 +60,12 @@ func TestLimits(t *testing.T) {
 		defer c.Close()
 	}
 	l := s.open()
-	if err := l.conn.Send(control.Begin{Key: make([]byte, 32), Source: loopback, Window: windowBytes}); err != nil {
+	if err := l.Conn.Send(control.Begin{Key: make([]byte, 32), Source: kit.Loopback, Window: model.WindowBytes}); err != nil {
 		t.Fatal(err)
 	}
 	other := s.dialer()
-	other.tlsDir, other.evacuation = s.ca.host("another"), "aa112233445566ff"
-	l2, err := openLink(t.Context(), other)
+	other.TLSDir, other.Evacuation = s.ca.Host("another"), "aa112233445566ff"
+	l2, err := wire.Open(t.Context(), other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,21 +80,21 @@ func TestLimits(t *testing.T) {
 		delete(got, "log_bytes") // of the connections
 		return got
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), lostAfter)
+	ctx, cancel := context.WithTimeout(t.Context(), wire.LostAfter)
 	defer cancel()
 	for !cmp.Equal(counts(), want) {
-		if pause(ctx, 1e6) != nil {
+		if system.Pause(ctx, 1e6) != nil {
 			t.Fatalf("held, wanted: %s", cmp.Diff(counts(), want))
 		}
 	}
-	l2.close()
-	eventually(t, func() bool { h := s.held(); return h["evacuations"].Held == 1 && h["connections"].Held == 1 })
+	l2.Close()
+	kit.Eventually(t, func() bool { h := s.held(); return h["evacuations"].Held == 1 && h["connections"].Held == 1 })
 }
 
 // TestLimitsAreReached: what is refused is refused at the bound that is told.
 func TestLimitsAreReached(t *testing.T) {
 	log, logged := limitLog(slog.New(slog.DiscardHandler))
-	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(log), tries: newTrials(t.TempDir()), journal: &journal{}, logged: logged}
+	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(log), tries: newTrials(t.TempDir()), journal: &journal.Journal{}, logged: logged}
 	s := &site{t: t, r: r}
 	for i := 0; ; i++ {
 		if r.register(&session{key: sessionKey{"greedy", string(rune(i))}}) != nil {
@@ -119,5 +125,27 @@ func TestLimitsAreReached(t *testing.T) {
 		if l := s.held()[name]; l.Held != l.Most {
 			t.Errorf("all hold all that they may: %+v", l)
 		}
+	}
+}
+
+// TestFullJournalTakesNoVM: what must be known of VMs that are here is still written.
+func TestFullJournalTakesNoVM(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	g, _ := s.guest(0, "web", guestWaiting)
+	// As many VMs that live as no host has.
+	long := handover.Record{Kind: handover.RecLoaded, Peer: "source", PID: os.Getpid(), Cause: strings.Repeat("c", 60<<10)}
+	for s.r.journal.Size() <= journal.MaxJournal {
+		if long.VM++; s.r.journal.Append(long) != nil {
+			t.Fatal("no record fits")
+		}
+	}
+	if err := s.r.journalRoom(); err == nil || !strings.Contains(err.Error(), "16 MiB") {
+		t.Errorf("room: %v", err)
+	}
+	if h := s.held()["journal_bytes"]; h.Held <= h.Most {
+		t.Errorf("told: %+v", h)
+	}
+	if err := g.record(handover.RecAbort); err != nil {
+		t.Error(err)
 	}
 }

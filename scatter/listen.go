@@ -3,15 +3,15 @@ package scatter
 import (
 	"errors"
 	"net"
+	"os"
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast/probe"
 	"github.com/scatter-vm/scatter/multicast/udp"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
-
-// maxListen bounds how long a target listens to probes: twice the longest hold, and some.
-const maxListen = 2*MaxHold + time.Minute
 
 // listen begins to count probes for the source, and tells what this target has for receiving.
 func (s *session) listen(m control.Listen) error {
@@ -37,26 +37,19 @@ func (s *session) openListener(m control.Listen) (answer control.Listening, err 
 		return answer, err
 	}
 	conf := probe.Config{Options: udp.Options{Interface: name, Local: local, Ports: s.r.cfg.Ports}, Source: m.Source, AnySource: m.AnySource,
-		SourceSpecific: m.SourceSpecific, Port: m.Port, For: min(max(time.Duration(m.Seconds), 1), maxListen/time.Second) * time.Second}
+		SourceSpecific: m.SourceSpecific, Port: m.Port, For: min(max(time.Duration(m.Seconds), 1), model.MaxListen/time.Second) * time.Second}
 	if copy(conf.Key[:], m.Key); len(m.Key) != len(conf.Key) {
 		return answer, errors.New("key is malformed")
 	}
 	if s.probes, err = probe.Listen(conf); err != nil {
 		return answer, err
 	}
-	answer = control.Listening{Datagram: s.probes.Addr(), NotJoined: textOf(s.probes.NotJoined), Blind: textOf(s.probes.Blind),
+	answer = control.Listening{Datagram: s.probes.Addr(), NotJoined: system.Text(s.probes.NotJoined), Blind: system.Text(s.probes.Blind),
 		MTU: ifi.MTU, Buffer: s.probes.Buffer(), Merges: s.probes.Merges(), Memberships: -1}
-	if n, err := thisHost().number(membershipLimit); err == nil && local.Is4() {
+	if n, err := system.ReadNumber(os.DirFS("/"), system.MembershipLimit); err == nil && local.Is4() {
 		answer.Memberships = n
 	}
 	return answer, nil
-}
-
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // count tells what has come since listen.

@@ -6,106 +6,40 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
-// liveQEMU is a real QEMU of a test: firmware, no operating system.
-type liveQEMU struct {
-	t      *testing.T
-	socket string
-	cmd    *exec.Cmd
-	wait   func() error // for its end
-	client *qemu.Client
-}
-
-// socketDir is a temporary directory with a short path, for sockets.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "sl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// startQEMU starts a QEMU whose monitor is NAME.qmp in dir.
-func startQEMU(t *testing.T, dir, name string, args ...string) *liveQEMU {
-	t.Helper()
-	q := &liveQEMU{t: t, socket: filepath.Join(dir, name+".qmp")}
-	log, err := os.Create(filepath.Join(dir, name+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	q.cmd = exec.Command("qemu-system-x86_64", append([]string{"-M", "pc", "-m", "16", "-nodefaults", "-display", "none", "-accel", "tcg",
-		"-name", "guest=" + name, "-qmp", "unix:" + q.socket + ",server=on,wait=off"}, args...)...)
-	q.cmd.Stderr = log
-	if err := q.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	q.wait = sync.OnceValue(q.cmd.Wait)
-	t.Cleanup(func() {
-		q.cmd.Process.Kill()
-		q.wait()
-	})
-	eventually(t, func() bool { q.client, err = qemu.Dial(t.Context(), q.socket); return err == nil })
-	t.Cleanup(func() { q.client.Close() })
-	return q
-}
-
-func (q *liveQEMU) do(cmd string, args any) {
-	q.t.Helper()
-	if err := q.client.Do(q.t.Context(), cmd, args, nil); err != nil {
-		q.t.Fatal(err)
-	}
-}
-
-func (q *liveQEMU) status() string {
-	q.t.Helper()
-	s, err := q.client.Status(q.t.Context())
-	if err != nil {
-		q.t.Fatal(err)
-	}
-	return s.Status
-}
-
 // loadedGuest is a guest of s that a real source QEMU has migrated to a real target QEMU.
-func (s *site) loadedGuest(args ...string) (*guest, *liveQEMU) {
+func (s *site) loadedGuest(args ...string) (*guest, *kit.LiveQEMU) {
 	s.t.Helper()
-	dir := socketDir(s.t)
-	source := startQEMU(s.t, dir, "source", args...)
-	target := startQEMU(s.t, dir, "web", append(args, "-incoming", "defer", "-S")...)
-	if err := target.client.PrepareIncoming(s.t.Context()); err != nil {
+	dir := kit.SocketDir(s.t)
+	source := kit.StartQEMU(s.t, dir, "source", args...)
+	target := kit.StartQEMU(s.t, dir, "web", append(args, "-incoming", "defer", "-S")...)
+	if err := target.Client.PrepareIncoming(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
 	way := filepath.Join(dir, "m")
-	target.do("migrate-incoming", map[string]string{"uri": "unix:" + way})
-	source.do("migrate", map[string]string{"uri": "unix:" + way})
-	eventually(s.t, func() bool { return target.status() != "inmigrate" && source.status() == "postmigrate" })
+	target.Do("migrate-incoming", map[string]string{"uri": "unix:" + way})
+	source.Do("migrate", map[string]string{"uri": "unix:" + way})
+	kit.Eventually(s.t, func() bool { return target.Status() != "inmigrate" && source.Status() == "postmigrate" })
 	g, _ := s.guest(0, "web", guestLoaded)
 	var err error
-	if g.proc, err = openProcess(target.cmd.Process.Pid, target.socket, filepath.Join(dir, "web.log")); err != nil {
+	if g.proc, err = system.OpenProcess(target.Cmd.Process.Pid, target.Socket, filepath.Join(dir, "web.log")); err != nil {
 		s.t.Fatal(err)
 	}
-	g.client = target.client
+	g.client = target.Client
 	return g, target
-}
-
-// image makes a raw disk image.
-func image(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk.raw")
-	writeFile(t, path, make([]byte, 1<<20))
-	return path
 }
 
 // TestRunAnswersWhenItRuns: a VM that was loaded runs when its QEMU says so, as it stood on the source.
@@ -117,7 +51,7 @@ func TestRunAnswersWhenItRuns(t *testing.T) {
 			if err := g.run(state); err != nil || g.where() != control.StateRunning {
 				t.Fatalf("%v, the guest is %s", err, g.where())
 			}
-			c, err := qemu.Dial(t.Context(), q.socket) // its monitor is free for others
+			c, err := qemu.Dial(t.Context(), q.Socket) // its monitor is free for others
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,19 +69,19 @@ func TestRunAnswersWhenItRuns(t *testing.T) {
 // TestRefusedVMIsKept: a QEMU that cannot lock its disk refuses to run; the copy stays, and runs once the disk is free.
 func TestRefusedVMIsKept(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	disk := image(t)
+	disk := kit.Image(t)
 	args := []string{"-drive", "if=virtio,format=raw,file=" + disk}
 	g, _ := s.loadedGuest(args...)
-	other := startQEMU(t, socketDir(t), "other", args...)
+	other := kit.StartQEMU(t, kit.SocketDir(t), "other", args...)
 	err := g.run("running")
 	if m := failed(0, err); !m.Refused || !strings.Contains(m.Error, "lock") || g.where() != control.StateLoaded {
 		t.Fatalf("%+v, the guest is %s", m, g.where())
 	}
-	if r := readJournal(t, s.r.journal.path); r[len(r)-1].Kind != recLoaded {
+	if r := readJournal(t, s.r.journal.Path); r[len(r)-1].Kind != handover.RecLoaded {
 		t.Errorf("last record %+v", r[len(r)-1])
 	}
-	other.client.Quit(t.Context())
-	other.wait()
+	other.Client.Quit(t.Context())
+	other.Wait()
 	if err := g.run("running"); err != nil || g.where() != control.StateRunning {
 		t.Errorf("%v, the guest is %s", err, g.where())
 	}
@@ -157,10 +91,10 @@ func TestRefusedVMIsKept(t *testing.T) {
 func TestRunOfADeadQEMU(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	g, q := s.loadedGuest()
-	q.cmd.Process.Signal(syscall.SIGSTOP)
+	q.Cmd.Process.Signal(syscall.SIGSTOP)
 	ran := make(chan error)
 	go func() { ran <- g.run("running") }()
-	eventually(t, func() bool { return g.where() == control.StateLaunching })
+	kit.Eventually(t, func() bool { return g.where() == control.StateLaunching })
 	if err := g.run("running"); err == nil || failed(0, err).Refused {
 		t.Errorf("told again while it is being run: %v", err)
 	}
@@ -168,7 +102,7 @@ func TestRunOfADeadQEMU(t *testing.T) {
 	if w := g.where(); w != control.StateLaunching {
 		t.Errorf("given up while it may run: %s", w)
 	}
-	q.cmd.Process.Kill()
+	q.Cmd.Process.Kill()
 	if m := failed(0, <-ran); !m.Refused || g.where() != control.StateAborted {
 		t.Errorf("%+v, the guest is %s", m, g.where())
 	}
@@ -181,8 +115,8 @@ func TestDeadGuestDoesNotRun(t *testing.T) {
 	if err := g.run("running"); err != nil {
 		t.Fatal(err)
 	}
-	q.cmd.Process.Kill()
-	q.cmd.Process.Wait()
+	q.Cmd.Process.Kill()
+	q.Cmd.Process.Wait()
 	if w := g.where(); w != control.StateEnded {
 		t.Errorf("it is said to be %s", w)
 	}
@@ -200,9 +134,9 @@ func TestEndedGuestIsKnown(t *testing.T) {
 	if err := g.run("running"); err != nil {
 		t.Fatal(err)
 	}
-	q.cmd.Process.Kill()
-	eventually(t, func() bool { return g.where() == control.StateEnded })
-	if st, err := askState(t.Context(), s.dialer(), 0); err != nil || st != control.StateEnded {
+	q.Cmd.Process.Kill()
+	kit.Eventually(t, func() bool { return g.where() == control.StateEnded })
+	if st, err := wire.AskState(t.Context(), s.dialer(), 0); err != nil || st != control.StateEnded {
 		t.Errorf("the source hears %s, %v", st, err)
 	}
 }
@@ -210,17 +144,17 @@ func TestEndedGuestIsKnown(t *testing.T) {
 // TestEndUnrecorded: a QEMU whose receiver was killed before it could note the pid is found by its pid file, and ended.
 func TestEndUnrecorded(t *testing.T) {
 	dir := t.TempDir()
-	startQEMU(t, socketDir(t), "other", "-S", "-pidfile", filepath.Join(dir, "other.pid"))
-	q := startQEMU(t, socketDir(t), "web", "-S", "-pidfile", filepath.Join(dir, "web.pid"))
+	kit.StartQEMU(t, kit.SocketDir(t), "other", "-S", "-pidfile", filepath.Join(dir, "other.pid"))
+	q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-S", "-pidfile", filepath.Join(dir, "web.pid"))
 	j, _ := newJournal(t, filepath.Join(dir, "recv.journal"))
 	for vm, name := range []string{"web", "gone"} {
-		if err := j.Append(record{Kind: recPrepare, Peer: "source", Evacuation: testEvacuation, VM: vm, Name: name}); err != nil {
+		if err := j.Append(handover.Record{Kind: handover.RecPrepare, Peer: "source", Evacuation: testEvacuation, VM: vm, Name: name}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	j.Close()
 	s := openSite(t, nil, "target", func(c *RecvConfig) { c.RunDir = dir })
-	if err := q.wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+	if err := q.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("it ended with %v", err)
 	}
 	if pids, err := qemu.Leftovers(dir, "other"); err != nil || len(pids) != 1 {
@@ -230,14 +164,14 @@ func TestEndUnrecorded(t *testing.T) {
 }
 
 // sourceOf is a VM of a real QEMU, as an evacuation finds it.
-func (q *liveQEMU) sourceOf(e *evacuation) *sourceVM {
-	q.t.Helper()
-	q.client.Close()
-	v, err := discoverVM(q.t.Context(), len(e.vms), q.socket)
+func sourceOf(t *testing.T, q *kit.LiveQEMU, e *evacuation) *sourceVM {
+	t.Helper()
+	q.Client.Close()
+	v, err := discoverVM(t.Context(), len(e.vms), q.Socket)
 	if err != nil {
-		q.t.Fatal(err)
+		t.Fatal(err)
 	}
-	q.t.Cleanup(v.close)
+	t.Cleanup(v.close)
 	e.vms = append(e.vms, v)
 	return v
 }
@@ -246,18 +180,18 @@ func (q *liveQEMU) sourceOf(e *evacuation) *sourceVM {
 func TestOpenJournalBars(t *testing.T) {
 	e := &evacuation{cfg: mustConfig(t)}
 	e.cfg.RunDir = t.TempDir()
-	v := startQEMU(t, socketDir(t), "web", "-S").sourceOf(e)
-	rec := record{Kind: recCommit, Name: "web", PID: v.vm.PID, Start: v.vm.StartTime}
+	v := sourceOf(t, kit.StartQEMU(t, kit.SocketDir(t), "web", "-S"), e)
+	rec := handover.Record{Kind: handover.RecCommit, Name: "web", PID: v.vm.PID, Start: v.vm.StartTime}
 	for name, c := range map[string]struct {
-		change func(*record)
+		change func(*handover.Record)
 		barred string
 	}{
-		"committed":                {func(*record) {}, "scatter recover"},
-		"only looked at":           {func(r *record) { r.Kind = recSettings }, "scatter recover"},
-		"had stayed":               {func(r *record) { r.Kind = recStayed }, ""},
-		"stayed, target not told":  {func(r *record) { r.Kind, r.Untold = recStayed, true }, "scatter recover"},
-		"another process by now":   {func(r *record) { r.Start-- }, ""},
-		"of a process that is not": {func(r *record) { r.PID = deadPID }, ""},
+		"committed":                {func(*handover.Record) {}, "scatter recover"},
+		"only looked at":           {func(r *handover.Record) { r.Kind = handover.RecSettings }, "scatter recover"},
+		"had stayed":               {func(r *handover.Record) { r.Kind = handover.RecStayed }, ""},
+		"stayed, target not told":  {func(r *handover.Record) { r.Kind, r.Untold = handover.RecStayed, true }, "scatter recover"},
+		"another process by now":   {func(r *handover.Record) { r.Start-- }, ""},
+		"of a process that is not": {func(r *handover.Record) { r.PID = kit.DeadPID }, ""},
 	} {
 		r := rec
 		c.change(&r)
@@ -286,23 +220,23 @@ func TestOpenJournalBars(t *testing.T) {
 func TestRecoverPutsSettingsBack(t *testing.T) {
 	e := &evacuation{cfg: mustConfig(t)}
 	dir := t.TempDir()
-	q := startQEMU(t, socketDir(t), "web", "-S")
-	q.do("migrate-set-parameters", map[string]int{"downtime-limit": 1234})
-	v := q.sourceOf(e)
+	q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-S")
+	q.Do("migrate-set-parameters", map[string]int{"downtime-limit": 1234})
+	v := sourceOf(t, q, e)
 	if err := v.checkMigration(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := e.recordOf(v, recSettings)
+	r := e.recordOf(v, handover.RecSettings)
 	if err := v.tune(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	v.client.Close() // that is how a killed sender leaves it
 	path := leftBehind(t, dir, r)
-	got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
-	if err != nil || len(got.VMs) != 0 || exists(path) {
-		t.Fatalf("%+v, %v, journal there: %v", got, err, exists(path))
+	got, err := Recover(t.Context(), model.RecoverConfig{RunDir: dir})
+	if err != nil || len(got.VMs) != 0 || system.Exists(path) {
+		t.Fatalf("%+v, %v, journal there: %v", got, err, system.Exists(path))
 	}
-	c, err := qemu.Dial(t.Context(), q.socket)
+	c, err := qemu.Dial(t.Context(), q.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,10 +255,10 @@ func TestRecoverPutsSettingsBack(t *testing.T) {
 func TestRecoverRunsHere(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	g, q := s.loadedGuest()
-	if err := g.record(recLoaded); err != nil {
+	if err := g.record(handover.RecLoaded); err != nil {
 		t.Fatal(err)
 	}
-	cfg := RecoverConfig{RunDir: s.r.cfg.RunDir, Run: "web"}
+	cfg := model.RecoverConfig{RunDir: s.r.cfg.RunDir, Run: "web"}
 	if _, err := Recover(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "stop 'scatter recv'") {
 		t.Errorf("while the receiver holds it: %v", err)
 	}
@@ -336,7 +270,7 @@ func TestRecoverRunsHere(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
-	c, err := qemu.Dial(t.Context(), q.socket)
+	c, err := qemu.Dial(t.Context(), q.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,27 +283,27 @@ func TestRecoverRunsHere(t *testing.T) {
 // TestSourceIsLeftAsItWas: a VM that is taken back stands as others have left it, not as scatter guesses.
 func TestSourceIsLeftAsItWas(t *testing.T) {
 	for name, c := range map[string]struct {
-		before func(q *liveQEMU, v *sourceVM)
+		before func(q *kit.LiveQEMU, v *sourceVM)
 		want   string
 		off    bool
 	}{
-		"running":             {func(*liveQEMU, *sourceVM) {}, "running", false},
-		"paused by a manager": {func(q *liveQEMU, v *sourceVM) { v.client.Stop(q.t.Context()) }, "paused", false},
-		"paused by scatter": {func(q *liveQEMU, v *sourceVM) {
-			if err := v.pause(q.t.Context(), func() error { return nil }); err != nil {
-				q.t.Fatal(err)
+		"running":             {func(*kit.LiveQEMU, *sourceVM) {}, "running", false},
+		"paused by a manager": {func(q *kit.LiveQEMU, v *sourceVM) { v.client.Stop(q.T.Context()) }, "paused", false},
+		"paused by scatter": {func(q *kit.LiveQEMU, v *sourceVM) {
+			if err := v.pause(q.T.Context(), func() error { return nil }); err != nil {
+				q.T.Fatal(err)
 			}
 		}, "running", false},
-		"powered off": {func(q *liveQEMU, v *sourceVM) {
-			if err := v.client.Do(q.t.Context(), "system_reset", nil, nil); err != nil {
-				q.t.Fatal(err)
+		"powered off": {func(q *kit.LiveQEMU, v *sourceVM) {
+			if err := v.client.Do(q.T.Context(), "system_reset", nil, nil); err != nil {
+				q.T.Fatal(err)
 			}
-			eventually(q.t, func() bool { s, err := v.client.Status(q.t.Context()); return err == nil && s.Status == "shutdown" })
+			kit.Eventually(q.T, func() bool { s, err := v.client.Status(q.T.Context()); return err == nil && s.Status == "shutdown" })
 		}, "shutdown", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := startQEMU(t, socketDir(t), "web", "-no-reboot", "-no-shutdown")
-			v := q.sourceOf(&evacuation{cfg: mustConfig(t)})
+			q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-no-reboot", "-no-shutdown")
+			v := sourceOf(t, q, &evacuation{cfg: mustConfig(t)})
 			c.before(q, v)
 			v.gone.Store(true)
 			off, err := v.takeBack(t.Context(), 0)
@@ -385,25 +319,25 @@ func TestSourceIsLeftAsItWas(t *testing.T) {
 func TestWatchTellsHowItEnded(t *testing.T) {
 	for _, c := range []struct {
 		args []string
-		end  func(q *liveQEMU, v *sourceVM)
+		end  func(q *kit.LiveQEMU, v *sourceVM)
 		want string
 	}{
-		{nil, func(q *liveQEMU, v *sourceVM) { q.cmd.Process.Kill() }, "source-gone: killed, or crashed"},
-		{nil, func(q *liveQEMU, v *sourceVM) { v.client.Quit(q.t.Context()) }, "source-gone: shut down (host-qmp-quit)"},
-		{[]string{"-no-reboot"}, func(q *liveQEMU, v *sourceVM) { v.client.Do(q.t.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
-		{[]string{"-no-reboot", "-no-shutdown"}, func(q *liveQEMU, v *sourceVM) { v.client.Do(q.t.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
+		{nil, func(q *kit.LiveQEMU, v *sourceVM) { q.Cmd.Process.Kill() }, "source-gone: killed, or crashed"},
+		{nil, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Quit(q.T.Context()) }, "source-gone: shut down (host-qmp-quit)"},
+		{[]string{"-no-reboot"}, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
+		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			e := &evacuation{cfg: mustConfig(t)}
 			e.log = e.cfg.Log
-			q := startQEMU(t, socketDir(t), "web", c.args...)
-			v := q.sourceOf(e)
+			q := kit.StartQEMU(t, kit.SocketDir(t), "web", c.args...)
+			v := sourceOf(t, q, e)
 			ctx, cancel := context.WithCancel(t.Context())
 			watching := make(chan struct{})
 			go func() { defer close(watching); e.watchSources(ctx) }()
 			defer func() { cancel(); <-watching }()
-			go q.wait()
-			eventually(t, func() bool { // until it follows the events
+			go q.Wait()
+			kit.Eventually(t, func() bool { // until it follows the events
 				v.client.Stop(t.Context())
 				v.mu.Lock()
 				defer v.mu.Unlock()
@@ -414,7 +348,7 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 			<-e.inbox.wait()
 			var got string
 			for _, ev := range e.inbox.take() {
-				got += fmt.Sprintf("%s: %v", ev.kind, ev.err)
+				got += fmt.Sprintf("%s: %v", ev.Kind, ev.Err)
 			}
 			kind, words, _ := strings.Cut(c.want, ": ")
 			if !strings.HasPrefix(got, kind) || !strings.Contains(got, words) {
@@ -429,15 +363,15 @@ func TestScanOutlivesAVM(t *testing.T) {
 	e := &evacuation{cfg: mustConfig(t), seed: testSeed}
 	e.log = e.cfg.Log
 	for i, name := range []string{"dead", "alive"} {
-		q := startQEMU(t, socketDir(t), name, "-S")
-		v := q.sourceOf(e)
+		q := kit.StartQEMU(t, kit.SocketDir(t), name, "-S")
+		v := sourceOf(t, q, e)
 		v.index = i
 		for k, b := range v.vm.Blocks {
-			v.blocks = append(v.blocks, ramBlock{name: b.ID, length: b.Length, index: k, hidden: b.Host == 0})
+			v.blocks = append(v.blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: k, Hidden: b.Host == 0})
 		}
 		if name == "dead" {
-			q.cmd.Process.Kill()
-			q.wait()
+			q.Cmd.Process.Kill()
+			q.Wait()
 		}
 	}
 	if err := e.scan(t.Context()); err != nil {
@@ -446,7 +380,7 @@ func TestScanOutlivesAVM(t *testing.T) {
 	if dead, alive := e.pagesOf[0], e.pagesOf[1]; dead.Zero != dead.Total || alive.Zero == alive.Total {
 		t.Errorf("pages of the dead VM %+v, of the other %+v", dead, alive)
 	}
-	if w := e.vms[0].whereItIs(); w != ended {
+	if w := e.vms[0].whereItIs(); w != handover.Ended {
 		t.Errorf("it is %s", w)
 	}
 }
@@ -454,8 +388,8 @@ func TestScanOutlivesAVM(t *testing.T) {
 // TestRecoverEndsWhatHasLeft: the source QEMU of a VM that had arrived is ended when its sender was killed before that, unless it was to be kept.
 func TestRecoverEndsWhatHasLeft(t *testing.T) {
 	for _, keep := range []bool{false, true} {
-		sdir, dir := socketDir(t), t.TempDir()
-		q := startQEMU(t, sdir, "web")
+		sdir, dir := kit.SocketDir(t), t.TempDir()
+		q := kit.StartQEMU(t, sdir, "web")
 		sink, err := net.Listen("unix", filepath.Join(sdir, "sink"))
 		if err != nil {
 			t.Fatal(err)
@@ -466,18 +400,18 @@ func TestRecoverEndsWhatHasLeft(t *testing.T) {
 				io.Copy(io.Discard, c)
 			}
 		}()
-		q.do("migrate", map[string]string{"uri": "unix:" + filepath.Join(sdir, "sink")})
-		eventually(t, func() bool { return q.status() == "postmigrate" })
-		q.client.Close()
-		path := leftBehind(t, dir, record{Kind: recDone, Name: "web", Host: "h", Socket: q.socket, PID: q.cmd.Process.Pid, Keep: keep})
-		got, err := Recover(t.Context(), RecoverConfig{RunDir: dir})
-		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != OnTarget || exists(path) || strings.Contains(got.VMs[0].Action, "ended") == keep {
-			t.Fatalf("keep %v: %+v, %v, journal there: %v", keep, got, err, exists(path))
+		q.Do("migrate", map[string]string{"uri": "unix:" + filepath.Join(sdir, "sink")})
+		kit.Eventually(t, func() bool { return q.Status() == "postmigrate" })
+		q.Client.Close()
+		path := leftBehind(t, dir, handover.Record{Kind: handover.RecDone, Name: "web", Host: "h", Socket: q.Socket, PID: q.Cmd.Process.Pid, Keep: keep})
+		got, err := Recover(t.Context(), model.RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != model.OnTarget || system.Exists(path) || strings.Contains(got.VMs[0].Action, "ended") == keep {
+			t.Fatalf("keep %v: %+v, %v, journal there: %v", keep, got, err, system.Exists(path))
 		}
 		if keep {
-			q.cmd.Process.Kill()
+			q.Cmd.Process.Kill()
 		}
-		if err := q.wait(); (err != nil) != keep {
+		if err := q.Wait(); (err != nil) != keep {
 			t.Errorf("keep %v: %v", keep, err)
 		}
 	}

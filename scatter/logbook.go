@@ -1,41 +1,47 @@
 package scatter
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // openJournal begins the evacuation's journal. Nothing is changed on a VM before that.
 func (e *evacuation) openJournal() error {
 	var err error
-	e.journal, _, err = openJournal(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
+	e.journal, _, err = journal.Open(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
 	if err != nil {
 		return err
 	}
-	return e.journal.Append(record{Kind: recBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
+	return e.journal.Append(handover.Record{Kind: handover.RecBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
 }
 
-func (e *evacuation) record(v *sourceVM, k recordKind) error {
+func (e *evacuation) record(v *sourceVM, k handover.RecordKind) error {
 	return e.journal.Append(e.recordOf(v, k))
 }
 
-func (e *evacuation) recordOf(v *sourceVM, k recordKind) record {
+func (e *evacuation) recordOf(v *sourceVM, k handover.RecordKind) handover.Record {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	r := record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
-		Paused: !runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
+	r := handover.Record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
+		Paused: !handover.Runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
 	switch k {
-	case recSettings:
-		r.Caps, r.Params = v.caps, &v.params
-	case recDone:
+	case handover.RecSettings:
+		r.Caps, r.Params = v.caps, settingsText(v.params)
+	case handover.RecDone:
 		r.Keep = e.cfg.KeepSource
 	}
 	if v.host >= 0 {
-		r.Address = e.links[v.host].target.String()
+		r.Address = e.links[v.host].Target.String()
 	}
 	return r
 }
@@ -47,27 +53,27 @@ func (e *evacuation) endJournal() {
 	}
 	clear := !e.unsettled
 	for i, v := range e.vms {
-		state := stays
+		state := handover.Stays
 		if e.core != nil {
-			state = e.core.vms[i].state
+			state = e.core.VMs[i].State
 		}
 		switch state {
-		case evacuated:
-			_ = e.record(v, recDone)
+		case handover.Evacuated:
+			_ = e.record(v, handover.RecDone)
 			clear = clear && !v.lingers.Load() && !(e.cfg.KeepSource && v.unsettled())
-		case ended:
-			clear = !e.recordEnd(v, recEnded) && clear
-		case stays:
+		case handover.Ended:
+			clear = !e.recordEnd(v, handover.RecEnded) && clear
+		case handover.Stays:
 			clear = clear && !v.unsettled()
 			if e.core != nil {
-				clear = !e.recordEnd(v, recStayed) && clear
+				clear = !e.recordEnd(v, handover.RecStayed) && clear
 			}
 		default:
 			clear = false
 		}
 	}
-	if clear && e.journal.Append(record{Kind: recEnd}) == nil {
-		_ = e.journal.remove()
+	if clear && e.journal.Append(handover.Record{Kind: handover.RecEnd}) == nil {
+		_ = e.journal.Remove()
 	}
 }
 
@@ -78,14 +84,14 @@ func (e *evacuation) recordStays(v *sourceVM) {
 	case v.unsettled():
 		e.unsettled = true
 	case e.journal != nil:
-		if err := e.journal.Append(e.recordOf(v, recStayed)); err != nil {
+		if err := e.journal.Append(e.recordOf(v, handover.RecStayed)); err != nil {
 			e.unsettled = true
 		}
 	}
 }
 
 // recordEnd writes the final record of a VM that has not moved, and tells whether its target was not told.
-func (e *evacuation) recordEnd(v *sourceVM, k recordKind) (untold bool) {
+func (e *evacuation) recordEnd(v *sourceVM, k handover.RecordKind) (untold bool) {
 	r := e.recordOf(v, k)
 	r.Untold = e.untold(v)
 	_ = e.journal.Append(r)
@@ -98,36 +104,36 @@ func (e *evacuation) untold(v *sourceVM) bool {
 	v.mu.Lock()
 	converged := v.ended != nil
 	v.mu.Unlock()
-	if !converged || e.core.lost[v.host] == nil {
+	if !converged || e.core.Lost[v.host] == nil {
 		return false
 	}
-	e.tell(Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s has not moved, but %s was lost and may hold it, paused: "+
+	e.tell(model.Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s has not moved, but %s was lost and may hold it, paused: "+
 		"when that host is back, 'scatter recover --run-dir %s' makes it forget the VM", v.name(), e.hostName(v), e.cfg.RunDir)})
 	return true
 }
 
 // stillOpen finds, for each VM, whether an earlier evacuation has left it open, or another one is moving it now: what became of it must
 // be decided first.
-func (e *evacuation) stillOpen() ([][]Blocker, error) {
-	why := make([][]Blocker, len(e.vms))
+func (e *evacuation) stillOpen() ([][]model.Blocker, error) {
+	why := make([][]model.Blocker, len(e.vms))
 	paths, err := filepath.Glob(filepath.Join(e.cfg.RunDir, "send-*.journal"))
 	if err != nil {
 		return nil, fmt.Errorf("run directory %s: %w", e.cfg.RunDir, err)
 	}
 	for _, path := range paths {
-		if e.journal != nil && path == e.journal.path {
+		if e.journal != nil && path == e.journal.Path {
 			continue
 		}
-		records, busy, err := peekJournal(path)
+		records, busy, err := journal.Peek(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // it has just ended
 		}
 		if err != nil {
-			return nil, &BlockedError{[]Blocker{{Problem: err.Error(), Remedy: "look at it, then move it away"}}}
+			return nil, &model.BlockedError{Blockers: []model.Blocker{{Problem: err.Error(), Remedy: "look at it, then move it away"}}}
 		}
-		vms, _ := histories(records)
+		vms, _ := handover.Histories(records)
 		for i, v := range e.vms {
-			if slices.ContainsFunc(vms, func(h *vmHistory) bool { return h.open() && h.of(v) }) {
+			if slices.ContainsFunc(vms, func(h *handover.History) bool { return h.Open() && speaksOf(h, v) }) {
 				why[i] = append(why[i], openBlocker(v.name(), path, busy, e.cfg.RunDir))
 			}
 		}
@@ -135,16 +141,25 @@ func (e *evacuation) stillOpen() ([][]Blocker, error) {
 	return why, nil
 }
 
-// of tells whether the journal speaks of the process that this VM is now.
-func (h *vmHistory) of(v *sourceVM) bool {
-	return h.last.PID == v.vm.PID && (h.last.Start == 0 || h.last.Start == v.vm.StartTime)
+// speaksOf tells whether the journal speaks of the process that this VM is now.
+func speaksOf(h *handover.History, v *sourceVM) bool {
+	return h.Last.PID == v.vm.PID && (h.Last.Start == 0 || h.Last.Start == v.vm.StartTime)
 }
 
-func openBlocker(vm, path string, busy bool, runDir string) Blocker {
+func openBlocker(vm, path string, busy bool, runDir string) model.Blocker {
 	id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "send-"), ".journal")
 	if busy {
-		return Blocker{VM: vm, Problem: "evacuation " + id + " is moving it now", Remedy: "wait for its end"}
+		return model.Blocker{VM: vm, Problem: "evacuation " + id + " is moving it now", Remedy: "wait for its end"}
 	}
-	return Blocker{VM: vm, Problem: "evacuation " + id + " was broken off and has left it open",
+	return model.Blocker{VM: vm, Problem: "evacuation " + id + " was broken off and has left it open",
 		Remedy: "run 'scatter recover --run-dir " + runDir + "' first"}
+}
+
+// settingsText is migration parameters as a record keeps them.
+func settingsText(p qemu.Parameters) json.RawMessage {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // it has nothing that JSON cannot say
+	}
+	return b
 }

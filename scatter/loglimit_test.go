@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
 )
 
 // TestPeersCannotFillTheLog: one peer's records stop at its bound, other peers' do not, and ours never.
 func TestPeersCannotFillTheLog(t *testing.T) {
-	book := &logBook{}
+	book := &kit.LogBook{}
 	log, ledger := limitLog(slog.New(slog.NewTextHandler(book, nil)))
 	greedy := log.With("vm", "web", "source", "greedy")
 	for range 10 * maxLogPeer / recordBytes {
@@ -72,10 +73,10 @@ func TestSourceCannotFillTheLog(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	for range 4 * maxLogPeer / 100 {
-		if err := l.conn.Send(control.Run{VM: 7}); err != nil {
+		if err := l.Conn.Send(control.Run{VM: 7}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := next(t, l.conn); err != nil {
+		if _, err := next(t, l.Conn); err != nil {
 			t.Fatal(err)
 		}
 	}

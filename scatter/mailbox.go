@@ -1,19 +1,23 @@
 package scatter
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
+)
 
 // mailbox is an unbounded queue of events: drivers never wait for the core. What it can hold is bounded by the few
 // events that each VM and target can cause. The zero value is ready.
 type mailbox struct {
 	mu    sync.Mutex // guards list
-	list  []event
+	list  []handover.Event
 	ready chan struct{}
 	once  sync.Once
 }
 
 func (m *mailbox) init() { m.once.Do(func() { m.ready = make(chan struct{}, 1) }) }
 
-func (m *mailbox) put(e event) {
+func (m *mailbox) put(e handover.Event) {
 	m.init()
 	m.mu.Lock()
 	m.list = append(m.list, e)
@@ -30,7 +34,7 @@ func (m *mailbox) wait() <-chan struct{} {
 	return m.ready
 }
 
-func (m *mailbox) take() []event {
+func (m *mailbox) take() []handover.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := m.list

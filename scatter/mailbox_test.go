@@ -3,6 +3,8 @@ package scatter
 import (
 	"sync"
 	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
 // TestMailboxLosesNothing: what many put, one takes, each sender's events in their order. Nobody waits for the reader.
@@ -13,7 +15,7 @@ func TestMailboxLosesNothing(t *testing.T) {
 	for vm := range senders {
 		wg.Go(func() {
 			for i := range each {
-				m.put(event{vm: vm, host: i})
+				m.put(handover.Event{VM: vm, Host: i})
 			}
 		})
 	}
@@ -21,10 +23,10 @@ func TestMailboxLosesNothing(t *testing.T) {
 	for got := 0; got < senders*each; {
 		<-m.wait()
 		for _, e := range m.take() {
-			if e.host != next[e.vm] {
-				t.Fatalf("event %d of sender %d came as number %d", e.host, e.vm, next[e.vm])
+			if e.Host != next[e.VM] {
+				t.Fatalf("event %d of sender %d came as number %d", e.Host, e.VM, next[e.VM])
 			}
-			next[e.vm]++
+			next[e.VM]++
 			got++
 		}
 	}
@@ -41,8 +43,8 @@ func TestMailboxIsEmptyAtFirst(t *testing.T) {
 		t.Error("there is something to read")
 	default:
 	}
-	m.put(event{})
-	m.put(event{})
+	m.put(handover.Event{})
+	m.put(handover.Event{})
 	<-m.wait()
 	if n := len(m.take()); n != 2 {
 		t.Errorf("%d events", n)

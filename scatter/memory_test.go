@@ -16,6 +16,8 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // stretch is how many pages of RAM are mapped at once, so that guests may be larger than this host's memory.
@@ -30,12 +32,12 @@ func foldedRAM(fold func(i int) int) func(t *testing.T, pages int) ([]byte, *qem
 			t.Fatal(err)
 		}
 		defer unix.Close(fd)
-		b, err := unix.Mmap(-1, 0, pages*PageSize, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+		b, err := unix.Mmap(-1, 0, pages*model.PageSize, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Munmap(b) })
-		const size = stretch * PageSize
+		const size = stretch * model.PageSize
 		for i := range pages / stretch {
 			end := int64(fold(i)+1) * size
 			if st, err := fileSize(fd); err != nil || st < end && unix.Ftruncate(fd, end) != nil {
@@ -46,7 +48,7 @@ func foldedRAM(fold func(i int) int) func(t *testing.T, pages int) ([]byte, *qem
 				t.Fatal("map: ", errno)
 			}
 		}
-		return b, memoryOf(t, b)
+		return b, kit.MemoryOf(t, b)
 	}
 }
 
@@ -72,12 +74,12 @@ func TestInvariant6WhateverGuestsHold(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	same := func(page []byte, _, at, _ int) { stamp(page, uint64(1+at)) }
+	same := func(page []byte, _, at, _ int) { kit.Stamp(page, uint64(1+at)) }
 	one := func(int) int { return 0 }
 	slow := func(d *drill) {
-		for h := range d.e.plan.hosts {
-			for _, c := range d.e.plan.channels {
-				d.e.tracker.leave(multicast.ChannelID(c.id), h, nil, 0)
+		for h := range d.e.schedule.Hosts {
+			for _, c := range d.e.schedule.Channels {
+				d.e.tracker.Leave(multicast.ChannelID(c.ID), h, nil, 0)
 			}
 		}
 	}
@@ -87,19 +89,25 @@ func TestInvariant6WhateverGuestsHold(t *testing.T) {
 		"contents of 1,024 owners":       {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i }, fill: same},
 		"contents of 16,384 owners":      {host: []int{0}, pages: 1 << 18, folds: func(i int) int { return i / 32 }, fill: same},
 		"most of it is one content": {host: []int{0, 0, 0}, pages: 1 << 15, folds: func(i int) int { return max(0, i-38) },
-			fill: func(page []byte, vm, at, i int) { stamp(page, uint64(1+flag(at > 0)*(vm<<24|at<<10|i))) }},
+			fill: func(page []byte, vm, at, i int) {
+				n := 1
+				if at > 0 {
+					n += vm<<24 | at<<10 | i
+				}
+				kit.Stamp(page, uint64(n))
+			}},
 		"pages that differ in a few bytes": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i },
 			fill: func(page []byte, vm, at, i int) {
-				stamp(page, 7)
+				kit.Stamp(page, 7)
 				page[8], page[9], page[10], page[11] = byte(i), byte(i>>8), byte(at), byte(1+vm)
 			}},
 		"no two pages are equal": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i },
-			fill: func(page []byte, vm, at, i int) { stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
+			fill: func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
 		"all of it was missed, equal": {host: []int{0}, pages: 1 << 18, folds: one, fill: same, before: slow},
 		"all of it was missed, unequal": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i }, before: slow,
-			fill: func(page []byte, vm, at, i int) { stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
+			fill: func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
 		"its target is dead": {host: []int{0, 1}, pages: 1 << 16, folds: func(i int) int { return i },
-			fill:   func(page []byte, vm, at, i int) { stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) },
+			fill:   func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) },
 			before: func(d *drill) { d.sites[1].stop() }, wait: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +147,7 @@ func (s bulkShape) measure(t *testing.T) {
 			if at := s.folds(i); !done[at] {
 				done[at] = true
 				for p := range stretch {
-					s.fill(src[vm][(i*stretch+p)*PageSize:][:PageSize], vm, at, p)
+					s.fill(src[vm][(i*stretch+p)*model.PageSize:][:model.PageSize], vm, at, p)
 				}
 			}
 		}
@@ -154,7 +162,7 @@ func (s bulkShape) measure(t *testing.T) {
 	const fixed, target = 150 << 20, 40 << 20
 	most := int64(fixed + 24*s.pages*len(s.host) + target*len(d.sites))
 	took := peak()
-	t.Logf("%d MiB of %d MiB; %d bytes sent for %d of RAM", took>>20, most>>20, d.e.sender.Stats().Payload, s.pages*len(s.host)*PageSize)
+	t.Logf("%d MiB of %d MiB; %d bytes sent for %d of RAM", took>>20, most>>20, d.e.sender.Stats().Payload, s.pages*len(s.host)*model.PageSize)
 	if took > most {
 		t.Error("that is more than was promised")
 	}

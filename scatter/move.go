@@ -2,6 +2,7 @@ package scatter
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,10 +12,13 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
-
-// windowBytes bounds the blocks that are on their way and kept for repair, and with them the memory of both sides.
-const windowBytes = 24 << 20
 
 // move runs the core and its drivers until every VM has reached a final state. ctx ends the evacuation, not
 // the drivers: those bring each VM to a safe place first.
@@ -26,9 +30,9 @@ func (e *evacuation) move(ctx context.Context) error {
 	for i, v := range e.vms {
 		host[i] = v.host
 	}
-	order = append(order, interleave(host)...)
-	e.core = newCore(host, len(e.links), order, e.cfg)
-	e.tell(Event{Type: "stage", Stage: "move"})
+	order = append(order, planning.Interleave(host)...)
+	e.core = handover.NewCore(host, len(e.links), order, e.cfg.coreOptions())
+	e.tell(model.Event{Type: "stage", Stage: "move"})
 
 	drivers, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -36,12 +40,12 @@ func (e *evacuation) move(ctx context.Context) error {
 	wg.Go(func() { e.progress(drivers) })
 	wg.Go(func() { e.watchSources(drivers) })
 	cancelled := ctx.Done()
-	e.act(drivers, &wg, e.core.start())
-	for !e.core.done() {
+	e.act(drivers, &wg, e.core.Start())
+	for !e.core.Done() {
 		select {
 		case <-cancelled:
 			cancelled = nil
-			e.step(drivers, &wg, event{kind: evCancel, err: context.Cause(ctx)})
+			e.step(drivers, &wg, handover.Event{Kind: handover.EvCancel, Err: context.Cause(ctx)})
 		case <-e.inbox.wait():
 			for _, ev := range e.inbox.take() {
 				e.step(drivers, &wg, ev)
@@ -51,7 +55,7 @@ func (e *evacuation) move(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	for i, v := range e.vms {
-		if e.cfg.KeepSource && e.core.vms[i].state == evacuated {
+		if e.cfg.KeepSource && e.core.VMs[i].State == handover.Evacuated {
 			e.restore(ctx, v)
 		}
 	}
@@ -59,114 +63,114 @@ func (e *evacuation) move(ctx context.Context) error {
 }
 
 // step feeds the core and starts what it asks for.
-func (e *evacuation) step(ctx context.Context, wg *sync.WaitGroup, ev event) {
+func (e *evacuation) step(ctx context.Context, wg *sync.WaitGroup, ev handover.Event) {
 	if e.unplaced(ev) {
 		return
 	}
-	actions, err := e.core.step(ev)
-	l := traceLine{Event: ev.kind.String(), VM: ev.vm, Host: ev.host}
-	if ev.kind != evCancel && ev.kind != evTargetLost {
-		l.State = e.core.vms[ev.vm].state.String()
+	actions, err := e.core.Step(ev)
+	l := traceLine{Event: ev.Kind.String(), VM: ev.VM, Host: ev.Host}
+	if ev.Kind != handover.EvCancel && ev.Kind != handover.EvTargetLost {
+		l.State = e.core.VMs[ev.VM].State.String()
 	}
-	e.trace.write(l, errors.Join(ev.err, err))
+	e.trace.write(l, errors.Join(ev.Err, err))
 	e.act(ctx, wg, actions)
 }
 
 // unplaced tells whether the event is of no VM or host of this run.
-func (e *evacuation) unplaced(ev event) bool {
-	return ev.vm < 0 || ev.vm >= len(e.vms) || ev.host < 0 || ev.host >= len(e.links)
+func (e *evacuation) unplaced(ev handover.Event) bool {
+	return ev.VM < 0 || ev.VM >= len(e.vms) || ev.Host < 0 || ev.Host >= len(e.links)
 }
 
 // act tells what has changed and starts a driver for each action. Only acFinal is done at once.
-func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []action) {
+func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []handover.Action) {
 	for _, a := range actions {
-		e.trace.write(traceLine{Action: a.kind.String(), Record: string(a.record), VM: a.vm}, a.err)
+		e.trace.write(traceLine{Action: a.Kind.String(), Record: string(a.Record), VM: a.VM}, a.Err)
 	}
 	e.note()
 	for _, a := range actions {
-		switch a.kind {
-		case acFinal:
+		switch a.Kind {
+		case handover.AcFinal:
 			continue
-		case acBulk:
-			e.tell(Event{Type: "stage", Stage: "bulk"})
-		case acAbort, acForget:
-			e.vms[a.vm].gone.Store(true)
+		case handover.AcBulk:
+			e.tell(model.Event{Type: "stage", Stage: "bulk"})
+		case handover.AcAbort, handover.AcForget:
+			e.vms[a.VM].gone.Store(true)
 		}
 		wg.Go(func() { e.drive(ctx, a) })
 	}
 }
 
 // drive does one action and posts what came of it.
-func (e *evacuation) drive(ctx context.Context, a action) {
-	v := e.vms[a.vm]
-	switch a.kind {
-	case acPrepare:
-		e.answer(a.vm, e.askPrepare(v), noEvent)
-	case acBulk:
+func (e *evacuation) drive(ctx context.Context, a handover.Action) {
+	v := e.vms[a.VM]
+	switch a.Kind {
+	case handover.AcPrepare:
+		e.answer(a.VM, e.askPrepare(v), NoEvent)
+	case handover.AcBulk:
 		e.runBulk(ctx)
-	case acConverge:
-		err := e.record(v, recConverge)
+	case handover.AcConverge:
+		err := e.record(v, handover.RecConverge)
 		if err == nil {
 			err = e.converge(ctx, v)
 		}
 		if !v.loaded.Load() { // from there on the VM's fate does not hang on this stream
-			e.answer(a.vm, err, noEvent)
+			e.answer(a.VM, err, NoEvent)
 		}
-	case acPause:
-		e.answer(a.vm, v.pause(ctx, func() error { return e.record(v, recPause) }), noEvent)
-	case acVerify:
-		e.answer(a.vm, e.verify(ctx, v), evVerified)
-	case acLog:
-		e.logRecord(v, a.record)
-	case acRelease:
-		e.answer(a.vm, v.giveShut(ctx), evCompleted)
-	case acRun:
+	case handover.AcPause:
+		e.answer(a.VM, v.pause(ctx, func() error { return e.record(v, handover.RecPause) }), NoEvent)
+	case handover.AcVerify:
+		e.answer(a.VM, e.verify(ctx, v), handover.EvVerified)
+	case handover.AcLog:
+		e.logRecord(v, a.Record)
+	case handover.AcRelease:
+		e.answer(a.VM, v.giveShut(ctx), handover.EvCompleted)
+	case handover.AcRun:
 		e.run(ctx, v)
-	case acResolve:
+	case handover.AcResolve:
 		e.resolve(ctx, v, a)
-	case acAbort, acResume:
+	case handover.AcAbort, handover.AcResume:
 		e.takeBack(ctx, v, a)
-	case acForget:
-		e.forget(ctx, v, a.err)
-	case acQuitSource:
+	case handover.AcForget:
+		e.forget(ctx, v, a.Err)
+	case handover.AcQuitSource:
 		e.quitSource(ctx, v)
 	}
 }
 
 // logRecord writes a record that the core waits for.
-func (e *evacuation) logRecord(v *sourceVM, k recordKind) {
+func (e *evacuation) logRecord(v *sourceVM, k handover.RecordKind) {
 	if err := e.record(v, k); err != nil {
-		e.post(event{kind: evFailed, vm: v.index, record: k, err: err})
+		e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Record: k, Err: err})
 		return
 	}
-	e.post(event{kind: evLogged, vm: v.index, record: k})
+	e.post(handover.Event{Kind: handover.EvLogged, VM: v.index, Record: k})
 }
 
-// noEvent: success is told by somebody else.
-const noEvent eventKind = 255
+// NoEvent: success is told by somebody else.
+const NoEvent handover.EventKind = 255
 
-func (e *evacuation) answer(vm int, err error, ok eventKind) {
+func (e *evacuation) answer(vm int, err error, ok handover.EventKind) {
 	if err != nil {
-		e.post(event{kind: evFailed, vm: vm, err: err})
-	} else if ok != noEvent {
-		e.post(event{kind: ok, vm: vm})
+		e.post(handover.Event{Kind: handover.EvFailed, VM: vm, Err: err})
+	} else if ok != NoEvent {
+		e.post(handover.Event{Kind: ok, VM: vm})
 	}
 }
 
 // note keeps the times of the VMs' stages and tells them, also of those that begin without an action.
 func (e *evacuation) note() {
 	for i, v := range e.vms {
-		state, cause := e.core.vms[i].state, e.core.vms[i].cause
+		state, cause := e.core.VMs[i].State, e.core.VMs[i].Cause
 		v.mu.Lock()
 		news := len(v.stages) == 0 || v.state != state
 		if news {
 			e.awaitTarget(v, state)
-			v.stages = append(v.stages, StageTime{state.String(), time.Since(e.started).Seconds()})
+			v.stages = append(v.stages, model.StageTime{Stage: state.String(), AtS: time.Since(e.started).Seconds()})
 		}
 		v.state, v.cause = state, cause
 		v.mu.Unlock()
 		if news {
-			e.tell(Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: state.String(), Message: text(cause)})
+			e.tell(model.Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: state.String(), Message: system.Text(cause)})
 		}
 	}
 }
@@ -174,15 +178,15 @@ func (e *evacuation) note() {
 // patience is how long a VM may be in a state in which it waits for its target alone. How long it waits for an answer to Run, and stands
 // still while nothing comes of its stream, is bounded by those who see to that (runAnswer, switchOverSilence); all else is bounded by the loss
 // of a target that does not answer pings.
-var patience = map[vmState]time.Duration{preparing: 60 * time.Second, verifying: 90 * time.Second}
+var patience = map[handover.State]time.Duration{handover.Preparing: 60 * time.Second, handover.Verifying: 90 * time.Second}
 
 // awaitTarget begins to wait for what a state waits for; v's mutex is held.
-func (e *evacuation) awaitTarget(v *sourceVM, state vmState) {
+func (e *evacuation) awaitTarget(v *sourceVM, state handover.State) {
 	if v.overdue != nil {
 		v.overdue.Stop()
 	}
 	if d, ok := patience[state]; ok {
-		late := event{kind: evOverdue, vm: v.index, state: state, err: fmt.Errorf("vm %s: target %s has not answered for %v (%s)", v.name(), e.hostName(v), d, state)}
+		late := handover.Event{Kind: handover.EvOverdue, VM: v.index, State: state, Err: fmt.Errorf("vm %s: target %s has not answered for %v (%s)", v.name(), e.hostName(v), d, state)}
 		v.overdue = time.AfterFunc(d, func() { e.post(late) })
 	}
 }
@@ -191,71 +195,71 @@ func (e *evacuation) hostName(v *sourceVM) string {
 	if v.host < 0 {
 		return ""
 	}
-	return e.links[v.host].welcome.Name
+	return e.links[v.host].Welcome.Name
 }
 
 func (e *evacuation) askPrepare(v *sourceVM) error {
-	if err := e.record(v, recPrepare); err != nil {
+	if err := e.record(v, handover.RecPrepare); err != nil {
 		return err
 	}
-	return e.links[v.host].conn.Send(v.prepareMessage())
+	return e.links[v.host].Conn.Send(v.prepareMessage())
 }
 
 // openDataPlane hands out the key and learns where the targets take datagrams.
 func (e *evacuation) openDataPlane(ctx context.Context) error {
-	local, err := localAddr(e.cfg.Interface, e.cfg.Local, e.cfg.GroupBase, e.links)
+	local, err := wire.LocalAddr(e.cfg.Interface, e.cfg.Local, e.cfg.GroupBase, e.links)
 	if err != nil {
 		return err
 	}
 	conf := multicast.SenderConfig{
-		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: windowBytes,
+		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: model.WindowBytes,
 		SlowRatio: e.cfg.SlowRatio, MTU: e.cfg.MTU, DSCP: e.cfg.DSCP, Plain: e.cfg.NoGSO,
 		Log:     slog.New(warnHandler{slog.DiscardHandler, e.tell}),
 		Control: e.multicastTo, Unreachable: e.unreachable,
 	}
-	fillRandom(conf.Key[:])
+	rand.Read(conf.Key[:])
 	host := make([]int, len(e.vms))
 	for i, v := range e.vms {
 		host[i] = v.host
 	}
-	e.tracker = newTracker(host, e.layout, e.held, func(vm int) { e.post(event{kind: evBulkDone, vm: vm}) })
-	conf.Confirmed, conf.Left = e.tracker.confirmed, e.tooSlow
+	e.tracker = ledger.NewTracker(host, e.layout, e.held, func(vm int) { e.post(handover.Event{Kind: handover.EvBulkDone, VM: vm}) })
+	conf.Confirmed, conf.Left = e.tracker.Confirmed, e.tooSlow
 	if e.sender, err = multicast.NewSender(conf); err != nil {
 		return err
 	}
-	e.tracker.sender = e.sender
+	e.tracker.Sender = e.sender
 	e.toTargets.Store(e.sender)
 	for i, l := range e.links {
-		if err := begun(ctx, l, e.sender, control.Begin{Key: conf.Key[:], Source: local, Window: windowBytes}); err != nil {
-			e.linkLost(i, err)
+		if err := begun(ctx, l, e.sender, control.Begin{Key: conf.Key[:], Source: local, Window: model.WindowBytes}); err != nil {
+			e.LinkLost(i, err)
 		}
 	}
 	return nil
 }
 
 // begun opens the data plane to one target.
-func begun(ctx context.Context, l *link, s *multicast.Sender, m control.Begin) error {
-	if err := l.conn.Send(m); err != nil {
+func begun(ctx context.Context, l *wire.Link, s *multicast.Sender, m control.Begin) error {
+	if err := l.Conn.Send(m); err != nil {
 		return err
 	}
 	select {
-	case b := <-l.begun:
-		return s.AddTarget(l.welcome.Name, b.Datagram)
+	case b := <-l.Begun:
+		return s.AddTarget(l.Welcome.Name, b.Datagram)
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(helloTimeout):
-		return fmt.Errorf("target %s did not answer", l.welcome.Name)
+	case <-time.After(wire.HelloTimeout):
+		return fmt.Errorf("target %s did not answer", l.Welcome.Name)
 	}
 }
 
 func (e *evacuation) runBulk(ctx context.Context) {
-	b := &bulk{e: e, plan: e.plan, tracker: e.tracker}
+	b := &bulk{e: e, schedule: e.schedule, tracker: e.tracker}
 	err := b.run(ctx)
 	if err == nil || ctx.Err() != nil {
 		return
 	}
 	// Bulk is an accelerator: what it could not send, converge will, for VMs that are not done yet.
-	e.tell(Event{Type: "warning", Message: err.Error()})
+	e.tell(model.Event{Type: "warning", Message: err.Error()})
 	for _, v := range e.vms {
 		e.goBlind(v)
 	}
@@ -264,12 +268,12 @@ func (e *evacuation) runBulk(ctx context.Context) {
 // goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
 func (e *evacuation) goBlind(v *sourceVM) {
 	v.blind.Store(true)
-	e.tracker.giveUp(v.index)
+	e.tracker.GiveUp(v.index)
 }
 
 // unreachable is multicast's word that no datagram reaches a target.
 func (e *evacuation) unreachable(target string, err error) {
-	e.tell(Event{Type: "warning", Host: target, Message: fmt.Sprintf("datagrams do not reach target %s, its VMs go over the control path: %v", target, err)})
+	e.tell(model.Event{Type: "warning", Host: target, Message: fmt.Sprintf("datagrams do not reach target %s, its VMs go over the control path: %v", target, err)})
 	for _, v := range e.vms {
 		if e.hostName(v) == target {
 			e.goBlind(v)
@@ -279,46 +283,46 @@ func (e *evacuation) unreachable(target string, err error) {
 
 // tooSlow is multicast's word that a target has left a channel whose group was too fast for it.
 func (e *evacuation) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
-	if host := slices.IndexFunc(e.links, func(l *link) bool { return l.name() == target }); host >= 0 {
-		e.tracker.leave(ch, host, lacks, next)
+	if host := slices.IndexFunc(e.links, func(l *wire.Link) bool { return l.Name() == target }); host >= 0 {
+		e.tracker.Leave(ch, host, lacks, next)
 	}
 }
 
 func (e *evacuation) multicastTo(target string, msg []byte) error {
 	for _, l := range e.links {
-		if l.welcome.Name == target {
-			return l.conn.Send(control.Multicast{Body: msg})
+		if l.Welcome.Name == target {
+			return l.Conn.Send(control.Multicast{Body: msg})
 		}
 	}
 	return fmt.Errorf("target %s: unknown", target)
 }
 
-func (e *evacuation) multicastFrom(host int, body []byte) {
+func (e *evacuation) MulticastFrom(host int, body []byte) {
 	s := e.toTargets.Load()
 	if s == nil {
 		return
 	}
-	if err := s.HandleControl(e.links[host].welcome.Name, body); err != nil {
-		e.log.Warn("report not understood", "host", e.links[host].welcome.Name, "err", err) // if it is for that, it is ejected
+	if err := s.HandleControl(e.links[host].Welcome.Name, body); err != nil {
+		e.log.Warn("report not understood", "host", e.links[host].Welcome.Name, "err", err) // if it is for that, it is ejected
 	}
 }
 
-// linkLost is called once per link, when its target is lost.
-func (e *evacuation) linkLost(host int, err error) {
-	e.tell(Event{Type: "warning", Host: e.links[host].welcome.Name, Message: err.Error()})
+// LinkLost is called once per link, when its target is lost.
+func (e *evacuation) LinkLost(host int, err error) {
+	e.tell(model.Event{Type: "warning", Host: e.links[host].Welcome.Name, Message: err.Error()})
 	if s := e.toTargets.Load(); s != nil {
-		s.Eject(e.links[host].welcome.Name, err)
+		s.Eject(e.links[host].Welcome.Name, err)
 	}
 	e.refused.hostLost(host, err)
-	e.post(event{kind: evTargetLost, host: host, err: err})
+	e.post(handover.Event{Kind: handover.EvTargetLost, Host: host, Err: err})
 }
 
-// fromTarget turns a target's message into an event. Only a VM's own target is listened to.
-func (e *evacuation) fromTarget(host int, m control.Message) {
+// FromTarget turns a target's message into an event. Only a VM's own target is listened to.
+func (e *evacuation) FromTarget(host int, m control.Message) {
 	if x, ok := m.(control.Examined); ok {
 		var err error
 		if x.Error != "" {
-			err = &refusalError{host: e.links[host].name(), why: x.Error, off: x.Off}
+			err = &refusalError{host: e.links[host].Name(), why: x.Error, off: x.Off}
 		}
 		if x.Untried != "" && err == nil {
 			e.refused.note(question{host, x.VM}, x.Untried)
@@ -327,12 +331,12 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		return
 	}
 	if !e.placed.Load() { // which VMs move is not decided yet
-		e.log.Warn("message out of turn", "host", e.links[host].welcome.Name, "message", m.Type().String())
+		e.log.Warn("message out of turn", "host", e.links[host].Welcome.Name, "message", m.Type().String())
 		return
 	}
 	mine := func(vm int) *sourceVM {
 		if vm < 0 || vm >= len(e.vms) || e.vms[vm].host != host {
-			e.log.Warn("message about a VM of another target", "host", e.links[host].welcome.Name, "message", m.Type().String())
+			e.log.Warn("message about a VM of another target", "host", e.links[host].Welcome.Name, "message", m.Type().String())
 			return nil
 		}
 		return e.vms[vm]
@@ -342,22 +346,22 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 		if v := mine(m.VM); v != nil && v.zero == nil {
 			v.zero = make([]bool, len(v.blocks))
 			copy(v.zero, m.Zero)
-			e.post(event{kind: evPrepared, vm: m.VM})
+			e.post(handover.Event{Kind: handover.EvPrepared, VM: m.VM})
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil && !v.tailBegun.Load() {
-			e.post(event{kind: evFailed, vm: m.VM, err: fmt.Errorf("target %s says that it has loaded vm %s, which was not sent", e.hostName(v), v.name())})
+			e.post(handover.Event{Kind: handover.EvFailed, VM: m.VM, Err: fmt.Errorf("target %s says that it has loaded vm %s, which was not sent", e.hostName(v), v.name())})
 		} else if v != nil {
 			v.disks.Store(&m)
 			v.loaded.Store(true)
-			e.post(event{kind: evLoaded, vm: m.VM})
+			e.post(handover.Event{Kind: handover.EvLoaded, VM: m.VM})
 		}
 	case control.Running:
 		if v := mine(m.VM); v != nil && !v.toldToRun.Load() {
 			e.log.Warn("a VM runs that was not told to", "vm", v.name(), "host", e.hostName(v))
 		} else if v != nil {
 			e.vmRan(v)
-			e.post(event{kind: evRunning, vm: m.VM})
+			e.post(handover.Event{Kind: handover.EvRunning, VM: m.VM})
 		}
 	case control.Digested:
 		if mine(m.VM) != nil {
@@ -368,17 +372,17 @@ func (e *evacuation) fromTarget(host int, m control.Message) {
 			e.targetFailed(m)
 		}
 	default:
-		e.log.Warn("unexpected message", "host", e.links[host].welcome.Name, "message", m.Type().String())
+		e.log.Warn("unexpected message", "host", e.links[host].Welcome.Name, "message", m.Type().String())
 	}
 }
 
 // targetFailed: only the answer to Run says that it had no effect. Any other word may have been on its way when Run was sent.
 func (e *evacuation) targetFailed(m control.Failed) {
-	kind := evFailed
+	kind := handover.EvFailed
 	if m.Refused {
-		kind = evRefused
+		kind = handover.EvRefused
 	}
-	e.post(event{kind: kind, vm: m.VM, err: fmt.Errorf("target: %s", m.Error)})
+	e.post(handover.Event{Kind: kind, VM: m.VM, Err: fmt.Errorf("target: %s", m.Error)})
 }
 
 func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
@@ -388,7 +392,7 @@ func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
 		e.standstill.begin(v.index)
 	}
 	v.mu.Unlock()
-	e.post(event{kind: evStopped, vm: v.index})
+	e.post(handover.Event{Kind: handover.EvStopped, VM: v.index})
 }
 
 func (e *evacuation) vmRan(v *sourceVM) {
@@ -398,13 +402,6 @@ func (e *evacuation) vmRan(v *sourceVM) {
 		v.ran = time.Now()
 		e.standstill.end(v.index)
 	}
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
@@ -417,10 +414,10 @@ func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	e.digestOf[v.index] = answer
 	e.digestMu.Unlock()
 	leftOut := e.writtenByLoad(ctx, v)
-	if err := e.links[v.host].conn.Send(control.Digest{VM: v.index, Skip: spansOf(leftOut)}); err != nil {
+	if err := e.links[v.host].Conn.Send(control.Digest{VM: v.index, Skip: spansOf(leftOut)}); err != nil {
 		return err
 	}
-	ours, err := digestRAM(ctx, v.mem, v.blocks, spansOf(leftOut))
+	ours, err := system.DigestRAM(ctx, v.mem, v.blocks, spansOf(leftOut))
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
@@ -430,7 +427,7 @@ func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	case <-time.After(time.Minute):
 		return fmt.Errorf("vm %s: target sent no digest", v.name())
 	case theirs := <-answer:
-		if err := compareDigests(v.name(), v.blocks, ours, theirs); err != nil {
+		if err := system.CompareDigests(v.name(), v.blocks, ours, theirs); err != nil {
 			return err
 		}
 		v.mu.Lock()

@@ -9,6 +9,9 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // standing is an evacuation of three VMs on two hosts, as it is when targets speak, without any connection.
@@ -17,10 +20,10 @@ func standing(t *testing.T) *evacuation {
 	e := &evacuation{cfg: mustConfig(t), digestOf: make(map[int]chan control.Digested)}
 	e.log = e.cfg.Log
 	e.placed.Store(true)
-	e.links = []*link{linkTo("h0"), linkTo("h1")}
+	e.links = []*wire.Link{linkTo("h0"), linkTo("h1")}
 	for i, host := range []int{0, 1, 0} {
 		v := vmCalled(string(rune('a' + i)))
-		v.index, v.number, v.host, v.blocks = i, i, host, make([]ramBlock, 2)
+		v.index, v.number, v.host, v.blocks = i, i, host, make([]system.RAMBlock, 2)
 		e.vms = append(e.vms, v)
 	}
 	return e
@@ -29,7 +32,7 @@ func standing(t *testing.T) *evacuation {
 // posted are the events that wait for the core.
 func (e *evacuation) posted() (kinds []string) {
 	for _, ev := range e.inbox.take() {
-		kinds = append(kinds, ev.kind.String())
+		kinds = append(kinds, ev.Kind.String())
 	}
 	return kinds
 }
@@ -59,7 +62,7 @@ func TestTargetsWords(t *testing.T) {
 	}
 	tried.Inputs(t, "word of a target", len(cases))
 	for _, c := range cases {
-		e.fromTarget(c.host, c.m)
+		e.FromTarget(c.host, c.m)
 		if got := e.posted(); !slices.Equal(got, c.want) {
 			t.Errorf("%+v of host %d: %v, want %v", c.m, c.host, got, c.want)
 		}
@@ -74,7 +77,7 @@ func TestTargetsSpeakForTheirOwn(t *testing.T) {
 	e := standing(t)
 	for _, vm := range []int{1, 3, -1, 1 << 40} {
 		for _, m := range []control.Message{control.Prepared{VM: vm}, control.Loaded{VM: vm}, control.Running{VM: vm}, control.Digested{VM: vm}, control.Failed{VM: vm}} {
-			e.fromTarget(0, m)
+			e.FromTarget(0, m)
 		}
 	}
 	if got := e.posted(); got != nil || e.vms[1].loaded.Load() {
@@ -87,14 +90,14 @@ func TestExaminedCountsOnce(t *testing.T) {
 	e := standing(t)
 	e.refused.ask(allQuestions(2, 3), true)
 	for vm := 3; vm < 100; vm++ {
-		e.fromTarget(0, control.Examined{VM: vm})
+		e.FromTarget(0, control.Examined{VM: vm})
 	}
 	for host := range 2 {
 		for vm := range 3 {
 			if answered(&e.refused) {
 				t.Fatal("done before all have answered")
 			}
-			e.fromTarget(host, control.Examined{VM: vm, Error: "no disk"})
+			e.FromTarget(host, control.Examined{VM: vm, Error: "no disk"})
 		}
 	}
 	if !answered(&e.refused) || e.refused.of(question{1, 2}).Error() != "h1: no disk" {
@@ -125,34 +128,34 @@ func TestGivenUpVMIsLeftAlone(t *testing.T) {
 func TestEndJournal(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		states []vmState
+		states []handover.State
 		lost   bool // host of the first VM, in converge
-		kinds  []recordKind
+		kinds  []handover.RecordKind
 		gone   bool
 	}{
-		{"all is clear", []vmState{evacuated, stays, evacuated}, false, nil, true},
-		{"one is in doubt", []vmState{evacuated, doubt, stays}, false, []recordKind{recDone, recStayed}, false},
-		{"a lost target may hold one", []vmState{stays, stays, evacuated}, true, []recordKind{recStayed, recStayed, recDone}, false},
+		{"all is clear", []handover.State{handover.Evacuated, handover.Stays, handover.Evacuated}, false, nil, true},
+		{"one is in doubt", []handover.State{handover.Evacuated, handover.Doubt, handover.Stays}, false, []handover.RecordKind{handover.RecDone, handover.RecStayed}, false},
+		{"a lost target may hold one", []handover.State{handover.Stays, handover.Stays, handover.Evacuated}, true, []handover.RecordKind{handover.RecStayed, handover.RecStayed, handover.RecDone}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := standing(t)
 			path := filepath.Join(t.TempDir(), "j")
 			e.journal, _ = newJournal(t, path)
-			e.core = newCore([]int{0, 1, 0}, 2, []int{0, 1, 2}, e.cfg)
+			e.core = handover.NewCore([]int{0, 1, 0}, 2, []int{0, 1, 2}, e.cfg.coreOptions())
 			for i, s := range c.states {
-				e.core.vms[i].state = s
+				e.core.VMs[i].State = s
 			}
 			if c.lost {
-				e.core.lost[0], e.vms[0].ended = errors.New("away"), make(chan struct{})
+				e.core.Lost[0], e.vms[0].ended = errors.New("away"), make(chan struct{})
 			}
 			e.endJournal()
-			if exists(path) == c.gone {
+			if system.Exists(path) == c.gone {
 				t.Fatalf("journal there: %v", !c.gone)
 			}
 			if c.gone {
 				return
 			}
-			var kinds []recordKind
+			var kinds []handover.RecordKind
 			for _, r := range readJournal(t, path) {
 				kinds = append(kinds, r.Kind)
 				if r.Untold != (c.lost && r.VM == 0) {
@@ -169,8 +172,8 @@ func TestEndJournal(t *testing.T) {
 // TestUnplacedEvents: an event of no VM or host of this run does not reach the core.
 func TestUnplacedEvents(t *testing.T) {
 	e := standing(t)
-	for ev, want := range map[event]bool{
-		{vm: 0, host: 1}: false, {vm: 2}: false, {vm: 3}: true, {vm: -1}: true, {host: 2}: true, {host: -1}: true,
+	for ev, want := range map[handover.Event]bool{
+		{VM: 0, Host: 1}: false, {VM: 2}: false, {VM: 3}: true, {VM: -1}: true, {Host: 2}: true, {Host: -1}: true,
 	} {
 		if got := e.unplaced(ev); got != want {
 			t.Errorf("%+v: %v", ev, got)

@@ -2,7 +2,6 @@ package scatter
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,13 +10,17 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/block"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
 // repeated gives VMs pages of contents that each have so many owners, in all VMs together.
 func repeated(owners int) func(src [][]byte, vm int) {
 	return func(src [][]byte, vm int) {
-		for i := range len(src[vm]) / PageSize {
-			stamp(src[vm][i*PageSize:], uint64(1+(vm*len(src[vm])/PageSize+i)/owners))
+		for i := range len(src[vm]) / model.PageSize {
+			kit.Stamp(src[vm][i*model.PageSize:], uint64(1+(vm*len(src[vm])/model.PageSize+i)/owners))
 		}
 	}
 }
@@ -43,8 +46,9 @@ func TestContentsOfAnyNumberOfOwners(t *testing.T) {
 				}
 			}
 			contents := (vms*pages + owners - 1) / owners
-			if most := contents + vms*pages/batchOwners + vms; d.e.tracker.placed > int64(most*PageSize) {
-				t.Errorf("%d contents were sent as %d, at most %d", contents, d.e.tracker.placed/PageSize, most)
+			placed, _ := d.e.tracker.Progress()
+			if most := contents + vms*pages/ledger.BatchOwners + vms; placed > int64(most*model.PageSize) {
+				t.Errorf("%d contents were sent as %d, at most %d", contents, placed/model.PageSize, most)
 			}
 		})
 	}
@@ -55,7 +59,7 @@ func TestBlocksFitTheNetwork(t *testing.T) {
 	if block.MaxLength > multicast.MaxBlock {
 		t.Errorf("blocks of %d bytes, of which %d can be sent", block.MaxLength, multicast.MaxBlock)
 	}
-	if batchOwners > block.MaxOwners || blockContents > block.MaxContents {
+	if ledger.BatchOwners > block.MaxOwners || planning.BlockContents > block.MaxContents {
 		t.Error("an ordinary batch makes no ordinary block")
 	}
 }
@@ -78,16 +82,16 @@ func TestEncoderTakesAnyBatch(t *testing.T) {
 			w.encode(b)
 			named := 0
 			for _, o := range b.blocks {
-				named += len(o.cargo.owners)
-				if len(o.cargo.owners) > block.MaxOwners || len(o.cargo.ends) > block.MaxContents || len(o.payload) > multicast.MaxBlock {
-					t.Errorf("a block of %d owners, %d contents, %d bytes", len(o.cargo.owners), len(o.cargo.ends), len(o.payload))
+				named += len(o.Cargo.Owners)
+				if len(o.Cargo.Owners) > block.MaxOwners || len(o.Cargo.Ends) > block.MaxContents || len(o.Payload) > multicast.MaxBlock {
+					t.Errorf("a block of %d owners, %d contents, %d bytes", len(o.Cargo.Owners), len(o.Cargo.Ends), len(o.Payload))
 				}
 			}
 			if named != pages {
 				t.Errorf("%d of %d owners are named", named, pages)
 			}
 			for p := range pages {
-				if d.e.held.Get(dedup.Page(p)) != dedup.HashPage(d.e.seed, d.src[0][p*PageSize:][:PageSize]) {
+				if d.e.held.Get(dedup.Page(p)) != dedup.HashPage(d.e.seed, d.src[0][p*model.PageSize:][:model.PageSize]) {
 					t.Fatalf("page %d is not noted", p)
 				}
 			}
@@ -95,43 +99,11 @@ func TestEncoderTakesAnyBatch(t *testing.T) {
 	}
 }
 
-// TestBlockThatCannotBeSent costs its own pages: nothing is known of them, and its VMs wait for no more than the other blocks.
-func TestBlockThatCannotBeSent(t *testing.T) {
-	s := newShipment(t)
-	post := &postman{}
-	s.tr.sender = post
-	lost := s.cargo(s.tr.layout.First(0), s.tr.layout.First(1))
-	good := s.cargo(s.tr.layout.First(0) + 1)
-	post.err = errors.New("too large")
-	if err := s.tr.send(t.Context(), shipGroup, nil, lost); !errors.Is(err, post.err) {
-		t.Fatal(err)
-	}
-	post.err = nil
-	if err := s.tr.send(t.Context(), shipGroup, nil, good); err != nil {
-		t.Fatal(err)
-	}
-	s.memory[good.owners[0]] = s.tr.held.Get(good.owners[0])
-	s.tr.allSent(0)
-	s.tr.allSent(1)
-	if !slices.Equal(s.done, []int{1}) {
-		t.Errorf("done: %v, but VM 0 waits for a block, and 1 for none", s.done)
-	}
-	s.tr.confirmed(shipGroup, 0)
-	if !slices.Equal(s.done, []int{1, 0}) {
-		t.Errorf("done: %v", s.done)
-	}
-	for _, p := range lost.owners {
-		if s.tr.held.Get(p) != forgotten(s.tr.layout) {
-			t.Errorf("page %d is noted as %d", p, s.tr.held.Get(p))
-		}
-	}
-}
-
 // TestChannelThatCannotBeOpened costs what goes by it: no VM is blind, and all else is held.
 func TestChannelThatCannotBeOpened(t *testing.T) {
 	d := openDrill(t, []int{0, 1}, nil)
 	warned := d.warnings()
-	d.e.plan.channels[0].group = netip.AddrPortFrom(groupBase, 0) // which is no address
+	d.e.schedule.Channels[0].Group = netip.AddrPortFrom(groupBase, 0) // which is no address
 	d.run(0, 1)
 	if held := d.agree(0, 1); held == 0 || held == 2*(3*drillPages/4-1) {
 		t.Errorf("%d pages are held", held)
@@ -155,9 +127,9 @@ func (d *drill) warnings() func() []string {
 func TestBacklogThatCannotBeSent(t *testing.T) {
 	d := openDrill(t, []int{0, 1}, nil)
 	warned := d.warnings()
-	first := d.e.plan.channels[0]
-	d.e.tracker.leave(multicast.ChannelID(first.id), first.hosts[0], nil, 0)
-	taken := multicast.Channel{ID: multicast.ChannelID(len(d.e.plan.channels) + 1), Members: []string{"h0"}}
+	first := d.e.schedule.Channels[0]
+	d.e.tracker.Leave(multicast.ChannelID(first.ID), first.Hosts[0], nil, 0)
+	taken := multicast.Channel{ID: multicast.ChannelID(len(d.e.schedule.Channels) + 1), Members: []string{"h0"}}
 	if err := d.e.sender.Open(t.Context(), taken); err != nil { // the number that the first attempt is going to use
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
 // TestHangGuard: a VM that stands still is taken back after 20 s in which its target takes next to nothing, and not before.
@@ -29,27 +31,27 @@ func TestHangGuard(t *testing.T) {
 // TestOverdue: a VM whose target does not answer stays, and the others go on; what is overdue in another state is nothing.
 func TestOverdue(t *testing.T) {
 	late := errors.New("too late")
-	c := newCore([]int{0, 1}, 2, []int{0, 1}, SendConfig{Parallel: 1})
-	c.start()
-	mustStep := func(e event) []action {
+	c := handover.NewCore([]int{0, 1}, 2, []int{0, 1}, handover.CoreOptions{Parallel: 1})
+	c.Start()
+	mustStep := func(e handover.Event) []handover.Action {
 		t.Helper()
-		actions, err := c.step(e)
+		actions, err := c.Step(e)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return actions
 	}
-	mustStep(event{kind: evPrepared, vm: 1})
-	actions := mustStep(event{kind: evOverdue, vm: 0, state: preparing, err: late})
-	if c.vms[0].state != aborting || len(actions) != 2 || actions[0].kind != acAbort || actions[1].kind != acBulk {
-		t.Errorf("state %v, %+v", c.vms[0].state, actions)
+	mustStep(handover.Event{Kind: handover.EvPrepared, VM: 1})
+	actions := mustStep(handover.Event{Kind: handover.EvOverdue, VM: 0, State: handover.Preparing, Err: late})
+	if c.VMs[0].State != handover.Aborting || len(actions) != 2 || actions[0].Kind != handover.AcAbort || actions[1].Kind != handover.AcBulk {
+		t.Errorf("state %v, %+v", c.VMs[0].State, actions)
 	}
-	if _, err := c.step(event{kind: evOverdue, vm: 1, state: preparing, err: late}); err == nil || c.vms[1].state != prepared {
-		t.Errorf("%v, state %v", err, c.vms[1].state)
+	if _, err := c.Step(handover.Event{Kind: handover.EvOverdue, VM: 1, State: handover.Preparing, Err: late}); err == nil || c.VMs[1].State != handover.Prepared {
+		t.Errorf("%v, state %v", err, c.VMs[1].State)
 	}
-	for _, s := range []vmState{committing, released, launched, evacuated, doubt} {
-		c.vms[1].state = s
-		if _, err := c.step(event{kind: evOverdue, vm: 1, state: s, err: late}); err == nil {
+	for _, s := range []handover.State{handover.Committing, handover.Released, handover.Launched, handover.Evacuated, handover.Doubt} {
+		c.VMs[1].State = s
+		if _, err := c.Step(handover.Event{Kind: handover.EvOverdue, VM: 1, State: s, Err: late}); err == nil {
 			t.Errorf("%v: something was done", s)
 		}
 	}

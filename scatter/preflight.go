@@ -11,6 +11,9 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // preflight tries each VM's migration, has every target judge each VM, and has those targets try VMs that are chosen for them. A VM that cannot
@@ -39,27 +42,27 @@ func (e *evacuation) preflight(ctx context.Context) error {
 }
 
 // tryToLeave finds out what hinders each VM on this host.
-func (e *evacuation) tryToLeave(ctx context.Context) [][]Blocker {
-	why := make([][]Blocker, len(e.vms))
+func (e *evacuation) tryToLeave(ctx context.Context) [][]model.Blocker {
+	why := make([][]model.Blocker, len(e.vms))
 	var g errgroup.Group
 	g.SetLimit(4)
 	for i, v := range e.vms {
 		g.Go(func() error {
-			why[i] = e.forced(v, blockersOf(v.name(), v.preflight(ctx, func() error { return e.record(v, recSettings) })))
+			why[i] = e.forced(v, blockersOf(v.name(), v.preflight(ctx, func() error { return e.record(v, handover.RecSettings) })))
 			return nil
 		})
 	}
 	_ = g.Wait() // what was found is collected
 	for _, v := range e.vms {
 		for _, remark := range v.remarks {
-			e.tell(Event{Type: "warning", VM: v.name(), Message: "vm " + v.name() + ": " + remark})
+			e.tell(model.Event{Type: "warning", VM: v.name(), Message: "vm " + v.name() + ": " + remark})
 		}
 	}
 	return why
 }
 
 // forced leaves the blockers that the operator does not force; of the others he is warned.
-func (e *evacuation) forced(v *sourceVM, why []Blocker) (left []Blocker) {
+func (e *evacuation) forced(v *sourceVM, why []model.Blocker) (left []model.Blocker) {
 	for _, b := range why {
 		if !e.cfg.Force || !b.Risk {
 			left = append(left, b)
@@ -73,12 +76,12 @@ func (e *evacuation) forced(v *sourceVM, why []Blocker) (left []Blocker) {
 // preflight finds out what the VM consists of and whether QEMU would let it go, and keeps the first part of its migration stream: a
 // real migration is started and cancelled as soon as it has told its RAM blocks. note is called before anything is changed.
 func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
-	var all problems
-	all.add(v.checkMigration(ctx))
-	all.add(v.takeStock(ctx))
-	found := all.err()
+	var all model.Problems
+	all.Add(v.checkMigration(ctx))
+	all.Add(v.takeStock(ctx))
+	found := all.Err()
 	if found != nil && !onlyRisks(found) {
 		return found
 	}
@@ -95,7 +98,7 @@ func (v *sourceVM) preflight(ctx context.Context, note func() error) error {
 	}
 	herr := v.captureHeader(ctx)
 	// Whatever was found, and whoever has lost patience, the VM must be left as it was.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), qmpTimeout)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), system.QmpTimeout)
 	defer cancel()
 	if err := errors.Join(herr, v.endMigration(ctx), v.restoreSettings(ctx)); err != nil {
 		return err
@@ -109,19 +112,19 @@ func (v *sourceVM) checkMigration(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	var found problems
+	var found model.Problems
 	if !idle(info.Status) {
-		found.add(Blocker{VM: v.name(), Problem: fmt.Sprintf("a migration is already %s", info.Status), Remedy: "let it end, or cancel it (migrate_cancel)"})
+		found.Add(model.Blocker{VM: v.name(), Problem: fmt.Sprintf("a migration is already %s", info.Status), Remedy: "let it end, or cancel it (migrate_cancel)"})
 	}
 	for _, why := range info.BlockedReasons {
-		found.add(Blocker{VM: v.name(), Problem: "QEMU refuses to migrate it: " + why, Remedy: remedyFor(why)})
+		found.Add(model.Blocker{VM: v.name(), Problem: "QEMU refuses to migrate it: " + why, Remedy: remedyFor(why)})
 	}
 	caps, err := v.client.Capabilities(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	for _, why := range unfitCapabilities(caps) {
-		found.add(why)
+		found.Add(why)
 	}
 	v.caps = capabilitiesToSet(caps)
 	p, err := v.client.Parameters(ctx)
@@ -135,7 +138,7 @@ func (v *sourceVM) checkMigration(ctx context.Context) error {
 	if err := v.checkTracking(ctx, &found); err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	return found.err()
+	return found.Err()
 }
 
 // maxHeader bounds the part of the stream that preflight keeps.
@@ -148,7 +151,7 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(qmpTimeout)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(system.QmpTimeout)); err != nil {
 		return err
 	}
 	p := stream.NewParser(c, stream.Options{})
@@ -157,7 +160,7 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 	} else if err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
-	v.blocks, err = matchBlocks(p.Blocks(), v.vm.Blocks)
+	v.blocks, err = system.MatchBlocks(p.Blocks(), v.vm.Blocks)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
@@ -170,7 +173,7 @@ func readHeader(p *stream.Parser) ([]byte, error) {
 	for {
 		it, err := p.Next()
 		if err != nil {
-			return nil, noEOF(err)
+			return nil, system.NoEOF(err)
 		}
 		if it.Kind == stream.KindPage || it.Kind == stream.KindZero || it.Kind == stream.KindTail || len(header) > maxHeader {
 			return nil, fmt.Errorf("no list of ram blocks before %s", it.Kind)
@@ -185,27 +188,27 @@ func readHeader(p *stream.Parser) ([]byte, error) {
 // elsewhere tells why what a socket leads to is no VM that lives here.
 func (v *sourceVM) elsewhere() error {
 	if err := awayBy(v.vm.Status); err != nil {
-		return Blocker{VM: v.name(), Problem: err.Error(), Remedy: "leave its socket out; if it lives nowhere else, 'cont' it first"}
+		return model.Blocker{VM: v.name(), Problem: err.Error(), Remedy: "leave its socket out; if it lives nowhere else, 'cont' it first"}
 	}
 	return nil
 }
 
 // discoverVM opens a VM by its QMP socket. The error is a Blocker where there is a VM that cannot move.
 func discoverVM(ctx context.Context, index int, socket string) (*sourceVM, error) {
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
 	vm, client, err := qemu.Discover(ctx, socket)
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
 	v := &sourceVM{index: index, number: index, vm: vm, client: client, host: -1, found: vm.Status}
-	if v.proc, err = openProcess(vm.PID, socket, ""); err != nil {
+	if v.proc, err = system.OpenProcess(vm.PID, socket, ""); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
 	}
 	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
 		v.close()
-		return nil, Blocker{VM: vm.Name, Problem: err.Error()}
+		return nil, model.Blocker{VM: vm.Name, Problem: err.Error()}
 	}
 	return v, nil
 }

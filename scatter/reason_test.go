@@ -10,11 +10,14 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // TestPreflightOfAnotherRoot: a QEMU gets its end of the stream as a descriptor, so it may see other files than we.
 func TestPreflightOfAnotherRoot(t *testing.T) {
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", "-m", "16", "-run-with", "chroot="+shortDir(t)))
+	v, err := discoverVM(t.Context(), 0, kit.RealVM(t, "vm", "-m", "16", "-run-with", "chroot="+kit.ShortDir(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +29,7 @@ func TestPreflightOfAnotherRoot(t *testing.T) {
 
 // TestWhyClosed: where QEMU has closed its migration, its own words count, and never a bare end of file.
 func TestWhyClosed(t *testing.T) {
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", "-m", "16"))
+	v, err := discoverVM(t.Context(), 0, kit.RealVM(t, "vm", "-m", "16"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +46,7 @@ func TestWhyClosed(t *testing.T) {
 	if got := v.whyClosed(context.WithoutCancel(t.Context()), io.ErrUnexpectedEOF); got == nil || !strings.Contains(got.Error(), "its QEMU has ended") {
 		t.Errorf("got %v", got)
 	}
-	if err := noEOF(io.ErrUnexpectedEOF); strings.Contains(err.Error(), "EOF") || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := system.NoEOF(io.ErrUnexpectedEOF); strings.Contains(err.Error(), "EOF") || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -51,9 +54,9 @@ func TestWhyClosed(t *testing.T) {
 // TestVMsThatLiveElsewhere: named by hand, their sockets hinder all.
 func TestVMsThatLiveElsewhere(t *testing.T) {
 	s := openHost(t, nil, "target", nil)
-	cfg := evacuationTo(t, []*site{s}, realVM(t, "vm", "-m", "16"), realVM(t, "coming", "-m", "16", "-incoming", "defer"))
+	cfg := evacuationTo(t, []*site{s}, kit.RealVM(t, "vm", "-m", "16"), kit.RealVM(t, "coming", "-m", "16", "-incoming", "defer"))
 	_, err := MakePlan(t.Context(), cfg)
-	if blocked, ok := errors.AsType[*BlockedError](err); !ok || len(blocked.Blockers) != 1 || blocked.Blockers[0].VM != "coming" {
+	if blocked, ok := errors.AsType[*model.BlockedError](err); !ok || len(blocked.Blockers) != 1 || blocked.Blockers[0].VM != "coming" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -64,9 +67,9 @@ func TestVMsOfAnyName(t *testing.T) {
 	own := []string{"two words", "a,b/c", "ÄÖ", strings.Repeat("x", 70)}
 	var vms []string
 	for _, name := range own {
-		vms = append(vms, realVM(t, "vm", "-m", "16", "-name", "guest="+strings.ReplaceAll(name, ",", ",,")))
+		vms = append(vms, kit.RealVM(t, "vm", "-m", "16", "-name", "guest="+strings.ReplaceAll(name, ",", ",,")))
 	}
-	cfg := evacuationTo(t, []*site{s}, append(vms, realVM(t, "", "-m", "16"), realVM(t, "", "-m", "16"))...)
+	cfg := evacuationTo(t, []*site{s}, append(vms, kit.RealVM(t, "", "-m", "16"), kit.RealVM(t, "", "-m", "16"))...)
 	plan, err := MakePlan(t.Context(), cfg)
 	if err != nil || len(plan.Placement) != 6 {
 		t.Errorf("%v, %+v", err, plan)
@@ -81,8 +84,8 @@ func TestVMsOfAnyName(t *testing.T) {
 // TestHeldVMsStay: a VM that is known to be there and out of reach stays, and counts.
 func TestHeldVMsStay(t *testing.T) {
 	s := openHost(t, nil, "target", nil)
-	cfg := evacuationTo(t, []*site{s}, realVM(t, "vm", "-m", "16"))
-	cfg.Held = []Blocker{{VM: "/run/held.qmp", Problem: "another client holds its monitor"}}
+	cfg := evacuationTo(t, []*site{s}, kit.RealVM(t, "vm", "-m", "16"))
+	cfg.Held = []model.Blocker{{VM: "/run/held.qmp", Problem: "another client holds its monitor"}}
 	plan, err := MakePlan(t.Context(), cfg)
 	if err != nil || len(plan.Stays) != 1 || plan.Placement["vm"] != "target" {
 		t.Errorf("%v, %+v", err, plan)

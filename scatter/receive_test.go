@@ -23,22 +23,28 @@ import (
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 func TestReceiveWelcomes(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	w := s.open().welcome
-	if w.Name != "target" || w.Version != ProtocolVersion || w.Memory != 1<<30 || w.VCPUs != 8 || w.VMs == nil || w.QEMU != "" || w.Error != "" {
+	w := s.open().Welcome
+	if w.Name != "target" || w.Version != model.ProtocolVersion || w.Memory != 1<<30 || w.VCPUs != 8 || w.VMs == nil || w.QEMU != "" || w.Error != "" {
 		t.Errorf("welcome %+v", w)
 	}
 }
 
 func TestReceiveServesUntilItsContextEnds(t *testing.T) {
-	ca := newAuthority(t)
+	ca := kit.NewAuthority(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cfg := RecvConfig{Name: "target", Listen: netip.AddrPortFrom(loopback, 0), Interface: "lo", TLSDir: ca.host("target"), RunDir: t.TempDir(),
+	cfg := RecvConfig{Name: "target", Listen: netip.AddrPortFrom(kit.Loopback, 0), Interface: "lo", TLSDir: ca.Host("target"), RunDir: t.TempDir(),
 		Ready: func(netip.AddrPort) { cancel() }}
 	cfg.Policy.QEMU = noQEMU
 	if err := Receive(ctx, cfg); err != nil {
@@ -48,8 +54,8 @@ func TestReceiveServesUntilItsContextEnds(t *testing.T) {
 }
 
 func TestReceiveRefusesItsOwnConfig(t *testing.T) {
-	ca := newAuthority(t)
-	good := RecvConfig{Name: "target", Listen: netip.AddrPortFrom(loopback, 0), Interface: "lo", TLSDir: ca.host("target"), RunDir: t.TempDir()}
+	ca := kit.NewAuthority(t)
+	good := RecvConfig{Name: "target", Listen: netip.AddrPortFrom(kit.Loopback, 0), Interface: "lo", TLSDir: ca.Host("target"), RunDir: t.TempDir()}
 	good.Policy.QEMU = noQEMU
 	for want, spoil := range map[string]func(*RecvConfig){
 		"name: must be this host's": func(c *RecvConfig) { c.Name = "" },
@@ -65,7 +71,7 @@ func TestReceiveRefusesItsOwnConfig(t *testing.T) {
 		}
 	}
 	newJournal(t, filepath.Join(good.RunDir, "recv.journal"))
-	if err := Receive(t.Context(), good); !errors.Is(err, ErrJournalBusy) {
+	if err := Receive(t.Context(), good); !errors.Is(err, journal.ErrBusy) {
 		t.Errorf("two receivers in one run directory: %v", err)
 	}
 }
@@ -74,16 +80,16 @@ func TestReceiveRefusesItsOwnConfig(t *testing.T) {
 func TestReceiveRefusesASourceByName(t *testing.T) {
 	s := openSite(t, nil, "target", func(c *RecvConfig) { c.AllowSources = []string{"source"} })
 	d := s.dialer()
-	d.tlsDir = s.ca.host("mallory")
-	_, err := openLink(t.Context(), d)
+	d.TLSDir = s.ca.Host("mallory")
+	_, err := wire.Open(t.Context(), d)
 	if e, ok := errors.AsType[*pki.Error](err); !ok || !strings.Contains(err.Error(), "target=127.0.0.1") || e.Remedy == "" {
 		t.Errorf("got %v", err)
 	}
-	d.tlsDir = newAuthority(t).host("source")
-	if _, err := openLink(t.Context(), d); err == nil || !strings.Contains(err.Error(), "authority") {
+	d.TLSDir = kit.NewAuthority(t).Host("source")
+	if _, err := wire.Open(t.Context(), d); err == nil || !strings.Contains(err.Error(), "authority") {
 		t.Errorf("a source of another authority: %v", err)
 	}
-	eventually(t, func() bool { return strings.Contains(s.log.String(), "mallory") })
+	kit.Eventually(t, func() bool { return strings.Contains(s.log.String(), "mallory") })
 	s.alive()
 }
 
@@ -91,16 +97,16 @@ func TestReceiveRefusesASourceByName(t *testing.T) {
 func TestLinkRefusesATargetByName(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	d := s.dialer()
-	d.target.Name = "other"
-	if _, err := openLink(t.Context(), d); err == nil || !strings.Contains(err.Error(), "not for other") {
+	d.Target.Name = "other"
+	if _, err := wire.Open(t.Context(), d); err == nil || !strings.Contains(err.Error(), "not for other") {
 		t.Errorf("got %v", err)
 	}
-	d.target.Name = "" // then the address must be in the certificate
-	l, err := openLink(t.Context(), d)
+	d.Target.Name = "" // then the address must be in the certificate
+	l, err := wire.Open(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.close()
+	l.Close()
 }
 
 func TestLinkWhereNobodyListens(t *testing.T) {
@@ -110,8 +116,8 @@ func TestLinkWhereNobodyListens(t *testing.T) {
 	}
 	addr := l.Addr().(*net.TCPAddr).AddrPort()
 	l.Close()
-	d := dialer{target: TargetAddr{Addr: addr}, tlsDir: newAuthority(t).host("source"), evacuation: testEvacuation, sent: new(atomic.Int64)}
-	_, err = openLink(t.Context(), d)
+	d := wire.Dialer{Target: model.TargetAddr{Addr: addr}, TLSDir: kit.NewAuthority(t).Host("source"), Evacuation: testEvacuation, Sent: new(atomic.Int64)}
+	_, err = wire.Open(t.Context(), d)
 	if err == nil || !strings.Contains(err.Error(), "is 'scatter recv' running there?") || strings.Count(err.Error(), addr.String()) > 2 {
 		t.Errorf("got %v", err)
 	}
@@ -120,23 +126,23 @@ func TestLinkWhereNobodyListens(t *testing.T) {
 // TestReceiveRefusesHello: a peer that says something else than this version understands is told why.
 func TestReceiveRefusesHello(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	good := control.Hello{Version: ProtocolVersion, Purpose: control.PurposeControl, Evacuation: testEvacuation}
+	good := control.Hello{Version: model.ProtocolVersion, Purpose: control.PurposeControl, Evacuation: testEvacuation}
 	for want, change := range map[string]func(*control.Hello){
-		fmt.Sprintf("version 99 there, %d here", ProtocolVersion): func(h *control.Hello) { h.Version = 99 },
-		fmt.Sprintf("version 0 there, %d here", ProtocolVersion):  func(h *control.Hello) { h.Version = 0 },
-		"evacuation id \"\": must be 16":                          func(h *control.Hello) { h.Evacuation = "" },
-		"evacuation id \"../../etc\"":                             func(h *control.Hello) { h.Evacuation = "../../etc" },
-		"evacuation id \"0011223344556677889900\"":                func(h *control.Hello) { h.Evacuation = "0011223344556677889900" },
-		"purpose \"conquer\": unknown":                            func(h *control.Hello) { h.Purpose = "conquer" },
+		fmt.Sprintf("version 99 there, %d here", model.ProtocolVersion): func(h *control.Hello) { h.Version = 99 },
+		fmt.Sprintf("version 0 there, %d here", model.ProtocolVersion):  func(h *control.Hello) { h.Version = 0 },
+		"evacuation id \"\": must be 16":                                func(h *control.Hello) { h.Evacuation = "" },
+		"evacuation id \"../../etc\"":                                   func(h *control.Hello) { h.Evacuation = "../../etc" },
+		"evacuation id \"0011223344556677889900\"":                      func(h *control.Hello) { h.Evacuation = "0011223344556677889900" },
+		"purpose \"conquer\": unknown":                                  func(h *control.Hello) { h.Purpose = "conquer" },
 	} {
 		h := good
 		change(&h)
-		c := control.NewConn(s.tls(), "target", lostAfter)
+		c := control.NewConn(s.tls(), "target", wire.LostAfter)
 		if err := c.Send(h); err != nil {
 			t.Fatal(err)
 		}
 		m, err := c.Receive()
-		if w, ok := m.(control.Welcome); !ok || !strings.Contains(w.Error, want) || w.Version != ProtocolVersion || w.VMs != nil {
+		if w, ok := m.(control.Welcome); !ok || !strings.Contains(w.Error, want) || w.Version != model.ProtocolVersion || w.VMs != nil {
 			t.Errorf("got %+v, %v, want %q", m, err, want)
 		}
 		if m, err := c.Receive(); err == nil {
@@ -208,8 +214,8 @@ func TestReceiveOfACutHello(t *testing.T) {
 
 // TestLinkToAnotherVersion: a target that is too new, or too old, is named with both versions, whatever else it says.
 func TestLinkToAnotherVersion(t *testing.T) {
-	ca := newAuthority(t)
-	conf, err := pki.LoadServer(ca.host("target"), nil)
+	ca := kit.NewAuthority(t)
+	conf, err := pki.LoadServer(ca.Host("target"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,16 +232,16 @@ func TestLinkToAnotherVersion(t *testing.T) {
 				return
 			}
 			defer raw.Close()
-			c := control.NewConn(raw, "source", lostAfter)
+			c := control.NewConn(raw, "source", wire.LostAfter)
 			if _, err := c.Receive(); err == nil {
 				c.Send(answer)
 			}
 			c.Receive() // its end
 		}()
-		d := dialer{target: TargetAddr{Name: "target", Addr: l.Addr().(*net.TCPAddr).AddrPort()}, tlsDir: ca.host("source"), evacuation: testEvacuation, sent: new(atomic.Int64)}
-		_, err = openLink(t.Context(), d)
-		version, ok := errors.AsType[*VersionError](err)
-		if w, is := answer.(control.Welcome); is && (!ok || version.Ours != ProtocolVersion || version.Theirs != w.Version) {
+		d := wire.Dialer{Target: model.TargetAddr{Name: "target", Addr: l.Addr().(*net.TCPAddr).AddrPort()}, TLSDir: ca.Host("source"), Evacuation: testEvacuation, Sent: new(atomic.Int64)}
+		_, err = wire.Open(t.Context(), d)
+		version, ok := errors.AsType[*wire.VersionError](err)
+		if w, is := answer.(control.Welcome); is && (!ok || version.Ours != model.ProtocolVersion || version.Theirs != w.Version) {
 			t.Errorf("answer %+v: %v", answer, err)
 		} else if !is && (err == nil || !strings.Contains(err.Error(), "answered ping to hello")) {
 			t.Errorf("answer %+v: %v", answer, err)
@@ -249,27 +255,27 @@ func TestLinkToAnotherVersion(t *testing.T) {
 func TestOneControlConnectionPerEvacuation(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	first := s.open()
-	if _, err := openLink(t.Context(), s.dialer()); err == nil || !strings.Contains(err.Error(), "is already connected") {
+	if _, err := wire.Open(t.Context(), s.dialer()); err == nil || !strings.Contains(err.Error(), "is already connected") {
 		t.Errorf("got %v", err)
 	}
 	other := s.dialer()
-	other.evacuation = "ffeeddccbbaa9988"
-	l, err := openLink(t.Context(), other)
+	other.Evacuation = "ffeeddccbbaa9988"
+	l, err := wire.Open(t.Context(), other)
 	if err != nil {
 		t.Fatalf("another evacuation: %v", err)
 	}
-	l.close()
+	l.Close()
 	other = s.dialer()
-	other.tlsDir = s.ca.host("another-source")
-	if l, err = openLink(t.Context(), other); err != nil {
+	other.TLSDir = s.ca.Host("another-source")
+	if l, err = wire.Open(t.Context(), other); err != nil {
 		t.Fatalf("an evacuation of the same number by another source: %v", err)
 	}
-	l.close()
-	first.close()
-	eventually(t, func() bool {
-		l, err := openLink(t.Context(), s.dialer())
+	l.Close()
+	first.Close()
+	kit.Eventually(t, func() bool {
+		l, err := wire.Open(t.Context(), s.dialer())
 		if err == nil {
-			l.close()
+			l.Close()
 		}
 		return err == nil
 	})
@@ -282,7 +288,7 @@ func TestReceiveBoundsEvacuations(t *testing.T) {
 		s.r.sessions[sessionKey{"other", string(rune(i))}] = &session{}
 	}
 	s.r.mu.Unlock()
-	if _, err := openLink(t.Context(), s.dialer()); err == nil || !strings.Contains(err.Error(), "which is the most") {
+	if _, err := wire.Open(t.Context(), s.dialer()); err == nil || !strings.Contains(err.Error(), "which is the most") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -292,7 +298,7 @@ func TestStreamOfUnknownVM(t *testing.T) {
 	s.open()
 	d := s.dialer()
 	for _, vm := range []int{0, -1, 1 << 40} {
-		if _, _, err := d.dial(t.Context(), control.Hello{Purpose: control.PurposeStream, VM: vm}); err == nil || !strings.Contains(err.Error(), "no such VM was prepared") {
+		if _, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream, VM: vm}); err == nil || !strings.Contains(err.Error(), "no such VM was prepared") {
 			t.Errorf("vm %d: %v", vm, err)
 		}
 	}
@@ -304,12 +310,12 @@ func TestStreamOfAnotherSource(t *testing.T) {
 	s.open()
 	g, _ := s.guest(0, "web", guestWaiting)
 	d := s.dialer()
-	d.tlsDir = s.ca.host("mallory")
-	if _, _, err := d.dial(t.Context(), control.Hello{Purpose: control.PurposeStream}); err == nil || !strings.Contains(err.Error(), "no such VM") {
+	d.TLSDir = s.ca.Host("mallory")
+	if _, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream}); err == nil || !strings.Contains(err.Error(), "no such VM") {
 		t.Errorf("stream: %v", err)
 	}
 	for _, m := range []control.Message{control.Query{}, control.Run{}, control.Abort{}} {
-		if got, err := exchange(t.Context(), d, m); err != nil || got != (control.State{State: control.StateUnknown}) {
+		if got, err := wire.Exchange(t.Context(), d, m); err != nil || got != (control.State{State: control.StateUnknown}) {
 			t.Errorf("%s: %+v, %v", m.Type(), got, err)
 		}
 	}
@@ -324,24 +330,24 @@ func TestRecoverQueries(t *testing.T) {
 	loaded, _ := s.guest(2, "loaded", guestLoaded)
 	s.guest(3, "running", guestRunning)
 	for vm, want := range []control.VMState{control.StateUnknown, control.StateHeld, control.StateLoaded, control.StateRunning} {
-		if got, err := askState(t.Context(), s.dialer(), vm); err != nil || got != want {
+		if got, err := wire.AskState(t.Context(), s.dialer(), vm); err != nil || got != want {
 			t.Errorf("vm %d is %s, %v; want %s", vm, got, err, want)
 		}
 	}
 	d := s.dialer()
-	got, err := exchange(t.Context(), d, control.Run{VM: 1})
+	got, err := wire.Exchange(t.Context(), d, control.Run{VM: 1})
 	if f, ok := got.(control.Failed); !ok || f.VM != 1 || !strings.Contains(f.Error, "not loaded") {
 		t.Errorf("Run of a VM that is not loaded: %+v, %v", got, err)
 	}
 	for vm, want := range map[int]control.VMState{1: control.StateAborted, 2: control.StateAborted, 3: control.StateRunning} {
-		if got, err := exchange(t.Context(), d, control.Abort{VM: vm, Reason: "test"}); err != nil || got != (control.State{VM: vm, State: want}) {
+		if got, err := wire.Exchange(t.Context(), d, control.Abort{VM: vm, Reason: "test"}); err != nil || got != (control.State{VM: vm, State: want}) {
 			t.Errorf("Abort of vm %d: %+v, %v; want %s", vm, got, err, want)
 		}
 	}
-	if got, err := exchange(t.Context(), d, control.Run{VM: 2}); err != nil || got.Type() != control.TypeFailed || loaded.where() != control.StateAborted {
+	if got, err := wire.Exchange(t.Context(), d, control.Run{VM: 2}); err != nil || got.Type() != control.TypeFailed || loaded.where() != control.StateAborted {
 		t.Errorf("Run of a VM that was given up: %+v, %v", got, err)
 	}
-	if got, err := exchange(t.Context(), d, control.Prepare{}); err == nil {
+	if got, err := wire.Exchange(t.Context(), d, control.Prepare{}); err == nil {
 		t.Errorf("a recovery may prepare: %+v", got)
 	}
 	s.r.mu.Lock()
@@ -352,7 +358,7 @@ func TestRecoverQueries(t *testing.T) {
 // TestSessionRefusesDisorder: a source that does not keep to the protocol loses its connection, nobody else does.
 func TestSessionRefusesDisorder(t *testing.T) {
 	key := make([]byte, 32)
-	begin := control.Begin{Key: key, Source: loopback, Window: windowBytes}
+	begin := control.Begin{Key: key, Source: kit.Loopback, Window: model.WindowBytes}
 	cases := []struct {
 		name     string
 		messages []control.Message
@@ -361,7 +367,7 @@ func TestSessionRefusesDisorder(t *testing.T) {
 		{"multicast before begin", []control.Message{control.Multicast{Body: []byte{1}}}, "multicast before begin"},
 		{"garbage for multicast", []control.Message{begin, control.Multicast{Body: []byte{250, 1, 2}}}, "source source"},
 		{"begin twice", []control.Message{begin, begin}, "begin came twice"},
-		{"short key", []control.Message{control.Begin{Key: key[1:], Source: loopback}}, "malformed"},
+		{"short key", []control.Message{control.Begin{Key: key[1:], Source: kit.Loopback}}, "malformed"},
 		{"no source address", []control.Message{control.Begin{Key: key}}, "malformed"},
 		{"multicast source address", []control.Message{control.Begin{Key: key, Source: groupBase}}, "malformed"},
 		{"vm number below 0", []control.Message{control.Prepare{VM: -1, Name: "web"}}, "vm number -1"},
@@ -376,21 +382,21 @@ func TestSessionRefusesDisorder(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	for i, c := range cases {
 		d := s.dialer()
-		d.evacuation = "00000000000000" + string("0123456789abcdef"[i/16]) + string("0123456789abcdef"[i%16])
-		l, err := openLink(t.Context(), d)
+		d.Evacuation = "00000000000000" + string("0123456789abcdef"[i/16]) + string("0123456789abcdef"[i%16])
+		l, err := wire.Open(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range c.messages {
-			if err := l.conn.Send(m); err != nil {
+			if err := l.Conn.Send(m); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for err == nil {
-			_, err = next(t, l.conn)
+			_, err = next(t, l.Conn)
 		}
-		l.close()
-		eventually(t, func() bool { return strings.Contains(s.log.String(), c.log) })
+		l.Close()
+		kit.Eventually(t, func() bool { return strings.Contains(s.log.String(), c.log) })
 	}
 	s.alive()
 }
@@ -400,10 +406,10 @@ func TestSessionAnswersForUnknownVMs(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	for _, m := range []control.Message{control.Run{VM: 5}, control.Abort{VM: 5}, control.Digest{VM: 5}} {
-		if err := l.conn.Send(m); err != nil {
+		if err := l.Conn.Send(m); err != nil {
 			t.Fatal(err)
 		}
-		got, err := next(t, l.conn)
+		got, err := next(t, l.Conn)
 		if f, ok := got.(control.Failed); !ok || f.VM != 5 || !strings.Contains(f.Error, "no such VM") {
 			t.Errorf("%s: %+v, %v", m.Type(), got, err)
 		}
@@ -439,10 +445,10 @@ func TestPrepareRefused(t *testing.T) {
 		p := good
 		p.VM, p.Blocks = vm, []control.Block{good.Blocks[0]}
 		c.change(&p)
-		if err := l.conn.Send(p); err != nil {
+		if err := l.Conn.Send(p); err != nil {
 			t.Fatal(err)
 		}
-		got, err := next(t, l.conn)
+		got, err := next(t, l.Conn)
 		if f, ok := got.(control.Failed); !ok || f.VM != vm || !strings.Contains(f.Error, c.want) {
 			t.Errorf("got %+v, %v, want %q", got, err, c.want)
 		}
@@ -458,10 +464,10 @@ func TestPrepareTwice(t *testing.T) {
 	l := s.open()
 	s.guest(0, "web", guestWaiting)
 	for want, p := range map[string]control.Prepare{"was already prepared": {VM: 0, Name: "db"}, "a VM called web is here already": {VM: 1, Name: "web"}} {
-		if err := l.conn.Send(p); err != nil {
+		if err := l.Conn.Send(p); err != nil {
 			t.Fatal(err)
 		}
-		got, err := next(t, l.conn)
+		got, err := next(t, l.Conn)
 		if f, ok := got.(control.Failed); !ok || !strings.Contains(f.Error, want) {
 			t.Errorf("got %+v, %v, want %q", got, err, want)
 		}
@@ -472,7 +478,7 @@ func TestPrepareTwice(t *testing.T) {
 }
 
 func TestExamine(t *testing.T) {
-	s := openSite(t, nil, "target", func(c *RecvConfig) { c.Policy.QEMU = realQEMU })
+	s := openSite(t, nil, "target", func(c *RecvConfig) { c.Policy.QEMU = kit.RealQEMU })
 	l := s.open()
 	argv := []string{noQEMU, "-name", "guest=web", "-nic", "none"}
 	for _, c := range []struct {
@@ -484,10 +490,10 @@ func TestExamine(t *testing.T) {
 		{control.Examine{VM: 3, Name: "a/b", Argv: argv, Machine: "pc"}, "a/b"},
 		{control.Examine{VM: 4, Name: "web", Argv: append(argv, "-drive", "file=/etc/shadow"), Machine: "pc"}, "/etc/shadow"},
 	} {
-		if err := l.conn.Send(c.m); err != nil {
+		if err := l.Conn.Send(c.m); err != nil {
 			t.Fatal(err)
 		}
-		got, err := next(t, l.conn)
+		got, err := next(t, l.Conn)
 		if e, ok := got.(control.Examined); !ok || e.VM != c.m.VM || (c.want == "") != (e.Error == "") || !strings.Contains(e.Error, c.want) {
 			t.Errorf("got %+v, %v, want %q", got, err, c.want)
 		}
@@ -501,26 +507,26 @@ func TestSourceLostWhileGuestsWait(t *testing.T) {
 	waiting, _ := s.guest(0, "waiting", guestWaiting)
 	streaming, _ := s.guest(1, "streaming", guestStreaming)
 	loaded, _ := s.guest(2, "loaded", guestLoaded)
-	l.conn.Close() // as a source that dies
-	eventually(t, func() bool { return s.r.guest(waiting.key) == nil && s.r.guest(streaming.key) == nil })
+	l.Conn.Close() // as a source that dies
+	kit.Eventually(t, func() bool { return s.r.guest(waiting.key) == nil && s.r.guest(streaming.key) == nil })
 	if waiting.where() != control.StateAborted || streaming.where() != control.StateAborted || loaded.where() != control.StateLoaded {
 		t.Errorf("states %s, %s, %s", waiting.where(), streaming.where(), loaded.where())
 	}
 	if w := s.r.welcome(); w.Memory != 1<<30-1<<20 || len(w.VMs) != 1 || w.VMs[0] != "loaded" {
 		t.Errorf("welcome %+v", w)
 	}
-	vms, _ := histories(readJournal(t, s.r.journal.path))
-	if len(vms) != 2 || vms[0].last.Kind != recAbort || vms[1].last.Kind != recAbort {
+	vms, _ := handover.Histories(readJournal(t, s.r.journal.Path))
+	if len(vms) != 2 || vms[0].Last.Kind != handover.RecAbort || vms[1].Last.Kind != handover.RecAbort {
 		t.Errorf("journal of %d VMs", len(vms))
 	}
-	if got, err := askState(t.Context(), s.dialer(), 2); err != nil || got != control.StateLoaded {
+	if got, err := wire.AskState(t.Context(), s.dialer(), 2); err != nil || got != control.StateLoaded {
 		t.Errorf("the loaded one is %s, %v", got, err)
 	}
 }
 
-func readJournal(t *testing.T, path string) []record {
+func readJournal(t *testing.T, path string) []handover.Record {
 	t.Helper()
-	records, _, err := readRecords(path, bytes.NewReader(readFile(t, path)))
+	records, _, err := journal.Peek(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -543,7 +549,7 @@ func TestReceiverStops(t *testing.T) {
 func (s *site) feeding(g *guest, far net.Conn, messages ...control.Message) []byte {
 	s.t.Helper()
 	d := s.dialer()
-	c, _, err := d.dial(s.t.Context(), control.Hello{Purpose: control.PurposeStream, VM: g.key.vm})
+	c, _, err := d.Dial(s.t.Context(), control.Hello{Purpose: control.PurposeStream, VM: g.key.vm})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -612,7 +618,7 @@ func TestFeedBreaksOff(t *testing.T) {
 		g, far := s.guest(0, "web", guestWaiting)
 		go io.Copy(io.Discard, far)
 		d := s.dialer()
-		c, _, err := d.dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
+		c, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -621,9 +627,9 @@ func TestFeedBreaksOff(t *testing.T) {
 	})
 }
 
-func wantFailed(t *testing.T, l *link, g *guest, want string) {
+func wantFailed(t *testing.T, l *wire.Link, g *guest, want string) {
 	t.Helper()
-	m, err := next(t, l.conn)
+	m, err := next(t, l.Conn)
 	if f, ok := m.(control.Failed); !ok || f.VM != g.key.vm || !strings.Contains(f.Error, want) {
 		t.Errorf("the source hears %+v, %v; want %q", m, err, want)
 	}
@@ -638,7 +644,7 @@ func TestFeedTwice(t *testing.T) {
 	s.open()
 	g, _ := s.guest(0, "web", guestStreaming)
 	d := s.dialer()
-	c, _, err := d.dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
+	c, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -660,7 +666,7 @@ func blockOf(t *testing.T, owners ...block.Owner) []byte {
 	}
 	var contents []block.Content
 	for i, o := range owners {
-		contents = append(contents, block.Content{Owners: []block.Owner{o}, Data: bytes.Repeat([]byte{byte(i + 1)}, PageSize)})
+		contents = append(contents, block.Content{Owners: []block.Owner{o}, Data: bytes.Repeat([]byte{byte(i + 1)}, model.PageSize)})
 	}
 	b, err := enc.Append(nil, contents, block.Zstd)
 	if err != nil {
@@ -673,7 +679,7 @@ func blockOf(t *testing.T, owners ...block.Owner) []byte {
 func TestDeliver(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	ram := ramBlock{name: "pc.ram", length: 16 * PageSize}
+	ram := system.RAMBlock{Name: "pc.ram", Length: 16 * model.PageSize}
 	good, goodFar := s.guest(0, "good", guestWaiting, ram)
 	_, lateFar := s.guest(1, "late", guestStreaming, ram)
 	bad, badFar := s.guest(2, "bad", guestWaiting, ram)
@@ -702,7 +708,7 @@ func TestDeliver(t *testing.T) {
 		t.Errorf("%d bytes to a guest whose stream had begun, %d to one that was given up", wrote[1].Len(), wrote[2].Len())
 	}
 	got := play(t, append(append(bytes.Clone(r.header), wrote[0].Bytes()...), r.source.rest...), len(r.header), memory{}).memory
-	if len(got) != 2 || got[pageAt{0, 3 * PageSize}][0] != 1 || got[pageAt{0, 15 * PageSize}][0] != 6 {
+	if len(got) != 2 || got[pageAt{0, 3 * model.PageSize}][0] != 1 || got[pageAt{0, 15 * model.PageSize}][0] != 6 {
 		t.Errorf("QEMU got %d pages", len(got))
 	}
 }
@@ -739,15 +745,15 @@ func TestLinkTellsItsLoss(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	h := &losses{lost: make(chan error, 2)}
-	l.serve(3, h)
+	l.Serve(3, h)
 	s.stop()
 	if err := <-h.lost; err == nil || !strings.Contains(err.Error(), "target") {
 		t.Errorf("lost because of %v", err)
 	}
-	if err := l.conn.Send(control.Ping{}); err == nil {
+	if err := l.Conn.Send(control.Ping{}); err == nil {
 		t.Error("a question to a lost target was sent, and its asker waits")
 	}
-	l.close()
+	l.Close()
 	if len(h.lost) > 0 || h.host.Load() != 3 {
 		t.Errorf("told %d times more, of host %d", len(h.lost), h.host.Load())
 	}
@@ -758,8 +764,8 @@ func TestLinkClosedByUs(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	h := &losses{lost: make(chan error, 2)}
-	l.serve(0, h)
-	l.close()
+	l.Serve(0, h)
+	l.Close()
 	if len(h.lost) > 0 {
 		t.Errorf("lost because of %v", <-h.lost)
 	}
@@ -770,9 +776,9 @@ type losses struct {
 	host atomic.Int64
 }
 
-func (h *losses) fromTarget(int, control.Message) {}
-func (h *losses) multicastFrom(int, []byte)       {}
-func (h *losses) linkLost(host int, err error)    { h.host.Store(int64(host)); h.lost <- err }
+func (h *losses) FromTarget(int, control.Message) {}
+func (h *losses) MulticastFrom(int, []byte)       {}
+func (h *losses) LinkLost(host int, err error)    { h.host.Store(int64(host)); h.lost <- err }
 
 // TestDialObeysItsContext: a target that accepts and says nothing does not hold up the source.
 func TestDialObeysItsContext(t *testing.T) {
@@ -781,10 +787,10 @@ func TestDialObeysItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	d := dialer{target: TargetAddr{Addr: l.Addr().(*net.TCPAddr).AddrPort()}, tlsDir: newAuthority(t).host("source"), evacuation: testEvacuation, sent: new(atomic.Int64)}
+	d := wire.Dialer{Target: model.TargetAddr{Addr: l.Addr().(*net.TCPAddr).AddrPort()}, TLSDir: kit.NewAuthority(t).Host("source"), Evacuation: testEvacuation, Sent: new(atomic.Int64)}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := openLink(ctx, d); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := wire.Open(ctx, d); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

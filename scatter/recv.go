@@ -3,7 +3,6 @@ package scatter
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
@@ -19,7 +18,11 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // receiver is the target side: it listens, holds the guests and knows what became of each.
@@ -28,7 +31,7 @@ type receiver struct {
 	log     *slog.Logger
 	logged  *logLedger
 	life    context.Context // ends when the receiver is told to stop
-	journal *journal
+	journal *journal.Journal
 	room    room
 	tries   *trials
 	door    *door
@@ -69,7 +72,7 @@ func (r *receiver) listen(ctx context.Context) error {
 	if err := pki.CheckOwn(r.cfg.TLSDir, r.cfg.Name); err != nil {
 		return err
 	}
-	lc := net.ListenConfig{Control: tuneSocket, KeepAlive: -1}
+	lc := net.ListenConfig{Control: wire.TuneSocket, KeepAlive: -1}
 	l, err := lc.Listen(ctx, "tcp", r.cfg.Listen.String())
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", r.cfg.Listen, err)
@@ -86,7 +89,7 @@ func (r *receiver) listen(ctx context.Context) error {
 
 func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	if cfg.RunDir == "" {
-		cfg.RunDir = DefaultRunDir
+		cfg.RunDir = model.DefaultRunDir
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -94,15 +97,15 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	if cfg.Name == "" {
 		return nil, errors.New("name: must be this host's name, as in its certificate")
 	}
-	if _, err := interfaceAddr(cfg.Interface, netip.IPv4Unspecified()); err != nil {
-		if _, err6 := interfaceAddr(cfg.Interface, netip.IPv6Unspecified()); err6 != nil {
+	if _, err := system.InterfaceAddr(cfg.Interface, netip.IPv4Unspecified()); err != nil {
+		if _, err6 := system.InterfaceAddr(cfg.Interface, netip.IPv6Unspecified()); err6 != nil {
 			return nil, err
 		}
 	}
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	j, records, err := openJournal(filepath.Join(cfg.RunDir, "recv.journal"))
+	j, records, err := journal.Open(filepath.Join(cfg.RunDir, "recv.journal"))
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +141,7 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 			var ne net.Error
 			if errors.As(err, &ne) && !errors.Is(err, net.ErrClosed) {
 				r.log.Warn("accept", "err", err)
-				if pause(ctx, 100*time.Millisecond) == nil {
+				if system.Pause(ctx, 100*time.Millisecond) == nil {
 					continue
 				}
 			}
@@ -169,8 +172,8 @@ func (r *receiver) connection(ctx context.Context, raw net.Conn, t *tls.Conn) er
 		return err
 	}
 	defer leave()
-	c := control.NewConn(t, source, lostAfter)
-	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+	c := control.NewConn(t, source, wire.LostAfter)
+	if err := c.SetReadDeadline(time.Now().Add(wire.HelloTimeout)); err != nil {
 		return err
 	}
 	m, err := c.Receive()
@@ -186,7 +189,7 @@ func (r *receiver) connection(ctx context.Context, raw net.Conn, t *tls.Conn) er
 	}
 	key := sessionKey{source, hello.Evacuation}
 	if err := r.check(hello); err != nil {
-		_ = c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Error: err.Error()}) // the error is logged here too
+		_ = c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Error: err.Error()}) // the error is logged here too
 		return fmt.Errorf("source %s: %w", source, err)
 	}
 	switch hello.Purpose {
@@ -200,8 +203,8 @@ func (r *receiver) connection(ctx context.Context, raw net.Conn, t *tls.Conn) er
 }
 
 func (r *receiver) check(h control.Hello) error {
-	if h.Version != ProtocolVersion {
-		return &VersionError{Ours: ProtocolVersion, Theirs: h.Version}
+	if h.Version != model.ProtocolVersion {
+		return &wire.VersionError{Ours: model.ProtocolVersion, Theirs: h.Version}
 	}
 	if b, err := hex.DecodeString(h.Evacuation); err != nil || len(b) != 8 {
 		return fmt.Errorf("evacuation id %.32q: must be 16 hex digits", h.Evacuation)
@@ -226,7 +229,7 @@ func (r *receiver) touched() (sum int64) {
 func (r *receiver) welcome() control.Welcome {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Memory: r.room.free(), VCPUs: r.room.freeVCPUs(), QEMU: r.version, VMs: []string{}}
+	w := control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Memory: r.room.free(), VCPUs: r.room.freeVCPUs(), QEMU: r.version, VMs: []string{}}
 	for n := range r.names {
 		w.VMs = append(w.VMs, n)
 	}
@@ -239,7 +242,7 @@ func (r *receiver) controlConn(ctx context.Context, c *control.Conn, key session
 	s := &session{r: r, key: key, conn: c, log: r.log.With("source", key.source, "evacuation", key.evacuation)}
 	if err := r.register(s); err != nil {
 		return errors.Join(fmt.Errorf("source %s: %w", key.source, err),
-			c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Error: err.Error()}))
+			c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Error: err.Error()}))
 	}
 	defer func() {
 		r.mu.Lock()
@@ -264,7 +267,9 @@ func (r *receiver) register(s *session) error {
 	}
 	of := 0
 	for k := range r.sessions {
-		of += flag(k.source == s.key.source)
+		if k.source == s.key.source {
+			of++
+		}
 	}
 	if of >= maxOfSource {
 		return fmt.Errorf("%d evacuations of this source are connected, which is the most", maxOfSource)
@@ -277,9 +282,9 @@ func (r *receiver) register(s *session) error {
 func (r *receiver) streamConn(ctx context.Context, c *control.Conn, key guestKey) error {
 	g := r.guest(key)
 	if g == nil {
-		return c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name, Error: "no such VM was prepared"})
+		return c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Error: "no such VM was prepared"})
 	}
-	if err := c.Send(control.Welcome{Version: ProtocolVersion, Name: r.cfg.Name}); err != nil {
+	if err := c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name}); err != nil {
 		return err
 	}
 	return g.feed(ctx, c)
@@ -291,7 +296,7 @@ func (r *receiver) recoverConn(c *control.Conn, key sessionKey) error {
 		return err
 	}
 	for {
-		if err := c.SetReadDeadline(time.Now().Add(lostAfter)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(wire.LostAfter)); err != nil {
 			return err
 		}
 		m, err := c.Receive()
@@ -364,10 +369,10 @@ func (r *receiver) forget(g *guest) {
 
 // journalRoom makes sure that the journal has room for one VM more.
 func (r *receiver) journalRoom() error {
-	if err := r.journal.shrink(); err != nil {
+	if err := r.journal.Shrink(stillAsked); err != nil {
 		r.log.Error("the journal grows", "err", err)
 	}
-	if n := r.journal.size(); n > maxJournal {
+	if n := r.journal.Size(); n > journal.MaxJournal {
 		return fmt.Errorf("the journal has %d MiB, which is the most: its VMs must leave first", n>>20)
 	}
 	return nil
@@ -403,5 +408,3 @@ func (r *receiver) close() {
 	}
 	r.journal.Close()
 }
-
-func fillRandom(b []byte) { rand.Read(b) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // question is what a target is asked: would it take this VM? The VM has the number that it had first.
@@ -23,7 +25,7 @@ func (e *evacuation) judgeAll(ctx context.Context) error {
 // tryFixed has the targets try the VMs for which the operator has chosen them.
 func (e *evacuation) tryFixed(ctx context.Context) error {
 	_, err := e.try(ctx, e.questions(func(host int, v *sourceVM) bool {
-		name, there := v.name(), e.links[host].name()
+		name, there := v.name(), e.links[host].Name()
 		return e.cfg.Place[name] == there || e.cfg.Plan != nil && e.cfg.Plan.Placement[name] == there
 	}))
 	return err
@@ -69,9 +71,9 @@ func (e *evacuation) ask(ctx context.Context, questions []question, try bool) er
 	}
 	for _, q := range questions {
 		l, v := e.links[q.host], byNumber[q.vm]
-		err := l.roomFor(v)
+		err := roomFor(l, v)
 		if err == nil {
-			err = l.conn.Send(v.examineMessage(e.cfg.Force, try))
+			err = l.Conn.Send(v.examineMessage(e.cfg.Force, try))
 		}
 		if err != nil {
 			e.refused.answer(q, err)
@@ -82,8 +84,8 @@ func (e *evacuation) ask(ctx context.Context, questions []question, try bool) er
 	}
 	for _, q := range questions {
 		if why := e.refused.whyUntried(q); why != "" {
-			name, host := byNumber[q.vm].name(), e.links[q.host].name()
-			e.tell(Event{Type: "warning", VM: name, Host: host, Message: fmt.Sprintf("vm %s was not tried on %s: %s", name, host, why)})
+			name, host := byNumber[q.vm].name(), e.links[q.host].Name()
+			e.tell(model.Event{Type: "warning", VM: name, Host: host, Message: fmt.Sprintf("vm %s was not tried on %s: %s", name, host, why)})
 		}
 		e.nameFlags(ctx, q, byNumber[q.vm])
 	}
@@ -104,23 +106,23 @@ func (e *evacuation) awaitAnswers(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-silence.C:
 			for host, l := range e.links {
-				e.refused.hostLost(host, fmt.Errorf("%s: does not answer preflight's questions: see the log of 'scatter recv' there", l.name()))
+				e.refused.hostLost(host, fmt.Errorf("%s: does not answer preflight's questions: see the log of 'scatter recv' there", l.Name()))
 			}
 		}
 	}
 }
 
 // refusedEverywhere finds the VMs that no target takes, or not the one that the operator has chosen.
-func (e *evacuation) refusedEverywhere() [][]Blocker {
-	why := make([][]Blocker, len(e.vms))
+func (e *evacuation) refusedEverywhere() [][]model.Blocker {
+	why := make([][]model.Blocker, len(e.vms))
 	for i, v := range e.vms {
 		if all := e.refused.everywhere(v.number, len(e.links)); len(all) > 0 {
-			why[i] = []Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remediesFor(all)}}
+			why[i] = []model.Blocker{{VM: v.name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remediesFor(all)}}
 			continue
 		}
 		for host, l := range e.links {
-			if err := e.refused.of(question{host, v.number}); err != nil && e.cfg.Place[v.name()] == l.name() {
-				why[i] = []Blocker{{VM: v.name(), Host: l.name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
+			if err := e.refused.of(question{host, v.number}); err != nil && e.cfg.Place[v.name()] == l.Name() {
+				why[i] = []model.Blocker{{VM: v.name(), Host: l.Name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
 			}
 		}
 	}
@@ -170,19 +172,6 @@ func (e *evacuation) nameFlags(ctx context.Context, q question, v *sourceVM) {
 		return
 	}
 	e.refused.explain(q, &refusalError{host: refusal.host, why: refusal.why, flags: on})
-}
-
-// roomFor tells whether the target could take the VM if it were the only one.
-func (l *link) roomFor(v *sourceVM) error {
-	switch memory := int64(v.vm.MemoryBytes); {
-	case slices.Contains(l.welcome.VMs, v.name()):
-		return fmt.Errorf("%s: a VM of this name is there already", l.name())
-	case memory > l.welcome.Memory:
-		return fmt.Errorf("%s: no room: %d MiB wanted, %d MiB free (recv --memory)", l.name(), memory>>20, l.welcome.Memory>>20)
-	case l.welcome.VCPUs > 0 && v.vm.VCPUs > l.welcome.VCPUs:
-		return fmt.Errorf("%s: no room: %d vcpus wanted, %d free (recv --vcpus)", l.name(), v.vm.VCPUs, l.welcome.VCPUs)
-	}
-	return nil
 }
 
 // examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
@@ -298,4 +287,17 @@ func (r *refusals) everywhere(vm, hosts int) []string {
 		all = append(all, err.Error())
 	}
 	return all
+}
+
+// roomFor tells whether the target could take the VM if it were the only one.
+func roomFor(l *wire.Link, v *sourceVM) error {
+	switch memory := int64(v.vm.MemoryBytes); {
+	case slices.Contains(l.Welcome.VMs, v.name()):
+		return fmt.Errorf("%s: a VM of this name is there already", l.Name())
+	case memory > l.Welcome.Memory:
+		return fmt.Errorf("%s: no room: %d MiB wanted, %d MiB free (recv --memory)", l.Name(), memory>>20, l.Welcome.Memory>>20)
+	case l.Welcome.VCPUs > 0 && v.vm.VCPUs > l.Welcome.VCPUs:
+		return fmt.Errorf("%s: no room: %d vcpus wanted, %d free (recv --vcpus)", l.Name(), v.vm.VCPUs, l.Welcome.VCPUs)
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // The words are those of the launch policy, of QEMU 7.2 and 10.0, and our own. All others have a remedy, too.
@@ -42,7 +44,7 @@ func TestRemedies(t *testing.T) {
 // What each target lacks has its remedy, once.
 func TestRemediesOfAllTargets(t *testing.T) {
 	var e evacuation
-	e.links = make([]*link, 3)
+	e.links = make([]*wire.Link, 3)
 	e.vms = []*sourceVM{vmCalled("vm1")}
 	e.refused.ask(allQuestions(3, 1), true)
 	for host, why := range []string{"beta: No such file or directory", "gamma: No such file or directory", "delta: its processor lacks flags that the VM's has: aes"} {

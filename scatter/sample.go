@@ -8,43 +8,24 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // sampleBlocks is how many blocks are compressed to find out what compression is going to gain: 16 MiB, some 50 ms on two cores.
 const sampleBlocks = 64
 
 // sampleOwners is how many owners of a content a sample names at most: all of them make no block.
-const sampleOwners = block.MaxOwners / blockContents
-
-// compressibility is what compression would do to the contents, by samples.
-type compressibility struct{ small, quick squeeze }
-
-// squeeze is the same of one kind of compression.
-type squeeze struct {
-	parts [][]float64 // by class: bytes after and before, at places that are spread evenly over it; nil = like mean
-	mean  float64
-	speed float64 // bytes/s of one core; 0 = it is not used
-}
-
-// incompressible is what is known when nothing is compressed.
-var incompressible = compressibility{squeeze{mean: 1}, squeeze{mean: 1}}
+const sampleOwners = block.MaxOwners / planning.BlockContents
 
 // newSqueeze has room for samples at these places of so many classes.
-func newSqueeze(classes int, places []sampleAt) squeeze {
-	c := squeeze{parts: make([][]float64, classes), mean: 1}
+func newSqueeze(classes int, places []sampleAt) planning.Squeeze {
+	c := planning.Squeeze{Parts: make([][]float64, classes), Mean: 1}
 	for _, at := range places {
-		c.parts[at.class] = append(c.parts[at.class], 1)
+		c.Parts[at.class] = append(c.Parts[at.class], 1)
 	}
 	return c
-}
-
-// of is the part that remains of block i of n of a class.
-func (c *squeeze) of(class, i, n int) float64 {
-	if class >= len(c.parts) || len(c.parts[class]) == 0 {
-		return c.mean
-	}
-	parts := c.parts[class]
-	return parts[i*len(parts)/n]
 }
 
 // sampleAt is a place where a sample is taken.
@@ -54,21 +35,21 @@ type sampleAt struct {
 }
 
 // sampling says where to take samples: where most bytes are, spread over each class.
-func sampling(classes []classInfo) (places []sampleAt) {
+func sampling(classes []planning.ClassInfo) (places []sampleAt) {
 	order := make([]int, len(classes))
 	var all int64
 	for i := range classes {
 		order[i] = i
-		all += classes[i].bytes
+		all += classes[i].Bytes
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(classes[b].bytes, classes[a].bytes) })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(classes[b].Bytes, classes[a].Bytes) })
 	for _, class := range order {
 		left := sampleBlocks - len(places)
 		if left == 0 || all == 0 {
 			return places
 		}
-		blocks := blocksOf(classes[class].contents)
-		n := min(left, blocks, int(sampleBlocks*classes[class].bytes/all)+1)
+		blocks := planning.BlocksOf(classes[class].Contents)
+		n := min(left, blocks, int(sampleBlocks*classes[class].Bytes/all)+1)
 		for i := range n {
 			places = append(places, sampleAt{class, i, (float64(i) + 0.5) / float64(n)})
 		}
@@ -77,12 +58,12 @@ func sampling(classes []classInfo) (places []sampleAt) {
 }
 
 // sample compresses some blocks in the ways that bulk would.
-func (e *evacuation) sample() (compressibility, error) {
+func (e *evacuation) sample() (planning.Compressibility, error) {
 	if e.cfg.NoCompress {
-		return incompressible, nil
+		return planning.Incompressible, nil
 	}
 	places := sampling(e.classes)
-	c := compressibility{newSqueeze(len(e.classes), places), newSqueeze(len(e.classes), places)}
+	c := planning.Compressibility{Small: newSqueeze(len(e.classes), places), Quick: newSqueeze(len(e.classes), places)}
 	work := make(chan sampleAt, len(places))
 	for _, at := range places {
 		work <- at
@@ -92,7 +73,7 @@ func (e *evacuation) sample() (compressibility, error) {
 	var wg sync.WaitGroup
 	for i := range samplers {
 		wg.Go(func() {
-			standBehindGuests()
+			system.StandBehindGuests()
 			samplers[i].run(e, work, &c)
 		})
 	}
@@ -105,8 +86,8 @@ func (e *evacuation) sample() (compressibility, error) {
 		small.add(samplers[i].small)
 		quick.add(samplers[i].quick)
 	}
-	small.sum(&c.small)
-	quick.sum(&c.quick)
+	small.sum(&c.Small)
+	quick.sum(&c.Quick)
 	return c, nil
 }
 
@@ -121,10 +102,10 @@ func (y *yield) add(z yield) {
 }
 
 // sum sets the means.
-func (y *yield) sum(c *squeeze) {
+func (y *yield) sum(c *planning.Squeeze) {
 	if y.before > 0 {
-		c.mean = float64(y.after) / float64(y.before)
-		c.speed = float64(y.before) / max(y.took.Seconds(), 1e-6)
+		c.Mean = float64(y.after) / float64(y.before)
+		c.Speed = float64(y.before) / max(y.took.Seconds(), 1e-6)
 	}
 }
 
@@ -138,22 +119,22 @@ type sampler struct {
 }
 
 // run takes samples. Each writes to a place of its own in c.
-func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *compressibility) {
+func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *planning.Compressibility) {
 	enc, err := block.NewEncoder()
 	if err != nil {
 		s.err = err
 		return
 	}
-	s.data = make([]byte, blockContents*PageSize)
+	s.data = make([]byte, planning.BlockContents*model.PageSize)
 	for at := range work {
 		n := s.read(e, at)
 		if n == 0 {
 			continue // the class ended, or its VM did
 		}
-		if c.small.parts[at.class][at.number], s.err = s.compress(enc, n, block.Zstd, &s.small); s.err != nil {
+		if c.Small.Parts[at.class][at.number], s.err = s.compress(enc, n, block.Zstd, &s.small); s.err != nil {
 			return
 		}
-		if c.quick.parts[at.class][at.number], s.err = s.compress(enc, n, block.S2, &s.quick); s.err != nil {
+		if c.Quick.Parts[at.class][at.number], s.err = s.compress(enc, n, block.S2, &s.quick); s.err != nil {
 			return
 		}
 	}
@@ -165,8 +146,8 @@ func (s *sampler) compress(enc *block.Encoder, n int, how block.Compression, y *
 	if s.to, err = enc.Append(s.to[:0], s.contents[:n], how); err != nil {
 		return 1, err
 	}
-	y.add(yield{n * PageSize, len(s.to), time.Since(began)})
-	return float64(len(s.to)) / float64(n*PageSize), nil
+	y.add(yield{n * model.PageSize, len(s.to), time.Since(began)})
+	return float64(len(s.to)) / float64(n*model.PageSize), nil
 }
 
 // read reads a block's contents as they are now, and returns how many there are.
@@ -175,12 +156,12 @@ func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
 	for owners := range e.index.ContentsFrom(at.class, at.part) {
 		region, page := e.layout.Locate(owners[0])
 		r := e.regions[region]
-		data := s.data[n*PageSize : (n+1)*PageSize]
+		data := s.data[n*model.PageSize : (n+1)*model.PageSize]
 		if e.vms[r.vm].mem.GatherTo([]qemu.PageRef{{Block: uint16(r.memory), Page: page}}, []uint32{0}, data) != nil {
 			return 0
 		}
 		s.contents = append(s.contents, block.Content{Owners: e.owners(nil, owners[:min(len(owners), sampleOwners)]), Data: data})
-		if n++; n == blockContents {
+		if n++; n == planning.BlockContents {
 			break
 		}
 	}

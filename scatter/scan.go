@@ -8,13 +8,16 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // scanReader shows the VMs' memory to package dedup, region by region.
 type scanReader struct{ e *evacuation }
 
 func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error {
-	r.e.scanned.Add(int64(n) * PageSize)
+	r.e.scanned.Add(int64(n) * model.PageSize)
 	g := r.e.regions[region]
 	v := r.e.vms[g.vm]
 	err := v.mem.ReadPages(g.memory, first, n, dst)
@@ -31,7 +34,7 @@ func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error
 func (r scanReader) Populated(region int, yield func(first, n uint32) error) error {
 	g := r.e.regions[region]
 	v := r.e.vms[g.vm]
-	if v.blocks[g.block].hidden {
+	if v.blocks[g.block].Hidden {
 		return nil // converge sends all of it
 	}
 	err := v.mem.Populated(g.memory, yield)
@@ -53,7 +56,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, lookGap-time.Since(e.started)); err != nil {
+	if err := system.Pause(ctx, lookGap-time.Since(e.started)); err != nil {
 		return err
 	}
 	e.gap = time.Since(began)
@@ -67,7 +70,7 @@ func (e *evacuation) scan(ctx context.Context) error {
 		return err
 	}
 	for _, c := range e.index.Classes() {
-		e.classes = append(e.classes, classInfo{c.VMs, c.Contents, c.Bytes})
+		e.classes = append(e.classes, planning.ClassInfo{VMs: c.VMs, Contents: c.Contents, Bytes: c.Bytes})
 		if len(c.VMs) == 1 {
 			e.ownBytes[c.VMs[0]] += c.Bytes
 		}
@@ -96,7 +99,7 @@ func (e *evacuation) tellScan() (end func()) {
 			case <-done:
 				return
 			case <-t.C:
-				e.tell(Event{Type: "scan", Bytes: e.scanned.Load(), Total: total})
+				e.tell(model.Event{Type: "scan", Bytes: e.scanned.Load(), Total: total})
 			}
 		}
 	})
@@ -110,19 +113,10 @@ func (e *evacuation) tellScan() (end func()) {
 // now and then to count as hot.
 const lookGap = 500 * time.Millisecond
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // layOut numbers the RAM blocks of all VMs.
 func (e *evacuation) layOut() error {
 	var regions []dedup.Region
-	e.regions, e.classes, e.pages = nil, nil, Pages{}
+	e.regions, e.classes, e.pages = nil, nil, model.Pages{}
 	domains := make(map[string]uint32)
 	for _, v := range e.vms {
 		v.regions = len(regions)
@@ -131,11 +125,11 @@ func (e *evacuation) layOut() error {
 			domains[name] = uint32(len(domains))
 		}
 		for i, b := range v.blocks {
-			regions = append(regions, dedup.Region{VM: v.index, Block: i, Pages: b.pages(), Domain: domains[name]})
-			e.regions = append(e.regions, region{v.index, i, b.index})
+			regions = append(regions, dedup.Region{VM: v.index, Block: i, Pages: b.Pages(), Domain: domains[name]})
+			e.regions = append(e.regions, region{v.index, i, b.Index})
 		}
 	}
-	e.pagesOf, e.ownBytes, e.hot = make([]Pages, len(e.vms)), make([]int64, len(e.vms)), make([]int64, len(e.vms))
+	e.pagesOf, e.ownBytes, e.hot = make([]model.Pages, len(e.vms)), make([]int64, len(e.vms)), make([]int64, len(e.vms))
 	var err error
 	e.layout, err = dedup.NewLayout(regions)
 	return err
@@ -157,8 +151,12 @@ func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.L
 	}
 	pages := make([]int64, len(e.vms))
 	e.eachPage(func(vm int, p dedup.Page) {
-		pages[vm] += int64(flag(first.Hash(p) != 0))
-		e.hot[vm] += int64(flag(first.Hash(p) != second.Hash(p))) * lookEvery
+		if first.Hash(p) != 0 {
+			pages[vm]++
+		}
+		if first.Hash(p) != second.Hash(p) {
+			e.hot[vm] += lookEvery
+		}
 	})
 	busy := make([]bool, len(e.vms))
 	for vm, hot := range e.hot {

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // TestLookAgain: of a VM that writes little, a part is looked at again, and what is hot is estimated; of one that writes much, all.
@@ -11,7 +13,7 @@ func TestLookAgain(t *testing.T) {
 	const pages = 1024
 	d := openDrillOf(t, shape{pages: pages, fill: func(src [][]byte, vm int) {
 		for i := range pages {
-			stamp(src[vm][i*PageSize:][:PageSize], uint64(i+(vm+1)<<20))
+			kit.Stamp(src[vm][i*model.PageSize:][:model.PageSize], uint64(i+(vm+1)<<20))
 		}
 	}}, []int{0, 0}, nil)
 	clear(d.e.hot)
@@ -20,7 +22,7 @@ func TestLookAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(vm, page int) { stamp(d.src[vm][page*PageSize:][:PageSize], uint64(page+5<<30)) }
+	write := func(vm, page int) { kit.Stamp(d.src[vm][page*model.PageSize:][:model.PageSize], uint64(page+5<<30)) }
 	write(0, lookEvery*dedup.StripePages+3) // in a stripe that is looked at again
 	write(0, dedup.StripePages)             // in one that is not
 	for i := range 100 {

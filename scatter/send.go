@@ -1,7 +1,6 @@
 package scatter
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -9,18 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
-	"github.com/scatter-vm/scatter/multicast/groups"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/ledger"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // evacuation is one run of the source side.
@@ -33,30 +35,30 @@ type evacuation struct {
 
 	vms   []*sourceVM // that move
 	stays []stayer    // that do not
-	links []*link
+	links []*wire.Link
 
 	layout  *dedup.Layout
 	regions []region
 	index   *dedup.Index
 	held    *dedup.Held
-	classes []classInfo
+	classes []planning.ClassInfo
 
-	pages    Pages
-	pagesOf  []Pages
+	pages    model.Pages
+	pagesOf  []model.Pages
 	ownBytes []int64
 	hot      []int64       // pages by VM
 	gap      time.Duration // between the looks that found them
 
-	posed      *Problem
+	posed      *planning.Problem
 	passed     []string // rules that do not apply
-	plan       *plan
-	public     *Plan
+	schedule   *planning.Schedule
+	public     *planning.Plan
 	pacer      *multicast.Pacer
 	standstill standstill
 	sender     *multicast.Sender
-	tracker    *tracker
-	journal    *journal
-	core       *core
+	tracker    *ledger.Tracker
+	journal    *journal.Journal
+	core       *handover.Core
 	trace      *tracer
 
 	refused refusals
@@ -86,7 +88,7 @@ type region struct {
 //
 // When ctx ends, VMs that are not yet switched over stay on the source, and Evacuate returns when
 // they are known to run there.
-func Evacuate(ctx context.Context, cfg SendConfig) (*Report, error) {
+func Evacuate(ctx context.Context, cfg SendConfig) (*model.Report, error) {
 	if cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, cfg.Timeout, fmt.Errorf("the time-out of %v is over", cfg.Timeout))
@@ -107,17 +109,17 @@ func Evacuate(ctx context.Context, cfg SendConfig) (*Report, error) {
 }
 
 // MakePlan does all that Evacuate does before anything moves, and returns the plan.
-func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) {
+func MakePlan(ctx context.Context, cfg SendConfig) (*planning.Plan, error) {
 	e, err := newEvacuation(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
 	err = e.prepare(ctx)
-	var blocked *BlockedError
+	var blocked *model.BlockedError
 	if errors.As(err, &blocked) {
 		if e.public == nil {
-			e.public = &Plan{Format: PlanFormat}
+			e.public = &planning.Plan{Format: planning.PlanFormat}
 		}
 		e.public.Blockers, e.public.Stays = blocked.Blockers, e.blockers()
 		return e.public, err
@@ -126,71 +128,6 @@ func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) {
 		return nil, err
 	}
 	return e.public, nil
-}
-
-func (c *SendConfig) setDefaults() error {
-	if c.RunDir == "" {
-		c.RunDir = DefaultRunDir
-	}
-	if c.Downtime == 0 {
-		c.Downtime = 300 * time.Millisecond
-	}
-	if c.Parallel == 0 {
-		c.Parallel = defaultParallel
-	}
-	c.Balance = cmp.Or(c.Balance, DefaultBalance)
-	if c.OnStall == "" {
-		c.OnStall = StallKeep
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if err := c.setPlanDefaults(); err != nil {
-		return err
-	}
-	switch {
-	case len(c.VMs) == 0:
-		return errors.New("no VM to move: name at least one QMP socket")
-	case len(c.Targets) == 0:
-		return errors.New("no target: name at least one host")
-	case c.SlowRatio > 1 || c.SlowRatio != c.SlowRatio:
-		return fmt.Errorf("slow-ratio %v: must be at most 1", c.SlowRatio)
-	case c.Rate < 0:
-		return fmt.Errorf("rate %d: must be > 0", c.Rate)
-	case c.Downtime < 2*fixedPerStop:
-		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*fixedPerStop)
-	case c.CPUs < 0:
-		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
-	case c.DSCP < 0 || c.DSCP > 63:
-		return fmt.Errorf("dscp %d: must be 0 to 63", c.DSCP)
-	case c.MTU != 0 && (c.MTU < MinMTU || c.MTU > MaxMTU):
-		return fmt.Errorf("mtu %d: must be %d to %d", c.MTU, MinMTU, MaxMTU)
-	case c.Parallel < 0:
-		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
-	case checkPatterns(c.Exclude) != nil:
-		return checkPatterns(c.Exclude)
-	case c.OnStall != StallKeep && c.OnStall != StallPause:
-		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
-	}
-	return nil
-}
-
-// setPlanDefaults completes and checks what a plan depends on.
-func (c *SendConfig) setPlanDefaults() error {
-	if !c.GroupBase.IsValid() {
-		c.GroupBase = netip.MustParseAddr("239.77.0.0")
-	}
-	c.MaxGroups = cmp.Or(c.MaxGroups, groups.DefaultGroups)
-	c.MaxMemberships = cmp.Or(c.MaxMemberships, groups.DefaultMemberships)
-	switch {
-	case c.MaxGroups < 0 || c.MaxGroups > MaxGroups:
-		return fmt.Errorf("max-groups %d: must be 1 to %d", c.MaxGroups, MaxGroups)
-	case c.MaxMemberships < 0 || c.MaxMemberships > MaxGroups:
-		return fmt.Errorf("max-memberships %d: must be 1 to %d", c.MaxMemberships, MaxGroups)
-	case !c.GroupBase.IsMulticast():
-		return fmt.Errorf("group base %s: must be a multicast address", c.GroupBase)
-	}
-	return nil
 }
 
 func newEvacuation(cfg SendConfig) (*evacuation, error) {
@@ -231,7 +168,7 @@ func (e *evacuation) close() {
 		e.sender.Close()
 	}
 	for _, l := range e.links {
-		l.close()
+		l.Close()
 	}
 	e.endJournal()
 	for _, v := range e.vms {
@@ -252,7 +189,7 @@ func (e *evacuation) prepare(ctx context.Context) error {
 		{"discover", e.discover}, {"preflight", e.preflight}, {"scan", e.scan}, {"plan", e.makePlan},
 	}
 	for _, s := range stages {
-		e.tell(Event{Type: "stage", Stage: s.name})
+		e.tell(model.Event{Type: "stage", Stage: s.name})
 		if err := s.run(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -265,53 +202,53 @@ func (e *evacuation) prepare(ctx context.Context) error {
 
 // discover opens the VMs and the targets.
 func (e *evacuation) discover(ctx context.Context) error {
-	var found, held problems
+	var found, held model.Problems
 	e.vms = make([]*sourceVM, len(e.cfg.VMs))
-	e.links = make([]*link, len(e.cfg.Targets))
+	e.links = make([]*wire.Link, len(e.cfg.Targets))
 	var g sync.WaitGroup
 	for i, socket := range e.cfg.VMs {
 		g.Go(func() {
 			v, err := discoverVM(ctx, i, socket)
 			e.vms[i] = v
-			if b, ok := errors.AsType[Blocker](err); ok {
-				held.add(b)
+			if b, ok := errors.AsType[model.Blocker](err); ok {
+				held.Add(b)
 			} else {
-				found.add(err)
+				found.Add(err)
 			}
 		})
 	}
 	for i, t := range e.cfg.Targets {
 		g.Go(func() {
-			l, err := openLink(ctx, dialer{target: t, tlsDir: e.cfg.TLSDir, local: e.cfg.Local, dscp: e.cfg.DSCP, evacuation: e.name(), sent: &e.controlBytes})
+			l, err := wire.Open(ctx, wire.Dialer{Target: t, TLSDir: e.cfg.TLSDir, Local: e.cfg.Local, Dscp: e.cfg.DSCP, Evacuation: e.name(), Sent: &e.controlBytes})
 			e.links[i] = l
-			found.add(err)
+			found.Add(err)
 		})
 	}
 	g.Wait()
 	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool { return v == nil })
-	e.links = slices.DeleteFunc(e.links, func(l *link) bool { return l == nil })
+	e.links = slices.DeleteFunc(e.links, func(l *wire.Link) bool { return l == nil })
 	for i, l := range e.links {
-		l.serve(i, e)
+		l.Serve(i, e)
 	}
 	excluded := e.exclude()
 	if len(e.vms) == 0 && len(excluded) > 0 {
-		found.add(errNobodyLeft)
+		found.Add(errNobodyLeft)
 	}
 	for _, v := range e.vms {
-		found.add(v.elsewhere())
+		found.Add(v.elsewhere())
 	}
 	e.tellApart()
-	found.namesOf("VMs", "name each guest differently (-name guest=)", namesOf(e.vms, (*sourceVM).name))
-	found.namesOf("targets", "give each target its own certificate and --name", namesOf(e.links, (*link).name))
-	found.places(e.cfg.Place, append(namesOf(e.vms, (*sourceVM).name), excluded...), e.links)
-	if err := found.err(); err != nil {
+	found.NamesOf("VMs", "name each guest differently (-name guest=)", model.NamesOf(e.vms, (*sourceVM).name))
+	found.NamesOf("targets", "give each target its own certificate and --name", model.NamesOf(e.links, (*wire.Link).Name))
+	checkPlaces(&found, e.cfg.Place, append(model.NamesOf(e.vms, (*sourceVM).name), excluded...), e.links)
+	if err := found.Err(); err != nil {
 		return err
 	}
-	for _, b := range append(held.list, e.cfg.Held...) {
+	for _, b := range append(held.List, e.cfg.Held...) {
 		if e.excluded(b.VM) {
 			continue
 		}
-		s := stayer{b.VM, []Blocker{b}, stays}
+		s := stayer{b.VM, []model.Blocker{b}, handover.Stays}
 		e.stays = append(e.stays, s)
 		e.tellStays(s)
 	}
@@ -336,7 +273,7 @@ func (e *evacuation) tellApart() {
 }
 
 // tell reports progress to the caller.
-func (e *evacuation) tell(ev Event) {
+func (e *evacuation) tell(ev model.Event) {
 	ev.Time = time.Now()
 	switch ev.Type {
 	case "stage":
@@ -345,7 +282,7 @@ func (e *evacuation) tell(ev Event) {
 		e.log.Info("vm", "vm", ev.VM, "host", ev.Host, "stage", ev.Stage, "message", ev.Message)
 	case "warning":
 		e.log.Warn(ev.Message, "vm", ev.VM, "host", ev.Host)
-		e.warnings.add(ev.named())
+		e.warnings.add(ev.Named())
 	}
 	if e.cfg.Events != nil {
 		e.warnings.mu.Lock()
@@ -354,16 +291,8 @@ func (e *evacuation) tell(ev Event) {
 	}
 }
 
-// named is the message of a warning, with the host that it is about.
-func (ev Event) named() string {
-	if ev.Host == "" || strings.Contains(ev.Message, ev.Host) {
-		return ev.Message
-	}
-	return ev.Host + ": " + ev.Message
-}
-
 // post hands an event to the core.
-func (e *evacuation) post(ev event) { e.inbox.put(ev) }
+func (e *evacuation) post(ev handover.Event) { e.inbox.put(ev) }
 
 // warnings collects what the report repeats; mu also keeps the caller's Events from being called twice at once.
 type warnings struct {

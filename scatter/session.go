@@ -16,6 +16,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // maxVMs bounds the VMs of one evacuation.
@@ -44,7 +47,7 @@ type session struct {
 // serve handles the source's messages until it ends the evacuation or is lost. Then the guests that are not yet loaded are given up.
 func (s *session) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	s.wg.Go(func() { keepAlive(ctx, s.conn) })
+	s.wg.Go(func() { wire.KeepAlive(ctx, s.conn) })
 	err := s.read(ctx)
 	cancel()
 	s.conn.Close()
@@ -74,7 +77,7 @@ func (s *session) logDatagrams(st multicast.ReceiverStats) {
 
 func (s *session) read(ctx context.Context) error {
 	for {
-		if err := s.conn.SetReadDeadline(time.Now().Add(lostAfter)); err != nil {
+		if err := s.conn.SetReadDeadline(time.Now().Add(wire.LostAfter)); err != nil {
 			return err
 		}
 		m, err := s.conn.Receive()
@@ -222,8 +225,8 @@ func (s *session) begin(m control.Begin) error {
 	if s.mcast.Load() != nil {
 		return errors.New("begin came twice")
 	}
-	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: windowBytes,
-		Deliver: s.deliver, Begin: standBehindGuests, Log: s.log,
+	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: model.WindowBytes,
+		Deliver: s.deliver, Begin: system.StandBehindGuests, Log: s.log,
 		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
 	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
 		return errors.New("begin: key or source address is malformed")
@@ -247,7 +250,7 @@ func (s *session) begin(m control.Begin) error {
 
 // localFor is the address of this host for datagrams from a source: the one that it is connected to, if that is one of the interface.
 func (s *session) localFor(source netip.Addr) (netip.Addr, error) {
-	return interfaceAddr(s.r.cfg.Interface, source, s.conn.LocalAddr(), source)
+	return system.InterfaceAddr(s.r.cfg.Interface, source, s.conn.LocalAddr(), source)
 }
 
 func validSource(a netip.Addr) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // refusedCapabilities are migration capabilities that change the stream into something that cannot be
@@ -48,7 +49,7 @@ func unfitCapabilities(caps map[string]bool) (all []error) {
 		case !slices.Contains(refusedCapabilities, c):
 			what += ", of which this scatter does not know what it does"
 		}
-		all = append(all, Blocker{Problem: what, Remedy: "switch it off (migrate-set-capabilities)"})
+		all = append(all, model.Blocker{Problem: what, Remedy: "switch it off (migrate-set-capabilities)"})
 	}
 	return all
 }
@@ -96,12 +97,12 @@ var fitParameters = map[string]string{
 }
 
 // checkParameters finds parameters that hinder a migration, and remarks on those that it does not know.
-func (v *sourceVM) checkParameters(ctx context.Context, p qemu.Parameters, found *problems) error {
+func (v *sourceVM) checkParameters(ctx context.Context, p qemu.Parameters, found *model.Problems) error {
 	if p.TLSCreds != nil && *p.TLSCreds != "" {
-		found.add(Blocker{Problem: "migration parameter tls-creds is set", Remedy: "clear it, scatter encrypts by itself"})
+		found.Add(model.Blocker{Problem: "migration parameter tls-creds is set", Remedy: "clear it, scatter encrypts by itself"})
 	}
 	if p.Mode != nil && *p.Mode != "" && *p.Mode != "normal" {
-		found.add(Blocker{Problem: "migration mode " + *p.Mode, Remedy: "set it to normal"})
+		found.Add(model.Blocker{Problem: "migration mode " + *p.Mode, Remedy: "set it to normal"})
 	}
 	var all map[string]json.RawMessage
 	if err := v.client.Do(ctx, "query-migrate-parameters", nil, &all); err != nil {
@@ -122,7 +123,7 @@ func unset(value json.RawMessage) bool {
 }
 
 // checkTracking finds guest RAM of which QEMU would lose writes.
-func (v *sourceVM) checkTracking(ctx context.Context, found *problems) error {
+func (v *sourceVM) checkTracking(ctx context.Context, found *model.Problems) error {
 	ids, err := v.client.LosesWrites(ctx)
 	if err != nil || len(ids) == 0 {
 		return err
@@ -132,12 +133,12 @@ func (v *sourceVM) checkTracking(ctx context.Context, found *problems) error {
 	if v.vm.Version[0] < qemu.TCGTracksWrites[0] {
 		what, remedy = "QEMU before 9.0 loses writes of emulated (TCG) guests while it migrates them, with any tool", "stop the guest first and use --force; or run it with KVM, or with QEMU 9.0"
 	}
-	found.add(Blocker{Problem: what, Remedy: remedy, Risk: true})
+	found.Add(model.Blocker{Problem: what, Remedy: remedy, Risk: true})
 	return nil
 }
 
 // onlyRisks tells whether all that was found may be forced.
 func onlyRisks(err error) bool {
-	blocked, ok := errors.AsType[*BlockedError](err)
-	return ok && !slices.ContainsFunc(blocked.Blockers, func(b Blocker) bool { return !b.Risk })
+	blocked, ok := errors.AsType[*model.BlockedError](err)
+	return ok && !slices.ContainsFunc(blocked.Blockers, func(b model.Blocker) bool { return !b.Risk })
 }

@@ -6,12 +6,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // found is a real VM, discovered.
 func found(t *testing.T, args ...string) *sourceVM {
 	t.Helper()
-	v, err := discoverVM(t.Context(), 0, realVM(t, "vm", args...))
+	v, err := discoverVM(t.Context(), 0, kit.RealVM(t, "vm", args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +116,7 @@ func TestLostWritesAreNamed(t *testing.T) {
 		"two nodes with KVM": {append(two, "-accel", "kvm"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if strings.Contains(name, "KVM") && !exists("/dev/kvm") {
+			if strings.Contains(name, "KVM") && !system.Exists("/dev/kvm") {
 				t.Skip("no /dev/kvm")
 			}
 			v := found(t, c.args...)
@@ -136,7 +140,7 @@ func TestLostWritesAreNamed(t *testing.T) {
 			}
 		})
 	}
-	if onlyRisks(errors.New("x")) || onlyRisks(&BlockedError{[]Blocker{{Risk: true}, {}}}) {
+	if onlyRisks(errors.New("x")) || onlyRisks(&model.BlockedError{Blockers: []model.Blocker{{Risk: true}, {}}}) {
 		t.Error("what is no risk cannot be forced")
 	}
 }

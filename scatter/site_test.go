@@ -1,91 +1,48 @@
 package scatter
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
-
-var loopback = netip.MustParseAddr("127.0.0.1")
-
-// authority makes certificates for one test.
-type authority struct {
-	t   *testing.T
-	dir string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t, filepath.Join(t.TempDir(), "ca")}
-	if err := pki.Init(a.dir); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// host makes the certificates of a host and returns their directory.
-func (a *authority) host(name string) string {
-	a.t.Helper()
-	dir := filepath.Join(a.t.TempDir(), name)
-	if err := pki.Issue(a.dir, name, []netip.Addr{loopback}, dir); err != nil {
-		a.t.Fatal(err)
-	}
-	return dir
-}
 
 // site is a receiver that serves on the loopback interface, and a source that may use it.
 type site struct {
 	t      *testing.T
-	ca     *authority
+	ca     *kit.Authority
 	r      *receiver
-	target TargetAddr
+	target model.TargetAddr
 	tlsDir string // of host "source"
-	log    *logBook
+	log    *kit.LogBook
 	stop   func() // ends the receiver and waits for it
-}
-
-// logBook keeps what was logged.
-type logBook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // noQEMU is a binary that is not there: nothing in these tests may start one.
 const noQEMU = "/nonexistent/qemu-system-x86_64"
 
 // openSite starts a receiver called name. ca may be nil.
-func openSite(t *testing.T, ca *authority, name string, change func(*RecvConfig)) *site {
+func openSite(t *testing.T, ca *kit.Authority, name string, change func(*RecvConfig)) *site {
 	t.Helper()
 	if ca == nil {
-		ca = newAuthority(t)
+		ca = kit.NewAuthority(t)
 	}
-	s := &site{t: t, ca: ca, log: &logBook{}, tlsDir: ca.host("source")}
+	s := &site{t: t, ca: ca, log: &kit.LogBook{}, tlsDir: ca.Host("source")}
 	ready := make(chan netip.AddrPort, 1)
-	cfg := RecvConfig{Name: name, Listen: netip.AddrPortFrom(loopback, 0), Interface: "lo", TLSDir: ca.host(name), RunDir: t.TempDir(),
+	cfg := RecvConfig{Name: name, Listen: netip.AddrPortFrom(kit.Loopback, 0), Interface: "lo", TLSDir: ca.Host(name), RunDir: t.TempDir(),
 		Memory: 1 << 30, VCPUs: 8, Policy: qemu.LaunchPolicy{QEMU: noQEMU}, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Ready: func(a netip.AddrPort) { ready <- a }}
 	if change != nil {
@@ -109,7 +66,7 @@ func openSite(t *testing.T, ca *authority, name string, change func(*RecvConfig)
 	t.Cleanup(s.stop)
 	select {
 	case a := <-ready:
-		s.target = TargetAddr{Name: name, Addr: a}
+		s.target = model.TargetAddr{Name: name, Addr: a}
 	case err := <-served:
 		t.Fatal(err)
 	}
@@ -118,8 +75,8 @@ func openSite(t *testing.T, ca *authority, name string, change func(*RecvConfig)
 
 const testEvacuation = "00112233445566ff"
 
-func (s *site) dialer() dialer {
-	return dialer{target: s.target, tlsDir: s.tlsDir, evacuation: testEvacuation, sent: new(atomic.Int64)}
+func (s *site) dialer() wire.Dialer {
+	return wire.Dialer{Target: s.target, TLSDir: s.tlsDir, Evacuation: testEvacuation, Sent: new(atomic.Int64)}
 }
 
 // tls opens a connection as source, before any frame.
@@ -138,20 +95,20 @@ func (s *site) tls() *tls.Conn {
 }
 
 // open opens a control connection.
-func (s *site) open() *link {
+func (s *site) open() *wire.Link {
 	s.t.Helper()
-	l, err := openLink(s.t.Context(), s.dialer())
+	l, err := wire.Open(s.t.Context(), s.dialer())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { l.close() })
+	s.t.Cleanup(func() { l.Close() })
 	return l
 }
 
 // alive fails unless the receiver still serves honest sources.
 func (s *site) alive() {
 	s.t.Helper()
-	if st, err := askState(s.t.Context(), s.dialer(), maxVMs-1); err != nil || st != control.StateUnknown {
+	if st, err := wire.AskState(s.t.Context(), s.dialer(), maxVMs-1); err != nil || st != control.StateUnknown {
 		s.t.Errorf("the receiver does not serve any more: %s, %v", st, err)
 	}
 }
@@ -169,12 +126,12 @@ func next(t *testing.T, c *control.Conn) (control.Message, error) {
 
 // guest puts a guest of testEvacuation into the receiver, as it stands when its QEMU waits for pages, in the given state. What it
 // would hand to QEMU can be read from the connection.
-func (s *site) guest(vm int, name string, state guestState, blocks ...ramBlock) (*guest, net.Conn) {
+func (s *site) guest(vm int, name string, state guestState, blocks ...system.RAMBlock) (*guest, net.Conn) {
 	s.t.Helper()
 	return s.guestOf(testEvacuation, vm, name, state, blocks...)
 }
 
-func (s *site) guestOf(evacuation string, vm int, name string, state guestState, blocks ...ramBlock) (*guest, net.Conn) {
+func (s *site) guestOf(evacuation string, vm int, name string, state guestState, blocks ...system.RAMBlock) (*guest, net.Conn) {
 	s.t.Helper()
 	key := guestKey{sessionKey{"source", evacuation}, vm}
 	s.r.mu.Lock()
@@ -196,27 +153,34 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	return g, far
 }
 
+// ended is a process that has ended, in place of a QEMU with that log.
+func ended(t *testing.T, log string) *system.Process {
+	t.Helper()
+	cmd := exec.Command("sleep", "3600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := system.OpenProcess(cmd.Process.Pid, "", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	cmd.Process.Kill()
+	cmd.Wait()
+	return p
+}
+
 // living is a process that lives, in place of a QEMU.
-func living(t *testing.T) *process {
+func living(t *testing.T) *system.Process {
 	t.Helper()
 	cmd := exec.Command("sleep", "3600")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	p, err := openProcess(cmd.Process.Pid, "", "")
+	p, err := system.OpenProcess(cmd.Process.Pid, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// eventually waits until ok holds; the test's own time-out bounds the wait.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for !ok() {
-		if pause(t.Context(), 1e6) != nil {
-			t.Fatal("the test ended before")
-		}
-	}
 }

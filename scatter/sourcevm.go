@@ -12,6 +12,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // sourceVM is a VM on the source: its QEMU, its memory and its migration.
@@ -23,10 +26,10 @@ type sourceVM struct {
 	written []control.File // on its disks, from preflight
 	limits  []control.Limits
 	client  *qemu.Client
-	proc    *process
+	proc    *system.Process
 	mem     *qemu.Memory
 
-	blocks  []ramBlock
+	blocks  []system.RAMBlock
 	regions int             // its first region in package dedup's numbering
 	zero    []bool          // by block: all zero on the target before bulk
 	header  []byte          // of the migration stream, from preflight
@@ -61,14 +64,14 @@ type sourceVM struct {
 	shutdown   string // why QEMU has shut the VM down; "" if it has not said so
 	found      string // run state in which it was last seen, in QEMU's words
 
-	stages  []StageTime
+	stages  []model.StageTime
 	stopped time.Time // stopped for the switch-over
 	ran     time.Time // target runs
 	passes  int
 	digest  bool
-	leftOut []LeftOut      // of the digest
-	devices *stream.Record // their state, as it was sent; nil = not kept
-	state   vmState
+	leftOut []model.LeftOut // of the digest
+	devices *stream.Record  // their state, as it was sent; nil = not kept
+	state   handover.State
 	cause   error
 }
 
@@ -83,9 +86,6 @@ func (v *sourceVM) startMigration(ctx context.Context) (net.Conn, error) {
 	return c, nil
 }
 
-// qmpTimeout bounds one conversation with a monitor.
-const qmpTimeout = 20 * time.Second
-
 // giveShut tells the source QEMU that the target has it all, and waits until it has completed.
 func (v *sourceVM) giveShut(ctx context.Context) error {
 	v.mu.Lock()
@@ -97,7 +97,7 @@ func (v *sourceVM) giveShut(ctx context.Context) error {
 	if _, err := c.Write(stream.Return{Kind: stream.ReturnShut}.Append(nil)); err != nil {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
 	return v.await(ctx, func(i qemu.MigrationInfo) (bool, error) {
 		switch i.Status {
@@ -161,7 +161,7 @@ func idle(s qemu.MigrationStatus) bool {
 // pause stops a VM that would not converge otherwise, unless it is being taken back, or was stopped by others meanwhile. note is
 // called before.
 func (v *sourceVM) pause(ctx context.Context, note func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
 	v.pausing.Lock()
 	defer v.pausing.Unlock()
@@ -184,9 +184,9 @@ func (v *sourceVM) pause(ctx context.Context, note func() error) error {
 // takeBack ends the migration and sees that the VM is as others have left it: running, paused or suspended. It tells whether the
 // guest has powered itself off. What QEMU refuses is tried again for as long as patience lasts.
 func (v *sourceVM) takeBack(ctx context.Context, patience time.Duration) (off bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, qmpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
-	if !v.proc.alive() {
+	if !v.proc.Alive() {
 		return false, fmt.Errorf("vm %s: its QEMU (process %d) has ended", v.name(), v.vm.PID)
 	}
 	if err := v.endMigration(ctx); err != nil {
@@ -206,7 +206,7 @@ func (v *sourceVM) takeBack(ctx context.Context, patience time.Duration) (off bo
 		if err != nil && (!errors.As(err, &refused) || time.Now().After(end)) {
 			return false, fmt.Errorf("vm %s: %w", v.name(), err)
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
 			return false, fmt.Errorf("vm %s: QEMU is %s after the migration was given up: %w", v.name(), status.Status, err)
 		}
 	}
@@ -237,9 +237,6 @@ func (v *sourceVM) wasPausedByUs() bool {
 	return v.pausedByUs
 }
 
-// runs tells whether a VM in this run state is to be continued: its guest can wake a suspended one.
-func runs(state string) bool { return state == "running" || state == "suspended" }
-
 // leftPaused tells whether others than scatter had stopped the VM when it was switched over, or, before that, when it was found.
 func (v *sourceVM) leftPaused() bool {
 	v.mu.Lock()
@@ -248,7 +245,7 @@ func (v *sourceVM) leftPaused() bool {
 	if state == "" {
 		state = v.found
 	}
-	return !runs(state) && !v.pausedByUs
+	return !handover.Runs(state) && !v.pausedByUs
 }
 
 // stateToRun is the run state that the VM is to have on its target.
@@ -277,7 +274,7 @@ func (v *sourceVM) shutDown(reason string) {
 
 // restoreSettings gives QEMU back the migration settings that it had. The VM's place does not hang on it.
 func (v *sourceVM) restoreSettings(ctx context.Context) error {
-	if v.caps == nil || !v.changed.Load() || !v.proc.alive() {
+	if v.caps == nil || !v.changed.Load() || !v.proc.Alive() {
 		return nil
 	}
 	err := restoreSettings(ctx, v.client, v.caps, v.params)
@@ -290,10 +287,10 @@ func restoreSettings(ctx context.Context, c *qemu.Client, caps map[string]bool, 
 }
 
 // hasEnded tells whether the VM's QEMU has ended, or is ending: its memory goes first.
-func (v *sourceVM) hasEnded() bool { return v.proc != nil && v.proc.wait(time.Second) }
+func (v *sourceVM) hasEnded() bool { return v.proc != nil && v.proc.Wait(time.Second) }
 
 // unsettled tells whether QEMU has other migration settings than it had, and lives.
-func (v *sourceVM) unsettled() bool { return v.changed.Load() && v.proc.alive() }
+func (v *sourceVM) unsettled() bool { return v.changed.Load() && v.proc.Alive() }
 
 // isStopped tells whether the switch-over has begun.
 func (v *sourceVM) isStopped() bool {
@@ -308,7 +305,7 @@ func (v *sourceVM) prepareMessage() control.Prepare {
 		Machine: v.vm.Machine, Header: v.header}
 	p.Limits = v.limits
 	for _, b := range v.blocks {
-		p.Blocks = append(p.Blocks, control.Block{ID: b.name, Length: b.length})
+		p.Blocks = append(p.Blocks, control.Block{ID: b.Name, Length: b.Length})
 	}
 	return p
 }
@@ -327,6 +324,6 @@ func (v *sourceVM) close() {
 		v.mem.Close()
 	}
 	if v.proc != nil {
-		v.proc.close()
+		v.proc.Close()
 	}
 }

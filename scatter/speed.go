@@ -1,7 +1,10 @@
 package scatter
 
 import (
+	"github.com/scatter-vm/scatter/scatter/system"
+	"io/fs"
 	"math"
+	"os"
 	"path"
 )
 
@@ -13,13 +16,13 @@ func (e *evacuation) expectedRate() int64 {
 	if e.cfg.Rate > 0 {
 		return e.cfg.Rate
 	}
-	return int64(autoUse * float64(thisHost().linkSpeed(e.cfg.Interface)))
+	return int64(autoUse * float64(linkSpeed(os.DirFS("/"), e.cfg.Interface)))
 }
 
 // linkSpeed is the speed of a network interface in bytes/s as its driver tells it, 0 if it does not: see
 // Documentation/ABI/testing/sysfs-class-net of Linux.
-func (h checkedHost) linkSpeed(name string) int64 {
-	mbit, err := h.number(path.Join("sys/class/net", name, "speed"))
+func linkSpeed(root fs.FS, name string) int64 {
+	mbit, err := system.ReadNumber(root, path.Join("sys/class/net", name, "speed"))
 	if err != nil || mbit <= 0 || mbit > math.MaxInt32 {
 		return 0
 	}

@@ -11,7 +11,7 @@ func TestLinkSpeed(t *testing.T) {
 		root["sys/class/net/"+name+"/speed"] = &fstest.MapFile{Data: []byte(text)}
 	}
 	for name, want := range map[string]int64{"fast": 3_125_000_000, "down": 0, "strange": 0, "idle": 0, "missing": 0, "": 0} {
-		if got := (checkedHost{root: root}).linkSpeed(name); got != want {
+		if got := linkSpeed(root, name); got != want {
 			t.Errorf("%q: %d bytes/s, want %d", name, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // standstill keeps back what is not urgent while a VM stands still, and a moment before: its last pages and its target's QEMU get the link and the
@@ -69,7 +70,7 @@ func (s *standstill) set(vm int, d time.Duration) {
 // letPass returns when a VM that is not about to be stopped need not let others go first. The error is the context's cause.
 func (s *standstill) letPass(ctx context.Context, vm int) error {
 	for s.behind(vm) {
-		if err := pause(ctx, standstillLook); err != nil {
+		if err := system.Pause(ctx, standstillLook); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,8 @@ package scatter
 import (
 	"errors"
 	"fmt"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"path"
 	"slices"
 	"strings"
@@ -11,8 +13,8 @@ import (
 // stayer is a VM that this evacuation leaves where it is, since it cannot move.
 type stayer struct {
 	name  string
-	why   []Blocker
-	state vmState // stays, or ended: its QEMU has ended meanwhile
+	why   []model.Blocker
+	state handover.State // stays, or ended: its QEMU has ended meanwhile
 }
 
 // cause is all that hinders it, on one line.
@@ -26,21 +28,21 @@ func (s stayer) cause() string {
 }
 
 // blockersOf makes blockers of what hinders a VM; nil for none.
-func blockersOf(vm string, err error) []Blocker {
-	var found problems
-	found.add(err)
-	for i := range found.list {
-		b := &found.list[i]
+func blockersOf(vm string, err error) []model.Blocker {
+	var found model.Problems
+	found.Add(err)
+	for i := range found.List {
+		b := &found.List[i]
 		if b.VM == "" {
 			b.VM, b.Problem = vm, strings.TrimPrefix(b.Problem, "vm "+vm+": ")
 		}
 	}
-	return found.list
+	return found.List
 }
 
 // leave takes the VMs that have blockers out of the evacuation; why has those of each VM. They stay, and the others go,
 // unless the operator wants all or none. It is an error when none is left.
-func (e *evacuation) leave(why [][]Blocker) error {
+func (e *evacuation) leave(why [][]model.Blocker) error {
 	var kept []*sourceVM
 	for i, v := range e.vms {
 		if len(why[i]) == 0 {
@@ -52,7 +54,7 @@ func (e *evacuation) leave(why [][]Blocker) error {
 		v.close()
 	}
 	if len(e.stays) > 0 && (e.cfg.AllOrNone || len(kept) == 0) {
-		blocked := &BlockedError{e.blockers()}
+		blocked := &model.BlockedError{Blockers: e.blockers()}
 		e.vms, e.stays = kept, nil
 		return blocked
 	}
@@ -69,24 +71,24 @@ func (e *evacuation) leave(why [][]Blocker) error {
 }
 
 // whereItIs is the state of a VM that leaves the evacuation.
-func (v *sourceVM) whereItIs() vmState {
-	if v.proc != nil && !v.proc.alive() {
-		return ended
+func (v *sourceVM) whereItIs() handover.State {
+	if v.proc != nil && !v.proc.Alive() {
+		return handover.Ended
 	}
-	return stays
+	return handover.Stays
 }
 
 // tellStays tells why a VM stays, and that it does.
 func (e *evacuation) tellStays(s stayer) {
 	for _, b := range s.why {
 		b.VM = ""
-		e.tell(Event{Type: "blocker", VM: s.name, Host: b.Host, Message: Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
+		e.tell(model.Event{Type: "blocker", VM: s.name, Host: b.Host, Message: model.Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
 	}
-	e.tell(Event{Type: "vm", VM: s.name, Stage: s.state.String(), Message: s.cause()})
+	e.tell(model.Event{Type: "vm", VM: s.name, Stage: s.state.String(), Message: s.cause()})
 }
 
 // blockers is what hinders the VMs that stay.
-func (e *evacuation) blockers() (all []Blocker) {
+func (e *evacuation) blockers() (all []model.Blocker) {
 	for _, s := range e.stays {
 		all = append(all, s.why...)
 	}
@@ -113,7 +115,7 @@ func (e *evacuation) exclude() (out []string) {
 	})
 	for _, pattern := range e.cfg.Exclude {
 		if !slices.ContainsFunc(out, func(name string) bool { return matches(pattern, name) }) {
-			e.tell(Event{Type: "warning", Message: "exclude " + pattern + ": no VM is called so"})
+			e.tell(model.Event{Type: "warning", Message: "exclude " + pattern + ": no VM is called so"})
 		}
 	}
 	for i, v := range e.vms {
@@ -144,8 +146,8 @@ func checkPatterns(patterns []string) error {
 }
 
 // staysByPlan is what a kept plan says of VMs that cannot move, unless it was changed so that they do.
-func (e *evacuation) staysByPlan() [][]Blocker {
-	why := make([][]Blocker, len(e.vms))
+func (e *evacuation) staysByPlan() [][]model.Blocker {
+	why := make([][]model.Blocker, len(e.vms))
 	if e.cfg.Plan == nil {
 		return why
 	}

@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // leaving is an evacuation of VMs a, b, c to hosts h0 and h1, with its journal, before anything was done.
@@ -22,7 +26,7 @@ func leaving(t *testing.T) (*evacuation, *tells) {
 func TestLeaveRenumbers(t *testing.T) {
 	e, told := leaving(t)
 	for _, v := range e.vms {
-		if err := e.record(v, recSettings); err != nil {
+		if err := e.record(v, handover.RecSettings); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,10 +40,10 @@ func TestLeaveRenumbers(t *testing.T) {
 			e.refused.answer(question{host, vm}, err)
 		}
 	}
-	if err := e.leave([][]Blocker{{{VM: "a", Problem: "is broken"}, {VM: "a", Problem: "is old", Remedy: "renew it"}}, nil, nil}); err != nil {
+	if err := e.leave([][]model.Blocker{{{VM: "a", Problem: "is broken"}, {VM: "a", Problem: "is old", Remedy: "renew it"}}, nil, nil}); err != nil {
 		t.Fatal(err)
 	}
-	if names := namesOf(e.vms, (*sourceVM).name); !slices.Equal(names, []string{"b", "c"}) || e.vms[1].index != 1 || e.refused.of(question{1, e.vms[1].number}) != full || e.refused.of(question{1, e.vms[0].number}) != nil {
+	if names := model.NamesOf(e.vms, (*sourceVM).name); !slices.Equal(names, []string{"b", "c"}) || e.vms[1].index != 1 || e.refused.of(question{1, e.vms[1].number}) != full || e.refused.of(question{1, e.vms[0].number}) != nil {
 		t.Errorf("left are %v, refusals %v", names, e.refused.why)
 	}
 	if got := told.of("blocker", "a"); !slices.Equal(got, []string{"is broken", "is old (renew it)"}) {
@@ -48,32 +52,32 @@ func TestLeaveRenumbers(t *testing.T) {
 	if s := e.stayer("a"); s == nil || s.cause() != "is broken; is old (renew it)" || e.stayer("b") != nil {
 		t.Errorf("stayers %+v", e.stays)
 	}
-	if err := e.record(e.vms[0], recPrepare); err != nil {
+	if err := e.record(e.vms[0], handover.RecPrepare); err != nil {
 		t.Fatal(err)
 	}
-	records, _, err := peekJournal(e.journal.path)
+	records, _, err := journal.Peek(e.journal.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vms, _ := histories(records)
-	if len(vms) != 3 || vms[0].open() || vms[1].last.Kind != recPrepare || vms[1].last.VM != 0 || vms[1].settings.Name != "b" || vms[2].begun() {
+	vms, _ := handover.Histories(records)
+	if len(vms) != 3 || vms[0].Open() || vms[1].Last.Kind != handover.RecPrepare || vms[1].Last.VM != 0 || vms[1].Settings.Name != "b" || vms[2].Begun() {
 		t.Errorf("histories %+v", vms)
 	}
 }
 
 // TestLeaveAllOrNone: one that cannot move hinders all, if the operator wants that; and all hinder all.
 func TestLeaveAllOrNone(t *testing.T) {
-	why := Blocker{VM: "b", Problem: "is broken"}
+	why := model.Blocker{VM: "b", Problem: "is broken"}
 	e, told := leaving(t)
 	e.cfg.AllOrNone = true
-	if blocked, ok := errors.AsType[*BlockedError](e.leave([][]Blocker{nil, {why}, nil})); !ok || !slices.Equal(blocked.Blockers, []Blocker{why}) || len(told.of("blocker", "b")) > 0 {
+	if blocked, ok := errors.AsType[*model.BlockedError](e.leave([][]model.Blocker{nil, {why}, nil})); !ok || !slices.Equal(blocked.Blockers, []model.Blocker{why}) || len(told.of("blocker", "b")) > 0 {
 		t.Errorf("got %v", blocked)
 	}
 	e, _ = leaving(t)
-	if err := e.leave([][]Blocker{nil, {why}, nil}); err != nil {
+	if err := e.leave([][]model.Blocker{nil, {why}, nil}); err != nil {
 		t.Fatal(err)
 	}
-	if blocked, ok := errors.AsType[*BlockedError](e.leave([][]Blocker{{why}, {why}})); !ok || len(blocked.Blockers) != 3 {
+	if blocked, ok := errors.AsType[*model.BlockedError](e.leave([][]model.Blocker{{why}, {why}})); !ok || len(blocked.Blockers) != 3 {
 		t.Errorf("got %v", blocked)
 	}
 }

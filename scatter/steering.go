@@ -1,6 +1,11 @@
 package scatter
 
-import "time"
+import (
+	"time"
+
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+)
 
 // steering decides, pass by pass, when a VM may switch over and when it never will. It is a pure function of
 // what it is told.
@@ -32,10 +37,8 @@ const (
 
 // After stallPasses passes without a better prediction there is no hope.
 const (
-	stallPasses  = 3
-	improvement  = 0.9     // of the best prediction counts as better
-	filterSpeed  = 1 << 30 // bytes/s at which QEMU and the filter work off dirty pages
-	fixedPerStop = 20 * time.Millisecond
+	stallPasses = 3
+	improvement = 0.9 // of the best prediction counts as better
 )
 
 // step takes the state at the begin of a pass: bytes that are dirty, pages seen and bytes sent by the filter so far.
@@ -48,9 +51,9 @@ func (s *steering) step(now time.Time, remaining, processed, sent int64) steer {
 	}
 	share := 1.0
 	if s.passes > 2 {
-		share = float64(bytes) / float64(pages*PageSize)
+		share = float64(bytes) / float64(pages*model.PageSize)
 	}
-	s.predicted = fixedPerStop + seconds(float64(remaining)*share/float64(s.rate)+float64(remaining)/filterSpeed)
+	s.predicted = planning.FixedPerStop + planning.Seconds(float64(remaining)*share/float64(s.rate)+float64(remaining)/planning.FilterSpeed)
 	if s.predicted <= s.limit {
 		return steerRelease
 	}
@@ -67,5 +70,3 @@ func (s *steering) stalled() steer {
 	}
 	return steerHold
 }
-
-func seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
 // pass is what steering is told at the begin of a pass, since the pass before.
@@ -18,7 +21,7 @@ func steered(s *steering, passes []pass) (out []steer) {
 	var seen, sent int64
 	for i, p := range passes {
 		seen, sent = seen+p.seen, sent+p.sent
-		out = append(out, s.step(time.Unix(int64(i), 0), p.dirty*PageSize, seen, sent*PageSize))
+		out = append(out, s.step(time.Unix(int64(i), 0), p.dirty*model.PageSize, seen, sent*model.PageSize))
 	}
 	return out
 }
@@ -57,7 +60,7 @@ func TestSteering(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := &steering{rate: 1000 * PageSize, limit: 120 * time.Millisecond}
+			s := &steering{rate: 1000 * model.PageSize, limit: 120 * time.Millisecond}
 			if got := steered(s, c.passes); !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v (last prediction %v)", got, c.want, s.predicted)
 			}
@@ -67,9 +70,9 @@ func TestSteering(t *testing.T) {
 
 // TestSteeringPredicts: the share of the last pass counts, not that of the whole migration.
 func TestSteeringPredicts(t *testing.T) {
-	s := &steering{rate: 1000 * PageSize, limit: time.Millisecond}
+	s := &steering{rate: 1000 * model.PageSize, limit: time.Millisecond}
 	steered(s, []pass{{5000, 0, 0}, {1000, 10000, 10000}, {1000, 1000, 250}})
-	want := fixedPerStop + 250*time.Millisecond
+	want := planning.FixedPerStop + 250*time.Millisecond
 	if d := s.predicted - want; d < 0 || d > 10*time.Millisecond { // QEMU's own time for 1000 pages
 		t.Errorf("predicted %v, want little more than %v", s.predicted, want)
 	}

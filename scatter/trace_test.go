@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
 )
 
 func TestTrace(t *testing.T) {
@@ -26,7 +28,7 @@ func TestTrace(t *testing.T) {
 	line := want[1]
 	line.Error = ""
 	tr.write(line, errors.New("disk full"))
-	b := readFile(t, path) // every line is there at once: a crash must not take it along
+	b := kit.ReadFile(t, path) // every line is there at once: a crash must not take it along
 	if err := tr.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,16 +69,16 @@ func TestNamesOfTheCore(t *testing.T) {
 		}
 		seen[kind+name] = true
 	}
-	for s := planned; s <= doubt; s++ {
+	for s := handover.Planned; s <= handover.Doubt; s++ {
 		once("state", s.String())
 	}
-	for k := evPrepared; k <= evCancel; k++ {
+	for k := handover.EvPrepared; k <= handover.EvCancel; k++ {
 		once("event", k.String())
 	}
-	for k := acPrepare; k <= acFinal; k++ {
+	for k := handover.AcPrepare; k <= handover.AcFinal; k++ {
 		once("action", k.String())
 	}
-	if got := vmState(200).String(); got != "state 200" {
+	if got := handover.State(200).String(); got != "state 200" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // Bounds of the tries of one target.
@@ -201,13 +202,13 @@ func streamError(ctx context.Context, q *qemu.Process, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	ctx, cancel := context.WithTimeout(ctx, system.LastWords)
 	defer cancel()
 	_ = q.Wait(ctx) // how it ended says less than what it wrote
 	if tail := q.Tail(); tail != "" {
 		return fmt.Errorf("QEMU does not take the VM: %s", tail)
 	}
-	return fmt.Errorf("QEMU does not take the head of the migration stream: %w", noEOF(err))
+	return fmt.Errorf("QEMU does not take the head of the migration stream: %w", system.NoEOF(err))
 }
 
 // lacksError names what the source's processor offers to the guest, and the target's does not.

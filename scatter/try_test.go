@@ -19,77 +19,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
-const realQEMU = "/usr/bin/qemu-system-x86_64"
-
-// realVM starts a QEMU whose guest does not run and returns its monitor's socket.
-func realVM(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	if _, err := os.Stat(realQEMU); err != nil {
-		t.Fatalf("QEMU is needed: apt-get install qemu-system-x86 (%v)", err)
-	}
-	named := []string{"-name", "guest=" + name}
-	if name == "" {
-		name, named = "vm", nil
-	}
-	socket := filepath.Join(shortDir(t), name+".qmp")
-	args = slices.Concat(named, []string{"-nodefaults", "-display", "none", "-net", "none", "-S",
-		"-qmp", "unix:" + socket + ",server=on,wait=off"}, args)
-	cmd := exec.Command(realQEMU, args...)
-	var said logBook
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		cmd.Wait()
-	}()
-	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
-	eventually(t, func() bool {
-		select {
-		case <-ended:
-			t.Fatal(said.String())
-		default: // what it says meanwhile is a warning
-		}
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return socket
-}
-
-// shortDir is a temporary directory whose path leaves room for the names of sockets.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "st")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// diskIn makes an empty disk image.
-func diskIn(t *testing.T, dir, name string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // openHost starts a receiver with a real QEMU, whose VMs may open the files below dirs.
-func openHost(t *testing.T, ca *authority, name string, change func(*RecvConfig), dirs ...string) *site {
+func openHost(t *testing.T, ca *kit.Authority, name string, change func(*RecvConfig), dirs ...string) *site {
 	t.Helper()
 	return openSite(t, ca, name, func(c *RecvConfig) {
-		c.RunDir = shortDir(t)
-		c.Policy = qemu.LaunchPolicy{QEMU: realQEMU, AllowPaths: dirs}
+		c.RunDir = kit.ShortDir(t)
+		c.Policy = qemu.LaunchPolicy{QEMU: kit.RealQEMU, AllowPaths: dirs}
 		if change != nil {
 			change(c)
 		}
@@ -99,7 +40,7 @@ func openHost(t *testing.T, ca *authority, name string, change func(*RecvConfig)
 // evacuationTo is a configuration that moves VMs from sockets to hosts.
 func evacuationTo(t *testing.T, hosts []*site, sockets ...string) SendConfig {
 	t.Helper()
-	cfg := SendConfig{VMs: sockets, Interface: "lo", TLSDir: hosts[0].tlsDir, RunDir: shortDir(t), Unicast: true}
+	cfg := SendConfig{VMs: sockets, Interface: "lo", TLSDir: hosts[0].tlsDir, RunDir: kit.ShortDir(t), Unicast: true}
 	for _, s := range hosts {
 		cfg.Targets = append(cfg.Targets, s.target)
 	}
@@ -109,10 +50,10 @@ func evacuationTo(t *testing.T, hosts []*site, sockets ...string) SendConfig {
 // tells collects events.
 type tells struct {
 	mu  sync.Mutex
-	all []Event
+	all []model.Event
 }
 
-func (l *tells) add(e Event) {
+func (l *tells) add(e model.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, e)
@@ -129,14 +70,10 @@ func (l *tells) of(kind, vm string) (messages []string) {
 	return messages
 }
 
-func drive(path string) []string {
-	return []string{"-drive", "file=" + path + ",format=raw,if=none,id=d0,node-name=n0", "-device", "virtio-blk-pci,drive=d0"}
-}
-
 // TestPlanTriesTargets: a VM whose image one target lacks goes to the other one; one whose image no target has stays, with QEMU's
 // words, and the others go.
 func TestPlanTriesTargets(t *testing.T) {
-	ca, images := newAuthority(t), shortDir(t)
+	ca, images := kit.NewAuthority(t), kit.ShortDir(t)
 	for _, dir := range []string{"here", "everywhere"} {
 		if err := os.Mkdir(filepath.Join(images, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -150,8 +87,8 @@ func TestPlanTriesTargets(t *testing.T) {
 		c.Policy.Rewrites = append(c.Policy.Rewrites, qemu.Rewrite{From: images + "/everywhere", To: images + "/gone"})
 	}, images), openHost(t, ca, "rich", lacking, images)}
 	hosts[1].tlsDir = hosts[0].tlsDir
-	cfg := evacuationTo(t, hosts, realVM(t, "one", append([]string{"-m", "16"}, drive(diskIn(t, images+"/everywhere", "one.img"))...)...),
-		realVM(t, "two", append([]string{"-m", "16"}, drive(diskIn(t, images+"/here", "two.img"))...)...), realVM(t, "three", "-m", "16"))
+	cfg := evacuationTo(t, hosts, kit.RealVM(t, "one", append([]string{"-m", "16"}, kit.Drive(kit.DiskIn(t, images+"/everywhere", "one.img"))...)...),
+		kit.RealVM(t, "two", append([]string{"-m", "16"}, kit.Drive(kit.DiskIn(t, images+"/here", "two.img"))...)...), kit.RealVM(t, "three", "-m", "16"))
 	var told tells
 	cfg.Events = told.add
 	plan, err := MakePlan(t.Context(), cfg)
@@ -174,7 +111,7 @@ func TestPlanTriesTargets(t *testing.T) {
 		cfg := cfg
 		cfg.AllOrNone = true
 		plan, err := MakePlan(t.Context(), cfg)
-		if blocked, ok := errors.AsType[*BlockedError](err); !ok || len(blocked.Blockers) != 1 || len(plan.Placement)+len(plan.Stays) > 0 {
+		if blocked, ok := errors.AsType[*model.BlockedError](err); !ok || len(blocked.Blockers) != 1 || len(plan.Placement)+len(plan.Stays) > 0 {
 			t.Errorf("%v, %+v", err, plan)
 		}
 	})
@@ -189,7 +126,7 @@ func TestPlanTriesTargets(t *testing.T) {
 		cfg := cfg
 		b, _ := json.Marshal(plan)
 		var err error
-		if cfg.Plan, err = ReadPlan(strings.NewReader(string(b))); err != nil {
+		if cfg.Plan, err = planning.ReadPlan(strings.NewReader(string(b))); err != nil {
 			t.Fatal(err)
 		}
 		again, err := MakePlan(t.Context(), cfg)
@@ -205,12 +142,12 @@ func TestPlanTriesTargets(t *testing.T) {
 
 // TestVMsAreTriedWhereTheyGo: each VM is tried once where no target refuses any, wherever the operator leaves it to the plan or not.
 func TestVMsAreTriedWhereTheyGo(t *testing.T) {
-	ca := newAuthority(t)
+	ca := kit.NewAuthority(t)
 	hosts := []*site{openHost(t, ca, "one", nil), openHost(t, ca, "two", nil), openHost(t, ca, "three", nil)}
 	for _, s := range hosts[1:] {
 		s.tlsDir = hosts[0].tlsDir
 	}
-	cfg := evacuationTo(t, hosts, realVM(t, "a", "-m", "16"), realVM(t, "b", "-m", "16"))
+	cfg := evacuationTo(t, hosts, kit.RealVM(t, "a", "-m", "16"), kit.RealVM(t, "b", "-m", "16"))
 	cfg.Place = map[string]string{"b": "three"}
 	if _, err := MakePlan(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -239,10 +176,10 @@ func noTries(t *testing.T, s *site) {
 
 // TestTriesSpeakQEMUsWords: what a target's QEMU has against a VM is known before anything moves, by its own words.
 func TestTriesSpeakQEMUsWords(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	s := openHost(t, nil, "target", nil, dir)
 	with := func(args ...string) []string {
-		return append([]string{realQEMU, "-nodefaults", "-net", "none"}, args...)
+		return append([]string{kit.RealQEMU, "-nodefaults", "-net", "none"}, args...)
 	}
 	for name, c := range map[string]struct {
 		vm   []string // as it runs
@@ -258,8 +195,8 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 		"flags that it lacks": {[]string{"-m", "16", "-cpu", "max"}, with("-m", "16", "-cpu", "qemu64"), "avx2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &evacuation{links: []*link{s.open()}}
-			v, err := discoverVM(t.Context(), 0, realVM(t, "vm", c.vm...))
+			e := &evacuation{links: []*wire.Link{s.open()}}
+			v, err := discoverVM(t.Context(), 0, kit.RealVM(t, "vm", c.vm...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,11 +205,11 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 				t.Fatal(err)
 			}
 			v.argv, e.vms = c.argv, []*sourceVM{v}
-			e.links[0].serve(0, e)
+			e.links[0].Serve(0, e)
 			if _, err := e.try(t.Context(), []question{{}}); err != nil {
 				t.Fatal(err)
 			}
-			e.links[0].close()
+			e.links[0].Close()
 			got := e.refused.of(question{})
 			if got == nil && c.want == "" {
 				return
@@ -327,7 +264,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 
 // TestTriesThatHang: a QEMU that waits for a file for ever is given up, and nobody waits for it meanwhile.
 func TestTriesThatHang(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	s := openHost(t, nil, "target", nil, dir)
 	s.r.tries.timeout, s.r.tries.patience = time.Hour, time.Millisecond
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -346,7 +283,7 @@ func TestTriesThatHang(t *testing.T) {
 			answers <- s.r.examine(ctx, m)
 		})
 	}
-	eventually(t, func() bool { return len(s.r.tries.places) == hangs })
+	kit.Eventually(t, func() bool { return len(s.r.tries.places) == hangs })
 	if err := s.r.examine(t.Context(), v.examineMessage(false, true)); err != nil {
 		t.Errorf("one that does not hang: %v", err)
 	}
@@ -370,8 +307,8 @@ func TestTriesThatHang(t *testing.T) {
 
 // TestTriesTakeNothing: a VM that runs here is not touched by a try of one that wants all the same sockets, ports and files.
 func TestTriesTakeNothing(t *testing.T) {
-	dir := shortDir(t)
-	log := diskIn(t, dir, "serial.log")
+	dir := kit.ShortDir(t)
+	log := kit.DiskIn(t, dir, "serial.log")
 	greedy := []string{"-m", "16", "-vnc", ":77", "-chardev", "socket,id=s0,path=" + dir + "/serial,server=on,wait=off", "-device", "isa-serial,chardev=s0",
 		"-chardev", "file,id=s1,path=" + log, "-device", "isa-serial,chardev=s1", "-netdev", "user,id=n0,hostfwd=tcp:127.0.0.1:47047-:22",
 		"-object", "memory-backend-file,id=m0,size=128M,mem-path=" + dir + "/memory,share=on", "-M", "pc,memory-backend=m0", "-m", "128"}
@@ -410,17 +347,17 @@ func TestTriesTakeNothing(t *testing.T) {
 
 // TestTriesThatWouldHarm: a VM whose helper serves one connection is not tried, and that is told.
 func TestTriesThatWouldHarm(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	s := openHost(t, nil, "target", nil, dir)
 	v := fit(t)
 	v.argv = append(v.argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
 	var told tells
-	e := &evacuation{links: []*link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
-	e.links[0].serve(0, e)
+	e := &evacuation{links: []*wire.Link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
+	e.links[0].Serve(0, e)
 	if ok, err := e.try(t.Context(), []question{{}}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	e.links[0].close()
+	e.links[0].Close()
 	if w := told.of("warning", "vm"); e.refused.of(question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
 		t.Errorf("%v, told %q", e.refused.of(question{}), w)
 	}

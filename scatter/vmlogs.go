@@ -3,6 +3,8 @@ package scatter
 import (
 	"cmp"
 	"context"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/system"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +31,7 @@ type vmLog struct {
 
 // tidyLogs keeps QEMUs' logs within their bounds until ctx ends.
 func (r *receiver) tidyLogs(ctx context.Context) {
-	for pause(ctx, tidyEvery) == nil {
+	for system.Pause(ctx, tidyEvery) == nil {
 		r.tidyLogsOnce()
 	}
 }
@@ -40,7 +42,10 @@ func (r *receiver) tidyLogsOnce() {
 	most, old := int64(min(maxVMLog, maxVMLogs/max(1, len(all)))), 0
 	for _, l := range all {
 		here := r.here(l.name)
-		switch old += flag(!here); {
+		if !here {
+			old++
+		}
+		switch {
 		case !here && old > maxOldLogs:
 			r.tidied(os.Remove(l.path))
 		case l.size > most:
@@ -77,7 +82,7 @@ func vmLogs(dir string) (all []vmLog) {
 
 // cutLog leaves the last bytes of a log. Its QEMU appends to it meanwhile; what it writes in that moment may get lost.
 func cutLog(path string, keep int64) error {
-	f, err := openPlain(path, os.O_RDWR)
+	f, err := journal.OpenPlain(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // TestLogsOfVMsAreBounded: a guest that makes its QEMU complain fills no disk, and many that came and went leave the newest logs.
@@ -25,23 +28,23 @@ func TestLogsOfVMsAreBounded(t *testing.T) {
 	}
 	for i := range maxOldLogs + 9 {
 		name := filepath.Join(dir, fmt.Sprintf("gone%d.log", i))
-		writeFile(t, name, []byte("ended\n"))
+		kit.WriteFile(t, name, []byte("ended\n"))
 		at := time.Now().Add(-time.Duration(i) * time.Hour)
 		if err := os.Chtimes(name, at, at); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.r.tidyLogsOnce()
-	if got := readFile(t, path); len(got) != keepVMLog || !bytes.HasSuffix(got, []byte("the last\n")) {
+	if got := kit.ReadFile(t, path); len(got) != keepVMLog || !bytes.HasSuffix(got, []byte("the last\n")) {
 		t.Errorf("%d bytes stay, ending %q", len(got), got[len(got)-20:])
 	}
-	if _, err := log.WriteString("goes on\n"); err != nil || !bytes.HasSuffix(readFile(t, path), []byte("the last\ngoes on\n")) {
+	if _, err := log.WriteString("goes on\n"); err != nil || !bytes.HasSuffix(kit.ReadFile(t, path), []byte("the last\ngoes on\n")) {
 		t.Errorf("QEMU does not go on where the log ends: %v", err)
 	}
 	if all := vmLogs(dir); len(all) != maxOldLogs+1 {
 		t.Errorf("%d logs stay", len(all))
 	}
-	if exists(filepath.Join(dir, fmt.Sprintf("gone%d.log", maxOldLogs))) || !exists(filepath.Join(dir, "gone0.log")) {
+	if system.Exists(filepath.Join(dir, fmt.Sprintf("gone%d.log", maxOldLogs))) || !system.Exists(filepath.Join(dir, "gone0.log")) {
 		t.Error("the newest stay, the oldest go")
 	}
 	if h := s.held()["vm_log_bytes"]; h.Held != keepVMLog+len("goes on\n")+maxOldLogs*len("ended\n") {

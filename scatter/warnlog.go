@@ -3,6 +3,7 @@ package scatter
 import (
 	"context"
 	"fmt"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"log/slog"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 // of belongs into its report.
 type warnHandler struct {
 	slog.Handler
-	tell func(Event)
+	tell func(model.Event)
 }
 
 // Enabled: warnings are wanted whatever the log's own level is.
@@ -21,7 +22,7 @@ func (h warnHandler) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (h warnHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelWarn {
-		ev := Event{Type: "warning", Message: r.Message}
+		ev := model.Event{Type: "warning", Message: r.Message}
 		var more []string
 		r.Attrs(func(a slog.Attr) bool {
 			if a.Key == "target" {

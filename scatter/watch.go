@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // watchSources tells the core when a VM ends by itself, until ctx ends: its guest powers it off, or its QEMU ends.
@@ -75,10 +77,10 @@ func (e *evacuation) poweredOff(ctx context.Context, v *sourceVM) {
 	for {
 		status, err := v.client.Status(ctx)
 		if err == nil && status.Status == "shutdown" {
-			e.post(event{kind: evPoweredOff, vm: v.index, err: errPoweredOff(v)})
+			e.post(handover.Event{Kind: handover.EvPoweredOff, VM: v.index, Err: errPoweredOff(v)})
 			return
 		}
-		if err != nil || pause(ctx, 10*time.Millisecond) != nil {
+		if err != nil || system.Pause(ctx, 10*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -92,7 +94,7 @@ func errPoweredOff(v *sourceVM) error {
 func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
 	fds := make([]unix.PollFd, len(e.vms)) // -1 is never ready: such a process is looked at now and then
 	for i, v := range e.vms {
-		fds[i] = unix.PollFd{Fd: int32(v.proc.dup()), Events: unix.POLLIN}
+		fds[i] = unix.PollFd{Fd: int32(v.proc.Dup()), Events: unix.POLLIN}
 		defer unix.Close(int(fds[i].Fd))
 	}
 	ended := make([]bool, len(e.vms))
@@ -102,7 +104,7 @@ func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
 			return
 		}
 		for i, v := range e.vms {
-			if !ended[i] && !v.proc.alive() {
+			if !ended[i] && !v.proc.Alive() {
 				ended[i], fds[i].Fd = true, -1
 				e.processEnded(ctx, v, told[i])
 			}
@@ -124,5 +126,5 @@ func (e *evacuation) processEnded(ctx context.Context, v *sourceVM, told <-chan 
 	if reason != "" {
 		why = "shut down (" + reason + ")"
 	}
-	e.post(event{kind: evSourceGone, vm: v.index, err: fmt.Errorf("vm %s: its QEMU (process %d) has ended: %s", v.name(), v.vm.PID, why)})
+	e.post(handover.Event{Kind: handover.EvSourceGone, VM: v.index, Err: fmt.Errorf("vm %s: its QEMU (process %d) has ended: %s", v.name(), v.vm.PID, why)})
 }

@@ -1,0 +1,293 @@
+// Package model has the words that all rooms of the engine share: names of hosts, events, blockers and reports. It does nothing.
+package model
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast/groups"
+)
+
+// ProtocolVersion is the version of the control protocol between source and
+// target. Both must be equal.
+const ProtocolVersion = 4
+
+// PageSize is the size in bytes of a page of guest RAM.
+const PageSize = 4096
+
+// OnStall says what to do with a VM that dirties memory faster than the link
+// can carry.
+type OnStall string
+
+const (
+	// StallKeep leaves the VM running on the source.
+	StallKeep OnStall = "keep"
+	// StallPause stops the VM and finishes its migration.
+	StallPause OnStall = "pause"
+)
+
+// TargetAddr is a target host as the operator names it.
+type TargetAddr struct {
+	// Name must match the DNS name of the target's certificate. Empty: the
+	// certificate must hold the IP address of Addr, and the target tells its name.
+	Name string
+	Addr netip.AddrPort
+}
+
+// String gives the address as it is written on the command line.
+func (t TargetAddr) String() string {
+	if t.Name == "" {
+		return t.Addr.String()
+	}
+	return t.Name + "=" + t.Addr.String()
+}
+
+// MaxGroups bounds SendConfig.MaxGroups and MaxMemberships.
+const MaxGroups = groups.MaxGroups
+
+// DefaultBalance is how much more than its share a target may get, as a part of it.
+const DefaultBalance = 0.25
+
+// DefaultPort is where targets listen unless told otherwise.
+const DefaultPort = 7400
+
+// DefaultGroupPort is the UDP port of groups unless told otherwise.
+const DefaultGroupPort = 9770
+
+// Bounds of an MTU: IPv6's least, and that of jumbo frames, in bytes.
+const (
+	MinMTU = 1280
+	MaxMTU = 9216
+)
+
+// DefaultRunDir holds journals and sockets. It must survive a crash of
+// scatter, not of the host: with the host its VMs are gone too.
+const DefaultRunDir = "/run/scatter"
+
+// RecoverConfig configures [Recover].
+type RecoverConfig struct {
+	RunDir string // where send or recv kept its journal
+	TLSDir string // default: the directory that the journal names
+	DryRun bool   // only say what would be done
+	Run    string // on a target: name of a complete VM to run, whose source is known to be dead; nothing else is done
+	Log    *slog.Logger
+}
+
+// Where says on which side a VM lives.
+type Where string
+
+const (
+	OnSource Where = "source"
+	OnTarget Where = "target"
+	InDoubt  Where = "doubt"
+	Ended    Where = "ended" // it runs nowhere: it has ended by itself, or its QEMU has
+)
+
+// Recovered tells what became of one VM after a crash.
+type Recovered struct {
+	VM     string `json:"vm"`
+	Where  Where  `json:"where"`
+	Host   string `json:"host,omitempty"` // target's name
+	Action string `json:"action"`         // what Recover did, or what the operator must do
+}
+
+// RecoverReport is the outcome of [Recover].
+type RecoverReport struct {
+	VMs []Recovered `json:"vms"`
+}
+
+// Event is a fact about a running evacuation. Fields that a type does not use
+// are zero.
+type Event struct {
+	Type     string    `json:"type"` // stage, vm, scan, progress, warning, blocker, done
+	Time     time.Time `json:"time"`
+	Stage    string    `json:"stage,omitempty"` // of the evacuation or of VM
+	VM       string    `json:"vm,omitempty"`
+	Host     string    `json:"host,omitempty"`
+	Bytes    int64     `json:"bytes,omitempty"`      // in place so far (progress): RAM of VM, or distinct contents of all
+	Total    int64     `json:"total,omitempty"`      // of Bytes
+	WireRate int64     `json:"wire_rate,omitempty"`  // bytes/s leaving the source, last second
+	WireSent int64     `json:"wire_bytes,omitempty"` // bytes that left the source so far
+	Message  string    `json:"message,omitempty"`
+}
+
+// Blocker is a reason why a VM, or the whole evacuation, cannot move.
+type Blocker struct {
+	VM      string `json:"vm,omitempty"`
+	Host    string `json:"host,omitempty"`
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy,omitempty"`
+	Risk    bool   `json:"risk,omitempty"` // the VM could move, and might be damaged: SendConfig.Force moves it
+}
+
+func (b Blocker) String() string {
+	s := b.Problem
+	switch {
+	case b.VM != "" && b.Host != "":
+		s = fmt.Sprintf("vm %s on host %s: %s", b.VM, b.Host, s)
+	case b.VM != "":
+		s = fmt.Sprintf("vm %s: %s", b.VM, s)
+	case b.Host != "":
+		s = fmt.Sprintf("host %s: %s", b.Host, s)
+	}
+	if b.Remedy != "" {
+		s += " (" + b.Remedy + ")"
+	}
+	return s
+}
+
+// BlockedError says that nothing was moved, and why.
+type BlockedError struct{ Blockers []Blocker }
+
+func (e *BlockedError) Error() string {
+	if len(e.Blockers) == 1 {
+		return "nothing moved: " + e.Blockers[0].String()
+	}
+	return fmt.Sprintf("nothing moved: %d blockers, first: %s", len(e.Blockers), e.Blockers[0])
+}
+
+// ErrCancelled is the cause of a context that the operator cancelled.
+var ErrCancelled = errors.New("cancelled by the operator")
+
+// Pages counts pages of guest RAM.
+type Pages struct {
+	Total  int64 `json:"total"`
+	Zero   int64 `json:"zero"`   // untouched or all zero
+	Shared int64 `json:"shared"` // equal to a page of another VM
+	Unique int64 `json:"unique"` // in no other VM
+	Hot    int64 `json:"hot"`    // changed between the two looks
+	Resent int64 `json:"resent"` // sent by converge: hot, or changed after bulk
+}
+
+// GroupStats counts what the switches had to do.
+type GroupStats struct {
+	Count  int   `json:"count"`  // target sets with a group
+	Joins  int64 `json:"joins"`  // by all targets, as they have told
+	Leaves int64 `json:"leaves"` // likewise
+}
+
+// StageTime is when a VM entered a stage, in seconds since the start.
+type StageTime struct {
+	Stage string  `json:"stage"`
+	AtS   float64 `json:"at_s"`
+}
+
+// VMReport is the outcome for one VM.
+type VMReport struct {
+	Name        string      `json:"name"`
+	Host        string      `json:"host"`
+	State       string      `json:"state"` // evacuated, on-source, ended, in-doubt
+	Cause       string      `json:"cause,omitempty"`
+	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
+	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
+	PredictedS  float64     `json:"predicted_time_s"`      // when the plan expected it to run on its host; 0 = the rate was not known
+	Stages      []StageTime `json:"stages"`
+	Bytes       int64       `json:"bytes"` // converge bytes, as sent
+	Passes      int         `json:"passes"`
+	Verified    bool        `json:"verified"`
+	LeftOut     []LeftOut   `json:"verify_left_out,omitempty"` // of the comparison
+}
+
+// LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.
+type LeftOut struct {
+	Block  string `json:"block"` // RAM block
+	Offset uint64 `json:"offset"`
+	Bytes  uint32 `json:"bytes"`
+	Why    string `json:"why"`
+}
+
+// HostReport is how datagrams fared at one target.
+type HostReport struct {
+	Name    string `json:"name"`
+	Joins   int64  `json:"joins"`
+	Leaves  int64  `json:"leaves"`
+	Unicast int64  `json:"unicast_groups"` // groups that did not serve it, so that it got their blocks by unicast
+	Dropped int64  `json:"dropped"`        // datagrams that its kernel dropped, because its socket buffers were full
+
+	CPUS        float64 `json:"cpu_s"`        // seconds that recv there has computed meanwhile, for whomever
+	MemoryBytes int64   `json:"memory_bytes"` // that it had resident at most
+}
+
+// Report is the outcome of an evacuation. Byte counts are as on the wire,
+// with all headers down to Ethernet's where scatter can know them.
+type Report struct {
+	TotalTimeS     float64    `json:"total_time_s"`
+	SourceBytes    int64      `json:"source_bytes"`
+	MulticastBytes int64      `json:"multicast_bytes"`
+	UnicastBytes   int64      `json:"unicast_bytes"`
+	RepairBytes    int64      `json:"repair_bytes"`
+	ConvergeBytes  int64      `json:"converge_bytes"`
+	ControlBytes   int64      `json:"control_bytes"`
+	CPUS           float64    `json:"cpu_s"`        // seconds that this process has computed
+	MemoryBytes    int64      `json:"memory_bytes"` // that it had resident at most
+	Pages          Pages      `json:"pages"`
+	Group          GroupStats `json:"group"`
+	Plan           struct {
+		PredictedBytes int64   `json:"predicted_bytes"`
+		PredictedTimeS float64 `json:"predicted_time_s"`
+	} `json:"plan"`
+	VMs      []VMReport   `json:"vms"`
+	Hosts    []HostReport `json:"hosts"`
+	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// Outcome sums up a report for an exit code.
+type Outcome int
+
+const (
+	AllEvacuated Outcome = iota
+	SomeEnded            // some VMs have ended by themselves; none is left on the source
+	SomeStay             // some VMs are on the source
+	SomeInDoubt          // an operator must look
+)
+
+// Outcome returns the worst that happened to any VM.
+func (r *Report) Outcome() Outcome {
+	worst := AllEvacuated
+	for _, v := range r.VMs {
+		switch v.State {
+		case "in-doubt":
+			return SomeInDoubt
+		case "evacuated":
+		case "ended":
+			worst = max(worst, SomeEnded)
+		default:
+			worst = SomeStay
+		}
+	}
+	return worst
+}
+
+// MaxHold is the longest Hold of a CheckConfig.
+const MaxHold = 10 * time.Minute
+
+// ParseTarget reads what TargetAddr.String wrote.
+func ParseTarget(s string) (TargetAddr, error) {
+	name, addr, ok := strings.Cut(s, "=")
+	if !ok {
+		name, addr = "", s
+	}
+	a, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return TargetAddr{}, fmt.Errorf("target %q: %w", s, err)
+	}
+	return TargetAddr{Name: name, Addr: a}, nil
+}
+
+// Named is the message of a warning, with the host that it is about.
+func (ev Event) Named() string {
+	if ev.Host == "" || strings.Contains(ev.Message, ev.Host) {
+		return ev.Message
+	}
+	return ev.Host + ": " + ev.Message
+}
+
+// WindowBytes bounds the blocks that are on their way and kept for repair, and with them the memory of both sides.
+const WindowBytes = 24 << 20
+
+// MaxListen bounds how long a target listens to probes: twice the longest hold, and some.
+const MaxListen = 2*MaxHold + time.Minute
