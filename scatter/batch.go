@@ -67,7 +67,7 @@ func (t *batch) add(owners []dedup.Page, wanted func(dedup.Page) bool) (rest []d
 
 // batchEncoder makes blocks out of batches, one at a time. Between two of them it keeps its memory: that of a batch's pages, and a block's.
 type batchEncoder struct {
-	e       *evacuation
+	e       *carriage
 	tracker *ledger.Tracker
 	enc     *block.Encoder
 	haste   haste         // of S2
@@ -85,7 +85,7 @@ type batchEncoder struct {
 	cargo    ledger.Cargo
 }
 
-func newBatchEncoder(e *evacuation, t *ledger.Tracker) (*batchEncoder, error) {
+func newBatchEncoder(e *carriage, t *ledger.Tracker) (*batchEncoder, error) {
 	enc, err := block.NewEncoder()
 	if err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (w *batchEncoder) note() {
 }
 
 // leftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
-func (e *evacuation) leftOut(pages int, err error) {
+func (e *run) leftOut(pages int, err error) {
 	e.tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
 }
 
@@ -211,7 +211,7 @@ type vmPages struct {
 }
 
 // gather reads pages of one VM. When its QEMU is gone the VM fails, not the bulk of the others.
-func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
+func (e *carriage) gather(v *sourceVM, p *vmPages, dst []byte) {
 	if len(p.refs) == 0 {
 		return
 	}
@@ -229,7 +229,7 @@ func (e *evacuation) gather(v *sourceVM, p *vmPages, dst []byte) {
 }
 
 // owners appends page numbers to dst, translated for the wire.
-func (e *evacuation) owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
+func (e *scanned) owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
 	for _, p := range pages {
 		region, index := e.layout.Locate(p)
 		r := e.regions[region]

@@ -23,7 +23,7 @@ import (
 // bulk sends the planned contents. Batches are read, compared and encoded by several workers, and sent in the
 // planned order by one. The tracker says when a VM's blocks are confirmed.
 type bulk struct {
-	e        *evacuation
+	e        *carriage
 	schedule *planning.Schedule
 	tracker  *ledger.Tracker
 
@@ -43,7 +43,7 @@ const (
 )
 
 // bulkWorkers is how many make blocks.
-func (e *evacuation) bulkWorkers() int { return min(e.cfg.processors(), mostWorkers) }
+func (e *run) bulkWorkers() int { return min(e.cfg.processors(), mostWorkers) }
 
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {

@@ -92,7 +92,7 @@ func TestPackerRetries(t *testing.T) {
 func TestBlocksAreCompressed(t *testing.T) {
 	rate := int64(1000)
 	waits := false
-	w := &batchEncoder{e: &evacuation{}, haste: haste{rate: func() int64 { return rate }}, waits: func() bool { return waits }}
+	w := &batchEncoder{e: &carriage{}, haste: haste{rate: func() int64 { return rate }}, waits: func() bool { return waits }}
 	expect := func(when string, none, zstd, s2 int) {
 		t.Helper()
 		var n [3]int

@@ -24,7 +24,7 @@ const holdDowntime = 1
 
 // converge runs QEMU's migration through the filter to the target. It returns when the source QEMU has closed the
 // migration, which it does once it has given the VM away, or when the VM is taken back.
-func (e *evacuation) converge(ctx context.Context, v *sourceVM) error {
+func (e converging) converge(ctx context.Context, v *sourceVM) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan struct{})
@@ -107,7 +107,7 @@ func (v *sourceVM) tune(ctx context.Context, bandwidth int64) error {
 }
 
 // pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
-func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *control.Conn) error {
+func (e converging) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *control.Conn) error {
 	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.pacer, count: func(n int64) { e.convergeBytes.Add(n); v.convergeSent.Add(n) }}
 	if !e.cfg.NoCompress {
 		var err error
@@ -117,7 +117,7 @@ func (e *evacuation) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *c
 	}
 	w := stream.NewWriter(out)
 	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
-	if err := v.newFilter(e, w, qc).run(p); err != nil {
+	if err := v.newFilter(e.evacuation, w, qc).run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
 	}
 	v.tailBegun.Store(true)
@@ -183,7 +183,7 @@ func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filt
 }
 
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
-func (e *evacuation) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+func (e converging) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
 	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
 	guard := time.NewTicker(time.Second)
 	defer guard.Stop()
@@ -235,7 +235,7 @@ func (g *hangGuard) hangs(now time.Time, stands bool, sent int64) bool {
 
 // lateStop looks whether the VM's stop is among the events that were not yet read: a query that QEMU answers late
 // holds them up.
-func (e *evacuation) lateStop(v *sourceVM, events *qemu.Subscription) {
+func (e converging) lateStop(v *sourceVM, events *qemu.Subscription) {
 	for {
 		select {
 		case ev, ok := <-events.C:
@@ -252,7 +252,7 @@ func (e *evacuation) lateStop(v *sourceVM, events *qemu.Subscription) {
 }
 
 // stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
-func (e *evacuation) stopSeen(ctx context.Context, v *sourceVM, ev qemu.Event) {
+func (e converging) stopSeen(ctx context.Context, v *sourceVM, ev qemu.Event) {
 	status, err := v.client.Status(ctx)
 	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
 		return
@@ -266,7 +266,7 @@ func eventTime(ev qemu.Event) time.Time {
 }
 
 // pass is called when QEMU begins another pass over the dirty pages.
-func (e *evacuation) pass(ctx context.Context, v *sourceVM, s *steering) error {
+func (e converging) pass(ctx context.Context, v *sourceVM, s *steering) error {
 	info, err := v.client.QueryMigrate(ctx)
 	if err != nil || info.RAM == nil {
 		return err

@@ -50,7 +50,7 @@ func (v *sourceVM) takeStock(ctx context.Context) error {
 
 // compareDisks is the last look before commit: the target must have the disks and devices that the stopped VM has now. A
 // difference means that the guest would go on with others.
-func (e *evacuation) compareDisks(ctx context.Context, v *sourceVM) error {
+func (e checking) compareDisks(ctx context.Context, v *sourceVM) error {
 	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
 	defer cancel()
 	ours, err := inventory.ReadOutline(ctx, v.client)

@@ -204,7 +204,7 @@ func TestWhatCannotMoveIsToldAtOnce(t *testing.T) {
 // TestLoadedTellsWhyDisksAreNotKnown: without the target's list nothing is committed.
 func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 	v := startVM(t)
-	e := &evacuation{}
+	e := checking{&evacuation{}}
 	s := &sourceVM{vm: &qemu.VM{Name: "web"}, client: v.Client}
 	told := func(m *control.Loaded) string {
 		s.disks.Store(m)

@@ -3,12 +3,14 @@ package scatter
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/scatter-vm/scatter/placement"
+	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -87,4 +89,14 @@ func placedCount(p *placement.Placement) (n int) {
 		}
 	}
 	return n
+}
+
+// evacuationOf is an evacuation before anything was done.
+func evacuationOf(cfg SendConfig) *evacuation {
+	e := &evacuation{digestOf: make(map[int]chan control.Digested)}
+	e.cfg, e.log, e.listener = cfg, slog.New(slog.DiscardHandler), e
+	if cfg.Log != nil {
+		e.log = cfg.Log
+	}
+	return e
 }

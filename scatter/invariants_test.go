@@ -78,7 +78,7 @@ func heap() int64 {
 // TestInvariant6IndexCostsLittle: what the source keeps for each page of guest RAM, from the scan to the end.
 func TestInvariant6IndexCostsLittle(t *testing.T) {
 	const vms, pages, filled = 4, 1 << 15, 1024
-	e := &evacuation{seed: testSeed}
+	e := &scanned{seed: testSeed}
 	e.log = mustConfig(t).Log
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for vm := range vms {

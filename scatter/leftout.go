@@ -27,7 +27,7 @@ var loadWrites = []struct {
 const mostDeviceState = 32 << 20
 
 // recordTail is where a VM's device state goes: to out, and into a record if the VM is going to be verified.
-func (e *evacuation) recordTail(v *sourceVM, p *stream.Parser, out io.Writer) io.Writer {
+func (e converging) recordTail(v *sourceVM, p *stream.Parser, out io.Writer) io.Writer {
 	if !e.cfg.Verify {
 		return out
 	}
@@ -52,7 +52,7 @@ func spansOf(pieces []piece) (spans []control.Span) {
 }
 
 // writtenByLoad finds what a load of this VM changes. What it cannot find out is compared.
-func (e *evacuation) writtenByLoad(ctx context.Context, v *sourceVM) []piece {
+func (e checking) writtenByLoad(ctx context.Context, v *sourceVM) []piece {
 	v.mu.Lock()
 	r := v.devices
 	v.devices = nil // it is needed once
@@ -103,7 +103,7 @@ func (v *sourceVM) pieces(ctx context.Context, gpa, n uint64, why string) (out [
 }
 
 // reportLeftOut says what was not compared.
-func (e *evacuation) reportLeftOut(v *sourceVM, pieces []piece) (out []model.LeftOut) {
+func (e checking) reportLeftOut(v *sourceVM, pieces []piece) (out []model.LeftOut) {
 	for _, p := range pieces {
 		out = append(out, model.LeftOut{Block: v.blocks[p.Block].Name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
 	}

@@ -178,7 +178,7 @@ func sourceOf(t *testing.T, q *kit.LiveQEMU, e *evacuation) *sourceVM {
 
 // TestOpenJournalBars: a VM that an evacuation has left open is not sent anew, and one whose process is another is.
 func TestOpenJournalBars(t *testing.T) {
-	e := &evacuation{cfg: mustConfig(t)}
+	e := evacuationOf(mustConfig(t))
 	e.cfg.RunDir = t.TempDir()
 	v := sourceOf(t, kit.StartQEMU(t, kit.SocketDir(t), "web", "-S"), e)
 	rec := handover.Record{Kind: handover.RecCommit, Name: "web", PID: v.vm.PID, Start: v.vm.StartTime}
@@ -218,7 +218,7 @@ func TestOpenJournalBars(t *testing.T) {
 
 // TestRecoverPutsSettingsBack: what was changed on a VM that was only looked at is put back after kill -9, too.
 func TestRecoverPutsSettingsBack(t *testing.T) {
-	e := &evacuation{cfg: mustConfig(t)}
+	e := evacuationOf(mustConfig(t))
 	dir := t.TempDir()
 	q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-S")
 	q.Do("migrate-set-parameters", map[string]int{"downtime-limit": 1234})
@@ -303,7 +303,7 @@ func TestSourceIsLeftAsItWas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-no-reboot", "-no-shutdown")
-			v := sourceOf(t, q, &evacuation{cfg: mustConfig(t)})
+			v := sourceOf(t, q, evacuationOf(mustConfig(t)))
 			c.before(q, v)
 			v.gone.Store(true)
 			off, err := v.takeBack(t.Context(), 0)
@@ -328,14 +328,14 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			e := &evacuation{cfg: mustConfig(t)}
+			e := evacuationOf(mustConfig(t))
 			e.log = e.cfg.Log
 			q := kit.StartQEMU(t, kit.SocketDir(t), "web", c.args...)
 			v := sourceOf(t, q, e)
 			ctx, cancel := context.WithCancel(t.Context())
-			watching := make(chan struct{})
-			go func() { defer close(watching); e.watchSources(ctx) }()
-			defer func() { cancel(); <-watching }()
+			over := make(chan struct{})
+			go func() { defer close(over); watching{e}.watchSources(ctx) }()
+			defer func() { cancel(); <-over }()
 			go q.Wait()
 			kit.Eventually(t, func() bool { // until it follows the events
 				v.client.Stop(t.Context())
@@ -360,7 +360,8 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 
 // TestScanOutlivesAVM: a VM whose QEMU ends while all are scanned does not hinder the others.
 func TestScanOutlivesAVM(t *testing.T) {
-	e := &evacuation{cfg: mustConfig(t), seed: testSeed}
+	e := evacuationOf(mustConfig(t))
+	e.seed = testSeed
 	e.log = e.cfg.Log
 	for i, name := range []string{"dead", "alive"} {
 		q := kit.StartQEMU(t, kit.SocketDir(t), name, "-S")

@@ -16,7 +16,7 @@ import (
 )
 
 // openJournal begins the evacuation's journal. Nothing is changed on a VM before that.
-func (e *evacuation) openJournal() error {
+func (e *party) openJournal() error {
 	var err error
 	e.journal, _, err = journal.Open(filepath.Join(e.cfg.RunDir, "send-"+e.name()+".journal"))
 	if err != nil {
@@ -25,11 +25,11 @@ func (e *evacuation) openJournal() error {
 	return e.journal.Append(handover.Record{Kind: handover.RecBegin, Evacuation: e.name(), TLSDir: e.cfg.TLSDir})
 }
 
-func (e *evacuation) record(v *sourceVM, k handover.RecordKind) error {
+func (e *party) record(v *sourceVM, k handover.RecordKind) error {
 	return e.journal.Append(e.recordOf(v, k))
 }
 
-func (e *evacuation) recordOf(v *sourceVM, k handover.RecordKind) handover.Record {
+func (e *party) recordOf(v *sourceVM, k handover.RecordKind) handover.Record {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r := handover.Record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
@@ -79,7 +79,7 @@ func (e *evacuation) endJournal() {
 
 // recordStays closes what the journal says of a VM that leaves the evacuation before anything was done to it but to look at it. If its
 // settings could not be put back, recovery does that.
-func (e *evacuation) recordStays(v *sourceVM) {
+func (e *party) recordStays(v *sourceVM) {
 	switch {
 	case v.unsettled():
 		e.unsettled = true
@@ -114,7 +114,7 @@ func (e *evacuation) untold(v *sourceVM) bool {
 
 // stillOpen finds, for each VM, whether an earlier evacuation has left it open, or another one is moving it now: what became of it must
 // be decided first.
-func (e *evacuation) stillOpen() ([][]model.Blocker, error) {
+func (e *party) stillOpen() ([][]model.Blocker, error) {
 	why := make([][]model.Blocker, len(e.vms))
 	paths, err := filepath.Glob(filepath.Join(e.cfg.RunDir, "send-*.journal"))
 	if err != nil {

@@ -37,8 +37,8 @@ func (e *evacuation) move(ctx context.Context) error {
 	drivers, stop := context.WithCancel(context.Background())
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() { e.progress(drivers) })
-	wg.Go(func() { e.watchSources(drivers) })
+	wg.Go(func() { reporting{e}.progress(drivers) })
+	wg.Go(func() { watching{e}.watchSources(drivers) })
 	cancelled := ctx.Done()
 	e.act(drivers, &wg, e.core.Start())
 	for !e.core.Done() {
@@ -56,7 +56,7 @@ func (e *evacuation) move(ctx context.Context) error {
 	wg.Wait()
 	for i, v := range e.vms {
 		if e.cfg.KeepSource && e.core.VMs[i].State == handover.Evacuated {
-			e.restore(ctx, v)
+			handing{e}.restore(ctx, v)
 		}
 	}
 	return nil
@@ -111,7 +111,7 @@ func (e *evacuation) drive(ctx context.Context, a handover.Action) {
 	case handover.AcConverge:
 		err := e.record(v, handover.RecConverge)
 		if err == nil {
-			err = e.converge(ctx, v)
+			err = converging{e}.converge(ctx, v)
 		}
 		if !v.loaded.Load() { // from there on the VM's fate does not hang on this stream
 			e.answer(a.VM, err, NoEvent)
@@ -119,21 +119,21 @@ func (e *evacuation) drive(ctx context.Context, a handover.Action) {
 	case handover.AcPause:
 		e.answer(a.VM, v.pause(ctx, func() error { return e.record(v, handover.RecPause) }), NoEvent)
 	case handover.AcVerify:
-		e.answer(a.VM, e.verify(ctx, v), handover.EvVerified)
+		e.answer(a.VM, checking{e}.verify(ctx, v), handover.EvVerified)
 	case handover.AcLog:
 		e.logRecord(v, a.Record)
 	case handover.AcRelease:
 		e.answer(a.VM, v.giveShut(ctx), handover.EvCompleted)
 	case handover.AcRun:
-		e.run(ctx, v)
+		handing{e}.run(ctx, v)
 	case handover.AcResolve:
-		e.resolve(ctx, v, a)
+		handing{e}.resolve(ctx, v, a)
 	case handover.AcAbort, handover.AcResume:
-		e.takeBack(ctx, v, a)
+		handing{e}.takeBack(ctx, v, a)
 	case handover.AcForget:
-		e.forget(ctx, v, a.Err)
+		handing{e}.forget(ctx, v, a.Err)
 	case handover.AcQuitSource:
-		e.quitSource(ctx, v)
+		handing{e}.quitSource(ctx, v)
 	}
 }
 
@@ -191,7 +191,7 @@ func (e *evacuation) awaitTarget(v *sourceVM, state handover.State) {
 	}
 }
 
-func (e *evacuation) hostName(v *sourceVM) string {
+func (e *party) hostName(v *sourceVM) string {
 	if v.host < 0 {
 		return ""
 	}
@@ -206,7 +206,7 @@ func (e *evacuation) askPrepare(v *sourceVM) error {
 }
 
 // openDataPlane hands out the key and learns where the targets take datagrams.
-func (e *evacuation) openDataPlane(ctx context.Context) error {
+func (e *carriage) openDataPlane(ctx context.Context) error {
 	local, err := wire.LocalAddr(e.cfg.Interface, e.cfg.Local, e.cfg.GroupBase, e.links)
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ func begun(ctx context.Context, l *wire.Link, s *multicast.Sender, m control.Beg
 	}
 }
 
-func (e *evacuation) runBulk(ctx context.Context) {
+func (e *carriage) runBulk(ctx context.Context) {
 	b := &bulk{e: e, schedule: e.schedule, tracker: e.tracker}
 	err := b.run(ctx)
 	if err == nil || ctx.Err() != nil {
@@ -266,13 +266,13 @@ func (e *evacuation) runBulk(ctx context.Context) {
 }
 
 // goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
-func (e *evacuation) goBlind(v *sourceVM) {
+func (e *carriage) goBlind(v *sourceVM) {
 	v.blind.Store(true)
 	e.tracker.GiveUp(v.index)
 }
 
 // unreachable is multicast's word that no datagram reaches a target.
-func (e *evacuation) unreachable(target string, err error) {
+func (e *carriage) unreachable(target string, err error) {
 	e.tell(model.Event{Type: "warning", Host: target, Message: fmt.Sprintf("datagrams do not reach target %s, its VMs go over the control path: %v", target, err)})
 	for _, v := range e.vms {
 		if e.hostName(v) == target {
@@ -282,13 +282,13 @@ func (e *evacuation) unreachable(target string, err error) {
 }
 
 // tooSlow is multicast's word that a target has left a channel whose group was too fast for it.
-func (e *evacuation) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
+func (e *carriage) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
 	if host := slices.IndexFunc(e.links, func(l *wire.Link) bool { return l.Name() == target }); host >= 0 {
 		e.tracker.Leave(ch, host, lacks, next)
 	}
 }
 
-func (e *evacuation) multicastTo(target string, msg []byte) error {
+func (e *carriage) multicastTo(target string, msg []byte) error {
 	for _, l := range e.links {
 		if l.Welcome.Name == target {
 			return l.Conn.Send(control.Multicast{Body: msg})
@@ -297,7 +297,7 @@ func (e *evacuation) multicastTo(target string, msg []byte) error {
 	return fmt.Errorf("target %s: unknown", target)
 }
 
-func (e *evacuation) MulticastFrom(host int, body []byte) {
+func (e *carriage) MulticastFrom(host int, body []byte) {
 	s := e.toTargets.Load()
 	if s == nil {
 		return
@@ -308,7 +308,7 @@ func (e *evacuation) MulticastFrom(host int, body []byte) {
 }
 
 // LinkLost is called once per link, when its target is lost.
-func (e *evacuation) LinkLost(host int, err error) {
+func (e *carriage) LinkLost(host int, err error) {
 	e.tell(model.Event{Type: "warning", Host: e.links[host].Welcome.Name, Message: err.Error()})
 	if s := e.toTargets.Load(); s != nil {
 		s.Eject(e.links[host].Welcome.Name, err)
@@ -365,7 +365,7 @@ func (e *evacuation) FromTarget(host int, m control.Message) {
 		}
 	case control.Digested:
 		if mine(m.VM) != nil {
-			e.digested(m)
+			checking{e}.digested(m)
 		}
 	case control.Failed:
 		if mine(m.VM) != nil {
@@ -405,7 +405,7 @@ func (e *evacuation) vmRan(v *sourceVM) {
 }
 
 // verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
-func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
+func (e checking) verify(ctx context.Context, v *sourceVM) error {
 	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
 		return err
 	}
@@ -437,7 +437,7 @@ func (e *evacuation) verify(ctx context.Context, v *sourceVM) error {
 	}
 }
 
-func (e *evacuation) digested(m control.Digested) {
+func (e checking) digested(m control.Digested) {
 	e.digestMu.Lock()
 	defer e.digestMu.Unlock()
 	if c := e.digestOf[m.VM]; c != nil {

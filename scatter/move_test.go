@@ -17,7 +17,7 @@ import (
 // standing is an evacuation of three VMs on two hosts, as it is when targets speak, without any connection.
 func standing(t *testing.T) *evacuation {
 	t.Helper()
-	e := &evacuation{cfg: mustConfig(t), digestOf: make(map[int]chan control.Digested)}
+	e := evacuationOf(mustConfig(t))
 	e.log = e.cfg.Log
 	e.placed.Store(true)
 	e.links = []*wire.Link{linkTo("h0"), linkTo("h1")}
@@ -114,7 +114,7 @@ func TestGivenUpVMIsLeftAlone(t *testing.T) {
 	if err := v.pause(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if err := e.converge(t.Context(), v); err == nil || !strings.Contains(err.Error(), "was given up") {
+	if err := (converging{e}).converge(t.Context(), v); err == nil || !strings.Contains(err.Error(), "was given up") {
 		t.Errorf("got %v", err)
 	}
 	select {

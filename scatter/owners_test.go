@@ -70,7 +70,7 @@ func TestEncoderTakesAnyBatch(t *testing.T) {
 	for name, owners := range map[string]int{"one content": pages, "none equal": 1, "contents of several": 300} {
 		t.Run(name, func(t *testing.T) {
 			d := openDrillOf(t, shape{pages: pages, fill: repeated(owners)}, []int{0}, nil)
-			w, err := newBatchEncoder(d.e, d.e.tracker)
+			w, err := newBatchEncoder(&d.e.carriage, d.e.tracker)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,7 +14,7 @@ import (
 )
 
 // problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
-func (e *evacuation) problem() (*planning.Problem, error) {
+func (e *planned) problem() (*planning.Problem, error) {
 	p := &planning.Problem{Objective: e.cfg.Objective, Capacity: e.cfg.Capacity, Balance: max(0, e.cfg.Balance), Budget: e.cfg.Budget, Seed: e.cfg.Seed,
 		Partial: e.cfg.Partial, SourceBPS: 8 * e.expectedRate()}
 	for _, v := range e.vms {
@@ -47,7 +47,7 @@ func (e *evacuation) problem() (*planning.Problem, error) {
 }
 
 // makePlan places the VMs and turns the placement into channels and steps.
-func (e *evacuation) makePlan(ctx context.Context) error {
+func (e *planned) makePlan(ctx context.Context) error {
 	placed, err := e.place(ctx)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (e *evacuation) makePlan(ctx context.Context) error {
 
 // place finds a place for each VM, and has it tried there. What a target refuses then is a constraint of the next attempt. Each attempt
 // but the last finds a refusal, so that there are not many; a VM that no target takes stays, and the rest is scanned anew.
-func (e *evacuation) place(ctx context.Context) (*placement.Placement, error) {
+func (e *planned) place(ctx context.Context) (*placement.Placement, error) {
 	for {
 		if err := e.pose(); err != nil {
 			return nil, err
@@ -104,7 +104,7 @@ func (e *evacuation) place(ctx context.Context) (*placement.Placement, error) {
 }
 
 // pose sets the problem, with what a kept plan says of it.
-func (e *evacuation) pose() (err error) {
+func (e *planned) pose() (err error) {
 	if e.posed, err = e.problem(); err != nil || e.cfg.Plan == nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (e *evacuation) pose() (err error) {
 }
 
 // solve places the VMs. Only those stay of which the operator or the kept plan has said so.
-func (e *evacuation) solve(ctx context.Context) (*placement.Placement, error) {
+func (e *planned) solve(ctx context.Context) (*placement.Placement, error) {
 	placed, err := placement.Solve(ctx, *e.posed)
 	if blocked := planning.AsBlocked(err); blocked != nil {
 		e.public = planning.ConflictPlan(err, blocked)
@@ -132,7 +132,7 @@ func (e *evacuation) solve(ctx context.Context) (*placement.Placement, error) {
 }
 
 // describe adds what only live VMs and targets know.
-func (e *evacuation) describe(d planning.Description) *planning.Plan {
+func (e *planned) describe(d planning.Description) *planning.Plan {
 	out := d.Render()
 	out.Pages, out.Stays = e.pages, e.blockers()
 	for i, l := range e.links {
@@ -149,7 +149,7 @@ func (e *evacuation) describe(d planning.Description) *planning.Plan {
 
 // holdTo puts the VMs where a kept plan has them. What has changed since is a blocker, unless the operator forces it: then what the plan
 // does not cover any more is planned anew.
-func (e *evacuation) holdTo(kept *planning.Plan) error {
+func (e *planned) holdTo(kept *planning.Plan) error {
 	changes := planning.Drift(kept, e.posed)
 	for i := range changes {
 		if s := e.stayer(changes[i].VM); s != nil {
@@ -179,7 +179,7 @@ func (e *evacuation) holdTo(kept *planning.Plan) error {
 }
 
 // forecast is the forecast of the evacuation's plan.
-func (e *evacuation) forecast() (planning.Forecast, error) {
+func (e *planned) forecast() (planning.Forecast, error) {
 	packed, err := e.sample()
 	if err != nil {
 		return planning.Forecast{}, err

@@ -18,7 +18,7 @@ import (
 
 // preflight tries each VM's migration, has every target judge each VM, and has those targets try VMs that are chosen for them. A VM that cannot
 // leave, or that no target takes, stays.
-func (e *evacuation) preflight(ctx context.Context) error {
+func (e *inquiry) preflight(ctx context.Context) error {
 	open, err := e.stillOpen()
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (e *evacuation) preflight(ctx context.Context) error {
 }
 
 // tryToLeave finds out what hinders each VM on this host.
-func (e *evacuation) tryToLeave(ctx context.Context) [][]model.Blocker {
+func (e *party) tryToLeave(ctx context.Context) [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.vms))
 	var g errgroup.Group
 	g.SetLimit(4)
@@ -62,7 +62,7 @@ func (e *evacuation) tryToLeave(ctx context.Context) [][]model.Blocker {
 }
 
 // forced leaves the blockers that the operator does not force; of the others he is warned.
-func (e *evacuation) forced(v *sourceVM, why []model.Blocker) (left []model.Blocker) {
+func (e *party) forced(v *sourceVM, why []model.Blocker) (left []model.Blocker) {
 	for _, b := range why {
 		if !e.cfg.Force || !b.Risk {
 			left = append(left, b)

@@ -12,7 +12,7 @@ import (
 
 // whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the
 // target, which tells by its control connection and so ends ctx.
-func (e *evacuation) whyEnded(ctx context.Context, v *sourceVM, err error) error {
+func (e converging) whyEnded(ctx context.Context, v *sourceVM, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return v.whyClosed(ctx, err)
 	}

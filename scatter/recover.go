@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"log/slog"
 	"path/filepath"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // Recover reads the journals of a run directory after a crash, says where each VM is, and finishes or undoes what can be

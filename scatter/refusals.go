@@ -18,12 +18,12 @@ import (
 type question struct{ host, vm int }
 
 // judgeAll has each target judge each VM by what it says of itself, without starting anything.
-func (e *evacuation) judgeAll(ctx context.Context) error {
+func (e *inquiry) judgeAll(ctx context.Context) error {
 	return e.ask(ctx, e.questions(func(int, *sourceVM) bool { return true }), false)
 }
 
 // tryFixed has the targets try the VMs for which the operator has chosen them.
-func (e *evacuation) tryFixed(ctx context.Context) error {
+func (e *inquiry) tryFixed(ctx context.Context) error {
 	_, err := e.try(ctx, e.questions(func(host int, v *sourceVM) bool {
 		name, there := v.name(), e.links[host].Name()
 		return e.cfg.Place[name] == there || e.cfg.Plan != nil && e.cfg.Plan.Placement[name] == there
@@ -33,7 +33,7 @@ func (e *evacuation) tryFixed(ctx context.Context) error {
 
 // try has targets try the VMs that they are to get, and tells whether all take them. If one does not, that VM is tried by all targets and all VMs
 // by that one, so that it is known where else they can go.
-func (e *evacuation) try(ctx context.Context, planned []question) (ok bool, err error) {
+func (e *inquiry) try(ctx context.Context, planned []question) (ok bool, err error) {
 	if err := e.ask(ctx, planned, true); err != nil {
 		return false, err
 	}
@@ -51,7 +51,7 @@ func (e *evacuation) try(ctx context.Context, planned []question) (ok bool, err 
 }
 
 // questions are those about VMs that are not refused, and not yet tried.
-func (e *evacuation) questions(which func(host int, v *sourceVM) bool) (all []question) {
+func (e *inquiry) questions(which func(host int, v *sourceVM) bool) (all []question) {
 	for host := range e.links {
 		for _, v := range e.vms {
 			if q := (question{host, v.number}); which(host, v) && e.refused.open(q) {
@@ -63,7 +63,7 @@ func (e *evacuation) questions(which func(host int, v *sourceVM) bool) (all []qu
 }
 
 // ask asks the targets, which are to try the VMs or only to judge them, and waits for all answers.
-func (e *evacuation) ask(ctx context.Context, questions []question, try bool) error {
+func (e *inquiry) ask(ctx context.Context, questions []question, try bool) error {
 	e.refused.ask(questions, try)
 	byNumber := make(map[int]*sourceVM)
 	for _, v := range e.vms {
@@ -93,7 +93,7 @@ func (e *evacuation) ask(ctx context.Context, questions []question, try bool) er
 }
 
 // awaitAnswers waits for the answers to all that was asked.
-func (e *evacuation) awaitAnswers(ctx context.Context) error {
+func (e *inquiry) awaitAnswers(ctx context.Context) error {
 	silence := time.NewTimer(examineTimeout)
 	defer silence.Stop()
 	for {
@@ -113,7 +113,7 @@ func (e *evacuation) awaitAnswers(ctx context.Context) error {
 }
 
 // refusedEverywhere finds the VMs that no target takes, or not the one that the operator has chosen.
-func (e *evacuation) refusedEverywhere() [][]model.Blocker {
+func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.vms))
 	for i, v := range e.vms {
 		if all := e.refused.everywhere(v.number, len(e.links)); len(all) > 0 {
@@ -161,7 +161,7 @@ func (e *refusalError) Error() string {
 }
 
 // nameFlags finds QEMU's names of the processor's flags that a target lacks.
-func (e *evacuation) nameFlags(ctx context.Context, q question, v *sourceVM) {
+func (e *inquiry) nameFlags(ctx context.Context, q question, v *sourceVM) {
 	refusal, ok := e.refused.of(q).(*refusalError)
 	if !ok || len(refusal.off) == 0 {
 		return

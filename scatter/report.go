@@ -13,7 +13,7 @@ import (
 )
 
 // report sums the evacuation up.
-func (e *evacuation) report() *model.Report {
+func (e reporting) report() *model.Report {
 	r := &model.Report{TotalTimeS: time.Since(e.started).Seconds(), Pages: e.pages}
 	s := e.sender.Stats()
 	r.MulticastBytes, r.UnicastBytes, r.RepairBytes = int64(s.Multicast), int64(s.Unicast), int64(s.Repair)
@@ -46,7 +46,7 @@ func (e *evacuation) report() *model.Report {
 }
 
 // reportHost sums up how datagrams fared at a target, and warns of what its operator can mend.
-func (e *evacuation) reportHost(name string, s multicast.TargetStats) model.HostReport {
+func (e reporting) reportHost(name string, s multicast.TargetStats) model.HostReport {
 	if s.Overflow > 0 {
 		e.tell(model.Event{Type: "warning", Host: name, Message: fmt.Sprintf("%d datagrams were dropped by the kernel of %s and repaired, because its "+
 			"socket buffers were full: its processors are busy, or net.core.rmem_max is too small ('scatter check' there)", s.Overflow, name)})
@@ -54,7 +54,7 @@ func (e *evacuation) reportHost(name string, s multicast.TargetStats) model.Host
 	return model.HostReport{Name: name, Joins: int64(s.Joins), Leaves: int64(s.Leaves), Unicast: int64(s.Fallbacks), Dropped: int64(s.Overflow)}
 }
 
-func (e *evacuation) reportVM(v *sourceVM) model.VMReport {
+func (e reporting) reportVM(v *sourceVM) model.VMReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	line := model.VMReport{Name: v.name(), Host: e.hostName(v), State: v.state.String(), Cause: system.Text(v.cause), Stages: v.stages,
@@ -78,7 +78,7 @@ func (v *sourceVM) resent() int64 {
 }
 
 // progress tells once a second how far the evacuation is, until ctx ends.
-func (e *evacuation) progress(ctx context.Context) {
+func (e reporting) progress(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	var last int64
@@ -96,7 +96,7 @@ func (e *evacuation) progress(ctx context.Context) {
 }
 
 // tellProgress tells each VM's pages that are in place, and the distinct bytes of all.
-func (e *evacuation) tellProgress(sent, rate int64) {
+func (e reporting) tellProgress(sent, rate int64) {
 	placed, pages := e.tracker.Progress()
 	for i, v := range e.vms {
 		v.mu.Lock()

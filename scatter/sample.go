@@ -58,7 +58,7 @@ func sampling(classes []planning.ClassInfo) (places []sampleAt) {
 }
 
 // sample compresses some blocks in the ways that bulk would.
-func (e *evacuation) sample() (planning.Compressibility, error) {
+func (e *scanned) sample() (planning.Compressibility, error) {
 	if e.cfg.NoCompress {
 		return planning.Incompressible, nil
 	}
@@ -119,7 +119,7 @@ type sampler struct {
 }
 
 // run takes samples. Each writes to a place of its own in c.
-func (s *sampler) run(e *evacuation, work <-chan sampleAt, c *planning.Compressibility) {
+func (s *sampler) run(e *scanned, work <-chan sampleAt, c *planning.Compressibility) {
 	enc, err := block.NewEncoder()
 	if err != nil {
 		s.err = err
@@ -151,7 +151,7 @@ func (s *sampler) compress(enc *block.Encoder, n int, how block.Compression, y *
 }
 
 // read reads a block's contents as they are now, and returns how many there are.
-func (s *sampler) read(e *evacuation, at sampleAt) (n int) {
+func (s *sampler) read(e *scanned, at sampleAt) (n int) {
 	s.contents = s.contents[:0]
 	for owners := range e.index.ContentsFrom(at.class, at.part) {
 		region, page := e.layout.Locate(owners[0])

@@ -14,10 +14,10 @@ import (
 )
 
 // scanReader shows the VMs' memory to package dedup, region by region.
-type scanReader struct{ e *evacuation }
+type scanReader struct{ e *scanned }
 
 func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error {
-	r.e.scanned.Add(int64(n) * model.PageSize)
+	r.e.read.Add(int64(n) * model.PageSize)
 	g := r.e.regions[region]
 	v := r.e.vms[g.vm]
 	err := v.mem.ReadPages(g.memory, first, n, dst)
@@ -46,7 +46,7 @@ func (r scanReader) Populated(region int, yield func(first, n uint32) error) err
 
 // scan looks at all pages, again at some, and builds the index. Pages that differ between the looks are hot: sending them
 // early would be in vain.
-func (e *evacuation) scan(ctx context.Context) error {
+func (e *scanned) scan(ctx context.Context) error {
 	if err := e.layOut(); err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func (e *evacuation) scan(ctx context.Context) error {
 }
 
 // tellScan tells once a second how much was read. The returned function ends that.
-func (e *evacuation) tellScan() (end func()) {
-	e.scanned.Store(0)
+func (e *scanned) tellScan() (end func()) {
+	e.read.Store(0)
 	var total int64
 	for _, v := range e.vms {
 		total += int64(v.vm.MemoryBytes)
@@ -99,7 +99,7 @@ func (e *evacuation) tellScan() (end func()) {
 			case <-done:
 				return
 			case <-t.C:
-				e.tell(model.Event{Type: "scan", Bytes: e.scanned.Load(), Total: total})
+				e.tell(model.Event{Type: "scan", Bytes: e.read.Load(), Total: total})
 			}
 		}
 	})
@@ -114,7 +114,7 @@ func (e *evacuation) tellScan() (end func()) {
 const lookGap = 500 * time.Millisecond
 
 // layOut numbers the RAM blocks of all VMs.
-func (e *evacuation) layOut() error {
+func (e *scanned) layOut() error {
 	var regions []dedup.Region
 	e.regions, e.classes, e.pages = nil, nil, model.Pages{}
 	domains := make(map[string]uint32)
@@ -142,7 +142,7 @@ const (
 )
 
 // lookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much. It estimates how many are hot.
-func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
+func (e *scanned) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
 	opt := dedup.ScanOptions{Workers: e.cfg.workers()}
 	second := first.Clone()
 	sampled := func(_ int, stripe uint32) bool { return stripe%lookEvery == 0 }
@@ -172,7 +172,7 @@ func (e *evacuation) lookAgain(ctx context.Context, first *dedup.Look) (*dedup.L
 }
 
 // eachPage yields all pages.
-func (e *evacuation) eachPage(yield func(vm int, p dedup.Page)) {
+func (e *scanned) eachPage(yield func(vm int, p dedup.Page)) {
 	for r, g := range e.regions {
 		start := e.layout.First(r)
 		for i := range dedup.Page(e.layout.Region(r).Pages) {
@@ -182,7 +182,7 @@ func (e *evacuation) eachPage(yield func(vm int, p dedup.Page)) {
 }
 
 // countPages counts each VM's zero and hot pages.
-func (e *evacuation) countPages(first, second *dedup.Look) {
+func (e *scanned) countPages(first, second *dedup.Look) {
 	e.eachPage(func(vm int, p dedup.Page) {
 		n := &e.pagesOf[vm]
 		switch h := second.Hash(p); {

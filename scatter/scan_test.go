@@ -18,7 +18,7 @@ func TestLookAgain(t *testing.T) {
 	}}, []int{0, 0}, nil)
 	clear(d.e.hot)
 	clear(d.e.pagesOf)
-	first, err := dedup.Scan(t.Context(), scanReader{d.e}, d.e.layout, d.e.seed, dedup.ScanOptions{})
+	first, err := dedup.Scan(t.Context(), scanReader{&d.e.scanned}, d.e.layout, d.e.seed, dedup.ScanOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

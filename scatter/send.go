@@ -7,74 +7,19 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/journal"
-	"github.com/scatter-vm/scatter/scatter/ledger"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
-
-// evacuation is one run of the source side.
-type evacuation struct {
-	cfg     SendConfig
-	log     *slog.Logger
-	id      [8]byte
-	seed    dedup.Seed
-	started time.Time
-
-	vms   []*sourceVM // that move
-	stays []stayer    // that do not
-	links []*wire.Link
-
-	layout  *dedup.Layout
-	regions []region
-	index   *dedup.Index
-	held    *dedup.Held
-	classes []planning.ClassInfo
-
-	pages    model.Pages
-	pagesOf  []model.Pages
-	ownBytes []int64
-	hot      []int64       // pages by VM
-	gap      time.Duration // between the looks that found them
-
-	posed      *planning.Problem
-	passed     []string // rules that do not apply
-	schedule   *planning.Schedule
-	public     *planning.Plan
-	pacer      *multicast.Pacer
-	standstill standstill
-	sender     *multicast.Sender
-	tracker    *ledger.Tracker
-	journal    *journal.Journal
-	core       *handover.Core
-	trace      *tracer
-
-	refused refusals
-	placed  atomic.Bool // vms does not change any more
-
-	unsettled bool // a VM that stays has other settings than it had
-	inbox     mailbox
-	warnings  warnings
-
-	toTargets     atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
-	controlBytes  atomic.Int64                     // all connections, below TLS
-	convergeBytes atomic.Int64
-	scanned       atomic.Int64 // bytes read by the scan
-	digestMu      sync.Mutex   // guards digestOf
-	digestOf      map[int]chan control.Digested
-}
 
 // region is one RAM block of one VM in the numbering of package dedup.
 type region struct {
@@ -105,7 +50,7 @@ func Evacuate(ctx context.Context, cfg SendConfig) (*model.Report, error) {
 	if err := e.move(ctx); err != nil {
 		return nil, err
 	}
-	return e.report(), nil
+	return reporting{e}.report(), nil
 }
 
 // MakePlan does all that Evacuate does before anything moves, and returns the plan.
@@ -140,7 +85,9 @@ func newEvacuation(cfg SendConfig) (*evacuation, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &evacuation{cfg: cfg, log: cfg.Log, id: id, started: time.Now(), digestOf: make(map[int]chan control.Digested)}
+	e := &evacuation{digestOf: make(map[int]chan control.Digested)}
+	e.run = run{cfg: cfg, log: cfg.Log, id: id, started: time.Now()}
+	e.listener = e
 	e.seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
@@ -156,12 +103,12 @@ func newEvacuation(cfg SendConfig) (*evacuation, error) {
 }
 
 // rate is the present ceiling in bytes/s.
-func (e *evacuation) rate() int64 {
+func (e *run) rate() int64 {
 	r, _ := e.pacer.Rate()
 	return r
 }
 
-func (e *evacuation) name() string { return hex.EncodeToString(e.id[:]) }
+func (e *run) name() string { return hex.EncodeToString(e.id[:]) }
 
 func (e *evacuation) close() {
 	if e.sender != nil {
@@ -201,7 +148,7 @@ func (e *evacuation) prepare(ctx context.Context) error {
 }
 
 // discover opens the VMs and the targets.
-func (e *evacuation) discover(ctx context.Context) error {
+func (e *party) discover(ctx context.Context) error {
 	var found, held model.Problems
 	e.vms = make([]*sourceVM, len(e.cfg.VMs))
 	e.links = make([]*wire.Link, len(e.cfg.Targets))
@@ -228,7 +175,7 @@ func (e *evacuation) discover(ctx context.Context) error {
 	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool { return v == nil })
 	e.links = slices.DeleteFunc(e.links, func(l *wire.Link) bool { return l == nil })
 	for i, l := range e.links {
-		l.Serve(i, e)
+		l.Serve(i, e.listener)
 	}
 	excluded := e.exclude()
 	if len(e.vms) == 0 && len(excluded) > 0 {
@@ -257,7 +204,7 @@ func (e *evacuation) discover(ctx context.Context) error {
 
 // tellApart gives VMs without a name of their own others where they would have the same, and says what VMs are called whose own name cannot
 // be used.
-func (e *evacuation) tellApart() {
+func (e *party) tellApart() {
 	of := make(map[string]int)
 	for _, v := range e.vms {
 		of[v.name()]++
@@ -273,7 +220,7 @@ func (e *evacuation) tellApart() {
 }
 
 // tell reports progress to the caller.
-func (e *evacuation) tell(ev model.Event) {
+func (e *run) tell(ev model.Event) {
 	ev.Time = time.Now()
 	switch ev.Type {
 	case "stage":
@@ -292,7 +239,7 @@ func (e *evacuation) tell(ev model.Event) {
 }
 
 // post hands an event to the core.
-func (e *evacuation) post(ev handover.Event) { e.inbox.put(ev) }
+func (e *run) post(ev handover.Event) { e.inbox.put(ev) }
 
 // warnings collects what the report repeats; mu also keeps the caller's Events from being called twice at once.
 type warnings struct {

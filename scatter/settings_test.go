@@ -130,7 +130,7 @@ func TestLostWritesAreNamed(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || !onlyRisks(err) || len(v.header) == 0 {
 				t.Fatalf("got %v", err)
 			}
-			e := &evacuation{cfg: SendConfig{Force: true}}
+			e := evacuationOf(SendConfig{Force: true})
 			if left := e.forced(v, blockersOf("vm", err)); left != nil || len(v.remarks) != 1 {
 				t.Errorf("forced: %v, %q", left, v.remarks)
 			}

@@ -1,18 +1,19 @@
 package scatter
 
 import (
-	"github.com/scatter-vm/scatter/scatter/system"
 	"io/fs"
 	"math"
 	"os"
 	"path"
+
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // autoUse is what an automatic rate finds of a link, by measurement: 0.75 to 0.87.
 const autoUse = 0.8
 
 // expectedRate is what a plan counts on, in bytes/s: the given rate, else what an automatic one will find on the interface; 0 = not known.
-func (e *evacuation) expectedRate() int64 {
+func (e *run) expectedRate() int64 {
 	if e.cfg.Rate > 0 {
 		return e.cfg.Rate
 	}

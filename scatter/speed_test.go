@@ -22,7 +22,7 @@ func TestExpectedRate(t *testing.T) {
 		cfg  SendConfig
 		want int64
 	}{{SendConfig{Rate: 5, Interface: "lo"}, 5}, {SendConfig{Interface: "lo"}, 0}, {SendConfig{Interface: "no-such"}, 0}} {
-		if got := (&evacuation{cfg: c.cfg}).expectedRate(); got != c.want {
+		if got := (&run{cfg: c.cfg}).expectedRate(); got != c.want {
 			t.Errorf("rate %d on %s: %d, want %d", c.cfg.Rate, c.cfg.Interface, got, c.want)
 		}
 	}

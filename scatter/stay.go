@@ -3,11 +3,12 @@ package scatter
 import (
 	"errors"
 	"fmt"
-	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // stayer is a VM that this evacuation leaves where it is, since it cannot move.
@@ -42,7 +43,7 @@ func blockersOf(vm string, err error) []model.Blocker {
 
 // leave takes the VMs that have blockers out of the evacuation; why has those of each VM. They stay, and the others go,
 // unless the operator wants all or none. It is an error when none is left.
-func (e *evacuation) leave(why [][]model.Blocker) error {
+func (e *party) leave(why [][]model.Blocker) error {
 	var kept []*sourceVM
 	for i, v := range e.vms {
 		if len(why[i]) == 0 {
@@ -79,7 +80,7 @@ func (v *sourceVM) whereItIs() handover.State {
 }
 
 // tellStays tells why a VM stays, and that it does.
-func (e *evacuation) tellStays(s stayer) {
+func (e *party) tellStays(s stayer) {
 	for _, b := range s.why {
 		b.VM = ""
 		e.tell(model.Event{Type: "blocker", VM: s.name, Host: b.Host, Message: model.Blocker{Problem: b.Problem, Remedy: b.Remedy}.String()})
@@ -88,7 +89,7 @@ func (e *evacuation) tellStays(s stayer) {
 }
 
 // blockers is what hinders the VMs that stay.
-func (e *evacuation) blockers() (all []model.Blocker) {
+func (e *party) blockers() (all []model.Blocker) {
 	for _, s := range e.stays {
 		all = append(all, s.why...)
 	}
@@ -96,7 +97,7 @@ func (e *evacuation) blockers() (all []model.Blocker) {
 }
 
 // stayer finds a VM among those that stay.
-func (e *evacuation) stayer(name string) *stayer {
+func (e *party) stayer(name string) *stayer {
 	if i := slices.IndexFunc(e.stays, func(s stayer) bool { return s.name == name }); i >= 0 {
 		return &e.stays[i]
 	}
@@ -104,7 +105,7 @@ func (e *evacuation) stayer(name string) *stayer {
 }
 
 // exclude leaves out the VMs that the operator does not want to move. They are no part of the evacuation. The names are returned.
-func (e *evacuation) exclude() (out []string) {
+func (e *party) exclude() (out []string) {
 	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool {
 		hit := e.excluded(v.name())
 		if hit {
@@ -125,7 +126,7 @@ func (e *evacuation) exclude() (out []string) {
 }
 
 // excluded tells whether the operator does not want to move a VM of this name.
-func (e *evacuation) excluded(name string) bool {
+func (e *party) excluded(name string) bool {
 	return slices.ContainsFunc(e.cfg.Exclude, func(pattern string) bool { return matches(pattern, name) })
 }
 
@@ -146,7 +147,7 @@ func checkPatterns(patterns []string) error {
 }
 
 // staysByPlan is what a kept plan says of VMs that cannot move, unless it was changed so that they do.
-func (e *evacuation) staysByPlan() [][]model.Blocker {
+func (e *party) staysByPlan() [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.vms))
 	if e.cfg.Plan == nil {
 		return why

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -195,7 +194,8 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 		"flags that it lacks": {[]string{"-m", "16", "-cpu", "max"}, with("-m", "16", "-cpu", "qemu64"), "avx2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := &evacuation{links: []*wire.Link{s.open()}}
+			e := evacuationOf(SendConfig{})
+			e.links = []*wire.Link{s.open()}
 			v, err := discoverVM(t.Context(), 0, kit.RealVM(t, "vm", c.vm...))
 			if err != nil {
 				t.Fatal(err)
@@ -352,7 +352,8 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	v := fit(t)
 	v.argv = append(v.argv, "-chardev", "socket,id=c,path="+dir+"/swtpm", "-tpmdev", "emulator,id=t,chardev=c")
 	var told tells
-	e := &evacuation{links: []*wire.Link{s.open()}, vms: []*sourceVM{v}, cfg: SendConfig{Events: told.add}, log: slog.New(slog.DiscardHandler)}
+	e := evacuationOf(SendConfig{Events: told.add})
+	e.links, e.vms = []*wire.Link{s.open()}, []*sourceVM{v}
 	e.links[0].Serve(0, e)
 	if ok, err := e.try(t.Context(), []question{{}}); !ok || err != nil {
 		t.Fatal(ok, err)

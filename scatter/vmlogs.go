@@ -3,13 +3,14 @@ package scatter
 import (
 	"cmp"
 	"context"
-	"github.com/scatter-vm/scatter/scatter/journal"
-	"github.com/scatter-vm/scatter/scatter/system"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // Bounds of the logs that QEMUs write into a target's run directory.

@@ -3,9 +3,10 @@ package scatter
 import (
 	"context"
 	"fmt"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"log/slog"
 	"strings"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // warnHandler passes log records on, and tells warnings as events too: what a part of the evacuation warns

@@ -14,7 +14,7 @@ import (
 )
 
 // watchSources tells the core when a VM ends by itself, until ctx ends: its guest powers it off, or its QEMU ends.
-func (e *evacuation) watchSources(ctx context.Context) {
+func (e watching) watchSources(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	told := make([]chan struct{}, len(e.vms)) // closed when all events of a VM were read
@@ -31,7 +31,7 @@ func (e *evacuation) watchSources(ctx context.Context) {
 }
 
 // followState reads a VM's events until its monitor closes.
-func (e *evacuation) followState(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+func (e watching) followState(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func reasonOf(ev qemu.Event) string {
 }
 
 // poweredOff tells the core of a guest that has powered itself off and whose QEMU stays (-no-shutdown). One that ends is seen by its process.
-func (e *evacuation) poweredOff(ctx context.Context, v *sourceVM) {
+func (e watching) poweredOff(ctx context.Context, v *sourceVM) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	for {
@@ -91,7 +91,7 @@ func errPoweredOff(v *sourceVM) error {
 }
 
 // watchProcesses waits for the end of the QEMUs' processes.
-func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
+func (e watching) watchProcesses(ctx context.Context, told []chan struct{}) {
 	fds := make([]unix.PollFd, len(e.vms)) // -1 is never ready: such a process is looked at now and then
 	for i, v := range e.vms {
 		fds[i] = unix.PollFd{Fd: int32(v.proc.Dup()), Events: unix.POLLIN}
@@ -113,7 +113,7 @@ func (e *evacuation) watchProcesses(ctx context.Context, told []chan struct{}) {
 }
 
 // processEnded tells the core that a QEMU has ended, with what it has said of that.
-func (e *evacuation) processEnded(ctx context.Context, v *sourceVM, told <-chan struct{}) {
+func (e watching) processEnded(ctx context.Context, v *sourceVM, told <-chan struct{}) {
 	select {
 	case <-told:
 	case <-ctx.Done():
