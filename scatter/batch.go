@@ -2,14 +2,12 @@ package scatter
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
-	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/ledger"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
@@ -180,11 +178,6 @@ func (w *batchEncoder) note() {
 	}
 }
 
-// leftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
-func (e *run) leftOut(pages int, err error) {
-	e.tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
-}
-
 // read reads the pages of a batch out of the running VMs. Pages of a VM that is given up meanwhile read as zero.
 func (w *batchEncoder) read(t *batch) {
 	w.data = slices.Grow(w.data[:0], len(t.owners)*model.PageSize)[:len(t.owners)*model.PageSize]
@@ -208,24 +201,6 @@ func (w *batchEncoder) read(t *batch) {
 type vmPages struct {
 	refs []qemu.PageRef
 	to   []uint32
-}
-
-// gather reads pages of one VM. When its QEMU is gone the VM fails, not the bulk of the others.
-func (e *carriage) gather(v *sourceVM, p *vmPages, dst []byte) {
-	if len(p.refs) == 0 {
-		return
-	}
-	if !v.gone.Load() {
-		err := v.mem.GatherTo(p.refs, p.to, dst)
-		if err == nil {
-			return
-		}
-		v.gone.Store(true)
-		e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Err: fmt.Errorf("vm %s: %w", v.name(), err)})
-	}
-	for _, i := range p.to {
-		clear(dst[int(i)*model.PageSize : int(i+1)*model.PageSize])
-	}
 }
 
 // owners appends page numbers to dst, translated for the wire.

@@ -42,9 +42,6 @@ const (
 	followEncoders   = 2
 )
 
-// bulkWorkers is how many make blocks.
-func (e *run) bulkWorkers() int { return min(e.cfg.processors(), mostWorkers) }
-
 // run returns when every step was sent, and what was missed of them again, if anything was.
 func (b *bulk) run(ctx context.Context) error {
 	workers := b.e.bulkWorkers()

@@ -14,7 +14,6 @@ import (
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -24,7 +23,7 @@ const holdDowntime = 1
 
 // converge runs QEMU's migration through the filter to the target. It returns when the source QEMU has closed the
 // migration, which it does once it has given the VM away, or when the VM is taken back.
-func (e converging) converge(ctx context.Context, v *sourceVM) error {
+func (e converging) converge(ctx context.Context, v *migrant) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan struct{})
@@ -77,37 +76,8 @@ func (e converging) converge(ctx context.Context, v *sourceVM) error {
 	return e.whyEnded(ctx, v, err)
 }
 
-// awaitLoaded returns when the target has loaded the VM, or nobody waits for that any more.
-func (v *sourceVM) awaitLoaded(ctx context.Context) error {
-	for !v.loaded.Load() {
-		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
-func (v *sourceVM) tune(ctx context.Context, bandwidth int64) error {
-	if err := v.setCapabilities(ctx); err != nil {
-		return err
-	}
-	known, err := v.client.Parameters(ctx)
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
-	}
-	p := qemu.Parameters{DowntimeLimit: new(uint64(holdDowntime)), MaxBandwidth: new(uint64(0))}
-	if known.AvailSwitchoverBandwidth != nil && bandwidth > 0 {
-		p.AvailSwitchoverBandwidth = new(uint64(bandwidth))
-	}
-	if err := v.client.SetParameters(ctx, p); err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
-	}
-	return nil
-}
-
 // pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
-func (e converging) pump(ctx context.Context, v *sourceVM, qc net.Conn, conn *control.Conn) error {
+func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
 	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.pacer, count: func(n int64) { e.convergeBytes.Add(n); v.convergeSent.Add(n) }}
 	if !e.cfg.NoCompress {
 		var err error
@@ -153,7 +123,7 @@ func (a *aside) Read(b []byte) (int, error) {
 // stateReader tells a VM its run state at the switch-over before the target can have it.
 type stateReader struct {
 	stream.RunStateFinder
-	v *sourceVM
+	v *migrant
 }
 
 func (r *stateReader) Write(b []byte) (int, error) {
@@ -164,26 +134,8 @@ func (r *stateReader) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// newFilter makes the filter for a VM whose bulk is confirmed.
-func (v *sourceVM) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filter {
-	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
-	blind := v.blind.Load() || e.sender.Stats().Targets[e.hostName(v)].Ejected
-	f := &filter{held: e.held, seed: e.seed, zero: v.zero, blind: blind, header: v.header, w: w,
-		pong: func(n uint32) error {
-			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
-			return err
-		}}
-	for i := range v.blocks {
-		f.first = append(f.first, e.layout.First(v.regions+i))
-	}
-	v.mu.Lock()
-	v.filter = f
-	v.mu.Unlock()
-	return f
-}
-
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
-func (e converging) watch(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
 	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
 	guard := time.NewTicker(time.Second)
 	defer guard.Stop()
@@ -196,7 +148,7 @@ func (e converging) watch(ctx context.Context, v *sourceVM, events *qemu.Subscri
 		case <-guard.C:
 			if hang.hangs(time.Now(), v.isStopped() && !v.loaded.Load(), v.convergeSent.Load()) {
 				e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Err: fmt.Errorf("vm %s: its switch-over hangs: next to nothing was sent for %v and target %s has not loaded it",
-					v.name(), switchOverSilence, e.hostName(v))})
+					v.name(), switchOverSilence, e.hostName(v.host))})
 			}
 		case ev, ok := <-events.C:
 			if !ok {
@@ -235,7 +187,7 @@ func (g *hangGuard) hangs(now time.Time, stands bool, sent int64) bool {
 
 // lateStop looks whether the VM's stop is among the events that were not yet read: a query that QEMU answers late
 // holds them up.
-func (e converging) lateStop(v *sourceVM, events *qemu.Subscription) {
+func (e converging) lateStop(v *migrant, events *qemu.Subscription) {
 	for {
 		select {
 		case ev, ok := <-events.C:
@@ -252,7 +204,7 @@ func (e converging) lateStop(v *sourceVM, events *qemu.Subscription) {
 }
 
 // stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
-func (e converging) stopSeen(ctx context.Context, v *sourceVM, ev qemu.Event) {
+func (e converging) stopSeen(ctx context.Context, v *migrant, ev qemu.Event) {
 	status, err := v.client.Status(ctx)
 	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
 		return
@@ -266,7 +218,7 @@ func eventTime(ev qemu.Event) time.Time {
 }
 
 // pass is called when QEMU begins another pass over the dirty pages.
-func (e converging) pass(ctx context.Context, v *sourceVM, s *steering) error {
+func (e converging) pass(ctx context.Context, v *migrant, s *steering) error {
 	info, err := v.client.QueryMigrate(ctx)
 	if err != nil || info.RAM == nil {
 		return err
@@ -298,26 +250,6 @@ type StallError struct {
 func (e *StallError) Error() string {
 	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, or --on-stall pause)",
 		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
-}
-
-// release lets QEMU switch over: what remains is declared to fit into the limit.
-func (v *sourceVM) release(ctx context.Context, s *steering, remaining int64) error {
-	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.limit.Milliseconds())))}
-	known, err := v.client.Parameters(ctx)
-	if err != nil {
-		return err
-	}
-	if known.AvailSwitchoverBandwidth != nil {
-		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
-		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.limit.Seconds())
-		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.rate))))
-	}
-	err = v.client.SetParameters(ctx, p)
-	var q *qemu.QMPError
-	if errors.As(err, &q) {
-		return nil // the migration has just ended
-	}
-	return err
 }
 
 // frameWriter cuts a stream into frames, paces them before bulk and compresses what gains.
@@ -366,4 +298,16 @@ func (w *frameWriter) flush() error {
 	w.count(int64(size))
 	w.buf = w.buf[:0]
 	return nil
+}
+
+// whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the
+// target, which tells by its control connection and so ends ctx.
+func (e converging) whyEnded(ctx context.Context, v *migrant, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return v.whyClosed(ctx, err)
+	}
+	if system.Pause(ctx, system.LastWords) != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

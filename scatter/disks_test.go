@@ -205,7 +205,7 @@ func TestWhatCannotMoveIsToldAtOnce(t *testing.T) {
 func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 	v := startVM(t)
 	e := checking{&evacuation{}}
-	s := &sourceVM{vm: &qemu.VM{Name: "web"}, client: v.Client}
+	s := migrantsOf([]*sourceVM{{vm: &qemu.VM{Name: "web"}, client: v.Client}})[0]
 	told := func(m *control.Loaded) string {
 		s.disks.Store(m)
 		return system.Text(e.compareDisks(t.Context(), s))

@@ -24,19 +24,19 @@ const (
 )
 
 // run tells the target to run the VM, over a connection of its own if its link is lost, and sees that there is an answer.
-func (e handing) run(ctx context.Context, v *sourceVM) {
+func (e handing) run(ctx context.Context, v *migrant) {
 	m := control.Run{VM: v.index, State: v.stateToRun()}
 	v.toldToRun.Store(true)
 	if e.links[v.host].Conn.Send(m) != nil {
 		e.runAnew(ctx, v, m)
 	}
 	if system.Pause(ctx, runAnswer) == nil { // else all is over
-		e.post(handover.Event{Kind: handover.EvSilent, VM: v.index, Err: fmt.Errorf("target %s has not answered Run for %v", e.hostName(v), runAnswer)})
+		e.post(handover.Event{Kind: handover.EvSilent, VM: v.index, Err: fmt.Errorf("target %s has not answered Run for %v", e.hostName(v.host), runAnswer)})
 	}
 }
 
 // runAnew sends Run over a new connection. What became of a Run without an answer is found out by asking.
-func (e handing) runAnew(ctx context.Context, v *sourceVM, m control.Run) {
+func (e handing) runAnew(ctx context.Context, v *migrant, m control.Run) {
 	ctx, cancel := context.WithTimeout(ctx, runAnswer)
 	defer cancel()
 	answer, err := wire.Exchange(ctx, e.links[v.host].Dialer, m)
@@ -46,7 +46,7 @@ func (e handing) runAnew(ctx context.Context, v *sourceVM, m control.Run) {
 			e.FromTarget(v.host, control.Running{VM: v.index})
 			return
 		}
-		err = fmt.Errorf("target %s says that the VM is %s", e.hostName(v), answer.State)
+		err = fmt.Errorf("target %s says that the VM is %s", e.hostName(v.host), answer.State)
 	case control.Failed:
 		e.FromTarget(v.host, answer)
 		return
@@ -56,7 +56,7 @@ func (e handing) runAnew(ctx context.Context, v *sourceVM, m control.Run) {
 
 // takeBack sees that the source has the VM as it was before, then tells the target to forget it. While the source QEMU does not
 // answer the target keeps its copy: it may be the only one.
-func (e handing) takeBack(ctx context.Context, v *sourceVM, a handover.Action) {
+func (e handing) takeBack(ctx context.Context, v *migrant, a handover.Action) {
 	off, err := v.takeBack(ctx, 0)
 	if _, refused := errors.AsType[*qemu.QMPError](err); refused && !a.Away {
 		e.unlock(ctx, v, a)
@@ -75,7 +75,7 @@ func (e handing) takeBack(ctx context.Context, v *sourceVM, a handover.Action) {
 }
 
 // unlock ends a target's QEMU that may hold locks on disks which the source QEMU needs to go on: it was told to run the VM and did not.
-func (e handing) unlock(ctx context.Context, v *sourceVM, a handover.Action) {
+func (e handing) unlock(ctx context.Context, v *migrant, a handover.Action) {
 	ctx, cancel := context.WithTimeout(ctx, system.KillWait)
 	defer cancel()
 	if _, err := wire.Exchange(ctx, e.links[v.host].Dialer, control.Abort{VM: v.index, Reason: system.Text(a.Err)}); err != nil {
@@ -84,13 +84,13 @@ func (e handing) unlock(ctx context.Context, v *sourceVM, a handover.Action) {
 }
 
 // forget tells the target to forget the VM, and gives QEMU its settings back.
-func (e handing) forget(ctx context.Context, v *sourceVM, why error) {
+func (e handing) forget(ctx context.Context, v *migrant, why error) {
 	_ = e.links[v.host].Conn.Send(control.Abort{VM: v.index, Reason: system.Text(why)}) // untold looks after lost targets
 	e.restore(ctx, v)
 }
 
 // restore gives QEMU its settings back, also when the evacuation is being ended.
-func (e handing) restore(ctx context.Context, v *sourceVM) {
+func (e handing) restore(ctx context.Context, v *migrant) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QmpTimeout)
 	defer cancel()
 	if err := v.restoreSettings(ctx); err != nil {
@@ -100,7 +100,7 @@ func (e handing) restore(ctx context.Context, v *sourceVM) {
 }
 
 // resolve asks both sides of a VM until the table of fates says what to do, or patience ends.
-func (e handing) resolve(ctx context.Context, v *sourceVM, a handover.Action) {
+func (e handing) resolve(ctx context.Context, v *migrant, a handover.Action) {
 	end := time.Now().Add(resolveFor)
 	for {
 		found, serr, terr := e.evidenceOf(ctx, v, a.Run)
@@ -118,8 +118,8 @@ func (e handing) resolve(ctx context.Context, v *sourceVM, a handover.Action) {
 }
 
 // judgement puts a verdict into words: what happened, what is to be done.
-func (e handing) judgement(v *sourceVM, a handover.Action, d handover.Verdict, silent error) error {
-	err := fmt.Errorf("vm %s, target %s: %s", v.name(), e.hostName(v), d.Text)
+func (e handing) judgement(v *migrant, a handover.Action, d handover.Verdict, silent error) error {
+	err := fmt.Errorf("vm %s, target %s: %s", v.name(), e.hostName(v.host), d.Text)
 	if d.Where == model.InDoubt {
 		err = fmt.Errorf("%w; 'scatter recover --run-dir %s' asks again", err, e.cfg.RunDir)
 	}
@@ -132,7 +132,7 @@ func (e handing) judgement(v *sourceVM, a handover.Action, d handover.Verdict, s
 }
 
 // evidenceOf asks both sides of a VM, each for a bounded time.
-func (e handing) evidenceOf(ctx context.Context, v *sourceVM, run bool) (found handover.Evidence, serr, terr error) {
+func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found handover.Evidence, serr, terr error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	var asked sync.WaitGroup
@@ -184,7 +184,7 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *system.Process) (h
 
 // quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away. There is no hurry: while
 // the kernel takes back the memory, the VM would make its first steps more slowly if it had the same processors.
-func (e handing) quitSource(ctx context.Context, v *sourceVM) {
+func (e handing) quitSource(ctx context.Context, v *migrant) {
 	if !v.proc.Alive() {
 		return
 	}
@@ -201,5 +201,5 @@ func (e handing) quitSource(ctx context.Context, v *sourceVM) {
 		what = fmt.Sprintf("could not be killed, either; 'scatter recover --run-dir %s' tries again", e.cfg.RunDir)
 	}
 	e.tell(model.Event{Type: "warning", VM: v.name(), Message: fmt.Sprintf("vm %s lives on %s; its source QEMU (process %d) did not quit (%v), and %s",
-		v.name(), e.hostName(v), v.vm.PID, err, what)})
+		v.name(), e.hostName(v.host), v.vm.PID, err, what)})
 }

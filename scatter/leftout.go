@@ -27,7 +27,7 @@ var loadWrites = []struct {
 const mostDeviceState = 32 << 20
 
 // recordTail is where a VM's device state goes: to out, and into a record if the VM is going to be verified.
-func (e converging) recordTail(v *sourceVM, p *stream.Parser, out io.Writer) io.Writer {
+func (e converging) recordTail(v *migrant, p *stream.Parser, out io.Writer) io.Writer {
 	if !e.cfg.Verify {
 		return out
 	}
@@ -51,41 +51,8 @@ func spansOf(pieces []piece) (spans []control.Span) {
 	return spans
 }
 
-// writtenByLoad finds what a load of this VM changes. What it cannot find out is compared.
-func (e checking) writtenByLoad(ctx context.Context, v *sourceVM) []piece {
-	v.mu.Lock()
-	r := v.devices
-	v.devices = nil // it is needed once
-	v.mu.Unlock()
-	if r == nil {
-		return nil
-	}
-	devices, err := r.Devices()
-	if err != nil {
-		e.log.Warn("what a load changes is not known", "vm", v.name(), "err", err)
-		return nil
-	}
-	var pieces []piece
-	seen := make(map[uint64]bool)
-	for _, d := range devices {
-		for _, w := range loadWrites {
-			at, ok := d.Number(w.register)
-			if d.Name != "cpu" || !ok || at == 0 || at&w.flag != w.flag || seen[at] {
-				continue
-			}
-			seen[at] = true
-			found, err := v.pieces(ctx, at&^w.flag, w.bytes, w.why)
-			if err != nil {
-				e.log.Warn("what a load changes is not known", "vm", v.name(), "err", err)
-			}
-			pieces = append(pieces, found...)
-		}
-	}
-	return pieces[:min(len(pieces), control.MaxSkips)]
-}
-
 // pieces finds bytes at a guest physical address, page by page.
-func (v *sourceVM) pieces(ctx context.Context, gpa, n uint64, why string) (out []piece, err error) {
+func (v *migrant) pieces(ctx context.Context, gpa, n uint64, why string) (out []piece, err error) {
 	for n > 0 {
 		part := min(n, model.PageSize-gpa%model.PageSize)
 		index, offset, ok, err := v.client.Address(ctx, v.vm.Blocks, gpa)
@@ -100,12 +67,4 @@ func (v *sourceVM) pieces(ctx context.Context, gpa, n uint64, why string) (out [
 		gpa, n = gpa+part, n-part
 	}
 	return out, nil
-}
-
-// reportLeftOut says what was not compared.
-func (e checking) reportLeftOut(v *sourceVM, pieces []piece) (out []model.LeftOut) {
-	for _, p := range pieces {
-		out = append(out, model.LeftOut{Block: v.blocks[p.Block].Name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
-	}
-	return out
 }

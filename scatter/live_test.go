@@ -164,7 +164,7 @@ func TestEndUnrecorded(t *testing.T) {
 }
 
 // sourceOf is a VM of a real QEMU, as an evacuation finds it.
-func sourceOf(t *testing.T, q *kit.LiveQEMU, e *evacuation) *sourceVM {
+func sourceOf(t *testing.T, q *kit.LiveQEMU, e *evacuation) *migrant {
 	t.Helper()
 	q.Client.Close()
 	v, err := discoverVM(t.Context(), len(e.vms), q.Socket)
@@ -172,8 +172,9 @@ func sourceOf(t *testing.T, q *kit.LiveQEMU, e *evacuation) *sourceVM {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.close)
-	e.vms = append(e.vms, v)
-	return v
+	m := migrantsOf([]*sourceVM{v})[0]
+	e.vms, e.migrants = append(e.vms, v), append(e.migrants, m)
+	return m
 }
 
 // TestOpenJournalBars: a VM that an evacuation has left open is not sent anew, and one whose process is another is.
@@ -283,18 +284,18 @@ func TestRecoverRunsHere(t *testing.T) {
 // TestSourceIsLeftAsItWas: a VM that is taken back stands as others have left it, not as scatter guesses.
 func TestSourceIsLeftAsItWas(t *testing.T) {
 	for name, c := range map[string]struct {
-		before func(q *kit.LiveQEMU, v *sourceVM)
+		before func(q *kit.LiveQEMU, v *migrant)
 		want   string
 		off    bool
 	}{
-		"running":             {func(*kit.LiveQEMU, *sourceVM) {}, "running", false},
-		"paused by a manager": {func(q *kit.LiveQEMU, v *sourceVM) { v.client.Stop(q.T.Context()) }, "paused", false},
-		"paused by scatter": {func(q *kit.LiveQEMU, v *sourceVM) {
+		"running":             {func(*kit.LiveQEMU, *migrant) {}, "running", false},
+		"paused by a manager": {func(q *kit.LiveQEMU, v *migrant) { v.client.Stop(q.T.Context()) }, "paused", false},
+		"paused by scatter": {func(q *kit.LiveQEMU, v *migrant) {
 			if err := v.pause(q.T.Context(), func() error { return nil }); err != nil {
 				q.T.Fatal(err)
 			}
 		}, "running", false},
-		"powered off": {func(q *kit.LiveQEMU, v *sourceVM) {
+		"powered off": {func(q *kit.LiveQEMU, v *migrant) {
 			if err := v.client.Do(q.T.Context(), "system_reset", nil, nil); err != nil {
 				q.T.Fatal(err)
 			}
@@ -319,13 +320,13 @@ func TestSourceIsLeftAsItWas(t *testing.T) {
 func TestWatchTellsHowItEnded(t *testing.T) {
 	for _, c := range []struct {
 		args []string
-		end  func(q *kit.LiveQEMU, v *sourceVM)
+		end  func(q *kit.LiveQEMU, v *migrant)
 		want string
 	}{
-		{nil, func(q *kit.LiveQEMU, v *sourceVM) { q.Cmd.Process.Kill() }, "source-gone: killed, or crashed"},
-		{nil, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Quit(q.T.Context()) }, "source-gone: shut down (host-qmp-quit)"},
-		{[]string{"-no-reboot"}, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
-		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *sourceVM) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
+		{nil, func(q *kit.LiveQEMU, v *migrant) { q.Cmd.Process.Kill() }, "source-gone: killed, or crashed"},
+		{nil, func(q *kit.LiveQEMU, v *migrant) { v.client.Quit(q.T.Context()) }, "source-gone: shut down (host-qmp-quit)"},
+		{[]string{"-no-reboot"}, func(q *kit.LiveQEMU, v *migrant) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
+		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *migrant) { v.client.Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			e := evacuationOf(mustConfig(t))

@@ -30,51 +30,15 @@ func (e *party) record(v *sourceVM, k handover.RecordKind) error {
 }
 
 func (e *party) recordOf(v *sourceVM, k handover.RecordKind) handover.Record {
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	r := handover.Record{Kind: k, VM: v.index, Name: v.name(), Socket: v.vm.Socket, PID: v.vm.PID, Start: v.vm.StartTime,
-		Paused: !handover.Runs(v.found), State: v.atSwitch, Host: e.hostName(v)}
-	switch k {
-	case handover.RecSettings:
+		Paused: !handover.Runs(v.vm.Status), Host: e.hostName(v.host)}
+	if k == handover.RecSettings {
 		r.Caps, r.Params = v.caps, settingsText(v.params)
-	case handover.RecDone:
-		r.Keep = e.cfg.KeepSource
 	}
 	if v.host >= 0 {
 		r.Address = e.links[v.host].Target.String()
 	}
 	return r
-}
-
-// endJournal writes the final records and, when nothing is open, removes the journal.
-func (e *evacuation) endJournal() {
-	if e.journal == nil {
-		return
-	}
-	clear := !e.unsettled
-	for i, v := range e.vms {
-		state := handover.Stays
-		if e.core != nil {
-			state = e.core.VMs[i].State
-		}
-		switch state {
-		case handover.Evacuated:
-			_ = e.record(v, handover.RecDone)
-			clear = clear && !v.lingers.Load() && !(e.cfg.KeepSource && v.unsettled())
-		case handover.Ended:
-			clear = !e.recordEnd(v, handover.RecEnded) && clear
-		case handover.Stays:
-			clear = clear && !v.unsettled()
-			if e.core != nil {
-				clear = !e.recordEnd(v, handover.RecStayed) && clear
-			}
-		default:
-			clear = false
-		}
-	}
-	if clear && e.journal.Append(handover.Record{Kind: handover.RecEnd}) == nil {
-		_ = e.journal.Remove()
-	}
 }
 
 // recordStays closes what the journal says of a VM that leaves the evacuation before anything was done to it but to look at it. If its
@@ -88,28 +52,6 @@ func (e *party) recordStays(v *sourceVM) {
 			e.unsettled = true
 		}
 	}
-}
-
-// recordEnd writes the final record of a VM that has not moved, and tells whether its target was not told.
-func (e *evacuation) recordEnd(v *sourceVM, k handover.RecordKind) (untold bool) {
-	r := e.recordOf(v, k)
-	r.Untold = e.untold(v)
-	_ = e.journal.Append(r)
-	return r.Untold
-}
-
-// untold tells whether a VM that has not moved may be held by a target that was lost, and says what to do then: the target waits for
-// our word, with the VM's name and room taken.
-func (e *evacuation) untold(v *sourceVM) bool {
-	v.mu.Lock()
-	converged := v.ended != nil
-	v.mu.Unlock()
-	if !converged || e.core.Lost[v.host] == nil {
-		return false
-	}
-	e.tell(model.Event{Type: "warning", VM: v.name(), Host: e.hostName(v), Message: fmt.Sprintf("vm %s has not moved, but %s was lost and may hold it, paused: "+
-		"when that host is back, 'scatter recover --run-dir %s' makes it forget the VM", v.name(), e.hostName(v), e.cfg.RunDir)})
-	return true
 }
 
 // stillOpen finds, for each VM, whether an earlier evacuation has left it open, or another one is moving it now: what became of it must

@@ -2,22 +2,16 @@ package scatter
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/ledger"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
-	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // move runs the core and its drivers until every VM has reached a final state. ctx ends the evacuation, not
@@ -32,6 +26,8 @@ func (e *evacuation) move(ctx context.Context) error {
 	}
 	order = append(order, planning.Interleave(host)...)
 	e.core = handover.NewCore(host, len(e.links), order, e.cfg.coreOptions())
+	e.migrants = migrantsOf(e.vms)
+	e.moving.Store(true)
 	e.tell(model.Event{Type: "stage", Stage: "move"})
 
 	drivers, stop := context.WithCancel(context.Background())
@@ -54,7 +50,7 @@ func (e *evacuation) move(ctx context.Context) error {
 	}
 	stop()
 	wg.Wait()
-	for i, v := range e.vms {
+	for i, v := range e.migrants {
 		if e.cfg.KeepSource && e.core.VMs[i].State == handover.Evacuated {
 			handing{e}.restore(ctx, v)
 		}
@@ -78,7 +74,7 @@ func (e *evacuation) step(ctx context.Context, wg *sync.WaitGroup, ev handover.E
 
 // unplaced tells whether the event is of no VM or host of this run.
 func (e *evacuation) unplaced(ev handover.Event) bool {
-	return ev.VM < 0 || ev.VM >= len(e.vms) || ev.Host < 0 || ev.Host >= len(e.links)
+	return ev.VM < 0 || ev.VM >= len(e.migrants) || ev.Host < 0 || ev.Host >= len(e.links)
 }
 
 // act tells what has changed and starts a driver for each action. Only acFinal is done at once.
@@ -94,7 +90,7 @@ func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []hand
 		case handover.AcBulk:
 			e.tell(model.Event{Type: "stage", Stage: "bulk"})
 		case handover.AcAbort, handover.AcForget:
-			e.vms[a.VM].gone.Store(true)
+			e.migrants[a.VM].gone.Store(true)
 		}
 		wg.Go(func() { e.drive(ctx, a) })
 	}
@@ -102,7 +98,7 @@ func (e *evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []hand
 
 // drive does one action and posts what came of it.
 func (e *evacuation) drive(ctx context.Context, a handover.Action) {
-	v := e.vms[a.VM]
+	v := e.migrants[a.VM]
 	switch a.Kind {
 	case handover.AcPrepare:
 		e.answer(a.VM, e.askPrepare(v), NoEvent)
@@ -138,7 +134,7 @@ func (e *evacuation) drive(ctx context.Context, a handover.Action) {
 }
 
 // logRecord writes a record that the core waits for.
-func (e *evacuation) logRecord(v *sourceVM, k handover.RecordKind) {
+func (e *evacuation) logRecord(v *migrant, k handover.RecordKind) {
 	if err := e.record(v, k); err != nil {
 		e.post(handover.Event{Kind: handover.EvFailed, VM: v.index, Record: k, Err: err})
 		return
@@ -159,7 +155,7 @@ func (e *evacuation) answer(vm int, err error, ok handover.EventKind) {
 
 // note keeps the times of the VMs' stages and tells them, also of those that begin without an action.
 func (e *evacuation) note() {
-	for i, v := range e.vms {
+	for i, v := range e.migrants {
 		state, cause := e.core.VMs[i].State, e.core.VMs[i].Cause
 		v.mu.Lock()
 		news := len(v.stages) == 0 || v.state != state
@@ -170,7 +166,7 @@ func (e *evacuation) note() {
 		v.state, v.cause = state, cause
 		v.mu.Unlock()
 		if news {
-			e.tell(model.Event{Type: "vm", VM: v.name(), Host: e.hostName(v), Stage: state.String(), Message: system.Text(cause)})
+			e.tell(model.Event{Type: "vm", VM: v.name(), Host: e.hostName(v.host), Stage: state.String(), Message: system.Text(cause)})
 		}
 	}
 }
@@ -181,140 +177,21 @@ func (e *evacuation) note() {
 var patience = map[handover.State]time.Duration{handover.Preparing: 60 * time.Second, handover.Verifying: 90 * time.Second}
 
 // awaitTarget begins to wait for what a state waits for; v's mutex is held.
-func (e *evacuation) awaitTarget(v *sourceVM, state handover.State) {
+func (e *evacuation) awaitTarget(v *migrant, state handover.State) {
 	if v.overdue != nil {
 		v.overdue.Stop()
 	}
 	if d, ok := patience[state]; ok {
-		late := handover.Event{Kind: handover.EvOverdue, VM: v.index, State: state, Err: fmt.Errorf("vm %s: target %s has not answered for %v (%s)", v.name(), e.hostName(v), d, state)}
+		late := handover.Event{Kind: handover.EvOverdue, VM: v.index, State: state, Err: fmt.Errorf("vm %s: target %s has not answered for %v (%s)", v.name(), e.hostName(v.host), d, state)}
 		v.overdue = time.AfterFunc(d, func() { e.post(late) })
 	}
 }
 
-func (e *party) hostName(v *sourceVM) string {
-	if v.host < 0 {
-		return ""
-	}
-	return e.links[v.host].Welcome.Name
-}
-
-func (e *evacuation) askPrepare(v *sourceVM) error {
+func (e *evacuation) askPrepare(v *migrant) error {
 	if err := e.record(v, handover.RecPrepare); err != nil {
 		return err
 	}
 	return e.links[v.host].Conn.Send(v.prepareMessage())
-}
-
-// openDataPlane hands out the key and learns where the targets take datagrams.
-func (e *carriage) openDataPlane(ctx context.Context) error {
-	local, err := wire.LocalAddr(e.cfg.Interface, e.cfg.Local, e.cfg.GroupBase, e.links)
-	if err != nil {
-		return err
-	}
-	conf := multicast.SenderConfig{
-		Interface: e.cfg.Interface, Local: local, Evacuation: e.id, Pacer: e.pacer, Window: model.WindowBytes,
-		SlowRatio: e.cfg.SlowRatio, MTU: e.cfg.MTU, DSCP: e.cfg.DSCP, Plain: e.cfg.NoGSO,
-		Log:     slog.New(warnHandler{slog.DiscardHandler, e.tell}),
-		Control: e.multicastTo, Unreachable: e.unreachable,
-	}
-	rand.Read(conf.Key[:])
-	host := make([]int, len(e.vms))
-	for i, v := range e.vms {
-		host[i] = v.host
-	}
-	e.tracker = ledger.NewTracker(host, e.layout, e.held, func(vm int) { e.post(handover.Event{Kind: handover.EvBulkDone, VM: vm}) })
-	conf.Confirmed, conf.Left = e.tracker.Confirmed, e.tooSlow
-	if e.sender, err = multicast.NewSender(conf); err != nil {
-		return err
-	}
-	e.tracker.Sender = e.sender
-	e.toTargets.Store(e.sender)
-	for i, l := range e.links {
-		if err := begun(ctx, l, e.sender, control.Begin{Key: conf.Key[:], Source: local, Window: model.WindowBytes}); err != nil {
-			e.LinkLost(i, err)
-		}
-	}
-	return nil
-}
-
-// begun opens the data plane to one target.
-func begun(ctx context.Context, l *wire.Link, s *multicast.Sender, m control.Begin) error {
-	if err := l.Conn.Send(m); err != nil {
-		return err
-	}
-	select {
-	case b := <-l.Begun:
-		return s.AddTarget(l.Welcome.Name, b.Datagram)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(wire.HelloTimeout):
-		return fmt.Errorf("target %s did not answer", l.Welcome.Name)
-	}
-}
-
-func (e *carriage) runBulk(ctx context.Context) {
-	b := &bulk{e: e, schedule: e.schedule, tracker: e.tracker}
-	err := b.run(ctx)
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	// Bulk is an accelerator: what it could not send, converge will, for VMs that are not done yet.
-	e.tell(model.Event{Type: "warning", Message: err.Error()})
-	for _, v := range e.vms {
-		e.goBlind(v)
-	}
-}
-
-// goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
-func (e *carriage) goBlind(v *sourceVM) {
-	v.blind.Store(true)
-	e.tracker.GiveUp(v.index)
-}
-
-// unreachable is multicast's word that no datagram reaches a target.
-func (e *carriage) unreachable(target string, err error) {
-	e.tell(model.Event{Type: "warning", Host: target, Message: fmt.Sprintf("datagrams do not reach target %s, its VMs go over the control path: %v", target, err)})
-	for _, v := range e.vms {
-		if e.hostName(v) == target {
-			e.goBlind(v)
-		}
-	}
-}
-
-// tooSlow is multicast's word that a target has left a channel whose group was too fast for it.
-func (e *carriage) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
-	if host := slices.IndexFunc(e.links, func(l *wire.Link) bool { return l.Name() == target }); host >= 0 {
-		e.tracker.Leave(ch, host, lacks, next)
-	}
-}
-
-func (e *carriage) multicastTo(target string, msg []byte) error {
-	for _, l := range e.links {
-		if l.Welcome.Name == target {
-			return l.Conn.Send(control.Multicast{Body: msg})
-		}
-	}
-	return fmt.Errorf("target %s: unknown", target)
-}
-
-func (e *carriage) MulticastFrom(host int, body []byte) {
-	s := e.toTargets.Load()
-	if s == nil {
-		return
-	}
-	if err := s.HandleControl(e.links[host].Welcome.Name, body); err != nil {
-		e.log.Warn("report not understood", "host", e.links[host].Welcome.Name, "err", err) // if it is for that, it is ejected
-	}
-}
-
-// LinkLost is called once per link, when its target is lost.
-func (e *carriage) LinkLost(host int, err error) {
-	e.tell(model.Event{Type: "warning", Host: e.links[host].Welcome.Name, Message: err.Error()})
-	if s := e.toTargets.Load(); s != nil {
-		s.Eject(e.links[host].Welcome.Name, err)
-	}
-	e.refused.hostLost(host, err)
-	e.post(handover.Event{Kind: handover.EvTargetLost, Host: host, Err: err})
 }
 
 // FromTarget turns a target's message into an event. Only a VM's own target is listened to.
@@ -330,16 +207,16 @@ func (e *evacuation) FromTarget(host int, m control.Message) {
 		e.refused.answer(question{host, x.VM}, err)
 		return
 	}
-	if !e.placed.Load() { // which VMs move is not decided yet
+	if !e.moving.Load() { // which VMs move is not decided yet
 		e.log.Warn("message out of turn", "host", e.links[host].Welcome.Name, "message", m.Type().String())
 		return
 	}
-	mine := func(vm int) *sourceVM {
-		if vm < 0 || vm >= len(e.vms) || e.vms[vm].host != host {
+	mine := func(vm int) *migrant {
+		if vm < 0 || vm >= len(e.migrants) || e.migrants[vm].host != host {
 			e.log.Warn("message about a VM of another target", "host", e.links[host].Welcome.Name, "message", m.Type().String())
 			return nil
 		}
-		return e.vms[vm]
+		return e.migrants[vm]
 	}
 	switch m := m.(type) {
 	case control.Prepared:
@@ -350,7 +227,7 @@ func (e *evacuation) FromTarget(host int, m control.Message) {
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil && !v.tailBegun.Load() {
-			e.post(handover.Event{Kind: handover.EvFailed, VM: m.VM, Err: fmt.Errorf("target %s says that it has loaded vm %s, which was not sent", e.hostName(v), v.name())})
+			e.post(handover.Event{Kind: handover.EvFailed, VM: m.VM, Err: fmt.Errorf("target %s says that it has loaded vm %s, which was not sent", e.hostName(v.host), v.name())})
 		} else if v != nil {
 			v.disks.Store(&m)
 			v.loaded.Store(true)
@@ -358,7 +235,7 @@ func (e *evacuation) FromTarget(host int, m control.Message) {
 		}
 	case control.Running:
 		if v := mine(m.VM); v != nil && !v.toldToRun.Load() {
-			e.log.Warn("a VM runs that was not told to", "vm", v.name(), "host", e.hostName(v))
+			e.log.Warn("a VM runs that was not told to", "vm", v.name(), "host", e.hostName(v.host))
 		} else if v != nil {
 			e.vmRan(v)
 			e.post(handover.Event{Kind: handover.EvRunning, VM: m.VM})
@@ -385,7 +262,7 @@ func (e *evacuation) targetFailed(m control.Failed) {
 	e.post(handover.Event{Kind: kind, VM: m.VM, Err: fmt.Errorf("target: %s", m.Error)})
 }
 
-func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
+func (e *evacuation) vmStopped(v *migrant, at time.Time) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
 		v.stopped = at
@@ -395,53 +272,11 @@ func (e *evacuation) vmStopped(v *sourceVM, at time.Time) {
 	e.post(handover.Event{Kind: handover.EvStopped, VM: v.index})
 }
 
-func (e *evacuation) vmRan(v *sourceVM) {
+func (e *evacuation) vmRan(v *migrant) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.ran.IsZero() {
 		v.ran = time.Now()
 		e.standstill.end(v.index)
-	}
-}
-
-// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
-func (e checking) verify(ctx context.Context, v *sourceVM) error {
-	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
-		return err
-	}
-	answer := make(chan control.Digested, 1)
-	e.digestMu.Lock()
-	e.digestOf[v.index] = answer
-	e.digestMu.Unlock()
-	leftOut := e.writtenByLoad(ctx, v)
-	if err := e.links[v.host].Conn.Send(control.Digest{VM: v.index, Skip: spansOf(leftOut)}); err != nil {
-		return err
-	}
-	ours, err := system.DigestRAM(ctx, v.mem, v.blocks, spansOf(leftOut))
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.name(), err)
-	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(time.Minute):
-		return fmt.Errorf("vm %s: target sent no digest", v.name())
-	case theirs := <-answer:
-		if err := system.CompareDigests(v.name(), v.blocks, ours, theirs); err != nil {
-			return err
-		}
-		v.mu.Lock()
-		v.digest, v.leftOut = true, e.reportLeftOut(v, leftOut)
-		v.mu.Unlock()
-		return nil
-	}
-}
-
-func (e checking) digested(m control.Digested) {
-	e.digestMu.Lock()
-	defer e.digestMu.Unlock()
-	if c := e.digestOf[m.VM]; c != nil {
-		c <- m
-		delete(e.digestOf, m.VM)
 	}
 }

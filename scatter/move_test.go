@@ -19,13 +19,14 @@ func standing(t *testing.T) *evacuation {
 	t.Helper()
 	e := evacuationOf(mustConfig(t))
 	e.log = e.cfg.Log
-	e.placed.Store(true)
 	e.links = []*wire.Link{linkTo("h0"), linkTo("h1")}
 	for i, host := range []int{0, 1, 0} {
 		v := vmCalled(string(rune('a' + i)))
 		v.index, v.number, v.host, v.blocks = i, i, host, make([]system.RAMBlock, 2)
 		e.vms = append(e.vms, v)
 	}
+	e.migrants = migrantsOf(e.vms)
+	e.moving.Store(true)
 	return e
 }
 
@@ -39,8 +40,8 @@ func (e *evacuation) posted() (kinds []string) {
 
 func TestTargetsWords(t *testing.T) {
 	e := standing(t)
-	e.vms[0].tailBegun.Store(true)
-	e.vms[0].toldToRun.Store(true)
+	e.migrants[0].tailBegun.Store(true)
+	e.migrants[0].toldToRun.Store(true)
 	cases := []struct {
 		host int
 		m    control.Message
@@ -67,8 +68,8 @@ func TestTargetsWords(t *testing.T) {
 			t.Errorf("%+v of host %d: %v, want %v", c.m, c.host, got, c.want)
 		}
 	}
-	if v := e.vms[0]; !slices.Equal(v.zero, []bool{true, false}) || !v.loaded.Load() || v.ran.IsZero() || len(e.vms[1].zero) != 2 || e.vms[1].loaded.Load() {
-		t.Errorf("zero %v and %v, loaded %v, ran %v", v.zero, e.vms[1].zero, v.loaded.Load(), v.ran)
+	if v := e.migrants[0]; !slices.Equal(v.zero, []bool{true, false}) || !v.loaded.Load() || v.ran.IsZero() || len(e.migrants[1].zero) != 2 || e.migrants[1].loaded.Load() {
+		t.Errorf("zero %v and %v, loaded %v, ran %v", v.zero, e.migrants[1].zero, v.loaded.Load(), v.ran)
 	}
 }
 
@@ -80,7 +81,7 @@ func TestTargetsSpeakForTheirOwn(t *testing.T) {
 			e.FromTarget(0, m)
 		}
 	}
-	if got := e.posted(); got != nil || e.vms[1].loaded.Load() {
+	if got := e.posted(); got != nil || e.migrants[1].loaded.Load() {
 		t.Errorf("events %v", got)
 	}
 }
@@ -109,7 +110,7 @@ func TestExaminedCountsOnce(t *testing.T) {
 // behind these VMs that it could be done to.
 func TestGivenUpVMIsLeftAlone(t *testing.T) {
 	e := standing(t)
-	v := e.vms[0]
+	v := e.migrants[0]
 	v.gone.Store(true)
 	if err := v.pause(t.Context(), nil); err != nil {
 		t.Error(err)
@@ -146,7 +147,7 @@ func TestEndJournal(t *testing.T) {
 				e.core.VMs[i].State = s
 			}
 			if c.lost {
-				e.core.Lost[0], e.vms[0].ended = errors.New("away"), make(chan struct{})
+				e.core.Lost[0], e.migrants[0].ended = errors.New("away"), make(chan struct{})
 			}
 			e.endJournal()
 			if system.Exists(path) == c.gone {

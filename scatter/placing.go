@@ -71,7 +71,6 @@ func (e *planned) makePlan(ctx context.Context) error {
 		return err
 	}
 	e.public = e.describe(d)
-	e.placed.Store(true)
 	return nil
 }
 

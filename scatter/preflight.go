@@ -201,7 +201,7 @@ func discoverVM(ctx context.Context, index int, socket string) (*sourceVM, error
 	if err != nil {
 		return nil, fmt.Errorf("vm at %s: %w", socket, err)
 	}
-	v := &sourceVM{index: index, number: index, vm: vm, client: client, host: -1, found: vm.Status}
+	v := &sourceVM{index: index, number: index, vm: vm, client: client, host: -1}
 	if v.proc, err = system.OpenProcess(vm.PID, socket, ""); err != nil {
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)

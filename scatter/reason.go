@@ -4,23 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
-
-// whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the
-// target, which tells by its control connection and so ends ctx.
-func (e converging) whyEnded(ctx context.Context, v *sourceVM, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return v.whyClosed(ctx, err)
-	}
-	if system.Pause(ctx, system.LastWords) != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
 
 // whyClosed asks the VM's QEMU why it has closed its migration.
 func (v *sourceVM) whyClosed(ctx context.Context, err error) error {

@@ -23,7 +23,7 @@ func (e reporting) report() *model.Report {
 	r.SourceBytes = r.MulticastBytes + r.UnicastBytes + r.RepairBytes + r.ConvergeBytes + r.ControlBytes + int64(s.Probe)
 	r.Group = model.GroupStats{Count: e.schedule.GroupCount(), Joins: int64(s.Joins), Leaves: int64(s.Leaves)}
 	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.public.PredictedBytes, e.public.PredictedTimeS
-	for i, v := range e.vms {
+	for i, v := range e.migrants {
 		line := e.reportVM(v)
 		line.PredictedS, line.PredictedMS = e.public.VMs[i].TimeS, e.public.VMs[i].DowntimeMS
 		r.Pages.Resent += v.resent()
@@ -54,10 +54,10 @@ func (e reporting) reportHost(name string, s multicast.TargetStats) model.HostRe
 	return model.HostReport{Name: name, Joins: int64(s.Joins), Leaves: int64(s.Leaves), Unicast: int64(s.Fallbacks), Dropped: int64(s.Overflow)}
 }
 
-func (e reporting) reportVM(v *sourceVM) model.VMReport {
+func (e reporting) reportVM(v *migrant) model.VMReport {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	line := model.VMReport{Name: v.name(), Host: e.hostName(v), State: v.state.String(), Cause: system.Text(v.cause), Stages: v.stages,
+	line := model.VMReport{Name: v.name(), Host: e.hostName(v.host), State: v.state.String(), Cause: system.Text(v.cause), Stages: v.stages,
 		Passes: v.passes, Verified: v.digest, LeftOut: v.leftOut}
 	if v.filter != nil {
 		line.Bytes = v.filter.sent.Load()
@@ -66,15 +66,6 @@ func (e reporting) reportVM(v *sourceVM) model.VMReport {
 		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000
 	}
 	return line
-}
-
-func (v *sourceVM) resent() int64 {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.filter == nil {
-		return 0
-	}
-	return v.filter.resent.Load()
 }
 
 // progress tells once a second how far the evacuation is, until ctx ends.
@@ -98,7 +89,7 @@ func (e reporting) progress(ctx context.Context) {
 // tellProgress tells each VM's pages that are in place, and the distinct bytes of all.
 func (e reporting) tellProgress(sent, rate int64) {
 	placed, pages := e.tracker.Progress()
-	for i, v := range e.vms {
+	for i, v := range e.migrants {
 		v.mu.Lock()
 		state := v.state
 		v.mu.Unlock()
@@ -107,7 +98,7 @@ func (e reporting) tellProgress(sent, rate int64) {
 		if state == handover.Evacuated {
 			done = n.Total
 		}
-		e.tell(model.Event{Type: "progress", VM: v.name(), Host: e.hostName(v), Bytes: done * model.PageSize, Total: n.Total * model.PageSize})
+		e.tell(model.Event{Type: "progress", VM: v.name(), Host: e.hostName(v.host), Bytes: done * model.PageSize, Total: n.Total * model.PageSize})
 	}
 	e.tell(model.Event{Type: "progress", Bytes: placed, Total: e.schedule.Bytes, WireRate: rate, WireSent: sent})
 }

@@ -4,21 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
-	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
-	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // region is one RAM block of one VM in the numbering of package dedup.
@@ -102,14 +97,6 @@ func newEvacuation(cfg SendConfig) (*evacuation, error) {
 	return e, nil
 }
 
-// rate is the present ceiling in bytes/s.
-func (e *run) rate() int64 {
-	r, _ := e.pacer.Rate()
-	return r
-}
-
-func (e *run) name() string { return hex.EncodeToString(e.id[:]) }
-
 func (e *evacuation) close() {
 	if e.sender != nil {
 		e.sender.Close()
@@ -118,6 +105,9 @@ func (e *evacuation) close() {
 		l.Close()
 	}
 	e.endJournal()
+	for _, v := range e.migrants {
+		v.close()
+	}
 	for _, v := range e.vms {
 		v.close()
 	}
@@ -145,112 +135,4 @@ func (e *evacuation) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// discover opens the VMs and the targets.
-func (e *party) discover(ctx context.Context) error {
-	var found, held model.Problems
-	e.vms = make([]*sourceVM, len(e.cfg.VMs))
-	e.links = make([]*wire.Link, len(e.cfg.Targets))
-	var g sync.WaitGroup
-	for i, socket := range e.cfg.VMs {
-		g.Go(func() {
-			v, err := discoverVM(ctx, i, socket)
-			e.vms[i] = v
-			if b, ok := errors.AsType[model.Blocker](err); ok {
-				held.Add(b)
-			} else {
-				found.Add(err)
-			}
-		})
-	}
-	for i, t := range e.cfg.Targets {
-		g.Go(func() {
-			l, err := wire.Open(ctx, wire.Dialer{Target: t, TLSDir: e.cfg.TLSDir, Local: e.cfg.Local, Dscp: e.cfg.DSCP, Evacuation: e.name(), Sent: &e.controlBytes})
-			e.links[i] = l
-			found.Add(err)
-		})
-	}
-	g.Wait()
-	e.vms = slices.DeleteFunc(e.vms, func(v *sourceVM) bool { return v == nil })
-	e.links = slices.DeleteFunc(e.links, func(l *wire.Link) bool { return l == nil })
-	for i, l := range e.links {
-		l.Serve(i, e.listener)
-	}
-	excluded := e.exclude()
-	if len(e.vms) == 0 && len(excluded) > 0 {
-		found.Add(errNobodyLeft)
-	}
-	for _, v := range e.vms {
-		found.Add(v.elsewhere())
-	}
-	e.tellApart()
-	found.NamesOf("VMs", "name each guest differently (-name guest=)", model.NamesOf(e.vms, (*sourceVM).name))
-	found.NamesOf("targets", "give each target its own certificate and --name", model.NamesOf(e.links, (*wire.Link).Name))
-	checkPlaces(&found, e.cfg.Place, append(model.NamesOf(e.vms, (*sourceVM).name), excluded...), e.links)
-	if err := found.Err(); err != nil {
-		return err
-	}
-	for _, b := range append(held.List, e.cfg.Held...) {
-		if e.excluded(b.VM) {
-			continue
-		}
-		s := stayer{b.VM, []model.Blocker{b}, handover.Stays}
-		e.stays = append(e.stays, s)
-		e.tellStays(s)
-	}
-	return e.openJournal()
-}
-
-// tellApart gives VMs without a name of their own others where they would have the same, and says what VMs are called whose own name cannot
-// be used.
-func (e *party) tellApart() {
-	of := make(map[string]int)
-	for _, v := range e.vms {
-		of[v.name()]++
-	}
-	for _, v := range e.vms {
-		if of[v.name()] > 1 {
-			v.vm.TellApart()
-		}
-		if v.vm.Own != v.name() {
-			e.log.Info("vm", "vm", v.name(), "own name", v.vm.Own, "socket", v.vm.Socket)
-		}
-	}
-}
-
-// tell reports progress to the caller.
-func (e *run) tell(ev model.Event) {
-	ev.Time = time.Now()
-	switch ev.Type {
-	case "stage":
-		e.log.Info("stage", "stage", ev.Stage)
-	case "vm":
-		e.log.Info("vm", "vm", ev.VM, "host", ev.Host, "stage", ev.Stage, "message", ev.Message)
-	case "warning":
-		e.log.Warn(ev.Message, "vm", ev.VM, "host", ev.Host)
-		e.warnings.add(ev.Named())
-	}
-	if e.cfg.Events != nil {
-		e.warnings.mu.Lock()
-		defer e.warnings.mu.Unlock()
-		e.cfg.Events(ev)
-	}
-}
-
-// post hands an event to the core.
-func (e *run) post(ev handover.Event) { e.inbox.put(ev) }
-
-// warnings collects what the report repeats; mu also keeps the caller's Events from being called twice at once.
-type warnings struct {
-	mu   sync.Mutex
-	list []string
-}
-
-func (w *warnings) add(s string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.list) < 100 {
-		w.list = append(w.list, s)
-	}
 }

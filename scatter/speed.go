@@ -3,7 +3,6 @@ package scatter
 import (
 	"io/fs"
 	"math"
-	"os"
 	"path"
 
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -11,14 +10,6 @@ import (
 
 // autoUse is what an automatic rate finds of a link, by measurement: 0.75 to 0.87.
 const autoUse = 0.8
-
-// expectedRate is what a plan counts on, in bytes/s: the given rate, else what an automatic one will find on the interface; 0 = not known.
-func (e *run) expectedRate() int64 {
-	if e.cfg.Rate > 0 {
-		return e.cfg.Rate
-	}
-	return int64(autoUse * float64(linkSpeed(os.DirFS("/"), e.cfg.Interface)))
-}
 
 // linkSpeed is the speed of a network interface in bytes/s as its driver tells it, 0 if it does not: see
 // Documentation/ABI/testing/sysfs-class-net of Linux.

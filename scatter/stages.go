@@ -77,7 +77,6 @@ type planned struct {
 	passed   []string // rules that do not apply
 	schedule *planning.Schedule
 	public   *planning.Plan
-	placed   atomic.Bool // vms does not change any more
 }
 
 // carriage is how contents get to the targets.
@@ -91,6 +90,8 @@ type carriage struct {
 // evacuation is one run of the source side, to its end.
 type evacuation struct {
 	carriage
+	migrants   []*migrant  // by VM
+	moving     atomic.Bool // migrants does not change any more
 	core       *handover.Core
 	trace      *tracer
 	standstill standstill

@@ -26,7 +26,7 @@ func leaving(t *testing.T) (*evacuation, *tells) {
 func TestLeaveRenumbers(t *testing.T) {
 	e, told := leaving(t)
 	for _, v := range e.vms {
-		if err := e.record(v, handover.RecSettings); err != nil {
+		if err := e.party.record(v, handover.RecSettings); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestLeaveRenumbers(t *testing.T) {
 	if s := e.stayer("a"); s == nil || s.cause() != "is broken; is old (renew it)" || e.stayer("b") != nil {
 		t.Errorf("stayers %+v", e.stays)
 	}
-	if err := e.record(e.vms[0], handover.RecPrepare); err != nil {
+	if err := e.party.record(e.vms[0], handover.RecPrepare); err != nil {
 		t.Fatal(err)
 	}
 	records, _, err := journal.Peek(e.journal.Path)

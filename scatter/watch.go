@@ -17,8 +17,8 @@ import (
 func (e watching) watchSources(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	told := make([]chan struct{}, len(e.vms)) // closed when all events of a VM were read
-	for i, v := range e.vms {
+	told := make([]chan struct{}, len(e.migrants)) // closed when all events of a VM were read
+	for i, v := range e.migrants {
 		told[i] = make(chan struct{})
 		events := v.client.Subscribe(256)
 		wg.Go(func() {
@@ -31,7 +31,7 @@ func (e watching) watchSources(ctx context.Context) {
 }
 
 // followState reads a VM's events until its monitor closes.
-func (e watching) followState(ctx context.Context, v *sourceVM, events *qemu.Subscription) {
+func (e watching) followState(ctx context.Context, v *migrant, events *qemu.Subscription) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,19 +51,6 @@ func (e watching) followState(ctx context.Context, v *sourceVM, events *qemu.Sub
 	}
 }
 
-// look notes the VM's run state, unless it is one that its migration gives it.
-func (v *sourceVM) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	status, err := v.client.Status(ctx)
-	if err != nil || status.Status == "finish-migrate" || status.Status == "postmigrate" {
-		return
-	}
-	v.mu.Lock()
-	v.found = status.Status
-	v.mu.Unlock()
-}
-
 // reasonOf is why QEMU shuts a VM down, in its own words.
 func reasonOf(ev qemu.Event) string {
 	reason, _ := ev.Data["reason"].(string)
@@ -71,7 +58,7 @@ func reasonOf(ev qemu.Event) string {
 }
 
 // poweredOff tells the core of a guest that has powered itself off and whose QEMU stays (-no-shutdown). One that ends is seen by its process.
-func (e watching) poweredOff(ctx context.Context, v *sourceVM) {
+func (e watching) poweredOff(ctx context.Context, v *migrant) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	for {
@@ -86,24 +73,24 @@ func (e watching) poweredOff(ctx context.Context, v *sourceVM) {
 	}
 }
 
-func errPoweredOff(v *sourceVM) error {
+func errPoweredOff(v *migrant) error {
 	return fmt.Errorf("vm %s: its guest has powered itself off", v.name())
 }
 
 // watchProcesses waits for the end of the QEMUs' processes.
 func (e watching) watchProcesses(ctx context.Context, told []chan struct{}) {
-	fds := make([]unix.PollFd, len(e.vms)) // -1 is never ready: such a process is looked at now and then
-	for i, v := range e.vms {
+	fds := make([]unix.PollFd, len(e.migrants)) // -1 is never ready: such a process is looked at now and then
+	for i, v := range e.migrants {
 		fds[i] = unix.PollFd{Fd: int32(v.proc.Dup()), Events: unix.POLLIN}
 		defer unix.Close(int(fds[i].Fd))
 	}
-	ended := make([]bool, len(e.vms))
+	ended := make([]bool, len(e.migrants))
 	for ctx.Err() == nil {
 		if _, err := unix.Poll(fds, 100); err != nil && err != unix.EINTR {
 			e.log.Error("QEMUs cannot be watched", "err", err)
 			return
 		}
-		for i, v := range e.vms {
+		for i, v := range e.migrants {
 			if !ended[i] && !v.proc.Alive() {
 				ended[i], fds[i].Fd = true, -1
 				e.processEnded(ctx, v, told[i])
@@ -113,7 +100,7 @@ func (e watching) watchProcesses(ctx context.Context, told []chan struct{}) {
 }
 
 // processEnded tells the core that a QEMU has ended, with what it has said of that.
-func (e watching) processEnded(ctx context.Context, v *sourceVM, told <-chan struct{}) {
+func (e watching) processEnded(ctx context.Context, v *migrant, told <-chan struct{}) {
 	select {
 	case <-told:
 	case <-ctx.Done():

@@ -1,0 +1,146 @@
+package scatter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/inventory"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
+func (e checking) verify(ctx context.Context, v *migrant) error {
+	if err := e.compareDisks(ctx, v); err != nil || !e.cfg.Verify {
+		return err
+	}
+	answer := make(chan control.Digested, 1)
+	e.digestMu.Lock()
+	e.digestOf[v.index] = answer
+	e.digestMu.Unlock()
+	leftOut := e.writtenByLoad(ctx, v)
+	if err := e.links[v.host].Conn.Send(control.Digest{VM: v.index, Skip: spansOf(leftOut)}); err != nil {
+		return err
+	}
+	ours, err := system.DigestRAM(ctx, v.mem, v.blocks, spansOf(leftOut))
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("vm %s: target sent no digest", v.name())
+	case theirs := <-answer:
+		if err := system.CompareDigests(v.name(), v.blocks, ours, theirs); err != nil {
+			return err
+		}
+		v.mu.Lock()
+		v.digest, v.leftOut = true, e.reportLeftOut(v, leftOut)
+		v.mu.Unlock()
+		return nil
+	}
+}
+
+func (e checking) digested(m control.Digested) {
+	e.digestMu.Lock()
+	defer e.digestMu.Unlock()
+	if c := e.digestOf[m.VM]; c != nil {
+		c <- m
+		delete(e.digestOf, m.VM)
+	}
+}
+
+// compareDisks is the last look before commit: the target must have the disks and devices that the stopped VM has now. A
+// difference means that the guest would go on with others.
+func (e checking) compareDisks(ctx context.Context, v *migrant) error {
+	ctx, cancel := context.WithTimeout(ctx, system.QmpTimeout)
+	defer cancel()
+	ours, err := inventory.ReadOutline(ctx, v.client)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	theirs := v.disks.Load()
+	switch {
+	case theirs == nil:
+		err = errors.New("the target has not told what it has")
+	case theirs.Error != "":
+		err = fmt.Errorf("target: %s", theirs.Error)
+	default:
+		err = inventory.Compare(ours, inventory.Outline{Disks: disksOf(theirs.Disks), Devices: theirs.Devices}, sameName(theirs))
+	}
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.name(), err)
+	}
+	return nil
+}
+
+// sameName tells whether two names mean the same file, after what the target says of its names; nil if that cannot be told.
+func sameName(m *control.Loaded) func(source, target string) bool {
+	var p qemu.LaunchPolicy
+	for _, r := range m.Rewrites {
+		p.Rewrites = append(p.Rewrites, qemu.Rewrite{From: r.From, To: r.To})
+	}
+	if m.Renamed {
+		return nil
+	}
+	return func(source, target string) bool {
+		return p.RewriteDisk(source) == qemu.LaunchPolicy{}.RewriteDisk(target)
+	}
+}
+
+func disksOf(told []control.Disk) []inventory.Disk {
+	disks := make([]inventory.Disk, len(told))
+	for i, d := range told {
+		disks[i].Device = d.Device
+		for _, l := range d.Layers {
+			disks[i].Layers = append(disks[i].Layers, inventory.Layer(l))
+		}
+	}
+	return disks
+}
+
+// writtenByLoad finds what a load of this VM changes. What it cannot find out is compared.
+func (e checking) writtenByLoad(ctx context.Context, v *migrant) []piece {
+	v.mu.Lock()
+	r := v.devices
+	v.devices = nil // it is needed once
+	v.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	devices, err := r.Devices()
+	if err != nil {
+		e.log.Warn("what a load changes is not known", "vm", v.name(), "err", err)
+		return nil
+	}
+	var pieces []piece
+	seen := make(map[uint64]bool)
+	for _, d := range devices {
+		for _, w := range loadWrites {
+			at, ok := d.Number(w.register)
+			if d.Name != "cpu" || !ok || at == 0 || at&w.flag != w.flag || seen[at] {
+				continue
+			}
+			seen[at] = true
+			found, err := v.pieces(ctx, at&^w.flag, w.bytes, w.why)
+			if err != nil {
+				e.log.Warn("what a load changes is not known", "vm", v.name(), "err", err)
+			}
+			pieces = append(pieces, found...)
+		}
+	}
+	return pieces[:min(len(pieces), control.MaxSkips)]
+}
+
+// reportLeftOut says what was not compared.
+func (e checking) reportLeftOut(v *migrant, pieces []piece) (out []model.LeftOut) {
+	for _, p := range pieces {
+		out = append(out, model.LeftOut{Block: v.blocks[p.Block].Name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
+	}
+	return out
+}
