@@ -18,6 +18,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -27,7 +28,7 @@ import (
 type drill struct {
 	t        *testing.T
 	e        *evacuation
-	sites    []*site
+	sites    []*basin
 	src, dst [][]byte // by VM
 	shape
 }
@@ -58,7 +59,7 @@ func openDrillOf(t *testing.T, s shape, host []int, change func(*SendConfig)) *d
 	ca := kit.NewAuthority(t)
 	cfg := SendConfig{TLSDir: ca.Host("source"), RunDir: t.TempDir(), Interface: "lo", Rate: 1 << 30, Unicast: true}
 	for h := range slices.Max(host) + 1 {
-		s := openSite(t, ca, fmt.Sprint("h", h), nil)
+		s := openBasin(t, ca, fmt.Sprint("h", h))
 		d.sites = append(d.sites, s)
 		cfg.Targets = append(cfg.Targets, s.target)
 	}
@@ -95,12 +96,10 @@ func (d *drill) connect(host []int) {
 		b, mem := d.ram(d.t, d.pages)
 		d.src = append(d.src, b)
 		d.e.vms = append(d.e.vms, &sourceVM{index: vm, vm: &qemu.VM{Name: d.e.cfg.VMs[vm]}, mem: mem, blocks: []system.RAMBlock{block}, host: h})
-		g, _ := d.sites[h].guestOf(d.e.name(), vm, d.e.cfg.VMs[vm], guestStarting, block)
-		g.mu.Lock()
-		b, g.mem = d.ram(d.t, d.pages)
-		g.direct = true
-		g.state = guestWaiting
-		g.mu.Unlock()
+		b, mem = d.ram(d.t, d.pages)
+		ram := pages.NewRAM([]system.RAMBlock{block}, mem, true)
+		ram.Open()
+		d.sites[h].put(vm, ram)
 		d.dst = append(d.dst, b)
 		d.fill(d.src, vm)
 	}

@@ -37,6 +37,7 @@ var rules = []struct {
 	{"scatter/system", []string{"scatter/model", "scatter/control", "qemu"}, []string{"golang.org/x/sys", "golang.org/x/sync"}, "processes, memory and addresses of this host"},
 	{"scatter/wire", []string{"scatter/model", "scatter/control", "scatter/pki", "scatter/system"}, []string{"golang.org/x/sys"}, "connections to targets"},
 	{"scatter/inspect", []string{"scatter/model", "scatter/control", "scatter/pki", "scatter/system", "scatter/wire", "multicast", "qemu"}, []string{"golang.org/x/sys"}, "looks at hosts and the way between them"},
+	{"scatter/pages", []string{"scatter/model", "scatter/control", "scatter/block", "scatter/system", "qemu"}, nil, "where pages come from and go to"},
 	{"scatter/internal/kit", []string{"scatter/model", "scatter/pki", "qemu"}, []string{"golang.org/x/sys"}, "for tests"},
 	{"scatter", []string{"scatter", "dedup", "placement", "multicast", "qemu"},
 		[]string{"github.com/cespare/xxhash/v2", "github.com/klauspost/compress", "golang.org/x/sync", "golang.org/x/sys"}, "the engine composes what is below it"},

@@ -17,6 +17,7 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // recorded are pre-copy streams of real QEMUs; see qemu/stream/testdata/capture for how they were made.
@@ -98,7 +99,7 @@ func openRecording(t testing.TB, name string) *recording {
 		t.Fatal(err)
 	}
 	p := stream.NewParser(bytes.NewReader(r.wire), stream.Options{})
-	if r.header, err = readHeader(p); err != nil {
+	if r.header, err = system.ReadHead(p); err != nil {
 		t.Fatal(err)
 	}
 	r.blocks = p.Blocks()
@@ -330,7 +331,7 @@ func drawRecords(t *rapid.T) []pageRecord {
 func (r *recording) with(t *rapid.T, records []pageRecord) *recording {
 	out := *r
 	p := stream.NewParser(bytes.NewReader(r.wire), stream.Options{})
-	if _, err := readHeader(p); err != nil {
+	if _, err := system.ReadHead(p); err != nil {
 		t.Fatal(err)
 	}
 	wire := bytes.NewBuffer(bytes.Clone(r.header))
@@ -441,7 +442,7 @@ func TestFilterOfACutStream(t *testing.T) {
 func TestReadHeaderRefuses(t *testing.T) {
 	r := openRecording(t, "stopped-10.0")
 	for n := range r.header {
-		if h, err := readHeader(stream.NewParser(bytes.NewReader(r.wire[:n]), stream.Options{})); err == nil {
+		if h, err := system.ReadHead(stream.NewParser(bytes.NewReader(r.wire[:n]), stream.Options{})); err == nil {
 			t.Fatalf("%d bytes of a stream gave a header of %d", n, len(h))
 		}
 	}

@@ -1,9 +1,7 @@
 package scatter
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,12 +16,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
-	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
-	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // guestState is where a target stands with a VM.
@@ -63,20 +60,17 @@ type guest struct {
 
 	pid atomic.Int64 // of its QEMU; 0 before
 
-	mu        sync.Mutex // guards the fields below; held while pages are placed
+	mu        sync.Mutex // guards the fields below
 	state     guestState
 	cause     error
 	proc      *system.Process
 	client    *qemu.Client
-	mem       *qemu.Memory // nil: out of reach
-	direct    bool         // bulk pages are written into mem, not through the socket
-	blocks    []system.RAMBlock
+	ram       *pages.RAM    // nil before its QEMU has told it
 	in        net.Conn      // QEMU's incoming socket
 	stream    *control.Conn // from the source, once it streams
-	w         *stream.Writer
-	complete  bool // its stream has ended in order
-	paused    bool // it is not to be continued: it was paused on the source
-	unseen    bool // launching, and nobody waits any more for QEMU to say that it runs
+	complete  bool          // its stream has ended in order
+	paused    bool          // it is not to be continued: it was paused on the source
+	unseen    bool          // launching, and nobody waits any more for QEMU to say that it runs
 	prepared  chan struct{}
 	closing   chan struct{}  // closed by release
 	forgotten bool           // guarded by r.mu
@@ -112,7 +106,7 @@ func (g *guest) prepare(ctx context.Context) error {
 	if err := g.openIncoming(ctx); err != nil {
 		return err
 	}
-	zero, err := g.zeroBlocks()
+	zero, err := g.ram.Zero()
 	if err != nil {
 		return err
 	}
@@ -120,12 +114,13 @@ func (g *guest) prepare(ctx context.Context) error {
 	ok := g.state == guestStarting
 	if ok {
 		g.state = guestWaiting
+		g.ram.Open()
 	}
 	g.mu.Unlock()
 	if !ok {
 		return g.cause
 	}
-	g.log.Info("waits for pages", "direct", g.direct)
+	g.log.Info("waits for pages", "direct", g.ram.Direct())
 	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero})
 }
 
@@ -198,20 +193,32 @@ func (g *guest) launch(ctx context.Context) error {
 	for _, b := range g.p.Blocks {
 		listed = append(listed, stream.RAMBlock{Name: b.ID, Length: b.Length})
 	}
-	if g.blocks, err = system.MatchBlocks(listed, vm.Blocks); err != nil {
+	blocks, err := system.MatchBlocks(listed, vm.Blocks)
+	if err != nil {
 		return err
 	}
-	for i, b := range g.blocks {
+	for i, b := range blocks {
 		if have := vm.Blocks[b.Index].MaxLength; b.Length > have {
 			return fmt.Errorf("ram block %s: %d bytes, here at most %d", g.p.Blocks[i].ID, b.Length, have)
 		}
 	}
-	g.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks)
+	mem, err := qemu.OpenMemory(vm.PID, vm.Blocks)
 	if err != nil {
 		g.log.Warn("guest memory cannot be reached, pages go through QEMU's incoming socket, and nothing can be verified", "err", err)
-		g.mem = nil
+		mem = nil
 	}
-	g.direct = g.mem != nil && !g.r.cfg.NoDirect
+	return g.takeRAM(pages.NewRAM(blocks, mem, !g.r.cfg.NoDirect))
+}
+
+// takeRAM takes hold of the QEMU's RAM, unless the guest was given up meanwhile.
+func (g *guest) takeRAM(ram *pages.RAM) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state == guestAborted {
+		ram.Close()
+		return g.cause
+	}
+	g.ram = ram
 	return nil
 }
 
@@ -223,10 +230,12 @@ func (g *guest) openIncoming(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	g.in, g.w = in, stream.NewWriter(in)
+	g.in = in
 	g.mu.Unlock()
 	g.wg.Go(g.readReturn)
-	if err := g.writeHeader(); err != nil {
+	w := stream.NewWriter(in)
+	g.ram.Connect(in, w)
+	if err := system.WriteHead(w, g.p.Header, pingPrepared); err != nil {
 		return fmt.Errorf("QEMU did not take the head of the stream: %w", err)
 	}
 	select {
@@ -237,33 +246,6 @@ func (g *guest) openIncoming(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))
 	}
-}
-
-// writeHeader hands over the source's head of the stream and a PING of our own.
-func (g *guest) writeHeader() error { return writeHead(g.w, g.p.Header) }
-
-// writeHead writes the head of a stream, and a PING by which its reader shows that it has taken it.
-func writeHead(w *stream.Writer, header []byte) error {
-	p := stream.NewParser(bytes.NewReader(header), stream.Options{})
-	for {
-		it, err := p.Next()
-		if err != nil {
-			return fmt.Errorf("head of the stream: %w", system.NoEOF(err))
-		}
-		if err := w.Item(p, it); err != nil {
-			return err
-		}
-		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
-			break
-		}
-	}
-	if err := w.Follow(p); err != nil {
-		return err
-	}
-	if err := w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, pingPrepared)); err != nil {
-		return err
-	}
-	return w.Flush()
 }
 
 // readReturn reads what QEMU says about the load, until it closes the socket.
@@ -326,87 +308,6 @@ func (g *guest) fail(err error) {
 	}
 }
 
-// zeroBlocks tells which blocks are all zero: those of a fresh QEMU's main memory.
-func (g *guest) zeroBlocks() ([]bool, error) {
-	zero := make([]bool, len(g.blocks))
-	if g.mem == nil {
-		return zero, nil
-	}
-	for i, b := range g.blocks {
-		var err error
-		if b.Hidden {
-			continue
-		}
-		if zero[i], err = g.mem.IsZero(b.Index); err != nil {
-			return nil, fmt.Errorf("ram block %s: %w", b.Name, err)
-		}
-	}
-	return zero, nil
-}
-
-// place writes bulk pages into the guest. Once its stream has begun they come too late and are dropped.
-func (g *guest) place(p *placing, b block.Block) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state != guestWaiting {
-		return nil
-	}
-	for _, o := range p.owners {
-		if int(o.Block) >= len(g.blocks) || o.Page >= g.blocks[o.Block].Pages() {
-			return fmt.Errorf("page %d of ram block %d: outside of the guest", o.Page, o.Block)
-		}
-	}
-	direct, bySocket := g.split(p)
-	return errors.Join(g.placeDirectly(direct, b), g.placeBySocket(bySocket, b))
-}
-
-// split sorts the pages by the way they take: straight into memory, or through QEMU's incoming socket where that is not possible.
-func (g *guest) split(p *placing) (direct, bySocket *placing) {
-	if !g.direct {
-		return &placing{}, p
-	}
-	direct, bySocket = &placing{}, &placing{}
-	for i, o := range p.owners {
-		way := direct
-		if g.blocks[o.Block].Hidden {
-			way = bySocket
-		}
-		way.owners, way.from = append(way.owners, o), append(way.from, p.from[i])
-	}
-	return direct, bySocket
-}
-
-func (g *guest) placeDirectly(p *placing, b block.Block) error {
-	if len(p.owners) == 0 {
-		return nil
-	}
-	refs := make([]qemu.PageRef, len(p.owners))
-	for i, o := range p.owners {
-		refs[i] = qemu.PageRef{Block: uint16(g.blocks[o.Block].Index), Page: o.Page}
-	}
-	return g.mem.ScatterFrom(refs, p.from, b.Pages)
-}
-
-func (g *guest) placeBySocket(p *placing, b block.Block) error {
-	if len(p.owners) == 0 {
-		return nil
-	}
-	// A QEMU that does not read must not hold the guest's lock for ever.
-	if err := g.in.SetWriteDeadline(time.Now().Add(wire.LostAfter)); err != nil {
-		return err
-	}
-	defer g.in.SetWriteDeadline(time.Time{})
-	if err := g.w.BeginPart(); err != nil {
-		return err
-	}
-	for i, o := range p.owners {
-		if err := g.w.Page(int(o.Block), uint64(o.Page)*model.PageSize, b.Contents[p.from[i]].Data); err != nil {
-			return err
-		}
-	}
-	return errors.Join(g.w.EndPart(), g.w.Flush())
-}
-
 // feed copies the guest's stream from its connection to QEMU. It returns when the source ends it.
 func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 	g.mu.Lock()
@@ -414,7 +315,7 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 	if ok {
 		g.state = guestStreaming
 	}
-	in := g.in
+	in, ram := g.in, g.ram
 	if ok {
 		g.stream = c
 	}
@@ -422,6 +323,7 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 	if !ok {
 		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
 	}
+	ram.Stop() // from the first byte of the stream on, bulk comes too late
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return err
@@ -460,14 +362,15 @@ func (g *guest) feed(ctx context.Context, c *control.Conn) error {
 
 // sendDigest digests the loaded guest's RAM, but for what is to be skipped.
 func (g *guest) sendDigest(ctx context.Context, c *control.Conn, skip []control.Span) error {
-	g.mu.Lock() // keeps the memory open
-	defer g.mu.Unlock()
-	if g.state != guestLoaded || g.mem == nil {
-		return fmt.Errorf("vm %s: cannot be digested: it is %s, or its memory cannot be read", g.p.Name, g.state)
+	g.mu.Lock()
+	state, ram := g.state, g.ram
+	g.mu.Unlock()
+	if state != guestLoaded || ram == nil {
+		return fmt.Errorf("vm %s: cannot be digested: it is %s", g.p.Name, state)
 	}
-	sums, err := system.DigestRAM(ctx, g.mem, g.blocks, skip)
+	sums, err := ram.Digest(ctx, skip)
 	if err != nil {
-		return err
+		return fmt.Errorf("vm %s: cannot be digested: %w", g.p.Name, err)
 	}
 	return c.Send(control.Digested{VM: g.key.vm, Sums: sums})
 }
@@ -479,9 +382,8 @@ func (g *guest) closeFiles() {
 	if g.in != nil {
 		g.in.Close()
 	}
-	if g.mem != nil {
-		g.mem.Close()
-		g.mem = nil
+	if g.ram != nil {
+		g.ram.Close()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -143,14 +144,14 @@ func TestGuestDigest(t *testing.T) {
 	g.mu.Lock()
 	b, mem := kit.OwnRAM(t, 16)
 	kit.Stamp(b[model.PageSize:], 5)
-	g.mem, g.state = mem, guestLoaded
+	g.ram, g.state = pages.NewRAM([]system.RAMBlock{ram}, mem, false), guestLoaded
 	g.mu.Unlock()
 	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := next(t, l.Conn)
 	want, derr := system.DigestRAM(t.Context(), oneBlock(b), []system.RAMBlock{ram}, nil)
-	if d, ok := m.(control.Digested); !ok || derr != nil || system.CompareDigests("web", g.blocks, want, d) != nil {
+	if d, ok := m.(control.Digested); !ok || derr != nil || system.CompareDigests("web", g.ram.Blocks, want, d) != nil {
 		t.Errorf("%+v, %v, %v", m, err, derr)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -112,15 +113,16 @@ func mustConfig(t *testing.T) SendConfig {
 
 // TestInvariant6TargetKeepsNoSecondCopy: however much a target places, it keeps no more than the block in hand.
 func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
-	const pages = 8192 // 32 MiB
+	const size = 8192 // pages: 32 MiB
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	ram := system.RAMBlock{Name: "pc.ram", Length: pages * model.PageSize}
-	g, _ := s.guest(0, "web", guestStarting, ram)
+	ram := system.RAMBlock{Name: "pc.ram", Length: size * model.PageSize}
+	g, _ := s.guest(0, "web", guestStarting)
+	dst, mem := kit.OwnRAM(t, size)
 	g.mu.Lock()
-	dst, mem := kit.OwnRAM(t, pages)
-	g.mem, g.direct, g.state = mem, true, guestWaiting
+	g.ram, g.state = pages.NewRAM([]system.RAMBlock{ram}, mem, true), guestWaiting
 	g.mu.Unlock()
+	g.ram.Open()
 	session := s.session()
 	enc, err := block.NewEncoder()
 	if err != nil {
@@ -128,7 +130,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	}
 	page, payload := kit.Noise(model.PageSize), []byte(nil)
 	var before int64
-	for first := 0; first+block.MaxContents <= pages; first += block.MaxContents {
+	for first := 0; first+block.MaxContents <= size; first += block.MaxContents {
 		var contents []block.Content
 		for i := range block.MaxContents {
 			contents = append(contents, block.Content{Owners: []block.Owner{{Page: uint32(first + i)}}, Data: page})
@@ -136,7 +138,7 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 		if payload, err = enc.Append(payload[:0], contents, block.Compression(first%3)); err != nil {
 			t.Fatal(err)
 		}
-		if err := session.deliver(1, uint64(first), payload); err != nil {
+		if err := session.intake.Deliver(payload); err != nil {
 			t.Fatal(err)
 		}
 		if first == block.MaxContents {

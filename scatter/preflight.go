@@ -141,9 +141,6 @@ func (v *sourceVM) checkMigration(ctx context.Context) error {
 	return found.Err()
 }
 
-// maxHeader bounds the part of the stream that preflight keeps.
-const maxHeader = 512 << 10
-
 // captureHeader reads the stream up to the end of the ram START section.
 func (v *sourceVM) captureHeader(ctx context.Context) error {
 	c, err := v.startMigration(ctx)
@@ -155,7 +152,7 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return err
 	}
 	p := stream.NewParser(c, stream.Options{})
-	if v.header, err = readHeader(p); errors.Is(err, io.ErrUnexpectedEOF) {
+	if v.header, err = system.ReadHead(p); errors.Is(err, io.ErrUnexpectedEOF) {
 		return v.whyClosed(ctx, err)
 	} else if err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.name(), err)
@@ -165,24 +162,6 @@ func (v *sourceVM) captureHeader(ctx context.Context) error {
 		return fmt.Errorf("vm %s: %w", v.name(), err)
 	}
 	return nil
-}
-
-// readHeader returns the bytes of a stream up to the end of the ram START section, which lists the RAM blocks.
-func readHeader(p *stream.Parser) ([]byte, error) {
-	var header []byte
-	for {
-		it, err := p.Next()
-		if err != nil {
-			return nil, system.NoEOF(err)
-		}
-		if it.Kind == stream.KindPage || it.Kind == stream.KindZero || it.Kind == stream.KindTail || len(header) > maxHeader {
-			return nil, fmt.Errorf("no list of ram blocks before %s", it.Kind)
-		}
-		header = append(header, it.Raw...)
-		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
-			return header, nil
-		}
-	}
 }
 
 // elsewhere tells why what a socket leads to is no VM that lives here.
@@ -206,9 +185,11 @@ func discoverVM(ctx context.Context, index int, socket string) (*sourceVM, error
 		v.close()
 		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
 	}
-	if v.mem, err = qemu.OpenMemory(vm.PID, vm.Blocks); err != nil {
+	mem, err := qemu.OpenMemory(vm.PID, vm.Blocks)
+	if err != nil {
 		v.close()
 		return nil, model.Blocker{VM: vm.Name, Problem: err.Error()}
 	}
+	v.mem = mem
 	return v, nil
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -689,15 +690,15 @@ func TestDeliver(t *testing.T) {
 		go func() { io.Copy(&wrote[i], far); ended <- struct{}{} }()
 	}
 	r := openRecording(t, "stopped-10.0")
-	good.w = writerAfter(t, r, good.in)
+	good.ram.Connect(good.in, writerAfter(t, r, good.in))
 	session := s.session()
 	payload := blockOf(t, block.Owner{VM: 0, Page: 3}, block.Owner{VM: 1, Page: 3}, block.Owner{VM: 2, Block: 9}, block.Owner{VM: 2, Page: 1 << 30},
 		block.Owner{VM: 77, Page: 1}, block.Owner{VM: 0, Page: 15})
-	if err := session.deliver(1, 0, payload); err != nil {
+	if err := session.intake.Deliver(payload); err != nil {
 		t.Fatal(err)
 	}
 	wantFailed(t, l, bad, "outside of the guest")
-	if _, ok := errors.AsType[*block.FormatError](session.deliver(1, 1, payload[:9])); !ok {
+	if _, ok := errors.AsType[*block.FormatError](session.intake.Deliver(payload[:9])); !ok {
 		t.Error("a damaged block counts as placed")
 	}
 	s.stop()
@@ -713,14 +714,14 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// session is the receiver's end of the evacuation, with a decoder as begin makes it.
+// session is the receiver's end of the evacuation, with an intake as begin makes it.
 func (s *site) session() *session {
 	s.t.Helper()
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
 	session := s.r.sessions[sessionKey{"source", testEvacuation}]
 	var err error
-	if session.dec, err = block.NewDecoder(); err != nil {
+	if session.intake, err = pages.NewIntake(session.sink, session.unplaced); err != nil {
 		s.t.Fatal(err)
 	}
 	return session
@@ -730,7 +731,7 @@ func (s *site) session() *session {
 func writerAfter(t *testing.T, r *recording, w io.Writer) *stream.Writer {
 	t.Helper()
 	p := stream.NewParser(bytes.NewReader(r.wire), stream.Options{})
-	if _, err := readHeader(p); err != nil {
+	if _, err := system.ReadHead(p); err != nil {
 		t.Fatal(err)
 	}
 	out := stream.NewWriter(w)

@@ -14,9 +14,9 @@ import (
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/multicast/probe"
 	"github.com/scatter-vm/scatter/qemu"
-	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -40,8 +40,7 @@ type session struct {
 	jobs  sync.Mutex // guards doing
 	doing map[job]bool
 
-	blocks sync.Mutex // guards decoder: one block at a time
-	dec    *block.Decoder
+	intake *pages.Intake // set by begin
 }
 
 // serve handles the source's messages until it ends the evacuation or is lost. Then the guests that are not yet loaded are given up.
@@ -57,8 +56,8 @@ func (s *session) serve(ctx context.Context) error {
 		mcast.Close()
 		s.logDatagrams(mcast.Stats())
 	}
-	if s.dec != nil {
-		s.dec.Close()
+	if s.intake != nil {
+		s.intake.Close()
 	}
 	s.abandon(err)
 	return err
@@ -226,7 +225,7 @@ func (s *session) begin(m control.Begin) error {
 		return errors.New("begin came twice")
 	}
 	conf := multicast.ReceiverConfig{Interface: s.r.cfg.Interface, Ports: s.r.cfg.Ports, Source: m.Source, Window: model.WindowBytes,
-		Deliver: s.deliver, Begin: system.StandBehindGuests, Log: s.log,
+		Deliver: func(_ multicast.ChannelID, _ uint64, payload []byte) error { return s.intake.Deliver(payload) }, Begin: system.StandBehindGuests, Log: s.log,
 		Control: func(b []byte) error { return s.conn.Send(control.Multicast{Body: b}) }}
 	if len(m.Key) != len(conf.Key) || !validSource(m.Source) {
 		return errors.New("begin: key or source address is malformed")
@@ -237,7 +236,7 @@ func (s *session) begin(m control.Begin) error {
 	}
 	copy(conf.Key[:], m.Key)
 	conf.Evacuation = s.key.id()
-	if s.dec, err = block.NewDecoder(); err != nil {
+	if s.intake, err = pages.NewIntake(s.sink, s.unplaced); err != nil {
 		return err
 	}
 	mcast, err := multicast.NewReceiver(conf)
@@ -275,44 +274,26 @@ func (s *session) prepare(ctx context.Context, m control.Prepare) error {
 	return nil
 }
 
-// deliver places a block's contents into the guests of this target. A guest that cannot take its pages fails;
-// the block counts as placed all the same, so that the others go on.
-func (s *session) deliver(_ multicast.ChannelID, _ uint64, payload []byte) error {
-	s.blocks.Lock()
-	defer s.blocks.Unlock()
-	b, err := s.dec.Decode(payload)
-	if err != nil {
-		return err
+// sink is who gets a VM's pages; nil: another target.
+func (s *session) sink(vm int) pages.Sink {
+	g := s.r.guest(guestKey{s.key, vm})
+	if g == nil {
+		return nil
 	}
-	pages := make(map[int]*placing)
-	for i, c := range b.Contents {
-		for _, o := range c.Owners {
-			p := pages[int(o.VM)]
-			if p == nil {
-				p = &placing{}
-				pages[int(o.VM)] = p
-			}
-			p.owners = append(p.owners, o)
-			p.from = append(p.from, uint32(i))
-		}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ram == nil {
+		return nil // it does not stand yet
 	}
-	for vm, p := range pages {
-		g := s.r.guest(guestKey{s.key, vm})
-		if g == nil {
-			continue // another target's
-		}
-		if err := g.place(p, b); err != nil {
-			g.abort(err)
-			s.fail(vm, err)
-		}
-	}
-	return nil
+	return g.ram
 }
 
-// placing is the pages of one block that belong to one guest; page i has the bytes of content from[i].
-type placing struct {
-	owners []block.Owner
-	from   []uint32
+// unplaced gives up a guest that could not take its pages.
+func (s *session) unplaced(vm int, err error) {
+	if g := s.r.guest(guestKey{s.key, vm}); g != nil {
+		g.abort(err)
+	}
+	s.fail(vm, err)
 }
 
 // abandon gives up the guests of this evacuation that are not loaded. Loaded ones wait for the source's decision, which

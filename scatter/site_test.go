@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -142,7 +143,10 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	s.r.mu.Unlock()
 	g := newGuest(s.r, key, control.Prepare{VM: vm, Name: name, Memory: 1 << 20, VCPUs: 1}, conn)
 	near, far := net.Pipe()
-	g.state, g.blocks, g.in = state, blocks, near
+	g.state, g.in, g.ram = state, near, pages.NewRAM(blocks, nil, false)
+	if state == guestWaiting {
+		g.ram.Open()
+	}
 	if state == guestRunning {
 		g.proc = living(s.t)
 	}

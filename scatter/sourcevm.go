@@ -10,6 +10,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -23,7 +24,7 @@ type sourceVM struct {
 	limits  []control.Limits
 	client  *qemu.Client
 	proc    *system.Process
-	mem     *qemu.Memory
+	mem     pages.Contents
 
 	blocks  []system.RAMBlock
 	regions int             // its first region in package dedup's numbering

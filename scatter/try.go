@@ -183,7 +183,7 @@ func (r *receiver) tryStream(ctx context.Context, q *qemu.Process, m control.Exa
 
 // awaitPong writes the head of a stream and waits until QEMU has taken it: it has then accepted the machine type and the RAM blocks.
 func awaitPong(in net.Conn, header []byte) error {
-	if err := writeHead(stream.NewWriter(in), header); err != nil {
+	if err := system.WriteHead(stream.NewWriter(in), header, pingPrepared); err != nil {
 		return err
 	}
 	for {
