@@ -202,13 +202,3 @@ type vmPages struct {
 	refs []qemu.PageRef
 	to   []uint32
 }
-
-// owners appends page numbers to dst, translated for the wire.
-func (e *scanned) owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
-	for _, p := range pages {
-		region, index := e.layout.Locate(p)
-		r := e.regions[region]
-		dst = append(dst, block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index})
-	}
-	return dst
-}

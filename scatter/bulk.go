@@ -37,7 +37,6 @@ type bulk struct {
 // What is being made at one time is bounded, and with it its memory: an encoder holds a batch's pages, 4 MiB, a batch in the worst case
 // blocks of as much.
 const (
-	mostWorkers      = 4
 	batchesPerWorker = 2
 	followEncoders   = 2
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast"
@@ -144,4 +145,12 @@ func (e *carriage) gather(v *sourceVM, p *vmPages, dst []byte) {
 	for _, i := range p.to {
 		clear(dst[int(i)*model.PageSize : int(i+1)*model.PageSize])
 	}
+}
+
+// carriage is how contents get to the targets.
+type carriage struct {
+	planned
+	sender    *multicast.Sender
+	tracker   *ledger.Tracker
+	toTargets atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 }

@@ -66,3 +66,6 @@ func (p *packer) try(b []byte) ([]byte, bool) {
 	p.gain.Note(len(b), len(p.buf))
 	return p.buf, len(p.buf) < len(b)
 }
+
+// frameSize is the most that one frame carries.
+const frameSize = 128 << 10

@@ -262,9 +262,6 @@ type frameWriter struct {
 	count func(int64)
 }
 
-// frameSize is the most that one frame carries.
-const frameSize = 128 << 10
-
 func (w *frameWriter) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {

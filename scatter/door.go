@@ -9,6 +9,15 @@ import (
 	"time"
 )
 
+// Limit is one kind of thing that peers make a target hold.
+type Limit struct {
+	Resource string // strangers, connections, evacuations, vms, tries, sockets, window_bytes, journal_bytes, log_bytes or vm_log_bytes
+	Held     int    // now, for all peers
+	Peer     int    // now, for the peer for which it is most; 0 where nothing is counted by peer
+	Most     int    // for all, at which more is refused
+	MostPeer int    // for one peer; 0 where nothing is counted by peer
+}
+
 // What peers may make a target hold. All of it is bounded for each peer, and in all.
 const (
 	maxStrangers   = 256  // connections that have not shown a certificate
@@ -80,4 +89,16 @@ func (d *door) gone(c net.Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.strangers = slices.DeleteFunc(d.strangers, func(o net.Conn) bool { return o == c })
+}
+
+// limits counts connections.
+func (d *door) limits() (strangers, known Limit) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	strangers = Limit{Resource: "strangers", Held: len(d.strangers), Most: maxStrangers}
+	known = Limit{Resource: "connections", Held: d.known, Most: maxConnections, MostPeer: maxOfPeer}
+	for _, n := range d.peers {
+		known.Peer = max(known.Peer, n)
+	}
+	return strangers, known
 }

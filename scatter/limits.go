@@ -6,37 +6,12 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
-// Limit is one kind of thing that peers make a target hold.
-type Limit struct {
-	Resource string // strangers, connections, evacuations, vms, tries, sockets, window_bytes, journal_bytes, log_bytes or vm_log_bytes
-	Held     int    // now, for all peers
-	Peer     int    // now, for the peer for which it is most; 0 where nothing is counted by peer
-	Most     int    // for all, at which more is refused
-	MostPeer int    // for one peer; 0 where nothing is counted by peer
-}
-
 // limits is what peers make the target hold now. It waits for nothing but the journal's disk, and asks no VM.
 func (r *receiver) limits() []Limit {
 	strangers, connections := r.door.limits()
-	logs := 0
-	for _, l := range vmLogs(r.cfg.RunDir) {
-		logs += int(l.size)
-	}
-	return append([]Limit{strangers, connections, {Resource: "tries", Held: len(r.tries.places), Most: maxTries},
+	return append([]Limit{strangers, connections, {Resource: "tries", Held: r.tries.held(), Most: maxTries},
 		{Resource: "journal_bytes", Held: int(r.journal.Size()), Most: journal.MaxJournal}, r.logged.limit(),
-		{Resource: "vm_log_bytes", Held: logs, Most: maxVMLogs}}, r.evacuationLimits()...)
-}
-
-// limits counts connections.
-func (d *door) limits() (strangers, known Limit) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	strangers = Limit{Resource: "strangers", Held: len(d.strangers), Most: maxStrangers}
-	known = Limit{Resource: "connections", Held: d.known, Most: maxConnections, MostPeer: maxOfPeer}
-	for _, n := range d.peers {
-		known.Peer = max(known.Peer, n)
-	}
-	return strangers, known
+		{Resource: "vm_log_bytes", Held: int(r.vmLogs.bytes()), Most: maxVMLogs}}, r.evacuationLimits()...)
 }
 
 // evacuationLimits counts evacuations, and what each of them holds.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
@@ -94,7 +95,7 @@ func TestLimits(t *testing.T) {
 // TestLimitsAreReached: what is refused is refused at the bound that is told.
 func TestLimitsAreReached(t *testing.T) {
 	log, logged := limitLog(slog.New(slog.DiscardHandler))
-	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(log), tries: newTrials(t.TempDir()), journal: &journal.Journal{}, logged: logged}
+	r := &receiver{sessions: make(map[sessionKey]*session), door: newDoor(log), tries: newTrials(qemu.LaunchPolicy{}, "", t.TempDir(), log), vmLogs: &vmLogs{dir: t.TempDir()}, journal: &journal.Journal{}, logged: logged}
 	s := &site{t: t, r: r}
 	for i := 0; ; i++ {
 		if r.register(&session{key: sessionKey{"greedy", string(rune(i))}}) != nil {

@@ -90,3 +90,14 @@ func (e *party) tellApart() {
 		}
 	}
 }
+
+// party is who takes part.
+type party struct {
+	run
+	vms      []*sourceVM // that move
+	stays    []stayer    // that do not
+	links    []*wire.Link
+	listener wire.Listener // for what targets say
+
+	unsettled bool // a VM that stays has other settings than it had
+}

@@ -203,3 +203,12 @@ func checkPlaces(p *model.Problems, place map[string]string, vms []string, links
 		}
 	}
 }
+
+// planned is where VMs go, and how their contents get there.
+type planned struct {
+	scanned
+	posed    *planning.Problem
+	passed   []string // rules that do not apply
+	schedule *planning.Schedule
+	public   *planning.Plan
+}

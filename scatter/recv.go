@@ -30,6 +30,7 @@ type receiver struct {
 	cfg     RecvConfig
 	log     *slog.Logger
 	logged  *logLedger
+	vmLogs  *vmLogs
 	life    context.Context // ends when the receiver is told to stop
 	journal *journal.Journal
 	room    room
@@ -112,7 +113,8 @@ func newReceiver(ctx context.Context, cfg RecvConfig) (*receiver, error) {
 	cfg.Policy.Programs = cmp.Or(cfg.Policy.Programs, new(qemu.Programs))
 	log, logged := limitLog(cfg.Log)
 	r := &receiver{cfg: cfg, log: log, logged: logged, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
-		tries: newTrials(cfg.RunDir), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+		tries: newTrials(cfg.Policy, cfg.Launcher, cfg.RunDir, log), door: newDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+	r.vmLogs = &vmLogs{dir: cfg.RunDir, here: r.here, log: log}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
@@ -131,7 +133,7 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 	defer wg.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	wg.Go(func() { r.tidyLogs(ctx) })
+	wg.Go(func() { r.vmLogs.tidy(ctx) })
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -365,6 +367,13 @@ func (r *receiver) forget(g *guest) {
 		delete(r.names, g.p.Name)
 		r.room.give(g.takes(), g.p.VCPUs)
 	}
+}
+
+// here tells whether a VM of this name is here.
+func (r *receiver) here(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[name]
 }
 
 // journalRoom makes sure that the journal has room for one VM more.

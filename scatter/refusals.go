@@ -175,7 +175,7 @@ func (e *inquiry) nameFlags(ctx context.Context, q question, v *sourceVM) {
 }
 
 // examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
-const examineTimeout = 2 * tryTimeout
+const examineTimeout = 2 * model.TryTimeout
 
 // refusals keeps which targets would not take which VMs.
 type refusals struct {
@@ -300,4 +300,10 @@ func roomFor(l *wire.Link, v *sourceVM) error {
 		return fmt.Errorf("%s: no room: %d vcpus wanted, %d free (recv --vcpus)", l.Name(), v.vm.VCPUs, l.Welcome.VCPUs)
 	}
 	return nil
+}
+
+// inquiry is which targets would take which VMs.
+type inquiry struct {
+	party
+	refused refusals
 }

@@ -3,11 +3,15 @@ package scatter
 import (
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
@@ -70,3 +74,19 @@ func (w *warnings) add(s string) {
 		w.list = append(w.list, s)
 	}
 }
+
+// run is one evacuation, as all its stages know it.
+type run struct {
+	cfg     SendConfig
+	log     *slog.Logger
+	id      [8]byte
+	started time.Time
+	pacer   *multicast.Pacer // all that leaves the source
+	journal *journal.Journal
+
+	inbox        mailbox // what happens, for the core; also before it begins
+	warnings     warnings
+	controlBytes atomic.Int64 // all connections, below TLS
+}
+
+const mostWorkers = 4

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -197,4 +199,39 @@ func (e *scanned) countPages(first, second *dedup.Look) {
 		e.hot[vm] = max(e.hot[vm], n.Hot)
 		e.pages.Total, e.pages.Zero, e.pages.Hot = e.pages.Total+n.Total, e.pages.Zero+n.Zero, e.pages.Hot+n.Hot
 	}
+}
+
+// scanned is what the VMs hold.
+type scanned struct {
+	inquiry
+	seed    dedup.Seed
+	layout  *dedup.Layout
+	regions []region
+	index   *dedup.Index
+	held    *dedup.Held
+	classes []planning.ClassInfo
+
+	pages    model.Pages
+	pagesOf  []model.Pages
+	ownBytes []int64
+	hot      []int64       // pages by VM
+	gap      time.Duration // between the looks that found them
+	read     atomic.Int64  // bytes, by the scan that is under way
+}
+
+// owners appends page numbers to dst, translated for the wire.
+func (e *scanned) owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
+	for _, p := range pages {
+		region, index := e.layout.Locate(p)
+		r := e.regions[region]
+		dst = append(dst, block.Owner{VM: uint16(r.vm), Block: uint16(r.block), Page: index})
+	}
+	return dst
+}
+
+// region is one RAM block of one VM in the numbering of package dedup.
+type region struct {
+	vm     int
+	block  int // in the VM's stream
+	memory int // in its qemu.Memory
 }

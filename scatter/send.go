@@ -16,13 +16,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
-// region is one RAM block of one VM in the numbering of package dedup.
-type region struct {
-	vm     int
-	block  int // in the VM's stream
-	memory int // in its qemu.Memory
-}
-
 // Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
 // *BlockedError lists the reasons. Once VMs move, failures are in the report.
 //

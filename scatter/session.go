@@ -148,7 +148,7 @@ func (s *session) examine(ctx context.Context, m control.Examine) error {
 	s.wg.Go(func() {
 		defer s.examined.Add(-size)
 		answer := control.Examined{VM: m.VM}
-		err := s.r.examine(ctx, m)
+		err := s.r.tries.examine(ctx, m)
 		if untried, ok := errors.AsType[*qemu.UntriedError](err); ok {
 			answer.Untried = untried.Error()
 		} else if err != nil {

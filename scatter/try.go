@@ -4,46 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // Bounds of the tries of one target.
 const (
-	tryTimeout  = 20 * time.Second // of one try
-	tryPatience = 3 * time.Second  // after which a try that waits for something, storage perhaps, lets the next one begin
-	maxTries    = 32               // under way at one time, those that wait included
+	tryPatience = 3 * time.Second // after which a try that waits for something, storage perhaps, lets the next one begin
+	maxTries    = 32              // under way at one time, those that wait included
 )
+
+// pingTried marks the end of the head of a stream in QEMU's own order of work.
+const pingTried = 0x5ca77e2e
 
 // trials starts QEMUs that no VM lives in, to see whether they start. They have a directory of their own, no name and no room, and do
 // not outlive this process.
 type trials struct {
+	policy   qemu.LaunchPolicy
+	launcher string // "" = QEMUs are started by us
+	runDir   string
+	log      *slog.Logger
+
 	dir    string
 	turns  chan struct{} // held while a try may compute
 	places chan struct{} // held while there is anything of it
 	number atomic.Uint64
 
-	timeout, patience time.Duration // tryTimeout and tryPatience
+	timeout, patience time.Duration // model.TryTimeout and tryPatience
 }
 
 // newTrials makes the directory anew: there may be files in it of a receiver that was killed.
-func newTrials(runDir string) *trials {
-	t := &trials{dir: filepath.Join(runDir, "tries"), turns: make(chan struct{}, runtime.NumCPU()), places: make(chan struct{}, maxTries),
-		timeout: tryTimeout, patience: tryPatience}
+func newTrials(policy qemu.LaunchPolicy, launcher, runDir string, log *slog.Logger) *trials {
+	t := &trials{policy: policy, launcher: launcher, runDir: runDir, log: log, dir: filepath.Join(runDir, "tries"), turns: make(chan struct{}, runtime.NumCPU()), places: make(chan struct{}, maxTries),
+		timeout: model.TryTimeout, patience: tryPatience}
 	_ = os.RemoveAll(t.dir) // qemu.Rehearse makes it, and says if it cannot
 	return t
 }
+
+// held is how many are under way.
+func (t *trials) held() int { return len(t.places) }
 
 // take waits for a place. The returned function gives it back.
 func take(ctx context.Context, places chan struct{}) (give func(), err error) {
@@ -55,39 +69,39 @@ func take(ctx context.Context, places chan struct{}) (give func(), err error) {
 	}
 }
 
-var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", tryTimeout)
+var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", model.TryTimeout)
 
 // examine tells why a VM could not be started here; a *qemu.UntriedError if nothing is known against it, and it cannot be tried.
-func (r *receiver) examine(ctx context.Context, m control.Examine) error {
-	turn, err := take(ctx, r.tries.turns)
+func (t *trials) examine(ctx context.Context, m control.Examine) error {
+	turn, err := take(ctx, t.turns)
 	if err != nil {
 		return err
 	}
 	defer turn()
-	defer time.AfterFunc(r.tries.patience, turn).Stop()
-	place, err := take(ctx, r.tries.places)
+	defer time.AfterFunc(t.patience, turn).Stop()
+	place, err := take(ctx, t.places)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.tries.timeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errSlow)
 	defer cancel()
-	c, err := r.judgeWithin(ctx, m, place)
+	c, err := t.judgeWithin(ctx, m, place)
 	if err != nil || c == nil {
 		return err
 	}
-	return r.try(ctx, m, c, place)
+	return t.try(ctx, m, c, place)
 }
 
 // judgeWithin is judge as long as ctx lasts. Not even a path can be looked at on dead storage, and nothing ends such a system call: then
 // a goroutine is left behind that keeps the place. Otherwise the place is given back where there is nothing to try.
-func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place func()) (c *qemu.Command, err error) {
+func (t *trials) judgeWithin(ctx context.Context, m control.Examine, place func()) (c *qemu.Command, err error) {
 	type verdict struct {
 		c   *qemu.Command
 		err error
 	}
 	judged := make(chan verdict, 1)
 	go func() {
-		c, err := r.judge(m)
+		c, err := t.judge(m)
 		judged <- verdict{c, err}
 	}()
 	select {
@@ -106,26 +120,26 @@ func (r *receiver) judgeWithin(ctx context.Context, m control.Examine, place fun
 }
 
 // judge tells why a VM may not be started here, and gives the command of a try; nil where there is to be none.
-func (r *receiver) judge(m control.Examine) (try *qemu.Command, err error) {
-	if err := qemu.CheckName(m.Name); err != nil || r.cfg.Launcher != "" {
+func (t *trials) judge(m control.Examine) (try *qemu.Command, err error) {
+	if err := qemu.CheckName(m.Name); err != nil || t.launcher != "" {
 		return nil, err
 	}
-	command, err := r.cfg.Policy.Command(m.Argv, m.Name, r.cfg.RunDir)
+	command, err := t.policy.Command(m.Argv, m.Name, t.runDir)
 	if err == nil {
-		err = sameFiles(r.cfg.Policy.RewriteDisk, command.Argv, m.Written)
+		err = sameFiles(t.policy.RewriteDisk, command.Argv, m.Written)
 	}
 	if err != nil {
 		return nil, err
 	}
 	// A program that cannot be asked shows in the try that it does not start.
-	if s, err := r.cfg.Policy.Programs.Survey(context.Background(), command.Argv[0]); err == nil && !s.Machines[m.Machine] {
+	if s, err := t.policy.Programs.Survey(context.Background(), command.Argv[0]); err == nil && !s.Machines[m.Machine] {
 		return nil, fmt.Errorf("machine type %.64q: QEMU %s here does not have it", m.Machine, s.Version)
 	}
 	if len(m.Header) == 0 {
 		return nil, nil // of a source that does not want it tried
 	}
-	name := fmt.Sprintf("try-%d", r.tries.number.Add(1))
-	try, claims, err := r.cfg.Policy.Rehearsal(m.Argv, name, r.tries.dir)
+	name := fmt.Sprintf("try-%d", t.number.Add(1))
+	try, claims, err := t.policy.Rehearsal(m.Argv, name, t.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -134,18 +148,18 @@ func (r *receiver) judge(m control.Examine) (try *qemu.Command, err error) {
 
 // try starts the VM's QEMU, shows it the head of the VM's migration stream, looks at its processor, and ends it. Then it gives back
 // the place.
-func (r *receiver) try(ctx context.Context, m control.Examine, c *qemu.Command, place func()) error {
+func (t *trials) try(ctx context.Context, m control.Examine, c *qemu.Command, place func()) error {
 	q, err := qemu.Rehearse(ctx, c)
 	if err != nil {
 		err = startError(ctx, err)
-	} else if err = r.tryStream(ctx, q, m); q.End() {
+	} else if err = t.tryStream(ctx, q, m); q.End() {
 		q = nil
 	}
 	if q == nil {
 		place()
 		return err
 	}
-	r.log.Warn("a QEMU that was tried does not end, it may wait for dead storage", "vm", m.Name, "pid", q.PID)
+	t.log.Warn("a QEMU that was tried does not end, it may wait for dead storage", "vm", m.Name, "pid", q.PID)
 	go func() { // ends with the process
 		<-q.Exited()
 		place()
@@ -168,7 +182,7 @@ func startError(ctx context.Context, err error) error {
 }
 
 // tryStream shows a QEMU the head of a migration stream, and compares its processor to the source's.
-func (r *receiver) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
+func (t *trials) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
 	in, err := q.Client.MigrateIncoming(ctx)
 	if err != nil {
 		return err
@@ -183,7 +197,7 @@ func (r *receiver) tryStream(ctx context.Context, q *qemu.Process, m control.Exa
 
 // awaitPong writes the head of a stream and waits until QEMU has taken it: it has then accepted the machine type and the RAM blocks.
 func awaitPong(in net.Conn, header []byte) error {
-	if err := system.WriteHead(stream.NewWriter(in), header, pingPrepared); err != nil {
+	if err := system.WriteHead(stream.NewWriter(in), header, pingTried); err != nil {
 		return err
 	}
 	for {
@@ -191,7 +205,7 @@ func awaitPong(in net.Conn, header []byte) error {
 		if err != nil {
 			return err
 		}
-		if m.Kind == stream.ReturnPong && m.Value == pingPrepared {
+		if m.Kind == stream.ReturnPong && m.Value == pingTried {
 			return nil
 		}
 	}
@@ -246,4 +260,24 @@ func compareCPU(ctx context.Context, c *qemu.Client, theirs []control.CPUWord) e
 	}
 	_, lacks.off, err = c.CPUFlags(ctx)
 	return errors.Join(err, &lacks)
+}
+
+// sameFiles makes sure that a VM would go on to write to the files that it writes to on the source, and not to others that have their
+// names here: a copy, or what an earlier VM has left. File systems that hosts share give a file one inode on all of them. Only files that
+// the command line has opened are looked at, by their names here; of one that is not there QEMU tells.
+func sameFiles(rewrite func(string) string, command []string, files []control.File) error {
+	for _, f := range files {
+		name := rewrite(f.Path)
+		if !slices.ContainsFunc(command, func(arg string) bool { return strings.Contains(arg, name) }) {
+			continue
+		}
+		info, err := os.Stat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino != f.Inode {
+			return fmt.Errorf("disk %.256s is another file here than on the source (its inode is %d, there %d)", name, st.Ino, f.Inode)
+		}
+	}
+	return nil
 }

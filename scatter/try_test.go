@@ -241,7 +241,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 		wg.Go(func() {
 			m := v.examineMessage(false, true)
 			m.Name = fmt.Sprint("vm", i)
-			if err := s.r.examine(t.Context(), m); err != nil {
+			if err := s.r.tries.examine(t.Context(), m); err != nil {
 				t.Error(err)
 			}
 		})
@@ -256,7 +256,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	v := fit(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the source is gone"))
-	if err := s.r.examine(ctx, v.examineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
+	if err := s.r.tries.examine(ctx, v.examineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -280,11 +280,11 @@ func TestTriesThatHang(t *testing.T) {
 		wg.Go(func() {
 			m := v.examineMessage(false, true)
 			m.Argv = slices.Concat(m.Argv, []string{"-kernel", fifo})
-			answers <- s.r.examine(ctx, m)
+			answers <- s.r.tries.examine(ctx, m)
 		})
 	}
 	kit.Eventually(t, func() bool { return len(s.r.tries.places) == hangs })
-	if err := s.r.examine(t.Context(), v.examineMessage(false, true)); err != nil {
+	if err := s.r.tries.examine(t.Context(), v.examineMessage(false, true)); err != nil {
 		t.Errorf("one that does not hang: %v", err)
 	}
 	if len(answers) > 0 {
@@ -299,7 +299,7 @@ func TestTriesThatHang(t *testing.T) {
 		}
 	}
 	s.r.tries.timeout = time.Millisecond
-	if err := s.r.examine(t.Context(), v.examineMessage(false, true)); !errors.Is(err, errSlow) {
+	if err := s.r.tries.examine(t.Context(), v.examineMessage(false, true)); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
 	noTries(t, s)
@@ -326,10 +326,10 @@ func TestTriesTakeNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.r.try(t.Context(), m, argv, func() {}); err != nil {
+	if err := s.r.tries.try(t.Context(), m, argv, func() {}); err != nil {
 		t.Errorf("it runs here, and so it starts here: %v", err)
 	}
-	if err := s.r.examine(t.Context(), m); err == nil || err.Error() != claims.Taken().Error() || !strings.Contains(err.Error(), "somebody listens there already") {
+	if err := s.r.tries.examine(t.Context(), m); err == nil || err.Error() != claims.Taken().Error() || !strings.Contains(err.Error(), "somebody listens there already") {
 		t.Errorf("a second of the same: %v", err)
 	}
 	after, _ := os.ReadDir(dir)

@@ -3,6 +3,7 @@ package scatter
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,51 +31,59 @@ type vmLog struct {
 	at   time.Time // last written
 }
 
-// tidyLogs keeps QEMUs' logs within their bounds until ctx ends.
-func (r *receiver) tidyLogs(ctx context.Context) {
+// vmLogs are the logs of QEMUs in a run directory.
+type vmLogs struct {
+	dir  string
+	here func(name string) bool // tells whether a VM of this name is here
+	log  *slog.Logger
+}
+
+// tidy keeps QEMUs' logs within their bounds until ctx ends.
+func (v *vmLogs) tidy(ctx context.Context) {
 	for system.Pause(ctx, tidyEvery) == nil {
-		r.tidyLogsOnce()
+		v.tidyOnce()
 	}
 }
 
-// tidyLogsOnce cuts logs that are too long to their ends. Of those of VMs that are not here any more, the oldest go.
-func (r *receiver) tidyLogsOnce() {
-	all := vmLogs(r.cfg.RunDir)
+// tidyOnce cuts logs that are too long to their ends. Of those of VMs that are not here any more, the oldest go.
+func (v *vmLogs) tidyOnce() {
+	all := v.list()
 	most, old := int64(min(maxVMLog, maxVMLogs/max(1, len(all)))), 0
 	for _, l := range all {
-		here := r.here(l.name)
+		here := v.here(l.name)
 		if !here {
 			old++
 		}
 		switch {
 		case !here && old > maxOldLogs:
-			r.tidied(os.Remove(l.path))
+			v.tidied(os.Remove(l.path))
 		case l.size > most:
-			r.tidied(cutLog(l.path, min(keepVMLog, most)))
+			v.tidied(cutLog(l.path, min(keepVMLog, most)))
 		}
 	}
 }
 
-func (r *receiver) tidied(err error) {
+func (v *vmLogs) tidied(err error) {
 	if err != nil {
-		r.log.Warn("the log of a QEMU is too long, and stays so", "err", err)
+		v.log.Warn("the log of a QEMU is too long, and stays so", "err", err)
 	}
 }
 
-// here tells whether a VM of this name is here.
-func (r *receiver) here(name string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.names[name]
+// bytes is what all of them have.
+func (v *vmLogs) bytes() (n int64) {
+	for _, l := range v.list() {
+		n += l.size
+	}
+	return n
 }
 
-// vmLogs are the logs in a run directory, the newest first.
-func vmLogs(dir string) (all []vmLog) {
-	entries, _ := os.ReadDir(dir) // one that is gone has none
+// list is the logs, the newest first.
+func (v *vmLogs) list() (all []vmLog) {
+	entries, _ := os.ReadDir(v.dir) // one that is gone has none
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".log")
 		if info, err := e.Info(); ok && err == nil && info.Mode().IsRegular() {
-			all = append(all, vmLog{filepath.Join(dir, e.Name()), name, info.Size(), info.ModTime()})
+			all = append(all, vmLog{filepath.Join(v.dir, e.Name()), name, info.Size(), info.ModTime()})
 		}
 	}
 	slices.SortFunc(all, func(a, b vmLog) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.path, b.path)) })

@@ -34,14 +34,14 @@ func TestLogsOfVMsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.r.tidyLogsOnce()
+	s.r.vmLogs.tidyOnce()
 	if got := kit.ReadFile(t, path); len(got) != keepVMLog || !bytes.HasSuffix(got, []byte("the last\n")) {
 		t.Errorf("%d bytes stay, ending %q", len(got), got[len(got)-20:])
 	}
 	if _, err := log.WriteString("goes on\n"); err != nil || !bytes.HasSuffix(kit.ReadFile(t, path), []byte("the last\ngoes on\n")) {
 		t.Errorf("QEMU does not go on where the log ends: %v", err)
 	}
-	if all := vmLogs(dir); len(all) != maxOldLogs+1 {
+	if all := s.r.vmLogs.list(); len(all) != maxOldLogs+1 {
 		t.Errorf("%d logs stay", len(all))
 	}
 	if system.Exists(filepath.Join(dir, fmt.Sprintf("gone%d.log", maxOldLogs))) || !system.Exists(filepath.Join(dir, "gone0.log")) {

@@ -291,3 +291,6 @@ const WindowBytes = 24 << 20
 
 // MaxListen bounds how long a target listens to probes: twice the longest hold, and some.
 const MaxListen = 2*MaxHold + time.Minute
+
+// TryTimeout bounds one try of a VM on a target.
+const TryTimeout = 20 * time.Second
