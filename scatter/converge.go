@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -136,7 +137,7 @@ func (r *stateReader) Write(b []byte) (int, error) {
 
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
-	s := steering{rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), limit: e.cfg.Downtime}
+	s := steer.Steering{Rate: max(1, e.rate()/int64(max(1, e.cfg.Parallel))), Limit: e.cfg.Downtime}
 	guard := time.NewTicker(time.Second)
 	defer guard.Stop()
 	hang := hangGuard{since: time.Now()}
@@ -218,7 +219,7 @@ func eventTime(ev qemu.Event) time.Time {
 }
 
 // pass is called when QEMU begins another pass over the dirty pages.
-func (e converging) pass(ctx context.Context, v *migrant, s *steering) error {
+func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) error {
 	info, err := v.client.QueryMigrate(ctx)
 	if err != nil || info.RAM == nil {
 		return err
@@ -230,12 +231,12 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steering) error {
 	if f == nil {
 		return nil
 	}
-	switch s.step(time.Now(), info.RAM.Remaining, f.processed.Load(), f.sent.Load()) {
-	case steerRelease:
+	switch s.Step(steer.Observation{Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load()}) {
+	case steer.SwitchOver:
 		e.standstill.begin(v.index)
 		return v.release(ctx, s, info.RAM.Remaining)
-	case steerStalled:
-		e.post(handover.Event{Kind: handover.EvStalled, VM: v.index, Err: &StallError{v.name(), s.predicted, e.cfg.Downtime}})
+	case steer.GiveUp:
+		e.post(handover.Event{Kind: handover.EvStalled, VM: v.index, Err: &StallError{v.name(), s.Predicted, e.cfg.Downtime}})
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ var rules = []struct {
 	{"qemu", []string{"qemu"}, []string{"github.com/digitalocean/go-qemu", "github.com/landlock-lsm/go-landlock", "golang.org/x/sys", "golang.org/x/sync"}, "a VM on this host"},
 	{"scatter/model", []string{"multicast/groups"}, nil, "the words of all rooms: knows none, does nothing"},
 	{"scatter/planning", []string{"scatter/model", "placement", "multicast/groups", "multicast/wire"}, nil, "decides what goes where: no I/O but what it is given to read"},
+	{"scatter/steer", []string{"scatter/model", "scatter/planning"}, nil, "decides when a VM switches over: no I/O, no clock"},
 	{"scatter/handover", []string{"scatter/model", "scatter/control"}, nil, "decides where a VM may run: no I/O, no clock"},
 	{"scatter/journal", []string{"scatter/handover"}, []string{"github.com/cespare/xxhash/v2"}, "keeps records on disk"},
 	{"scatter/ledger", []string{"scatter/model", "scatter/planning", "scatter/block", "dedup", "multicast"}, nil, "what each target holds and still needs"},

@@ -14,6 +14,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -280,16 +281,16 @@ func (v *migrant) newFilter(e *evacuation, w *stream.Writer, qc net.Conn) *filte
 }
 
 // release lets QEMU switch over: what remains is declared to fit into the limit.
-func (v *migrant) release(ctx context.Context, s *steering, remaining int64) error {
-	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.limit.Milliseconds())))}
+func (v *migrant) release(ctx context.Context, s *steer.Steering, remaining int64) error {
+	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.Limit.Milliseconds())))}
 	known, err := v.client.Parameters(ctx)
 	if err != nil {
 		return err
 	}
 	if known.AvailSwitchoverBandwidth != nil {
 		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
-		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.limit.Seconds())
-		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.rate))))
+		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.Limit.Seconds())
+		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.Rate))))
 	}
 	err = v.client.SetParameters(ctx, p)
 	var q *qemu.QMPError
