@@ -18,11 +18,15 @@ import (
 	"io"
 
 	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/bounds"
 	"github.com/scatter-vm/scatter/scatter/inspect"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/move"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/source"
+	"github.com/scatter-vm/scatter/scatter/target"
 )
 
 // Words that all of the engine shares.
@@ -133,9 +137,37 @@ func Anonymise(p *Problem) *Problem { return planning.Anonymise(p) }
 // Pin is the constraint that puts a VM on a certain host.
 func Pin(name, vm, host string) Constraint { return planning.Pin(name, vm, host) }
 
+// What [Evacuate], [MakePlan] and [Receive] take.
+type (
+	SendConfig = source.Config
+	RecvConfig = target.Config
+	Limit      = bounds.Limit
+	StallError = move.StallError
+)
+
+// Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
+// *BlockedError lists the reasons. Once VMs move, failures are in the report.
+//
+// When ctx ends, VMs that are not yet switched over stay on the source, and Evacuate returns when
+// they are known to run there.
+func Evacuate(ctx context.Context, cfg SendConfig) (*Report, error) { return move.Evacuate(ctx, cfg) }
+
+// MakePlan does all that Evacuate does before anything moves, and returns the plan.
+func MakePlan(ctx context.Context, cfg SendConfig) (*Plan, error) { return move.MakePlan(ctx, cfg) }
+
+// Receive serves evacuations until ctx ends. VMs that wait for pages are then given up, VMs that are loaded or run
+// stay as they are.
+func Receive(ctx context.Context, cfg RecvConfig) error { return target.Receive(ctx, cfg) }
+
+// PassOver tells why a QMP socket of this host leads to no VM that could move; nil if it does.
+func PassOver(ctx context.Context, socket string) error { return source.PassOver(ctx, socket) }
+
+// ErrHeld says that another client holds a VM's monitor.
+var ErrHeld = source.ErrHeld
+
 // What [Check] takes and finds.
 type (
-	CheckConfig = inspect.CheckConfig
+	CheckConfig = inspect.Config
 	Finding     = inspect.Finding
 )
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +12,13 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
-	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/internal/sitekit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/move"
+	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target"
 )
 
 // diskVM is a QEMU with a disk, and a monitor of its own for the test.
@@ -62,15 +64,15 @@ func (v *diskVM) snapshot() {
 }
 
 // evacuate moves the VM to a receiver on this host.
-func (v *diskVM) evacuate(policy qemu.LaunchPolicy, change func(*SendConfig)) (*model.Report, *site, error) {
+func (v *diskVM) evacuate(policy qemu.LaunchPolicy, change func(*source.Config)) (*model.Report, *sitekit.Outpost, error) {
 	v.t.Helper()
 	policy.QEMU = kit.RealQEMU
-	s := openSite(v.t, nil, "target", func(c *RecvConfig) { c.RunDir, c.Policy = v.dir+"/run", policy })
-	cfg := SendConfig{VMs: []string{v.dir + "/vm.qmp"}, Targets: []model.TargetAddr{s.target}, Interface: "lo", TLSDir: s.tlsDir, RunDir: v.dir + "/send", Unicast: true}
+	s := sitekit.OpenOutpost(v.t, nil, "target", func(c *target.Config) { c.RunDir, c.Policy = v.dir+"/run", policy })
+	cfg := source.Config{VMs: []string{v.dir + "/vm.qmp"}, Targets: []model.TargetAddr{s.Target}, Interface: "lo", TLSDir: s.TLSDir, RunDir: v.dir + "/send", Unicast: true}
 	if change != nil {
 		change(&cfg)
 	}
-	report, err := Evacuate(v.t.Context(), cfg)
+	report, err := move.Evacuate(v.t.Context(), cfg)
 	return report, s, err
 }
 
@@ -163,7 +165,7 @@ func TestDevicesAreComparedBeforeCommit(t *testing.T) {
 func (v *diskVM) staysAfter(happen func(), words ...string) {
 	v.t.Helper()
 	happened := false
-	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, func(c *SendConfig) {
+	report, _, err := v.evacuate(qemu.LaunchPolicy{AllowPaths: []string{v.dir}}, func(c *source.Config) {
 		c.Events = func(e model.Event) {
 			if e.Type == "vm" && e.Stage == "bulk" && !happened {
 				happened = true
@@ -198,43 +200,5 @@ func TestWhatCannotMoveIsToldAtOnce(t *testing.T) {
 		if b.VM != "web" || b.Remedy == "" || b.Risk == strings.Contains(b.Problem, "secret") {
 			t.Errorf("blocker %+v", b)
 		}
-	}
-}
-
-// TestLoadedTellsWhyDisksAreNotKnown: without the target's list nothing is committed.
-func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
-	v := startVM(t)
-	e := checking{&evacuation{}}
-	s := migrantsOf([]*sourceVM{{vm: &qemu.VM{Name: "web"}, client: v.Client}})[0]
-	told := func(m *control.Loaded) string {
-		s.disks.Store(m)
-		return system.Text(e.compareDisks(t.Context(), s))
-	}
-	ours, err := inventory.ReadOutline(t.Context(), v.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := []control.Disk{{Device: "d0"}}
-	for _, l := range ours.Disks[0].Layers {
-		same[0].Layers = append(same[0].Layers, control.Layer(l))
-	}
-	renamed := []control.Disk{{Device: "d0", Layers: slices.Clone(same[0].Layers)}}
-	for i := range renamed[0].Layers {
-		renamed[0].Layers[i].File = filepath.Join("/elsewhere", filepath.Base(renamed[0].Layers[i].File))
-	}
-	for want, m := range map[string]*control.Loaded{
-		"has not told what it has": nil,
-		"monitor is closed":        {Error: "its monitor is closed"},
-		"only the source has":      {},
-		"the target has none":      {Devices: ours.Devices},
-		"":                         {Devices: ours.Devices, Disks: same},
-		"disk d0 differs":          {Devices: ours.Devices, Disks: renamed},
-	} {
-		if got := told(m); (got == "") != (want == "") || !strings.Contains(got, want) {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	if got := told(&control.Loaded{Devices: ours.Devices, Disks: renamed, Renamed: true}); got != "" {
-		t.Errorf("with a launcher: %s", got)
 	}
 }

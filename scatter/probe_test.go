@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/scatter/inspect"
+	"github.com/scatter-vm/scatter/scatter/internal/sitekit"
 )
 
 // TestProbeTargets probes a real target over the loopback interface, which floods; and one that is not there.
 func TestProbeTargets(t *testing.T) {
-	s := openSite(t, nil, "target", nil)
+	s := sitekit.OpenOutpost(t, nil, "target", nil)
 	gone := TargetAddr{Name: "gone", Addr: netip.MustParseAddrPort("127.0.0.1:1")}
-	found, err := inspect.ProbeTargets(t.Context(), CheckConfig{Interface: "lo", TLSDir: s.tlsDir, Targets: []TargetAddr{gone, s.target}, Hold: 1})
+	found, err := inspect.ProbeTargets(t.Context(), CheckConfig{Interface: "lo", TLSDir: s.TLSDir, Targets: []TargetAddr{gone, s.Target}, Hold: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

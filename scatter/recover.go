@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/move"
+	"github.com/scatter-vm/scatter/scatter/target"
 )
 
 // Recover reads the journals of a run directory after a crash, says where each VM is, and finishes or undoes what can be
@@ -26,17 +28,17 @@ func Recover(ctx context.Context, cfg model.RecoverConfig) (*model.RecoverReport
 		return nil, fmt.Errorf("run directory %s: %w", cfg.RunDir, err)
 	}
 	if cfg.Run != "" {
-		vm, err := runHere(ctx, cfg)
+		vm, err := target.RunHere(ctx, cfg)
 		out.VMs = append(out.VMs, vm)
 		return out, err
 	}
 	var failed error
 	for _, path := range sent {
-		vms, err := recoverSource(ctx, cfg, path)
+		vms, err := move.RecoverSource(ctx, cfg, path)
 		out.VMs = append(out.VMs, vms...)
 		failed = errors.Join(failed, err) // the others have nothing to do with it
 	}
-	vms, err := recoverTarget(ctx, cfg)
+	vms, err := target.RecoverTarget(ctx, cfg)
 	out.VMs = append(out.VMs, vms...)
 	return out, errors.Join(failed, err)
 }

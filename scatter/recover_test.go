@@ -3,6 +3,8 @@ package scatter
 import (
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -20,7 +23,7 @@ import (
 func leftBehind(t *testing.T, dir string, records ...handover.Record) string {
 	t.Helper()
 	path := filepath.Join(dir, "send-00112233445566ff.journal")
-	j, _ := newJournal(t, path)
+	j, _ := enginekit.NewJournal(t, path)
 	for _, r := range append([]handover.Record{{Kind: handover.RecBegin, TLSDir: dir}}, records...) {
 		if err := j.Append(r); err != nil {
 			t.Fatal(err)
@@ -130,7 +133,7 @@ func TestRecoverOfDamage(t *testing.T) {
 func TestRecoverWhileScatterRuns(t *testing.T) {
 	dir := t.TempDir()
 	path := leftBehind(t, dir, handover.Record{Kind: handover.RecPrepare, Name: "web"})
-	newJournal(t, path)
+	enginekit.NewJournal(t, path)
 	if _, err := Recover(t.Context(), model.RecoverConfig{RunDir: dir}); err == nil || !strings.Contains(err.Error(), journal.ErrBusy.Error()) {
 		t.Errorf("got %v", err)
 	}
@@ -166,7 +169,7 @@ func TestRecoverOnATarget(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.last.Name, c.last.Peer = "web", "source"
-			j, _ := newJournal(t, filepath.Join(dir, "recv.journal"))
+			j, _ := enginekit.NewJournal(t, filepath.Join(dir, "recv.journal"))
 			if err := j.Append(c.last); err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +190,7 @@ func TestRecoverOnATarget(t *testing.T) {
 // TestRecoverLeavesALivingReceiverAlone: it looks after its guests by itself.
 func TestRecoverLeavesALivingReceiverAlone(t *testing.T) {
 	dir := t.TempDir()
-	newJournal(t, filepath.Join(dir, "recv.journal"))
+	enginekit.NewJournal(t, filepath.Join(dir, "recv.journal"))
 	got, err := Recover(t.Context(), model.RecoverConfig{RunDir: dir})
 	if err != nil || len(got.VMs) != 0 {
 		t.Errorf("%+v, %v", got, err)
@@ -202,5 +205,37 @@ func TestRecoverObeysItsContext(t *testing.T) {
 	got, err := Recover(ctx, model.RecoverConfig{RunDir: dir})
 	if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != model.InDoubt {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestRecoverEndsWhatHasLeft: the source QEMU of a VM that had arrived is ended when its sender was killed before that, unless it was to be kept.
+func TestRecoverEndsWhatHasLeft(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		sdir, dir := kit.SocketDir(t), t.TempDir()
+		q := kit.StartQEMU(t, sdir, "web")
+		sink, err := net.Listen("unix", filepath.Join(sdir, "sink"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		go func() {
+			if c, err := sink.Accept(); err == nil {
+				io.Copy(io.Discard, c)
+			}
+		}()
+		q.Do("migrate", map[string]string{"uri": "unix:" + filepath.Join(sdir, "sink")})
+		kit.Eventually(t, func() bool { return q.Status() == "postmigrate" })
+		q.Client.Close()
+		path := leftBehind(t, dir, handover.Record{Kind: handover.RecDone, Name: "web", Host: "h", Socket: q.Socket, PID: q.Cmd.Process.Pid, Keep: keep})
+		got, err := Recover(t.Context(), model.RecoverConfig{RunDir: dir})
+		if err != nil || len(got.VMs) != 1 || got.VMs[0].Where != model.OnTarget || system.Exists(path) || strings.Contains(got.VMs[0].Action, "ended") == keep {
+			t.Fatalf("keep %v: %+v, %v, journal there: %v", keep, got, err, system.Exists(path))
+		}
+		if keep {
+			q.Cmd.Process.Kill()
+		}
+		if err := q.Wait(); (err != nil) != keep {
+			t.Errorf("keep %v: %v", keep, err)
+		}
 	}
 }

@@ -41,7 +41,7 @@ const (
 
 // Check looks whether this host, and the way to cfg.Targets, have what an evacuation takes. It changes nothing. The error is
 // only about checking itself; what is wrong with a host is a finding.
-func Check(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
+func Check(ctx context.Context, cfg Config) ([]Finding, error) {
 	h := thisHost()
 	all := h.check(ctx, cfg)
 	if len(cfg.Targets) == 0 {
@@ -62,7 +62,7 @@ func thisHost() checkedHost {
 	return checkedHost{root: os.DirFS("/"), iface: readInterface, run: runVersion}
 }
 
-func (h checkedHost) check(ctx context.Context, cfg CheckConfig) []Finding {
+func (h checkedHost) check(ctx context.Context, cfg Config) []Finding {
 	caps := h.capabilities()
 	all := []Finding{
 		h.checkPtrace(caps),

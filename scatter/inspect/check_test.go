@@ -164,7 +164,7 @@ func TestCheckTLS(t *testing.T) {
 
 // TestCheckOfThisHost runs the real thing, whatever this host is like.
 func TestCheckOfThisHost(t *testing.T) {
-	all, err := Check(t.Context(), CheckConfig{Interface: "lo"})
+	all, err := Check(t.Context(), Config{Interface: "lo"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// CheckConfig configures [Check].
-type CheckConfig struct {
+// Config configures [Check].
+type Config struct {
 	Interface string
 	Targets   []model.TargetAddr // empty: only this host
 	TLSDir    string

@@ -40,7 +40,7 @@ const probedAtOnce = 4
 
 // ProbeTargets connects to each target and finds out which datagrams reach it: by groups and by unicast, of which sizes, and
 // whether it also gets those that are none of its business. The findings are in the order of the targets.
-func ProbeTargets(ctx context.Context, cfg CheckConfig) ([]Finding, error) {
+func ProbeTargets(ctx context.Context, cfg Config) ([]Finding, error) {
 	if !cfg.GroupBase.IsValid() {
 		cfg.GroupBase = netip.MustParseAddr("239.77.0.0")
 	}
@@ -98,7 +98,7 @@ func GroupAt(base netip.Addr, n int) netip.Addr {
 
 // prober observes what reaches one target.
 type prober struct {
-	cfg     CheckConfig
+	cfg     Config
 	local   netip.Addr
 	turns   chan struct{} // holds an element for each that sends
 	link    *wire.Link

@@ -17,7 +17,7 @@ import (
 )
 
 func TestProbeTargetsRefusesItsConfig(t *testing.T) {
-	for want, c := range map[string]CheckConfig{
+	for want, c := range map[string]Config{
 		"interface none0": {Interface: "none0"},
 		"group base 10.0": {Interface: "lo", GroupBase: netip.MustParseAddr("10.0.0.1")},
 		"hold 11m":        {Interface: "lo", Hold: 11 * time.Minute},

@@ -191,6 +191,12 @@ func TestJournalWriteFails(t *testing.T) {
 	if err := j.Append(fullRecord); err != nil {
 		t.Fatal(err)
 	}
+	long := handover.Record{Kind: handover.RecAbort, Cause: strings.Repeat("c", 60<<10)}
+	for range 4 { // longer than what else this process writes meanwhile
+		if err := j.Append(long); err != nil {
+			t.Fatal(err)
+		}
+	}
 	size := uint64(len(kit.ReadFile(t, path)))
 	kit.LimitFiles(t, size+30, func() {
 		if err := j.Append(fullRecord); !errors.Is(err, syscall.EFBIG) {
@@ -204,7 +210,7 @@ func TestJournalWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.Close()
-	if _, got := newJournal(t, path); len(got) != 2 || got[1].Kind != handover.RecAbort {
+	if _, got := newJournal(t, path); len(got) != 6 || got[5].Kind != handover.RecAbort {
 		t.Errorf("records %+v", got)
 	}
 }

@@ -113,7 +113,7 @@ func TestShrinkingLeavesNoGap(t *testing.T) {
 			}
 		})
 	}
-	for range 300 {
+	for range 100 {
 		j.mu.Lock()
 		f, err := j.replace(nil)
 		if err != nil {

@@ -173,5 +173,5 @@ func NoProcess(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
 }
 
-// QmpTimeout bounds one conversation with a monitor.
-const QmpTimeout = 20 * time.Second
+// QMPTimeout bounds one conversation with a monitor.
+const QMPTimeout = 20 * time.Second

@@ -1,0 +1,146 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/inventory"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
+func (e checking) verify(ctx context.Context, v *migrant) error {
+	if err := e.compareDisks(ctx, v); err != nil || !e.Cfg.Verify {
+		return err
+	}
+	answer := make(chan control.Digested, 1)
+	e.digestMu.Lock()
+	e.DigestOf[v.Index] = answer
+	e.digestMu.Unlock()
+	leftOut := e.writtenByLoad(ctx, v)
+	if err := e.Links[v.Host].Conn.Send(control.Digest{VM: v.Index, Skip: spansOf(leftOut)}); err != nil {
+		return err
+	}
+	ours, err := system.DigestRAM(ctx, v.Mem, v.Blocks, spansOf(leftOut))
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("vm %s: target sent no digest", v.Name())
+	case theirs := <-answer:
+		if err := system.CompareDigests(v.Name(), v.Blocks, ours, theirs); err != nil {
+			return err
+		}
+		v.mu.Lock()
+		v.digest, v.leftOut = true, e.reportLeftOut(v, leftOut)
+		v.mu.Unlock()
+		return nil
+	}
+}
+
+func (e checking) digested(m control.Digested) {
+	e.digestMu.Lock()
+	defer e.digestMu.Unlock()
+	if c := e.DigestOf[m.VM]; c != nil {
+		c <- m
+		delete(e.DigestOf, m.VM)
+	}
+}
+
+// compareDisks is the last look before commit: the target must have the disks and devices that the stopped VM has now. A
+// difference means that the guest would go on with others.
+func (e checking) compareDisks(ctx context.Context, v *migrant) error {
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	ours, err := inventory.ReadOutline(ctx, v.Client)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	theirs := v.disks.Load()
+	switch {
+	case theirs == nil:
+		err = errors.New("the target has not told what it has")
+	case theirs.Error != "":
+		err = fmt.Errorf("target: %s", theirs.Error)
+	default:
+		err = inventory.Compare(ours, inventory.Outline{Disks: disksOf(theirs.Disks), Devices: theirs.Devices}, sameName(theirs))
+	}
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	return nil
+}
+
+// sameName tells whether two names mean the same file, after what the target says of its names; nil if that cannot be told.
+func sameName(m *control.Loaded) func(source, target string) bool {
+	var p qemu.LaunchPolicy
+	for _, r := range m.Rewrites {
+		p.Rewrites = append(p.Rewrites, qemu.Rewrite{From: r.From, To: r.To})
+	}
+	if m.Renamed {
+		return nil
+	}
+	return func(source, target string) bool {
+		return p.RewriteDisk(source) == qemu.LaunchPolicy{}.RewriteDisk(target)
+	}
+}
+
+func disksOf(told []control.Disk) []inventory.Disk {
+	disks := make([]inventory.Disk, len(told))
+	for i, d := range told {
+		disks[i].Device = d.Device
+		for _, l := range d.Layers {
+			disks[i].Layers = append(disks[i].Layers, inventory.Layer(l))
+		}
+	}
+	return disks
+}
+
+// writtenByLoad finds what a load of this VM changes. What it cannot find out is compared.
+func (e checking) writtenByLoad(ctx context.Context, v *migrant) []piece {
+	v.mu.Lock()
+	r := v.devices
+	v.devices = nil // it is needed once
+	v.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	devices, err := r.Devices()
+	if err != nil {
+		e.Log.Warn("what a load changes is not known", "vm", v.Name(), "err", err)
+		return nil
+	}
+	var pieces []piece
+	seen := make(map[uint64]bool)
+	for _, d := range devices {
+		for _, w := range loadWrites {
+			at, ok := d.Number(w.register)
+			if d.Name != "cpu" || !ok || at == 0 || at&w.flag != w.flag || seen[at] {
+				continue
+			}
+			seen[at] = true
+			found, err := v.pieces(ctx, at&^w.flag, w.bytes, w.why)
+			if err != nil {
+				e.Log.Warn("what a load changes is not known", "vm", v.Name(), "err", err)
+			}
+			pieces = append(pieces, found...)
+		}
+	}
+	return pieces[:min(len(pieces), control.MaxSkips)]
+}
+
+// reportLeftOut says what was not compared.
+func (e checking) reportLeftOut(v *migrant, pieces []piece) (out []model.LeftOut) {
+	for _, p := range pieces {
+		out = append(out, model.LeftOut{Block: v.Blocks[p.Block].Name, Offset: p.Offset, Bytes: p.Length, Why: p.why})
+	}
+	return out
+}

@@ -1,0 +1,312 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/carry"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/steer"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// holdDowntime is the down-time limit, in ms, at which QEMU stays in pre-copy. Zero would switch over at once.
+const holdDowntime = 1
+
+// converge runs QEMU's migration through the filter to the target. It returns when the source QEMU has closed the
+// migration, which it does once it has given the VM away, or when the VM is taken back.
+func (e converging) converge(ctx context.Context, v *migrant) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	defer close(ended)
+	v.mu.Lock()
+	v.stop, v.ended = cancel, ended
+	v.mu.Unlock()
+	if v.Gone.Load() {
+		return fmt.Errorf("vm %s: was given up", v.Name()) // before there was anything to stop
+	}
+
+	l := e.Links[v.Host]
+	conn, _, err := l.Dial(ctx, control.Hello{Purpose: control.PurposeStream, VM: v.Index})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := v.tune(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel))); err != nil {
+		return err
+	}
+	events := v.Client.Subscribe(256)
+	defer events.Close()
+	qc, err := v.StartMigration(ctx)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { qc.Close(); conn.Close() })()
+	v.mu.Lock()
+	v.migration = qc
+	v.mu.Unlock()
+
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() { e.watch(ctx, v, events) })
+	err = e.pump(ctx, v, qc, conn)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, io.EOF) && v.loaded.Load():
+		return conn.Send(control.DataEnd{})
+	case errors.Is(err, io.EOF) && v.Proc.Wait(time.Second): // it had sent all: the target is about to have the only copy
+		if err := conn.Send(control.DataEnd{}); err != nil {
+			return err
+		}
+		return v.awaitLoaded(ctx)
+	case errors.Is(err, io.EOF):
+		return e.whyEnded(ctx, v, fmt.Errorf("QEMU closed the migration before the target had loaded it: %w", err))
+	}
+	return e.whyEnded(ctx, v, err)
+}
+
+// pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
+func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
+	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.Pacer, count: func(n int64) { e.convergeBytes.Add(n); v.convergeSent.Add(n) }}
+	if !e.Cfg.NoCompress {
+		var err error
+		if out.pack, err = carry.NewPacker(e.Rate); err != nil {
+			return err
+		}
+	}
+	w := stream.NewWriter(out)
+	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
+	if err := v.newFilter(e.Evacuation, w, qc).run(p); err != nil {
+		return fmt.Errorf("vm %s: migration stream: %w", v.Name(), err)
+	}
+	v.tailBegun.Store(true)
+	state := &stateReader{v: v}
+	tail := e.recordTail(v, p, io.MultiWriter(state, out))
+	for {
+		// What looks like the end may be a guest's imitation of it, so reading goes on until QEMU closes.
+		if _, err := p.Tail(tail); err != nil {
+			return fmt.Errorf("vm %s: device state: %w", v.Name(), err)
+		}
+		v.setAtSwitch(state.State())
+		if err := out.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// aside reads the stream of a VM that lets those go first which stand still.
+type aside struct {
+	ctx  context.Context
+	from io.Reader
+	*standstill
+	vm int
+}
+
+func (a *aside) Read(b []byte) (int, error) {
+	if err := a.letPass(a.ctx, a.vm); err != nil {
+		return 0, err
+	}
+	return a.from.Read(b)
+}
+
+// stateReader tells a VM its run state at the switch-over before the target can have it.
+type stateReader struct {
+	stream.RunStateFinder
+	v *migrant
+}
+
+func (r *stateReader) Write(b []byte) (int, error) {
+	n, err := r.RunStateFinder.Write(b)
+	if r.State() != "" {
+		r.v.setAtSwitch(r.State())
+	}
+	return n, err
+}
+
+// watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
+func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
+	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
+	guard := time.NewTicker(time.Second)
+	defer guard.Stop()
+	hang := hangGuard{since: time.Now()}
+	for {
+		select {
+		case <-ctx.Done():
+			e.lateStop(v, events)
+			return
+		case <-guard.C:
+			if hang.hangs(time.Now(), v.isStopped() && !v.loaded.Load(), v.convergeSent.Load()) {
+				e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: fmt.Errorf("vm %s: its switch-over hangs: next to nothing was sent for %v and target %s has not loaded it",
+					v.Name(), switchOverSilence, e.HostName(v.Host))})
+			}
+		case ev, ok := <-events.C:
+			if !ok {
+				return
+			}
+			switch ev.Event {
+			case "STOP":
+				e.stopSeen(ctx, v, ev)
+			case "MIGRATION_PASS":
+				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
+					e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: err})
+				}
+			}
+		}
+	}
+}
+
+// switchOverSilence is how long a stopped VM may wait while next to nothing is sent, before it is taken back.
+const (
+	switchOverSilence = 20 * time.Second
+	nextToNothing     = 1 << 20 // bytes
+)
+
+// hangGuard finds out that a VM stands still and its target does not take it.
+type hangGuard struct {
+	since time.Time // when there was progress
+	sent  int64     // by then
+}
+
+func (g *hangGuard) hangs(now time.Time, stands bool, sent int64) bool {
+	if !stands || sent-g.sent >= nextToNothing {
+		g.since, g.sent = now, sent
+	}
+	return now.Sub(g.since) >= switchOverSilence
+}
+
+// lateStop looks whether the VM's stop is among the events that were not yet read: a query that QEMU answers late
+// holds them up.
+func (e converging) lateStop(v *migrant, events *qemu.Subscription) {
+	for {
+		select {
+		case ev, ok := <-events.C:
+			if !ok {
+				return
+			}
+			if ev.Event == "STOP" {
+				e.vmStopped(v, eventTime(ev)) // converge has ended: it was the switch-over's
+			}
+		default:
+			return
+		}
+	}
+}
+
+// stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
+func (e converging) stopSeen(ctx context.Context, v *migrant, ev qemu.Event) {
+	status, err := v.Client.Status(ctx)
+	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
+		return
+	}
+	e.vmStopped(v, eventTime(ev))
+}
+
+// eventTime is when QEMU sent an event.
+func eventTime(ev qemu.Event) time.Time {
+	return time.Unix(ev.Timestamp.Seconds, ev.Timestamp.Microseconds*1000)
+}
+
+// pass is called when QEMU begins another pass over the dirty pages.
+func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) error {
+	info, err := v.Client.QueryMigrate(ctx)
+	if err != nil || info.RAM == nil {
+		return err
+	}
+	v.mu.Lock()
+	f := v.filter
+	v.passes = int(info.RAM.DirtySyncCount)
+	v.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	switch s.Step(steer.Observation{Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load()}) {
+	case steer.SwitchOver:
+		e.standstill.begin(v.Index)
+		return v.release(ctx, s, info.RAM.Remaining)
+	case steer.GiveUp:
+		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
+	}
+	return nil
+}
+
+// StallError says that a VM dirties its memory faster than the link can carry.
+type StallError struct {
+	VM        string
+	Predicted time.Duration
+	Limit     time.Duration
+}
+
+func (e *StallError) Error() string {
+	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, or --on-stall pause)",
+		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
+}
+
+// frameWriter cuts a stream into frames, paces them before bulk and compresses what gains.
+type frameWriter struct {
+	ctx   context.Context
+	conn  *control.Conn
+	pacer *multicast.Pacer
+	pack  *carry.Packer
+	buf   []byte
+	count func(int64)
+}
+
+func (w *frameWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		k := min(len(b), carry.FrameSize-len(w.buf))
+		w.buf = append(w.buf, b[:k]...)
+		b = b[k:]
+		if len(w.buf) == carry.FrameSize {
+			if err := w.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (w *frameWriter) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	var m control.Message = control.Data{Body: w.buf}
+	size := len(w.buf)
+	if small, ok := w.pack.Try(w.buf); ok {
+		m, size = control.Packed{Body: small}, len(small)
+	}
+	if err := w.pacer.Wait(w.ctx, int(planning.TCPBytes(int64(size))), multicast.Urgent); err != nil {
+		return err
+	}
+	if err := w.conn.Send(m); err != nil {
+		return err
+	}
+	w.count(int64(size))
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the
+// target, which tells by its control connection and so ends ctx.
+func (e converging) whyEnded(ctx context.Context, v *migrant, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return v.WhyClosed(ctx, err)
+	}
+	if system.Pause(ctx, system.LastWords) != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package move
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// filter passes a VM's migration stream on and leaves out the pages that the target already holds.
+// It belongs to one goroutine; its counters may be read by others.
+//
+// What the target holds is known by the keyed hash of the bytes that were last sent for each page, and,
+// where nothing was sent, by the target's word that the block was all zero when its QEMU started. A filter that
+// may not rely on either (blind) passes everything.
+type filter struct {
+	held  *dedup.Held
+	seed  dedup.Seed
+	first []dedup.Page // first page of each block
+	zero  []bool       // by block: pages that were never sent are zero on the target
+	blind bool
+
+	header []byte // the stream's first bytes, which the target already has
+	w      *stream.Writer
+	open   bool               // a section that takes pages is open in w
+	last   bool               // that is ram's END section, which passes as it is
+	pong   func(uint32) error // answers a PING that is not passed on
+
+	sent      atomic.Int64 // bytes of pages passed on
+	processed atomic.Int64 // pages seen
+	resent    atomic.Int64 // pages passed on
+}
+
+// HeaderError says that QEMU's stream does not begin as it did at preflight.
+type HeaderError struct{ At int }
+
+func (e *HeaderError) Error() string {
+	return fmt.Sprintf("the migration stream differs from preflight's at byte %d: the VM's devices or memory changed; evacuate it again", e.At)
+}
+
+// run copies p to the writer until the opaque tail begins. The caller copies the tail. A ram section of which nothing
+// passes leaves no trace, but for the last.
+func (f *filter) run(p *stream.Parser) error {
+	if err := f.skipHeader(p); err != nil {
+		return err
+	}
+	if err := f.w.Follow(p); err != nil {
+		return err
+	}
+	for {
+		it, err := p.Next()
+		if err != nil {
+			return system.NoEOF(err)
+		}
+		if it.Kind == stream.KindTail {
+			return f.w.Flush()
+		}
+		if err := f.item(p, it); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *filter) item(p *stream.Parser, it *stream.Item) error {
+	switch it.Kind {
+	case stream.KindPage, stream.KindZero:
+		return f.page(it)
+	case stream.KindSectionEnd:
+		f.last = f.last || it.Section.Name == "ram"
+		f.open = f.last
+	}
+	if f.last || it.Section.Name != "ram" {
+		return f.w.Item(p, it)
+	}
+	switch it.Kind {
+	case stream.KindEOS:
+		if f.open {
+			f.open = false
+			return f.w.EndPart()
+		}
+		return nil
+	case stream.KindSectionPart, stream.KindFooter:
+		return nil // opened by the first page that passes, closed with its EOS
+	}
+	return fmt.Errorf("%s in section ram after its start", it.Kind)
+}
+
+func (f *filter) page(it *stream.Item) error {
+	if !f.passes(it) {
+		return nil
+	}
+	if !f.open {
+		if err := f.w.BeginPart(); err != nil {
+			return err
+		}
+		f.open = true
+	}
+	if it.Kind == stream.KindZero {
+		return f.w.Zero(it.Block, it.Offset)
+	}
+	return f.w.Page(it.Block, it.Offset, it.Data)
+}
+
+// skipHeader reads up to the end of the ram START section and compares it to what preflight saw.
+func (f *filter) skipHeader(p *stream.Parser) error {
+	at := 0
+	for at < len(f.header) {
+		it, err := p.Next()
+		if err != nil {
+			return system.NoEOF(err)
+		}
+		if !bytes.HasPrefix(f.header[at:], it.Raw) || len(it.Raw) == 0 {
+			return &HeaderError{at}
+		}
+		at += len(it.Raw)
+		if it.Kind == stream.KindCommand && it.Command == stream.CmdPing {
+			if err := f.pong(binary.BigEndian.Uint32(it.Payload)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// passes tells whether the target needs the record, and notes that it is going to have it.
+func (f *filter) passes(it *stream.Item) bool {
+	f.processed.Add(1)
+	page := f.first[it.Block] + dedup.Page(it.Offset/model.PageSize)
+	var now uint64
+	if it.Kind == stream.KindPage {
+		now = dedup.HashPage(f.seed, it.Data)
+	}
+	if f.held.Get(page) == now && !f.blind && (now != 0 || f.zero[it.Block]) {
+		return false
+	}
+	f.held.Set(page, now)
+	f.resent.Add(1)
+	f.sent.Add(int64(len(it.Data)))
+	return true
+}

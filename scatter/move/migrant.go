@@ -1,0 +1,324 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/source"
+	"github.com/scatter-vm/scatter/scatter/steer"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// migrant is a VM that moves: its migration, and what is told of it.
+type migrant struct {
+	*source.VM
+	zero    []bool      // by block: all zero on the target before bulk
+	lingers atomic.Bool // it has left, and its QEMU did not quit
+	pausing sync.Mutex  // held while scatter stops it
+
+	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
+	toldToRun    atomic.Bool                    // the target was
+	overdue      *time.Timer                    // of the present state; under mu
+	loaded       atomic.Bool                    // the target has all of it
+	disks        atomic.Pointer[control.Loaded] // what the target consists of
+	convergeSent atomic.Int64                   // bytes
+
+	mu        sync.Mutex         // guards the fields below
+	migration net.Conn           // from QEMU, while it migrates
+	stop      context.CancelFunc // ends the running converge
+	ended     chan struct{}      // closed when it has ended
+	filter    *filter
+
+	pausedByUs bool   // scatter has stopped it, so it is to run on
+	atSwitch   string // run state at the switch-over, as the stream tells it; "" before
+	shutdown   string // why QEMU has shut the VM down; "" if it has not said so
+	found      string // run state in which it was last seen, in QEMU's words
+
+	stages  []model.StageTime
+	stopped time.Time // stopped for the switch-over
+	ran     time.Time // target runs
+	passes  int
+	digest  bool
+	leftOut []model.LeftOut // of the digest
+	devices *stream.Record  // their state, as it was sent; nil = not kept
+	state   handover.State
+	cause   error
+}
+
+// migrantsOf makes migrants of the VMs that move.
+func migrantsOf(vms []*source.VM) []*migrant {
+	all := make([]*migrant, len(vms))
+	for i, v := range vms {
+		all[i] = &migrant{VM: v, found: v.Facts.Status}
+	}
+	return all
+}
+
+// endMigration closes QEMU's migration socket, on which QEMU goes on by itself, and sees that the migration has ended.
+func (v *migrant) endMigration(ctx context.Context) error {
+	v.mu.Lock()
+	c, stop, ended := v.migration, v.stop, v.ended
+	v.migration = nil
+	v.mu.Unlock()
+	if c != nil {
+		c.Close() // first: a QEMU that waits for us in its device state has a deaf monitor
+	}
+	if stop != nil {
+		stop()
+		<-ended
+	}
+	return v.VM.EndMigration(ctx)
+}
+
+// close ends a migration that is under way.
+func (v *migrant) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.migration != nil {
+		v.migration.Close()
+	}
+}
+
+// giveShut tells the source QEMU that the target has it all, and waits until it has completed.
+func (v *migrant) giveShut(ctx context.Context) error {
+	v.mu.Lock()
+	c := v.migration
+	v.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("vm %s: its migration is gone", v.Name())
+	}
+	if _, err := c.Write(stream.Return{Kind: stream.ReturnShut}.Append(nil)); err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	return v.Await(ctx, func(i qemu.MigrationInfo) (bool, error) {
+		switch i.Status {
+		case qemu.MigrationCompleted:
+			return true, nil
+		case qemu.MigrationFailed, qemu.MigrationCancelled:
+			return false, fmt.Errorf("vm %s: QEMU reports %s: %s", v.Name(), i.Status, i.ErrorDesc)
+		}
+		return false, nil
+	})
+}
+
+// pause stops a VM that would not converge otherwise, unless it is being taken back, or was stopped by others meanwhile. note is
+// called before.
+func (v *migrant) pause(ctx context.Context, note func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	v.pausing.Lock()
+	defer v.pausing.Unlock()
+	if v.Gone.Load() {
+		return nil
+	}
+	status, err := v.Client.Status(ctx)
+	if err != nil || !status.Running {
+		return err
+	}
+	if err := note(); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.pausedByUs = true
+	v.mu.Unlock()
+	return v.Client.Stop(ctx)
+}
+
+// takeBack ends the migration and sees that the VM is as others have left it: running, paused or suspended. It tells whether the
+// guest has powered itself off. What QEMU refuses is tried again for as long as patience lasts.
+func (v *migrant) takeBack(ctx context.Context, patience time.Duration) (off bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	if !v.Proc.Alive() {
+		return false, fmt.Errorf("vm %s: its QEMU (process %d) has ended", v.Name(), v.Facts.PID)
+	}
+	if err := v.endMigration(ctx); err != nil {
+		return false, err
+	}
+	v.pausing.Lock()   // from here on nobody stops it any more: gone is set
+	v.pausing.Unlock() //lint:ignore SA2001 whoever was about to stop it is waited for
+	for end := time.Now().Add(patience); ; {
+		status, err := v.Client.Status(ctx)
+		if err == nil {
+			var settled bool
+			if settled, err = v.settle(ctx, status); settled {
+				return status.Status == "shutdown", nil
+			}
+		}
+		var refused *qemu.QMPError
+		if err != nil && (!errors.As(err, &refused) || time.Now().After(end)) {
+			return false, fmt.Errorf("vm %s: %w", v.Name(), err)
+		}
+		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
+			return false, fmt.Errorf("vm %s: QEMU is %s after the migration was given up: %w", v.Name(), status.Status, err)
+		}
+	}
+}
+
+// settle continues a VM that the migration, or scatter, has stopped, and tells whether it stands as it should.
+func (v *migrant) settle(ctx context.Context, status qemu.RunState) (bool, error) {
+	switch status.Status {
+	case "finish-migrate":
+		return false, nil // it is about to go on by itself
+	case "postmigrate":
+		if v.leftPaused() {
+			return true, nil
+		}
+	case "paused":
+		if !v.wasPausedByUs() {
+			return true, nil
+		}
+	default:
+		return true, nil
+	}
+	return false, v.Client.Cont(ctx)
+}
+
+func (v *migrant) wasPausedByUs() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pausedByUs
+}
+
+// leftPaused tells whether others than scatter had stopped the VM when it was switched over, or, before that, when it was found.
+func (v *migrant) leftPaused() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	state := v.atSwitch
+	if state == "" {
+		state = v.found
+	}
+	return !handover.Runs(state) && !v.pausedByUs
+}
+
+// stateToRun is the run state that the VM is to have on its target.
+func (v *migrant) stateToRun() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pausedByUs {
+		return "running"
+	}
+	return v.atSwitch
+}
+
+func (v *migrant) setAtSwitch(state string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.atSwitch = state; state == "" {
+		v.atSwitch = v.found // machine types before 2.4 do not tell
+	}
+}
+
+func (v *migrant) shutDown(reason string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shutdown = reason
+}
+
+// isStopped tells whether the switch-over has begun.
+func (v *migrant) isStopped() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.stopped.IsZero()
+}
+
+// awaitLoaded returns when the target has loaded the VM, or nobody waits for that any more.
+func (v *migrant) awaitLoaded(ctx context.Context) error {
+	for !v.loaded.Load() {
+		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
+func (v *migrant) tune(ctx context.Context, bandwidth int64) error {
+	if err := v.SetCapabilities(ctx); err != nil {
+		return err
+	}
+	known, err := v.Client.Parameters(ctx)
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	p := qemu.Parameters{DowntimeLimit: new(uint64(holdDowntime)), MaxBandwidth: new(uint64(0))}
+	if known.AvailSwitchoverBandwidth != nil && bandwidth > 0 {
+		p.AvailSwitchoverBandwidth = new(uint64(bandwidth))
+	}
+	if err := v.Client.SetParameters(ctx, p); err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	return nil
+}
+
+// newFilter makes the filter for a VM whose bulk is confirmed.
+func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filter {
+	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
+	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
+	f := &filter{held: e.Held, seed: e.Seed, zero: v.zero, blind: blind, header: v.Header, w: w,
+		pong: func(n uint32) error {
+			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
+			return err
+		}}
+	for i := range v.Blocks {
+		f.first = append(f.first, e.Layout.First(v.Regions+i))
+	}
+	v.mu.Lock()
+	v.filter = f
+	v.mu.Unlock()
+	return f
+}
+
+// release lets QEMU switch over: what remains is declared to fit into the limit.
+func (v *migrant) release(ctx context.Context, s *steer.Steering, remaining int64) error {
+	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.Limit.Milliseconds())))}
+	known, err := v.Client.Parameters(ctx)
+	if err != nil {
+		return err
+	}
+	if known.AvailSwitchoverBandwidth != nil {
+		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
+		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.Limit.Seconds())
+		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.Rate))))
+	}
+	err = v.Client.SetParameters(ctx, p)
+	var q *qemu.QMPError
+	if errors.As(err, &q) {
+		return nil // the migration has just ended
+	}
+	return err
+}
+
+// look notes the VM's run state, unless it is one that its migration gives it.
+func (v *migrant) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	status, err := v.Client.Status(ctx)
+	if err != nil || status.Status == "finish-migrate" || status.Status == "postmigrate" {
+		return
+	}
+	v.mu.Lock()
+	v.found = status.Status
+	v.mu.Unlock()
+}
+
+func (v *migrant) resent() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.filter == nil {
+		return 0
+	}
+	return v.filter.resent.Load()
+}

@@ -1,0 +1,37 @@
+package move
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/scatter-vm/scatter/scatter/carry"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+)
+
+// What the stages of an evacuation hand on. Each is what the one before it has found, and its own: a stage knows nothing of those after it.
+//
+//	run ← party ← inquiry ← scanned ← planned ← carriage ← evacuation
+
+// Evacuation is one run of the source side, to its end.
+type Evacuation struct {
+	carry.Carriage
+	migrants   []*migrant  // by VM
+	moving     atomic.Bool // migrants does not change any more
+	core       *handover.Core
+	trace      *tracer
+	standstill standstill
+
+	convergeBytes atomic.Int64
+	digestMu      sync.Mutex // guards digestOf
+	DigestOf      map[int]chan control.Digested
+}
+
+// The drivers of an evacuation, by what they do.
+type (
+	converging struct{ *Evacuation } // a VM's stream to its target
+	checking   struct{ *Evacuation } // a stopped VM against its copy
+	handing    struct{ *Evacuation } // a VM over, or back
+	watching   struct{ *Evacuation } // what becomes of source VMs by themselves
+	reporting  struct{ *Evacuation } // to the operator
+)

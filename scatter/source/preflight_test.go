@@ -1,0 +1,50 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// TestPreflightOfAnotherRoot: a QEMU gets its end of the stream as a descriptor, so it may see other files than we.
+func TestPreflightOfAnotherRoot(t *testing.T) {
+	v, err := DiscoverVM(t.Context(), 0, kit.RealVM(t, "vm", "-m", "16", "-run-with", "chroot="+kit.ShortDir(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.captureHeader(t.Context()); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhyClosed: where QEMU has closed its migration, its own words count, and never a bare end of file.
+func TestWhyClosed(t *testing.T) {
+	v, err := DiscoverVM(t.Context(), 0, kit.RealVM(t, "vm", "-m", "16"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.Client.Do(t.Context(), "migrate", map[string]string{"uri": "exec:exit 7"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := v.WhyClosed(t.Context(), io.EOF)
+	if got == nil || !strings.Contains(got.Error(), "QEMU gave its migration up: ") || strings.Contains(got.Error(), "EOF") {
+		t.Errorf("got %v", got)
+	}
+	exec.Command("kill", "-9", strconv.Itoa(v.Facts.PID)).Run()
+	<-v.Client.Done()
+	if got := v.WhyClosed(context.WithoutCancel(t.Context()), io.ErrUnexpectedEOF); got == nil || !strings.Contains(got.Error(), "its QEMU has ended") {
+		t.Errorf("got %v", got)
+	}
+	if err := system.NoEOF(io.ErrUnexpectedEOF); strings.Contains(err.Error(), "EOF") || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,116 @@
+package source
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+)
+
+func answered(r *refusals) bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// allQuestions are those about so many VMs to so many hosts.
+func allQuestions(hosts, vms int) (all []Question) {
+	for host := range hosts {
+		for vm := range vms {
+			all = append(all, Question{host, vm})
+		}
+	}
+	return all
+}
+
+func TestRefusalsWaitForAllAnswers(t *testing.T) {
+	var r refusals
+	r.answer(Question{0, 0}, nil) // nobody has asked yet
+	r.Ask(allQuestions(2, 2), false)
+	full := errors.New("h1: is full")
+	r.answer(Question{0, 0}, nil)
+	r.answer(Question{0, 0}, full) // only the first word counts
+	r.answer(Question{0, 1}, nil)
+	r.answer(Question{1, 0}, full)
+	if answered(&r) {
+		t.Fatal("done with three of four answers")
+	}
+	r.answer(Question{1, 1}, errors.New("h1: no such machine"))
+	if !answered(&r) {
+		t.Fatal("not done with all answers")
+	}
+	r.answer(Question{1, 1}, nil) // too late
+	if r.Of(Question{0, 0}) != nil || r.Of(Question{1, 0}) != full || r.Of(Question{1, 1}) == nil || r.Of(Question{7, 7}) != nil {
+		t.Errorf("answers %v", r.Why)
+	}
+}
+
+// TestRefusalsOfTwoRounds: what was judged can still be tried, unless it was refused; nothing is tried twice.
+func TestRefusalsOfTwoRounds(t *testing.T) {
+	var r refusals
+	takes, judged, tried := Question{0, 0}, Question{0, 1}, Question{1, 0}
+	r.Ask([]Question{takes, judged}, false)
+	r.answer(takes, nil)
+	r.answer(judged, errors.New("h0: no such machine"))
+	r.answer(tried, errors.New("h1: was not asked"))
+	r.Ask([]Question{tried}, true)
+	r.answer(judged, nil) // not asked any more
+	r.answer(tried, nil)
+	if !answered(&r) || !r.open(takes) || r.open(judged) || r.open(tried) || r.Of(tried) != nil {
+		t.Errorf("open %v, %v, %v, refusals %v", r.open(takes), r.open(judged), r.open(tried), r.Why)
+	}
+	if r.Ask(nil, true); !answered(&r) {
+		t.Error("waits for answers that nobody was asked for")
+	}
+}
+
+func TestRefusalsEverywhere(t *testing.T) {
+	var r refusals
+	r.Ask(allQuestions(2, 2), true)
+	r.answer(Question{0, 0}, errors.New("a"))
+	r.answer(Question{1, 0}, errors.New("b"))
+	r.answer(Question{0, 1}, errors.New("a"))
+	r.answer(Question{1, 1}, nil)
+	if why := r.everywhere(0, 2); !slices.Equal(why, []string{"a", "b"}) {
+		t.Errorf("refused everywhere because of %q", why)
+	}
+	if why := r.everywhere(1, 2); why != nil {
+		t.Errorf("host 1 takes it, but %q", why)
+	}
+}
+
+// TestRefusalsOfALostHost: it refuses what it has not answered, and nobody waits for it.
+func TestRefusalsOfALostHost(t *testing.T) {
+	var r refusals
+	r.Ask(allQuestions(1, 3), true)
+	r.answer(Question{0, 1}, nil)
+	away := errors.New("away")
+	r.HostLost(0, away)
+	if !answered(&r) || r.Of(Question{0, 0}) != away || r.Of(Question{0, 1}) != nil || r.Of(Question{0, 2}) != away {
+		t.Errorf("answers %v", r.Why)
+	}
+}
+
+// TestExaminedCountsOnce: made-up answers do not stand in for real ones.
+func TestExaminedCountsOnce(t *testing.T) {
+	e := standing(t)
+	e.Refused.Ask(allQuestions(2, 3), true)
+	for vm := 3; vm < 100; vm++ {
+		asking{&e.inquiry}.FromTarget(0, control.Examined{VM: vm})
+	}
+	for host := range 2 {
+		for vm := range 3 {
+			if answered(&e.Refused) {
+				t.Fatal("done before all have answered")
+			}
+			asking{&e.inquiry}.FromTarget(host, control.Examined{VM: vm, Error: "no disk"})
+		}
+	}
+	if !answered(&e.Refused) || e.Refused.Of(Question{1, 2}).Error() != "h1: no disk" {
+		t.Errorf("answers %v", e.Refused.Why)
+	}
+}

@@ -1,0 +1,55 @@
+package source
+
+import (
+	"slices"
+	"strings"
+)
+
+// remedies say what to do about words of QEMU and of launch policies, which come as text. The first that fits counts.
+var remedies = []struct{ words, remedy string }{
+	{"kvm kernel module", useKVM}, // before the file that does not exist
+	{"failed to initialize kvm", useKVM},
+	{"invalid accelerator kvm", useKVM},
+	{"non-migratable cpu", "start the VM with a CPU model without that flag (-cpu)"},
+	{"cpu model", "start the VM with a CPU model that both hosts have (-cpu), or install the source's QEMU there"},
+	{"its processor lacks", "start the VM with a CPU model that both hosts have (-cpu)"},
+	{"machine type", "install the source's QEMU there"},
+	{"not a valid device model", "install the source's QEMU there, or unplug the device (device_del)"},
+	{"no such file", "see that the target finds it: on storage that both hosts see, elsewhere by recv --rewrite, or a copy if it is read-only"},
+	{"another file here", "put the disk on shared storage: local disks do not travel; if the file is the same one all the same, use --force"},
+	{"outside the allowed ones", "allow it there with recv --allow-path"},
+	{"runs a program", "allow it there with recv --allow-program"},
+	{"needs network", "allow it there with recv --allow-network"},
+	{"name the program with --qemu", "name it there with recv --qemu"},
+	{"shares a directory of the host", "unplug the device (device_del), or leave the VM out (--exclude)"},
+	{"device of the host", "unplug the device (device_del), or leave the VM out (--exclude)"},
+	{"launch policy", "start such VMs there by recv --launcher, or leave the VM out (--exclude)"},
+	{"no room", "make room there (recv --memory, --vcpus)"},
+	{"of this name is there", "give one of them another name (-name guest=), or end the one there"},
+	{"non-migratable device", "unplug it (device_del), or shut the VM down and start it on the target"},
+	{"mounted in the guest", "unmount it in the guest"},
+}
+
+const useKVM = "load KVM there, and let recv open /dev/kvm"
+
+// remedyFor finds out what to do about what a target, or QEMU, has to say against a VM.
+func remedyFor(words string) string {
+	words = strings.ToLower(words)
+	for _, r := range remedies {
+		if strings.Contains(words, r.words) {
+			return r.remedy
+		}
+	}
+	return "mend it, choose another target (--to), or leave the VM out (--exclude)"
+}
+
+// remediesFor are those for what several targets say, each once.
+func remediesFor(all []string) string {
+	var out []string
+	for _, words := range all {
+		if r := remedyFor(words); !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return strings.Join(out, "; ")
+}

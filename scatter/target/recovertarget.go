@@ -1,0 +1,140 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// RecoverTarget says what a target's journal holds. A receiver that runs takes care of its guests by itself; without one, QEMUs
+// that wait in vain are ended.
+func RecoverTarget(ctx context.Context, cfg model.RecoverConfig) ([]model.Recovered, error) {
+	path := filepath.Join(cfg.RunDir, "recv.journal")
+	if !system.Exists(path) {
+		return nil, nil
+	}
+	j, records, err := journal.Open(path)
+	if errors.Is(err, journal.ErrBusy) {
+		cfg.Log.Info("a receiver is running on this host and looks after its VMs")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	vms, _ := handover.Histories(records)
+	var out []model.Recovered
+	for _, h := range vms {
+		if r, ok := recoverGuest(ctx, cfg, j, h); ok {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// recoverGuest decides one VM on a target without a receiver. Nothing is to be said of VMs that are gone.
+func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journal, h *handover.History) (model.Recovered, bool) {
+	out := model.Recovered{VM: h.Last.Name, Host: h.Last.Peer}
+	alive := h.Last.PID != 0 && !system.ProcessGone(h.Last.PID)
+	starting := h.Last.Kind == handover.RecPrepare && h.Last.PID == 0
+	switch {
+	case h.Last.Kind == handover.RecAbort || !alive && !starting && h.Last.Kind != handover.RecLoaded:
+		return out, false
+	case h.Last.Kind == handover.RecDone || h.Last.Kind == handover.RecRun && cfg.DryRun:
+		out.Where, out.Action = model.OnTarget, "runs here"
+	case h.Last.Kind == handover.RecRun:
+		out.Where, out.Action = model.OnTarget, "runs here"
+		if err := finishRun(ctx, j, h.Last); err != nil {
+			out.Where, out.Action = model.InDoubt, "was told to run here: see whether it does: "+err.Error()
+		}
+	case h.Last.Kind == handover.RecLoaded && alive:
+		out.Where, out.Action = model.InDoubt, "complete and paused here: start 'scatter recv' again, then 'scatter recover' on "+h.Last.Peer+
+			". Only if that host is dead for good, or the VM's QEMU there is: 'scatter recover --run "+h.Last.Name+"' here; if the source has the VM it would run twice"
+	case h.Last.Kind == handover.RecLoaded:
+		out.Where, out.Action = model.InDoubt, "its QEMU here is gone; 'scatter recover' on "+h.Last.Peer+" decides"
+	case starting:
+		return out, endStarting(cfg, h.Last, &out)
+	default:
+		out.Where, out.Action = model.OnSource, "was not complete here, its QEMU was ended"
+		if !cfg.DryRun {
+			if err := endLeftover(ctx, j, h.Last); err != nil {
+				out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
+			}
+		}
+	}
+	return out, true
+}
+
+// endStarting ends a QEMU that was being started when the receiver was killed, and tells whether there was one.
+func endStarting(cfg model.RecoverConfig, rec handover.Record, out *model.Recovered) bool {
+	pids, err := qemu.Leftovers(cfg.RunDir, rec.Name)
+	if err == nil && len(pids) > 0 && !cfg.DryRun {
+		_, err = endUnrecorded(cfg.RunDir, rec.Name)
+	}
+	out.Where, out.Action = model.OnSource, "was not complete here, its QEMU was ended"
+	if err != nil {
+		out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
+	}
+	return err != nil || len(pids) > 0
+}
+
+// finishRun makes sure that a VM runs that was told to: the word may never have reached its QEMU.
+func finishRun(ctx context.Context, j *journal.Journal, rec handover.Record) error {
+	proc, client, err := reopen(ctx, rec, filepath.Dir(j.Path))
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	defer client.Close()
+	if err := continueVM(ctx, client, rec.StateToRun()); err != nil {
+		return err
+	}
+	if err := client.AnnounceSelf(ctx); err != nil {
+		return fmt.Errorf("runs, but was not announced to the network: %w", err)
+	}
+	rec.Kind = handover.RecDone
+	return j.Append(rec)
+}
+
+// RunHere runs a VM that is complete on this target, on the operator's word that its source will not: that host is dead, or its QEMU is.
+func RunHere(ctx context.Context, cfg model.RecoverConfig) (model.Recovered, error) {
+	out := model.Recovered{VM: cfg.Run, Where: model.InDoubt}
+	j, records, err := journal.Open(filepath.Join(cfg.RunDir, "recv.journal"))
+	if errors.Is(err, journal.ErrBusy) {
+		out.Action = "a receiver holds it: stop 'scatter recv' here, which leaves complete VMs as they are, do this again, and start it again"
+		return out, fmt.Errorf("vm %s: %s: %w", cfg.Run, out.Action, err)
+	}
+	if err != nil {
+		return out, err
+	}
+	defer j.Close()
+	vms, _ := handover.Histories(records)
+	for _, h := range slices.Backward(vms) {
+		if h.Last.Name != cfg.Run || h.Last.Kind != handover.RecLoaded && h.Last.Kind != handover.RecRun {
+			continue
+		}
+		out.Host = h.Last.Peer
+		if cfg.DryRun {
+			out.Action = "would be run here"
+			return out, nil
+		}
+		rec := h.Last
+		rec.Kind = handover.RecRun
+		if err := errors.Join(j.Append(rec), finishRun(ctx, j, rec)); err != nil {
+			out.Action = "could not be run here: " + err.Error()
+			return out, fmt.Errorf("vm %s: %w", cfg.Run, err)
+		}
+		out.Where, out.Action = model.OnTarget, "runs here now; its source must never run it again"
+		return out, nil
+	}
+	out.Action = "is not complete and paused here"
+	return out, fmt.Errorf("vm %s: is not complete and paused here: nothing was done", cfg.Run)
+}
