@@ -26,7 +26,7 @@ var rules = []struct {
 	{"dedup", []string{"dedup"}, []string{"github.com/zeebo/xxh3", "golang.org/x/sync"}, "finds equal pages, wherever they come from"},
 	{"placement", nil, nil, "no I/O, deterministic: the standard library is all it needs"},
 	{"multicast", []string{"multicast"}, []string{"golang.org/x/net", "golang.org/x/sys", "github.com/klauspost/reedsolomon", "golang.org/x/crypto"}, "carries blocks, whatever is in them"},
-	{"multicast/sender", []string{"multicast/clock", "multicast/coding", "multicast/congestion", "multicast/fec", "multicast/fifo", "multicast/seal", "multicast/wire"}, nil, "the source's side of the protocol: no I/O, no clock"},
+	{"multicast/sender", []string{"multicast/clock", "multicast/coding", "multicast/congestion", "multicast/fifo", "multicast/seal", "multicast/wire"}, nil, "the source's side of the protocol: no I/O, no clock"},
 	{"multicast/receiver", []string{"multicast/clock", "multicast/coding", "multicast/seal", "multicast/wire"}, nil, "a target's side of the protocol: no I/O, no clock"},
 	{"multicast/congestion", []string{"multicast/clock", "multicast/wire"}, nil, "finds rates: no I/O, no clock"},
 	{"qemu/stream", nil, nil, "parser and writer of a format"},

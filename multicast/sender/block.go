@@ -1,11 +1,9 @@
 package sender
 
 import (
-	"math"
 	"time"
 
 	"github.com/scatter-vm/scatter/multicast/coding"
-	"github.com/scatter-vm/scatter/multicast/fec"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
@@ -73,30 +71,33 @@ func (b *block) since(now instant, m *member) time.Duration {
 	return now - b.whole[m.index]
 }
 
-// transfer begins the block on a stream. Without all, it waits for the members' reports to say what lacks.
-func (b *block) transfer(st *stream, all bool) *transfer {
-	t := &transfer{stream: st, block: b, stripes: make([]stripe, b.Cut().Stripes)}
-	b.transfers = append(b.transfers, t)
+// begin has the block sent on a stream.
+func (b *block) begin(st *stream) *transfer {
+	t := b.transfer(st, func(int) int { return 0 })
 	for i := range t.stripes {
-		if all {
-			t.stripes[i].want = b.Cut().K(i)
-		}
+		t.stripes[i].All()
 	}
 	return t
 }
 
-// takeUp begins the block on a stream to a member of which is not known what it has, with symbols that it cannot have got by another one.
-func (b *block) takeUp(st *stream) {
-	t := b.transfer(st, false)
+// takeUp has the block sent on a stream to a member of which is not known what it has: as reports will say, with symbols that it cannot
+// have got by another stream.
+func (b *block) takeUp(st *stream) { b.transfer(st, b.unused) }
+
+// transfer puts the block on a stream, where the symbols of a stripe start with first. Nothing is to be sent yet.
+func (b *block) transfer(st *stream, first func(stripe int) int) *transfer {
+	t := &transfer{stream: st, block: b, stripes: make([]coding.Outgoing, b.Cut().Stripes)}
 	for i := range t.stripes {
-		t.stripes[i].next = b.unused(i)
+		t.stripes[i] = coding.NewOutgoing(b.Cut().K(i), first(i))
 	}
+	b.transfers = append(b.transfers, t)
+	return t
 }
 
 // unused is a symbol of stripe i behind those which other streams have sent.
 func (b *block) unused(i int) (next int) {
 	for _, t := range b.transfers {
-		next = max(next, t.stripes[i].next)
+		next = max(next, t.stripes[i].Next())
 	}
 	return next
 }
@@ -115,7 +116,7 @@ func (b *block) on(s *stream) *transfer {
 type transfer struct {
 	stream  *stream
 	block   *block
-	stripes []stripe
+	stripes []coding.Outgoing
 	queued  bool
 	guarded bool // has got parity for the loss to be expected
 }
@@ -126,32 +127,24 @@ func (t *transfer) wants() bool {
 		return false
 	}
 	for i := range t.stripes {
-		if t.stripes[i].want > 0 {
+		if t.stripes[i].Wants() {
 			return true
 		}
 	}
 	return false
 }
 
-// supply orders what a member needs beyond what it has, what is under way to it, as it has heard its stream, and what is ordered
-// already. Several members' needs of a stripe overlap: the same new symbols serve them all.
+// supply orders what a member needs beyond what it has of each stripe, and what is under way to it, as it has heard its stream.
 func (t *transfer) supply(have []uint8, heard uint64) (more int) {
 	for i := range t.stripes {
-		s := &t.stripes[i]
-		lack := t.block.Cut().K(i) - s.want - s.underWay(heard)
+		n := 0
 		if len(have) > 0 {
-			lack -= int(have[i])
+			n = int(have[i])
 		}
-		if lack > 0 {
-			s.want += lack
-			more += lack
-		}
+		more += t.stripes[i].Supply(n, heard)
 	}
 	return more
 }
-
-// maxGuard bounds the loss that parity is sent for before anyone asks for it.
-const maxGuard = 0.2
 
 // guard adds parity, once, for the loss that is to be expected when a block is the last for now: the link would be idle until
 // the reports come, and most likely this spares another round. In a flow of blocks it would be waste.
@@ -162,57 +155,6 @@ func (t *transfer) guard() {
 	t.guarded = true
 	loss := t.stream.loss()
 	for i := range t.stripes {
-		if k := t.block.Cut().K(i); t.stripes[i].sent == k {
-			mean := min(loss, maxGuard) * float64(k)
-			t.stripes[i].want = int(mean + 2*math.Sqrt(mean))
-		}
+		t.stripes[i].Guard(loss)
 	}
-}
-
-// stripe is what has been sent of a stripe on a stream, and what shall be.
-type stripe struct {
-	next int // id of the next symbol, below fec.MaxSymbols
-	want int // symbols still to send
-	sent int // symbols sent in all
-	runs []run
-}
-
-// run is n symbols with consecutive sequences up to last.
-type run struct {
-	last uint64
-	n    int
-}
-
-// maxRuns bounds the runs that are remembered for a stripe.
-const maxRuns = 24
-
-// take gives the id of the next symbol. When all have been sent, it begins again at the first.
-func (s *stripe) take() (id int) {
-	id = s.next
-	s.next = (s.next + 1) % fec.MaxSymbols
-	return id
-}
-
-// note remembers that the symbol with this sequence was sent.
-func (s *stripe) note(sequence uint64) {
-	s.want--
-	s.sent++
-	if n := len(s.runs); n > 0 && s.runs[n-1].last+1 == sequence {
-		s.runs[n-1].last++
-		s.runs[n-1].n++
-		return
-	}
-	if len(s.runs) == maxRuns { // join the oldest two; both count as under way until the later has been heard
-		s.runs[1].n += s.runs[0].n
-		s.runs = append(s.runs[:0], s.runs[1:]...)
-	}
-	s.runs = append(s.runs, run{last: sequence, n: 1})
-}
-
-// underWay is the number of symbols that were sent after the one with sequence heard.
-func (s *stripe) underWay(heard uint64) (n int) {
-	for i := len(s.runs) - 1; i >= 0 && s.runs[i].last > heard; i-- {
-		n += int(min(uint64(s.runs[i].n), s.runs[i].last-heard))
-	}
-	return n
 }

@@ -192,7 +192,7 @@ func (s *schedule) fill(now instant, t *transfer, b *Burst) error {
 	most, before := s.socket.most(s.burst, wire.Overhead+t.block.Cut().Size), b.OnWire()
 	first := s.sealer.sequence + 1
 	for i := range t.stripes {
-		for t.stripes[i].want > 0 && b.Count < most {
+		for t.stripes[i].Wants() && b.Count < most {
 			if err := s.sendSymbol(t, i, b); err != nil {
 				return err
 			}
@@ -206,7 +206,7 @@ func (s *schedule) fill(now instant, t *transfer, b *Burst) error {
 // sendSymbol seals the next symbol of a stripe.
 func (s *schedule) sendSymbol(t *transfer, i int, b *Burst) error {
 	cut, stripe := t.block.Cut(), &t.stripes[i]
-	id := stripe.take()
+	id := stripe.Take()
 	h := wire.Header{
 		Kind: wire.Symbol, Channel: t.stream.channel.wire, Block: t.block.number,
 		Length: cut.Length, Stripe: uint8(i), Index: uint8(id),
@@ -215,8 +215,8 @@ func (s *schedule) sendSymbol(t *transfer, i int, b *Burst) error {
 	if err != nil {
 		return err
 	}
-	s.sent.symbol(t.stream, stripe.sent >= cut.K(i), b.Size+s.socket.Headers)
-	stripe.note(sequence)
+	s.sent.symbol(t.stream, stripe.Repair(), b.Size+s.socket.Headers)
+	stripe.Note(sequence)
 	return nil
 }
 

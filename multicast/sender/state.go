@@ -100,7 +100,7 @@ func (s *State) Send(o *Outbound, payload []byte) (number uint64) {
 	s.payload += uint64(len(payload))
 	s.blocks++
 	for _, st := range o.streams() {
-		s.schedule.begin(b.transfer(st, true))
+		s.schedule.begin(b.begin(st))
 	}
 	return uint64(b.number)
 }
