@@ -21,7 +21,8 @@
 // Nothing is sent to a group before every member has answered a probe that came through it. A member that the group
 // does not reach, at first or later, gets the same blocks by unicast datagrams; one that neither reaches is ejected.
 //
-// The protocol lives in sendState and recvState, which know no sockets, clocks or goroutines: time is passed in, and
-// what they want done is read from them. Sender and Receiver drive them. The bytes are described in package wire, the
-// erasure code in fec, the protection of datagrams in seal, the sockets in udp.
+// The protocol lives in sender.State and receiver.State, which know no sockets, clocks or goroutines: time is passed in, and
+// what they want done is read from them. Sender and Receiver drive them. How rates are found is in package congestion, how
+// blocks become symbols and blocks again in coding. The bytes are described in package wire, the erasure code in fec, the
+// protection of datagrams in seal, the sockets in udp.
 package multicast

@@ -75,7 +75,7 @@ func goodput(b *testing.B, mbit float64, n int, loss float64) {
 	}
 	blocks := int(bytesPerSecond*int64(*benchSeconds)) / len(payload)
 	for b.Loop() {
-		before, start := r.sender.Stats().wire(), time.Now()
+		before, start := onWire(r.sender.Stats()), time.Now()
 		for range blocks {
 			if _, err := r.sender.Send(ctx, 1, payload); err != nil {
 				b.Fatal(err)
@@ -86,10 +86,10 @@ func goodput(b *testing.B, mbit float64, n int, loss float64) {
 		}
 		total := float64(blocks * len(payload))
 		b.ReportMetric(total/time.Since(start).Seconds()/float64(bytesPerSecond), "goodput/link")
-		b.ReportMetric(float64(r.sender.Stats().wire()-before)/total, "bytes/payload")
+		b.ReportMetric(float64(onWire(r.sender.Stats())-before)/total, "bytes/payload")
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
-// wire is the bytes of all datagrams.
-func (s Stats) wire() uint64 { return s.Multicast + s.Unicast + s.Repair + s.Probe }
+// onWire is the bytes of all datagrams.
+func onWire(s Stats) uint64 { return s.Multicast + s.Unicast + s.Repair + s.Probe }

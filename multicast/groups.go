@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/scatter-vm/scatter/multicast/receiver"
 	"github.com/scatter-vm/scatter/multicast/udp"
 )
 
@@ -39,28 +40,28 @@ type groups struct {
 type membership struct {
 	socket   *udp.Receiver
 	source   netip.Addr
-	channels map[*inbound]bool
+	channels map[*receiver.Channel]bool
 }
 
 // join joins the channel's group, unless another channel has.
-func (g *groups) join(c *inbound, anySource bool) error {
+func (g *groups) join(c *receiver.Channel, anySource bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return ErrClosed
 	}
-	if m := g.joined[c.group]; m != nil {
+	if m := g.joined[c.Group()]; m != nil {
 		m.channels[c] = true
 		return nil
 	}
-	m := &membership{source: g.source, channels: map[*inbound]bool{c: true}}
+	m := &membership{source: g.source, channels: map[*receiver.Channel]bool{c: true}}
 	if anySource {
 		m.source = netip.Addr{}
 	}
-	if err := g.enter(c.group, m); err != nil {
+	if err := g.enter(c.Group(), m); err != nil {
 		return err
 	}
-	g.joined[c.group] = m
+	g.joined[c.Group()] = m
 	g.joins++
 	return nil
 }
@@ -98,10 +99,10 @@ func (g *groups) enterFrom(group netip.AddrPort, m *membership) error {
 }
 
 // leave leaves the channel's group, unless another channel needs it. again: even then, because a join follows.
-func (g *groups) leave(c *inbound, again bool) {
+func (g *groups) leave(c *receiver.Channel, again bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	m := g.joined[c.group]
+	m := g.joined[c.Group()]
 	if m == nil || g.closed {
 		return
 	}
@@ -109,15 +110,15 @@ func (g *groups) leave(c *inbound, again bool) {
 	if len(m.channels) > 0 && !again {
 		return
 	}
-	_ = m.socket.Leave(c.group.Addr(), m.source) // the membership ends with the socket at the latest
+	_ = m.socket.Leave(c.Group().Addr(), m.source) // the membership ends with the socket at the latest
 	g.leaves++
 	if len(m.channels) == 0 {
-		delete(g.joined, c.group)
+		delete(g.joined, c.Group())
 		g.tidy()
 		return
 	}
-	if err := m.socket.Join(c.group.Addr(), m.source); err != nil {
-		delete(g.joined, c.group)
+	if err := m.socket.Join(c.Group().Addr(), m.source); err != nil {
+		delete(g.joined, c.Group())
 		return
 	}
 	g.joins++

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scatter-vm/scatter/multicast/sender"
 	"go.uber.org/goleak"
 )
 
@@ -33,7 +34,7 @@ type rig struct {
 	lost      map[string]error
 }
 
-func newRig(t testing.TB, l *lab, v6 bool, pacer *Pacer) *rig {
+func newRig(t testing.TB, l *lab, v6 bool, pacer *Pacer, edit ...func(*SenderConfig)) *rig {
 	r := &rig{lab: l, confirmed: map[string]bool{}, lost: map[string]error{}}
 	key, evacuation := [32]byte{1, 2, 3}, [8]byte{9}
 	for i := 1; i < l.hosts; i++ {
@@ -46,8 +47,7 @@ func newRig(t testing.TB, l *lab, v6 bool, pacer *Pacer) *rig {
 		}
 		return l.addr(i)
 	}
-	var err error
-	r.sender, err = NewSender(SenderConfig{
+	cfg := SenderConfig{
 		Interface: "eth", Local: local(0), Key: key, Evacuation: evacuation, Pacer: pacer, In: l.in(0),
 		Control: func(target string, message []byte) error { r.down[index(target)] <- message; return nil },
 		Confirmed: func(c ChannelID, b uint64) {
@@ -60,7 +60,12 @@ func newRig(t testing.TB, l *lab, v6 bool, pacer *Pacer) *rig {
 			defer r.mu.Unlock()
 			r.lost[target] = err
 		},
-	})
+	}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	var err error
+	r.sender, err = NewSender(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +261,9 @@ func TestNetworkWithoutMulticast(t *testing.T) {
 	l.command("bridge", "-n", l.name("sw"), "link", "set", "dev", "p2", "mcast_flood", "off")
 	l.ip("-n", l.name("sw"), "link", "set", "dev", "p2", "type", "bridge_slave", "mcast_router", "0")
 	l.command("ip", "netns", "exec", l.name(2), "nft", "add table ip f; add chain ip f o { type filter hook output priority 0; }; add rule ip f o ip protocol igmp drop")
-	r := newRig(t, l, false, NewPacer(60<<20, 0))
-	r.sender.state.timing.probe = 500 * time.Millisecond
-	r.sender.state.timing.rejoin = 100 * time.Millisecond
+	timing := sender.DefaultTiming()
+	timing.Probe, timing.Rejoin = 500*time.Millisecond, 100*time.Millisecond
+	r := newRig(t, l, false, NewPacer(60<<20, 0), func(c *SenderConfig) { c.timing = &timing })
 	r.verify(t, 1, r.send(t, Channel{ID: 1, Group: group(1), Members: names(3)}, 10, 256<<10), 0, 1, 2)
 	if st := r.sender.Stats(); st.Fallbacks != 1 || st.Unicast < 10*256<<10 {
 		t.Errorf("stats %+v", st)
@@ -288,7 +293,7 @@ func TestNetworkThatManglesBursts(t *testing.T) {
 	l := newLab(t, 3, "")
 	l.command("ip", "netns", "exec", l.name(2), "nft", "add table ip f; add chain ip f i { type filter hook input priority 0; }; add rule ip f i meta length gt 1500 drop")
 	r := newRig(t, l, false, NewPacer(60<<20, 0))
-	if !r.sender.state.joint {
+	if !r.sender.conn.Segments() {
 		t.Fatal("this system cuts no bursts up")
 	}
 	r.verify(t, 1, r.send(t, Channel{ID: 1, Group: group(1), Members: names(3)}, 10, 256<<10), 0, 1, 2)
@@ -299,8 +304,19 @@ func TestNetworkThatManglesBursts(t *testing.T) {
 	r.sender.mu.Lock()
 	defer r.sender.mu.Unlock()
 	for name, apart := range map[string]bool{"t0": false, "t1": true, "t2": false} {
-		if target := r.sender.state.targets[name]; target.apart != apart || target.joint == apart {
-			t.Errorf("%s: gets datagrams one by one: %v, of bursts: %v", name, target.apart, target.joint)
+		if reach, alone := r.sender.state.Bursts(name); alone != apart || reach == apart {
+			t.Errorf("%s: gets datagrams one by one: %v, of bursts: %v", name, alone, reach)
 		}
 	}
+}
+
+func names(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("t%d", i))
+	}
+	return all
+}
+
+func group(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{232, 1, 1, byte(n)}), 5000)
 }

@@ -22,8 +22,6 @@ const (
 	// DefaultBurst is how many bytes may leave back to back: two full bursts of segmentation offload, half of a shallow
 	// switch queue. A sender that is kept from its processor for longer than this takes at the rate loses throughput.
 	DefaultBurst = 128 << 10
-	// StartRate is where a rate that finds itself begins, in bytes per second: 20 Mbit/s.
-	StartRate = 2_500_000
 	// catchUp is how late a timer may be without loss of throughput: credit of this time is kept beyond the burst.
 	catchUp = 500 * time.Microsecond
 )

@@ -2,67 +2,17 @@ package multicast
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/scatter-vm/scatter/multicast/clock"
 	"github.com/scatter-vm/scatter/multicast/fec"
+	"github.com/scatter-vm/scatter/multicast/fifo"
+	"github.com/scatter-vm/scatter/multicast/receiver"
 	"github.com/scatter-vm/scatter/multicast/udp"
 )
-
-// ReceiverConfig is what a Receiver needs.
-type ReceiverConfig struct {
-	Interface  string     // where groups are joined
-	Local      netip.Addr // address for unicast datagrams; zero: the interface's first
-	Ports      [2]uint16  // of which those datagrams come to one, first and last; zero: any
-	Source     netip.Addr // the source's address, for source-specific joins; zero: any source
-	Key        [32]byte   // of the evacuation
-	Evacuation [8]byte
-	Window     int // bytes of blocks held until they are delivered; 0 = DefaultWindow. Bounds the memory
-
-	// Control sends a message to the source on the control path: reliable, in order. Called from one goroutine of the
-	// Receiver at a time. It may block; reports are put together when it returns.
-	Control func(message []byte) error
-	// Deliver places a block; it is confirmed to the source when Deliver has returned nil. The payload is borrowed for
-	// the call. Blocks come as they are complete, not always in the order of their numbers, and each one once. An error
-	// makes the source eject this target.
-	Deliver func(channel ChannelID, block uint64, payload []byte) error
-	Workers int    // calls of Deliver at the same time; 0 = 1
-	Begin   func() // called by each worker before it begins, to give its thread a priority for example; nil: nothing
-	// Quick says that Deliver only copies, and waits for nothing. It is called where the datagrams are read then, one block at a time while it
-	// is still in the processor's cache, and Workers has no effect. The reading waits for it: leave it false where Deliver may take longer
-	// than some milliseconds.
-	Quick bool
-
-	Log *slog.Logger // nil: discarded
-	// In runs open where sockets are to be opened, another network namespace for example; nil: as it is.
-	In func(open func() error) error
-}
-
-func (c *ReceiverConfig) complete() error {
-	if c.Control == nil || c.Deliver == nil {
-		return errors.New("receiver: Control or Deliver is nil")
-	}
-	if c.Window == 0 {
-		c.Window = DefaultWindow
-	}
-	if c.Window < MinWindow || c.Window > MaxWindow {
-		return fmt.Errorf("receiver: window %d: must be %d to %d", c.Window, MinWindow, MaxWindow)
-	}
-	switch {
-	case c.Quick:
-		c.Workers = 0
-	case c.Workers < 1:
-		c.Workers = 1
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return nil
-}
 
 // Receiver is a target's end. Its methods are safe for concurrent use, but messages must be handled in their order.
 type Receiver struct {
@@ -78,10 +28,10 @@ type Receiver struct {
 	decoder    fec.Decoder
 
 	mu      sync.Mutex // guards what follows
-	state   *recvState
+	state   *receiver.State
 	outbox  [][]byte
-	planned instant // when the next report is made
-	jobs    queue[recvEvent]
+	planned clock.Instant // when the next report is made
+	jobs    fifo.Queue[receiver.Event]
 	arrived *sync.Cond // jobs, or closed
 	closed  bool
 	lossy   func() bool // tests: datagrams for which it says so are dropped
@@ -100,7 +50,7 @@ func NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	options.Local = unicast.Addr().Addr()
 	r := &Receiver{
 		cfg: cfg, unicast: unicast, origin: time.Now(), done: make(chan struct{}), wake: make(chan struct{}, 1),
-		state: newRecvState(defaultTiming(), cfg.Key, cfg.Evacuation, cfg.Window),
+		state: receiver.New(receiver.DefaultTiming(), cfg.Key, cfg.Evacuation, cfg.Window),
 	}
 	r.arrived = sync.NewCond(&r.mu)
 	r.groups = &groups{
@@ -115,7 +65,7 @@ func NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	return r, nil
 }
 
-func (r *Receiver) now() instant { return time.Since(r.origin) }
+func (r *Receiver) now() clock.Instant { return time.Since(r.origin) }
 
 // UnicastAddr is where unicast datagrams are received: tell the source for AddTarget.
 func (r *Receiver) UnicastAddr() netip.AddrPort { return r.unicast.Addr() }
@@ -124,8 +74,8 @@ func (r *Receiver) UnicastAddr() netip.AddrPort { return r.unicast.Addr() }
 // source does not keep to the protocol. The message is borrowed for the call.
 func (r *Receiver) HandleControl(message []byte) error {
 	r.mu.Lock()
-	err := r.state.control(r.now(), message)
-	todo := r.sort(r.state.takeEvents())
+	err := r.state.Control(r.now(), message)
+	todo := r.sort(r.state.TakeEvents())
 	r.mu.Unlock()
 	for _, e := range todo {
 		r.membership(e)
@@ -134,20 +84,20 @@ func (r *Receiver) HandleControl(message []byte) error {
 }
 
 // sort puts replies and complete blocks in their queues and gives back the rest; the lock is held.
-func (r *Receiver) sort(events []recvEvent) (rest []recvEvent) {
+func (r *Receiver) sort(events []receiver.Event) (rest []receiver.Event) {
 	for _, e := range events {
-		switch e.kind {
-		case reply:
-			r.outbox = append(r.outbox, e.message)
-		case deliver:
-			r.jobs.push(e)
+		switch e.Kind {
+		case receiver.Reply:
+			r.outbox = append(r.outbox, e.Message)
+		case receiver.Deliver:
+			r.jobs.Push(e)
 			r.arrived.Signal()
-		case join, leave:
+		case receiver.Join, receiver.Leave:
 			rest = append(rest, e)
 		}
 	}
-	due := r.state.due()
-	if len(r.outbox) > 0 || due != never && due < r.planned {
+	due := r.state.Due()
+	if len(r.outbox) > 0 || due != clock.Never && due < r.planned {
 		r.planned = due
 		poke(r.wake)
 	}
@@ -155,21 +105,21 @@ func (r *Receiver) sort(events []recvEvent) (rest []recvEvent) {
 }
 
 // membership joins or leaves a group.
-func (r *Receiver) membership(e recvEvent) {
+func (r *Receiver) membership(e receiver.Event) {
 	defer r.tellChanges()
-	if e.kind == leave {
-		r.groups.leave(e.channel, e.again)
+	if e.Kind == receiver.Leave {
+		r.groups.leave(e.Channel, e.Again)
 		return
 	}
-	err := r.groups.join(e.channel, e.any)
+	err := r.groups.join(e.Channel, e.AnySource)
 	if err == nil {
 		return
 	}
-	r.cfg.Log.Warn("group not joined", "group", e.channel.group, "err", err)
+	r.cfg.Log.Warn("group not joined", "group", e.Channel.Group(), "err", err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state.refuse(e.channel, false, err)
-	r.sort(r.state.takeEvents())
+	r.state.Refuse(e.Channel, false, err)
+	r.sort(r.state.TakeEvents())
 }
 
 // tellChanges has the source told how often groups were joined and left, if that is news.
@@ -177,12 +127,9 @@ func (r *Receiver) tellChanges() {
 	joins, leaves := r.groups.changes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if joins == r.state.report.Joins && leaves == r.state.report.Leaves {
-		return
+	if r.state.Memberships(joins, leaves) {
+		poke(r.wake)
 	}
-	r.state.report.Joins, r.state.report.Leaves = joins, leaves
-	r.state.changed, r.state.prompt = true, true
-	poke(r.wake)
 }
 
 // read takes datagrams from a socket until it is closed.
@@ -219,11 +166,11 @@ func (r *Receiver) take(s *udp.Receiver, unicast bool) (complete bool) {
 	now := r.now()
 	s.Each(func(datagram []byte) {
 		if r.lossy == nil || !r.lossy() {
-			r.state.receive(now, datagram, unicast)
+			r.state.Receive(now, datagram, unicast)
 		}
 	})
-	r.sort(r.state.takeEvents())
-	return r.jobs.len() > 0
+	r.sort(r.state.TakeEvents())
+	return r.jobs.Len() > 0
 }
 
 // deliverAll delivers what is complete, where the datagrams are read: of a group or of unicast, one at a time.
@@ -250,36 +197,36 @@ func (r *Receiver) deliver(decoder *fec.Decoder, wait bool) bool {
 	if !ok {
 		return false
 	}
-	payload, err := job.block.restore(decoder)
+	payload, err := job.Block.Restore(decoder)
 	if err == nil {
-		err = r.cfg.Deliver(job.channel.id, uint64(job.number), payload)
+		err = r.cfg.Deliver(job.Channel.ID(), uint64(job.Number), payload)
 	}
 	r.finish(job, err)
 	return true
 }
 
-func (r *Receiver) job(wait bool) (recvEvent, bool) {
+func (r *Receiver) job(wait bool) (receiver.Event, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for wait && r.jobs.len() == 0 && !r.closed {
+	for wait && r.jobs.Len() == 0 && !r.closed {
 		r.arrived.Wait()
 	}
-	if r.closed || r.jobs.len() == 0 {
-		return recvEvent{}, false
+	if r.closed || r.jobs.Len() == 0 {
+		return receiver.Event{}, false
 	}
-	return r.jobs.pop(), true
+	return r.jobs.Pop(), true
 }
 
-func (r *Receiver) finish(job recvEvent, err error) {
+func (r *Receiver) finish(job receiver.Event, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.cfg.Log.Error("block not placed", "channel", uint32(job.channel.id), "block", job.number, "err", err)
-		r.state.refuse(job.channel, true, err)
+		r.cfg.Log.Error("block not placed", "channel", uint32(job.Channel.ID()), "block", job.Number, "err", err)
+		r.state.Refuse(job.Channel, true, err)
 	} else {
-		r.state.placed(job.channel, job.block)
+		r.state.Placed(job.Channel, job.Block)
 	}
-	r.sort(r.state.takeEvents())
+	r.sort(r.state.TakeEvents())
 }
 
 // talk sends replies at once and reports when they are due.
@@ -310,13 +257,12 @@ func (r *Receiver) say() (messages [][]byte, wait time.Duration) {
 	defer r.mu.Unlock()
 	now := r.now()
 	messages, r.outbox = r.outbox, nil
-	due := r.state.due()
-	if due != never && now >= due {
-		r.state.report.Overflow = overflow
-		messages = append(messages, r.state.reportNow(now))
-		due = r.state.due()
+	due := r.state.Due()
+	if due != clock.Never && now >= due {
+		messages = append(messages, r.state.ReportNow(now, overflow))
+		due = r.state.Due()
 	}
-	if due == never {
+	if due == clock.Never {
 		r.planned = now + time.Hour
 		return messages, time.Hour
 	}
@@ -329,8 +275,8 @@ func (r *Receiver) Stats() ReceiverStats {
 	overflow, sockets := r.groups.overflow()+r.unicast.Overflow(), r.groups.open()+1
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := r.state.stats
-	st.Overflow, st.Held, st.Sockets = uint64(overflow), r.state.pool.used, sockets
+	st := r.state.Stats()
+	st.Overflow, st.Sockets = uint64(overflow), sockets
 	return st
 }
 

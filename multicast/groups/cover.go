@@ -11,11 +11,10 @@ type cover struct {
 	in     *instance
 	change int64 // price of a join, and of a leave
 	groups []hostset
-	rng    *rand.Rand
-	work   int // prices of a set in a group still to be computed before the search ends
 
 	carried []carriage // by set
 	bytes   int64      // excess of all sets
+	priced  int        // prices of a set in a group that were computed so far
 }
 
 // carriage is the cheapest and the second cheapest way for a set, and what each costs. A way is a group or copies.
@@ -30,8 +29,8 @@ const copies = -1
 // nothing stands for a way that is not there.
 const nothing = -2
 
-func newCover(in *instance, change int64, rng *rand.Rand, work int) *cover {
-	c := &cover{in: in, change: change, rng: rng, work: work, carried: make([]carriage, len(in.sets))}
+func newCover(in *instance, change int64) *cover {
+	c := &cover{in: in, change: change, carried: make([]carriage, len(in.sets))}
 	for i := range c.carried {
 		c.scan(i)
 	}
@@ -70,7 +69,7 @@ func (c *cover) offer(i, g int) {
 	case e < s.spare:
 		s.second, s.spare = g, e
 	}
-	c.work--
+	c.priced++
 }
 
 // insert makes hosts a group, where they cost the fewest changes.
@@ -137,12 +136,15 @@ func (c *cover) snapshot() cover {
 }
 
 func (c *cover) restore(kept cover) {
-	kept.work = c.work
+	kept.priced = c.priced
 	*c = kept
 }
 
 // cost is the price of the whole choice, with the changes of one lane.
 func (c *cover) cost() int64 { return c.bytes + c.change*int64(pathLength(c.groups)) }
+
+// perfect: nothing could be cheaper.
+func (c *cover) perfect() bool { return c.cost() == 0 }
 
 // pathLength is how often the membership of a lane changes that carries groups one after the other.
 func pathLength(groups []hostset) int {
@@ -192,27 +194,6 @@ func (c *cover) removal(g int) int {
 		return 0
 	}
 	return detour(c.group(g-1), c.groups[g], c.group(g+1))
-}
-
-// recentre gives each group the hosts that make it cheapest for the sets that it carries and between its neighbours in
-// the order: a host belongs to it when the copies it would need outweigh what it would hear in vain. It repeats that
-// until nothing changes, and drops groups that carry nothing.
-func (c *cover) recentre() {
-	for {
-		var moved []int
-		for g, needed := range c.needs() {
-			if hosts := c.centre(g, needed); !slices.Equal(hosts, c.groups[g]) {
-				c.groups[g] = hosts
-				moved = append(moved, g)
-			}
-		}
-		c.work -= len(c.carried) + len(c.groups)
-		c.replaced(moved)
-		c.dropIdle()
-		if len(moved) == 0 || c.work <= 0 {
-			return
-		}
-	}
 }
 
 // needs sums up for each group the bytes that it carries for each host, and last, those that it carries in all.
@@ -275,8 +256,8 @@ func (c *cover) dropIdle() {
 }
 
 // inOrder puts the groups in the best order for one lane, by a search with so many kicks for each.
-func (c *cover) inOrder(kicks int) {
-	order, changes := sequence(c.groups, c.rng, kicks)
+func (c *cover) inOrder(rng *rand.Rand, kicks int) {
+	order, changes := sequence(c.groups, rng, kicks)
 	if changes >= pathLength(c.groups) {
 		return
 	}

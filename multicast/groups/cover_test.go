@@ -87,7 +87,7 @@ func TestCarriageIsKeptUpToDate(t *testing.T) {
 			return
 		}
 		rng := rand.New(rand.NewPCG(p.Seed, 0))
-		c := newCover(in, 0, rng, usualWork)
+		c := newCover(in, 0)
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			hosts := in.sets[rng.IntN(len(in.sets))].hosts
 			g := rng.IntN(len(c.groups) + 1)
@@ -100,7 +100,7 @@ func TestCarriageIsKeptUpToDate(t *testing.T) {
 				c.groups[g] = hosts
 				c.replaced([]int{g})
 			default:
-				c.inOrder(roughKicks)
+				c.inOrder(rng, roughKicks)
 			}
 			c.check(t)
 		}
@@ -171,7 +171,7 @@ func TestLongSearchGainsLittle(t *testing.T) {
 
 // largestAsGroups is the excess when the sets that gain most get groups, as a simple planner would do.
 func (in *instance) largestAsGroups() int64 {
-	c := newCover(in, 0, rand.New(rand.NewPCG(0, 0)), 0)
+	c := newCover(in, 0)
 	for i := range min(in.Limits.Groups, len(in.sets)) {
 		c.insert(in.sets[i].hosts)
 	}

@@ -72,7 +72,7 @@ func Unicast(p Problem) (*Plan, error) {
 		return nil, err
 	}
 	in := compile(&p)
-	return in.plan(newCover(in, 0, nil, 0), schedule{}), nil
+	return in.plan(newCover(in, 0), schedule{}), nil
 }
 
 // solve chooses groups and arranges them. What hosts overhear is known only then; where it matters, the next choice counts
@@ -123,7 +123,7 @@ func (in *instance) keep(kept []Kept) (*cover, schedule) {
 
 // coverOf is the choice of certain groups.
 func (in *instance) coverOf(kept []Kept) *cover {
-	c := newCover(in, in.Prices.Change, nil, 0)
+	c := newCover(in, in.Prices.Change)
 	for _, k := range kept {
 		hosts := newHostset(in.Hosts)
 		for _, h := range k.Hosts {

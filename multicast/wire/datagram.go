@@ -35,6 +35,9 @@ const (
 	Epochs = 16
 )
 
+// ChannelID is the engine's number of a channel. Datagrams and messages have a shorter one, which is used again.
+type ChannelID uint32
+
 // ErrFormat says that bytes are not a datagram or message of this protocol.
 var ErrFormat = errors.New("malformed")
 

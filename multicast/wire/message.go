@@ -201,6 +201,9 @@ func ParseKeyed(b []byte) (m Keyed, err error) {
 // Every tells a target how often to report while datagrams arrive.
 type Every struct{ Milliseconds uint16 }
 
+// FirstEvery is the time between reports before a source asks for another, in milliseconds.
+const FirstEvery = 25
+
 // MaxEvery is the longest time between reports that a source may ask for, in milliseconds.
 const MaxEvery = 1000
 
