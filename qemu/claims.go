@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // Claims are what a VM has for itself on its host: sockets, ports and network interfaces.
@@ -47,24 +49,22 @@ func (c *Claims) port(host, port string, offset int) {
 
 // vnc takes a display as -vnc has it.
 func (c *Claims) vnc(value string) {
-	pairs, err := parseKeyval(value, "vnc")
-	s := keyvalSettings{pairs}
-	if err != nil || s.get("reverse") == "on" || s.get("to") != "" {
+	pairs, err := cmdline.ParseKeyval(value, "vnc")
+	if err != nil || pairs.Get("reverse") == "on" || pairs.Get("to") != "" {
 		return
 	}
-	if path, ok := strings.CutPrefix(s.get("vnc"), "unix:"); ok {
+	if path, ok := strings.CutPrefix(pairs.Get("vnc"), "unix:"); ok {
 		c.socket(path)
-	} else if i := strings.LastIndexByte(s.get("vnc"), ':'); i >= 0 {
-		c.port(s.get("vnc")[:i], s.get("vnc")[i+1:], firstVNC)
+	} else if i := strings.LastIndexByte(pairs.Get("vnc"), ':'); i >= 0 {
+		c.port(pairs.Get("vnc")[:i], pairs.Get("vnc")[i+1:], firstVNC)
 	}
 }
 
 // charDevice takes the short form of a character device.
 func (c *Claims) charDevice(value string) {
 	place, rest, _ := strings.Cut(value, ",")
-	pairs, _ := parseKeyval(rest, "")
-	s := keyvalSettings{pairs}
-	if !isOn(s.get("server")) {
+	pairs, _ := cmdline.ParseKeyval(rest, "")
+	if !cmdline.IsOn(pairs.Get("server")) {
 		return
 	}
 	kind, at, _ := strings.Cut(place, ":")
@@ -72,7 +72,7 @@ func (c *Claims) charDevice(value string) {
 	case "unix":
 		c.socket(at)
 	case "tcp", "telnet", "websocket", "tn3270":
-		if i := strings.LastIndexByte(at, ':'); i >= 0 && s.get("to") == "" {
+		if i := strings.LastIndexByte(at, ':'); i >= 0 && pairs.Get("to") == "" {
 			c.port(at[:i], at[i+1:], 0)
 		}
 	}
@@ -86,8 +86,6 @@ func (c *Claims) forward(rule string) {
 		c.port(parts[1], parts[2], 0)
 	}
 }
-
-func isOn(s string) bool { return s == "on" || s == "yes" || s == "true" || s == "y" }
 
 // Taken tells what of it somebody on this host has already. It only looks: nothing is opened or connected to.
 func (c *Claims) Taken() error { return c.takenIn("/proc/net", "/sys/class/net") }

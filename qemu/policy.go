@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 const (
@@ -82,7 +84,7 @@ func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...strin
 	j := &judge{LaunchPolicy: p, binary: binary, runDir: runDir}
 	j.confined, _ = CanConfine()
 	j.confined = j.confined && !p.Unconfined
-	out := []string{binary, "-name", "guest=" + escapeComma(guestName(items, name))}
+	out := []string{binary, "-name", "guest=" + cmdline.EscapeComma(guestName(items, name))}
 	for _, it := range withoutMonitors(items) {
 		args, err := j.item(it)
 		refused = append(refused, refusals(err)...)
@@ -100,15 +102,15 @@ func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...strin
 	}
 	out = slices.Concat(out, defaults, privileges)
 	f := newRunFiles(runDir, name)
-	out = append(out, "-monitor", "none", "-qmp", "unix:"+escapeComma(f.socket)+",server=on,wait=off",
+	out = append(out, "-monitor", "none", "-qmp", "unix:"+cmdline.EscapeComma(f.socket)+",server=on,wait=off",
 		"-pidfile", f.pid, "-incoming", "defer", "-S")
 	return &Command{name, runDir, append(out, extra...), memory, j.confinement()}, nil
 }
 
 // guestName is the name that QEMU is given: the VM's own, if that is known here by this name.
-func guestName(items []item, name string) string {
+func guestName(items []cmdline.Argument, name string) string {
 	for _, it := range items {
-		if own := idOf(it.value, "guest", "guest"); it.name == "name" && own != "" && Alias(own) == name {
+		if own := cmdline.KeyvalOf(it.Value, "guest", "guest"); it.Name == "name" && own != "" && Alias(own) == name {
 			return own
 		}
 	}
@@ -123,21 +125,8 @@ func newRunFiles(runDir, name string) runFiles {
 	return runFiles{socket: base + ".qmp", pid: base + ".pid", log: base + ".log"}
 }
 
-// item is one option of a command line. Its name is without dashes; a disk image without option has the name "".
-type item struct {
-	name, value string
-	hasValue    bool
-}
-
-func (it item) option() string {
-	if it.name == "" {
-		return "disk image"
-	}
-	return "-" + it.name
-}
-
 // split separates a command line, without its program, into the options that are known. The error names the others.
-func split(args []string) (items []item, err error) {
+func split(args []string) (items []cmdline.Argument, err error) {
 	var refused []error
 	for len(args) > 0 {
 		it, rest, err := nextItem(args)
@@ -151,38 +140,26 @@ func split(args []string) (items []item, err error) {
 	return items, errors.Join(refused...)
 }
 
-// nextItem takes an option off. Of one that is not known, a word that does not begin with a dash is taken for the value.
-func nextItem(args []string) (item, []string, error) {
-	name, isOption := strings.CutPrefix(args[0], "-")
-	if !isOption {
-		it := item{value: args[0], hasValue: true}
-		return it, args[1:], checkArgument(it)
-	}
-	it := item{name: strings.TrimPrefix(name, "-")}
-	opt, known := options[it.name]
-	switch {
-	case !known || it.name == "":
-		rest := args[1:]
-		if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-			rest = rest[1:]
-		}
+// nextItem takes an option off.
+func nextItem(args []string) (cmdline.Argument, []string, error) {
+	it, rest := cmdline.Next(args)
+	switch form := cmdline.FormOf(it.Name); {
+	case !strings.HasPrefix(args[0], "-"): // a disk image
+	case form == cmdline.Unknown:
 		return it, rest, &PolicyError{Option: shorten(args[0]), Reason: "not known to the launch policy"}
-	case opt.rule == nil:
-		return it, args[1:], nil
-	case len(args) < 2:
-		return it, nil, &PolicyError{Option: it.option(), Reason: "its value is missing"}
+	case form == cmdline.Valued && !it.HasValue:
+		return it, nil, &PolicyError{Option: it.Option(), Reason: "its value is missing"}
 	}
-	it.value, it.hasValue = args[1], true
-	return it, args[2:], checkArgument(it)
+	return it, rest, checkArgument(it)
 }
 
 // checkArgument refuses what no honest value has.
-func checkArgument(it item) error {
-	if len(it.value) > maxArgLen {
-		return &PolicyError{Option: it.option(), Value: shorten(it.value), Reason: "too long"}
+func checkArgument(it cmdline.Argument) error {
+	if len(it.Value) > maxArgLen {
+		return &PolicyError{Option: it.Option(), Value: shorten(it.Value), Reason: "too long"}
 	}
-	if strings.ContainsFunc(it.value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return &PolicyError{Option: it.option(), Value: shorten(it.value), Reason: "has control characters"}
+	if strings.ContainsFunc(it.Value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return &PolicyError{Option: it.Option(), Value: shorten(it.Value), Reason: "has control characters"}
 	}
 	return nil
 }
@@ -207,18 +184,18 @@ func (p LaunchPolicy) binary(source string) (string, error) {
 }
 
 // withoutMonitors drops the character devices that only a dropped monitor used.
-func withoutMonitors(items []item) []item {
+func withoutMonitors(items []cmdline.Argument) []cmdline.Argument {
 	monitors := map[string]bool{}
 	for _, it := range items {
-		if it.name == "mon" {
-			monitors[idOf(it.value, "chardev", "chardev")] = true
+		if it.Name == "mon" {
+			monitors[cmdline.KeyvalOf(it.Value, "chardev", "chardev")] = true
 		}
 	}
-	var kept []item
+	var kept []cmdline.Argument
 	for _, it := range items {
 		id := ""
-		if it.name == "chardev" {
-			id = idOf(it.value, "backend", "id")
+		if it.Name == "chardev" {
+			id = cmdline.KeyvalOf(it.Value, "backend", "id")
 		}
 		if id == "" || !monitors[id] || usesChardev(items, id) {
 			kept = append(kept, it)
@@ -227,22 +204,12 @@ func withoutMonitors(items []item) []item {
 	return kept
 }
 
-// idOf is the value of one key, "" if there is none.
-func idOf(value, implied, key string) string {
-	pairs, err := parseKeyval(value, implied)
-	if err != nil {
-		return ""
-	}
-	s := keyvalSettings{pairs}
-	return s.get(key)
-}
-
 // usesChardev tells whether an option other than a monitor names the character device. One yes too many is harmless:
 // the character device is judged like all others.
-func usesChardev(items []item, id string) bool {
+func usesChardev(items []cmdline.Argument, id string) bool {
 	uses := regexp.MustCompile(`chardev[0-9]*"?\s*[:=]\s*"?` + regexp.QuoteMeta(id) + `($|[",])`)
 	for _, it := range items {
-		if it.name != "mon" && it.name != "chardev" && uses.MatchString(it.value) {
+		if it.Name != "mon" && it.Name != "chardev" && uses.MatchString(it.Value) {
 			return true
 		}
 	}
@@ -265,35 +232,35 @@ type judge struct {
 }
 
 // item judges one option and returns the arguments that it becomes, none if it is dropped.
-func (j *judge) item(it item) ([]string, error) {
-	j.option, j.readOnly = it.option(), false
-	if it.name == "" {
-		_, err := shortDisk(j, it.value)
+func (j *judge) item(it cmdline.Argument) ([]string, error) {
+	j.option, j.readOnly = it.Option(), false
+	if it.Name == "" {
+		_, err := shortDisk(j, it.Value)
 		return nil, err
 	}
-	opt := options[it.name]
+	opt := options[it.Name]
 	if opt.refuse != "" {
-		return nil, j.refuse(it.value, opt.refuse)
+		return nil, j.refuse(it.Value, opt.refuse)
 	}
 	if opt.drop {
 		return nil, nil
 	}
-	if !it.hasValue {
-		return []string{"-" + it.name}, nil
+	if !it.HasValue {
+		return []string{"-" + it.Name}, nil
 	}
-	value, err := opt.rule(j, it.value)
+	value, err := opt.rule(j, it.Value)
 	if err != nil {
 		return nil, err
 	}
-	return []string{"-" + it.name, value}, nil
+	return []string{"-" + it.Name, value}, nil
 }
 
 // defaults makes up for what QEMU does when it is not told: it opens a window, and it gives the guest a network.
-func (j *judge) defaults(items []item) ([]string, error) {
+func (j *judge) defaults(items []cmdline.Argument) ([]string, error) {
 	has := func(names ...string) bool {
 		for _, it := range items {
 			for _, n := range names {
-				if it.name == n {
+				if it.Name == n {
 					return true
 				}
 			}
@@ -324,7 +291,7 @@ func (j *judge) privileges() (out []string, err error) {
 	case j.RunAs == "":
 		sandbox += ",elevateprivileges=deny"
 	case s.AtLeast(9, 1):
-		out = append(out, "-run-with", "user="+escapeComma(j.RunAs))
+		out = append(out, "-run-with", "user="+cmdline.EscapeComma(j.RunAs))
 	default:
 		out = append(out, "-runas", j.RunAs)
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // This file says which back ends of a guest's devices may be started here: disks, networks, character devices, objects.
@@ -59,20 +61,20 @@ var blockdevValue = value{implied: "driver", json: true, nested: blockNodes, key
 
 // onlyRead finds out whether all of a disk is opened for reading only. One that is so where it must (auto-read-only) needs a kernel that sees
 // to it. A data file or a backing file has its own word.
-func onlyRead(j *judge, _ string, pairs []pair) error {
+func onlyRead(j *judge, _ string, pairs cmdline.Pairs) error {
 	for _, p := range pairs {
-		on := p.value == "on" || p.value == "true"
-		switch strings.TrimPrefix(p.key, "file.") {
+		on := p.Value == "on" || p.Value == "true"
+		switch strings.TrimPrefix(p.Key, "file.") {
 		case "read-only", "readonly":
 			j.readOnly = j.readOnly || on
 		case "auto-read-only":
 			j.readOnly = j.readOnly || on && j.confined
 		case "media":
-			j.readOnly = j.readOnly || p.value == "cdrom"
+			j.readOnly = j.readOnly || p.Value == "cdrom"
 		}
 	}
 	for _, p := range pairs {
-		if strings.HasPrefix(p.key, "data-file.") || strings.HasPrefix(p.key, "backing.") {
+		if strings.HasPrefix(p.Key, "data-file.") || strings.HasPrefix(p.Key, "backing.") {
 			j.readOnly = false // firmware has neither
 		}
 	}
@@ -80,24 +82,23 @@ func onlyRead(j *judge, _ string, pairs []pair) error {
 }
 
 // driveMedium is onlyRead, and refuses drives with a part whose format is not said.
-func driveMedium(j *judge, kind string, pairs []pair) error {
-	s := keyvalSettings{pairs}
-	format := s.get("format") + s.get("driver")
+func driveMedium(j *judge, kind string, pairs cmdline.Pairs) error {
+	format := pairs.Get("format") + pairs.Get("driver")
 	for _, p := range pairs {
-		if p.key == "file" && p.value != "" && format == "" {
-			return j.refuse("file="+p.value, noFormat)
+		if p.Key == "file" && p.Value != "" && format == "" {
+			return j.refuse("file="+p.Value, noFormat)
 		}
-		for at := len(p.key); ; {
-			at = strings.LastIndexByte(p.key[:at], '.')
+		for at := len(p.Key); ; {
+			at = strings.LastIndexByte(p.Key[:at], '.')
 			if at < 0 {
 				break
 			}
-			if node := p.key[:at]; isNode(node) && s.get(node+".driver") == "" {
-				return j.refuse(p.key+"="+p.value, noFormat)
+			if node := p.Key[:at]; isNode(node) && pairs.Get(node+".driver") == "" {
+				return j.refuse(p.Key+"="+p.Value, noFormat)
 			}
 		}
-		if strings.HasPrefix(p.key, "file.") && format == "" {
-			return j.refuse(p.key+"="+p.value, noFormat)
+		if strings.HasPrefix(p.Key, "file.") && format == "" {
+			return j.refuse(p.Key+"="+p.Value, noFormat)
 		}
 	}
 	return onlyRead(j, kind, pairs)
@@ -172,8 +173,8 @@ func charDevice(j *judge, s string) (string, error) {
 		if !more {
 			return s, nil
 		}
-		pairs, _ := parseKeyval(keyval, "") // what is malformed is refused below
-		if o := (keyvalSettings{pairs}); isOn(o.get("server")) {
+		pairs, _ := cmdline.ParseKeyval(keyval, "") // what is malformed is refused below
+		if cmdline.IsOn(pairs.Get("server")) {
 			if err := j.serve(s, portOf(place)); err != nil {
 				return "", err
 			}
@@ -194,25 +195,25 @@ func charDevice(j *judge, s string) (string, error) {
 }
 
 // servesAt judges the ports at which a character device or a network back end listens.
-func servesAt(j *judge, kind string, pairs []pair) error {
-	o, port := keyvalSettings{pairs}, ""
-	serves := isOn(o.get("server"))
+func servesAt(j *judge, kind string, pairs cmdline.Pairs) error {
+	port := ""
+	serves := cmdline.IsOn(pairs.Get("server"))
 	switch kind {
 	case "socket":
-		port = cmp.Or(portOf(o.get("mcast")), portOf(o.get("listen")), portOf(o.get("localaddr"))) // beside mcast, localaddr has no port
+		port = cmp.Or(portOf(pairs.Get("mcast")), portOf(pairs.Get("listen")), portOf(pairs.Get("localaddr"))) // beside mcast, localaddr has no port
 		if serves {
-			port = o.get("port")
+			port = pairs.Get("port")
 		}
 	case "stream":
 		if serves {
-			port = o.get("addr.port")
+			port = pairs.Get("addr.port")
 		}
 	case "udp":
-		port = o.get("localport")
+		port = pairs.Get("localport")
 	case "dgram":
-		port = o.get("local.port")
+		port = pairs.Get("local.port")
 	case "l2tpv3":
-		port = o.get("srcport")
+		port = pairs.Get("srcport")
 	}
 	if port == "" {
 		return nil
@@ -339,19 +340,19 @@ func withKinds(a, b map[string]keys) map[string]keys {
 }
 
 // netDefaults judges where a back end listens, and the programs that QEMU starts when the command line names none.
-func netDefaults(j *judge, kind string, pairs []pair) error {
+func netDefaults(j *judge, kind string, pairs cmdline.Pairs) error {
 	if err := servesAt(j, kind, pairs); err != nil {
 		return err
 	}
 	given := func(keys ...string) bool {
-		return slices.ContainsFunc(pairs, func(p pair) bool { return slices.Contains(keys, p.key) })
+		return slices.ContainsFunc(pairs, func(p cmdline.Pair) bool { return slices.Contains(keys, p.Key) })
 	}
-	var implied []pair
+	var implied cmdline.Pairs
 	switch {
 	case kind == "tap" && !given("helper", "fd", "fds"):
-		implied = []pair{{"script", "/etc/qemu-ifup"}, {"downscript", "/etc/qemu-ifdown"}}
+		implied = cmdline.Pairs{{Key: "script", Value: "/etc/qemu-ifup"}, {Key: "downscript", Value: "/etc/qemu-ifdown"}}
 	case kind == "bridge":
-		implied = []pair{{"helper", "/usr/lib/qemu/qemu-bridge-helper"}}
+		implied = cmdline.Pairs{{Key: "helper", Value: "/usr/lib/qemu/qemu-bridge-helper"}}
 		if !given("br") {
 			if _, err := tapName(j, "br0"); err != nil {
 				return err
@@ -361,11 +362,11 @@ func netDefaults(j *judge, kind string, pairs []pair) error {
 		return j.refuse("vde", "implied socket; say which")
 	}
 	for _, p := range implied {
-		if given(p.key) {
+		if given(p.Key) {
 			continue
 		}
-		if _, err := program(j, p.value); err != nil {
-			return j.refuse(p.key+"="+p.value, "implied; runs a program that is not allowed")
+		if _, err := program(j, p.Value); err != nil {
+			return j.refuse(p.Key+"="+p.Value, "implied; runs a program that is not allowed")
 		}
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"regexp"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // guestDevices are the devices that a target may have: such as consist of nothing but emulation, and take what they
@@ -81,7 +83,7 @@ var hostDevices = map[string]string{
 }
 
 // hostDevice judges the file that a device opens without being told to.
-func hostDevice(j *judge, kind string, _ []pair) error {
+func hostDevice(j *judge, kind string, _ cmdline.Pairs) error {
 	if file := hostDevices[kind]; file != "" {
 		_, err := path(j, file)
 		return err

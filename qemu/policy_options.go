@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // option is how the policy treats one option of QEMU's command line. With a rule it takes a value, without it is a
@@ -156,9 +158,8 @@ var audioValue = value{
 }
 
 // wavFile refuses a recording whose file is not named: QEMU has a name for it.
-func wavFile(j *judge, kind string, pairs []pair) error {
-	s := keyvalSettings{pairs}
-	if kind == "wav" && s.get("path") == "" {
+func wavFile(j *judge, kind string, pairs cmdline.Pairs) error {
+	if kind == "wav" && pairs.Get("path") == "" {
 		return j.refuse("wav", "implied path=qemu.wav; say which file")
 	}
 	return nil
@@ -202,24 +203,23 @@ const (
 )
 
 // vncPorts judges the ports that a display listens at.
-func vncPorts(j *judge, _ string, pairs []pair) error {
-	s := keyvalSettings{pairs}
-	number := s.get("vnc")[strings.LastIndexByte(s.get("vnc"), ':')+1:]
+func vncPorts(j *judge, _ string, pairs cmdline.Pairs) error {
+	number := pairs.Get("vnc")[strings.LastIndexByte(pairs.Get("vnc"), ':')+1:]
 	display, err := strconv.Atoi(number)
-	if err != nil || strings.HasPrefix(s.get("vnc"), "unix:") || isOn(s.get("reverse")) {
+	if err != nil || strings.HasPrefix(pairs.Get("vnc"), "unix:") || cmdline.IsOn(pairs.Get("reverse")) {
 		return nil // no port, or judged elsewhere
 	}
 	more := 0
-	if to := s.get("to"); to != "" {
+	if to := pairs.Get("to"); to != "" {
 		if more, err = strconv.Atoi(to); err != nil || !decimal.MatchString(to) {
 			return j.refuse("to="+to, notAPort)
 		}
 	}
 	if !decimal.MatchString(number) {
-		return j.refuse(s.get("vnc"), notAPort)
+		return j.refuse(pairs.Get("vnc"), notAPort)
 	}
 	err = j.listen(firstVNC+display, firstVNC+display+more)
-	if w := s.get("websocket"); w != "" && isOn(w) {
+	if w := pairs.Get("websocket"); w != "" && cmdline.IsOn(w) {
 		err = errors.Join(err, j.listen(firstWebsocket+display, firstWebsocket+display+more))
 	}
 	return err
@@ -294,7 +294,7 @@ func display(j *judge, s string) (string, error) {
 	case "none", "gtk", "sdl", "curses", "cocoa", "default":
 		return "none", nil
 	case "egl-headless":
-		if idOf(s, "type", "rendernode") == "" {
+		if cmdline.KeyvalOf(s, "type", "rendernode") == "" {
 			return "", j.refuse(s, "implied rendernode; say which device")
 		}
 		return value{implied: "type", keys: keys{"type": plain, "rendernode": path, "gl": plain}}.rule(j, s)
@@ -317,11 +317,11 @@ func global(j *judge, s string) (string, error) {
 	if _, ok := objectValue.kinds[driver]; ok || driver == "migration" {
 		return "", j.refuse(s, "changes more than a device")
 	}
-	v, err := deviceKeys.judge(j, pair{property, was})
+	v, err := deviceKeys.judge(j, cmdline.Pair{Key: property, Value: was})
 	if short := driver + "." + property + "=" + v; globalForm.MatchString(short) {
 		return short, err
 	}
-	return formatKeyval([]pair{{"driver", driver}, {"property", property}, {"value", v}}, ""), err
+	return cmdline.FormatKeyval(cmdline.Pairs{{Key: "driver", Value: driver}, {Key: "property", Value: property}, {Key: "value", Value: v}}, ""), err
 }
 
 // splitGlobal takes driver.property=value apart, and driver=,property=,value= (qemu_global_option in QEMU's system/globals.c).
@@ -329,13 +329,13 @@ func splitGlobal(s string) (driver, property, value string, ok bool) {
 	if m := globalForm.FindStringSubmatch(s); m != nil {
 		return m[1], m[2], m[3], true
 	}
-	pairs, err := parseKeyval(s, "")
+	pairs, err := cmdline.ParseKeyval(s, "")
 	if err != nil || len(pairs) != 3 {
 		return "", "", "", false
 	}
 	part := make(map[string]string)
 	for _, p := range pairs {
-		part[p.key] = p.value
+		part[p.Key] = p.Value
 	}
 	value, ok = part["value"]
 	driver, property = part["driver"], part["property"]

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // path judges the name of a file that QEMU will open, and returns its name on this host.
@@ -232,15 +234,15 @@ func (p LaunchPolicy) RewriteDisk(name string) string {
 	if !ok {
 		return p.Rewrite(name)
 	}
-	tree, err := parseTree(text)
+	tree, err := cmdline.ParseTree(text)
 	if err != nil {
 		return name
 	}
-	_, err = mapLeaves("", tree, 0, func(l pair) (string, error) { return p.Rewrite(l.value), nil })
+	err = tree.Map(func(l cmdline.Pair) (string, error) { return p.Rewrite(l.Value), nil })
 	if err != nil {
 		return name
 	}
-	if text, err = formatTree(tree); err != nil {
+	if text, err = tree.Format(); err != nil {
 		return name
 	}
 	return "json:" + text

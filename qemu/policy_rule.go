@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 const (
@@ -143,7 +145,7 @@ type value struct {
 	kinds   map[string]keys                    // allowed for a kind
 	family  func(kind string) bool             // more kinds, without keys of their own
 	refused map[string]string
-	check   func(j *judge, kind string, pairs []pair) error // of all keys together
+	check   func(j *judge, kind string, pairs cmdline.Pairs) error // of all keys together
 }
 
 // rule makes a rule of the shape.
@@ -151,14 +153,14 @@ func (v value) rule(j *judge, s string) (string, error) {
 	if v.json && strings.HasPrefix(s, "{") {
 		return v.ruleJSON(j, s)
 	}
-	pairs, err := parseKeyval(s, v.implied)
+	pairs, err := cmdline.ParseKeyval(s, v.implied)
 	if err != nil {
 		return "", j.refuse(s, err.Error())
 	}
 	for i, p := range pairs {
 		pairs[i] = v.called(j, p)
 	}
-	if countKey(pairs, "id") > 1 { // the first counts for some of QEMU's parsers, the last for the others
+	if pairs.Count("id") > 1 { // the first counts for some of QEMU's parsers, the last for the others
 		return "", j.refuse(s, "more than one id")
 	}
 	allowed, err := v.allowed(j, s, pairs)
@@ -168,32 +170,22 @@ func (v value) rule(j *judge, s string) (string, error) {
 	var refused []error
 	together := v.together(j, pairs)
 	for i, p := range pairs {
-		pairs[i].value, err = allowed.judge(j, v.inner(p))
+		pairs[i].Value, err = allowed.judge(j, v.inner(p))
 		refused = append(refused, err)
 	}
-	return formatKeyval(pairs, v.implied), errors.Join(append(refused, together)...)
-}
-
-// countKey is how often a key comes.
-func countKey(pairs []pair, key string) (n int) {
-	for _, p := range pairs {
-		if p.key == key {
-			n++
-		}
-	}
-	return n
+	return cmdline.FormatKeyval(pairs, v.implied), errors.Join(append(refused, together)...)
 }
 
 func (v value) ruleJSON(j *judge, s string) (string, error) {
-	tree, err := parseTree(s)
+	tree, err := cmdline.ParseTree(s)
 	if err != nil {
 		return "", j.refuse(s, "json: "+err.Error())
 	}
-	_, err = mapLeaves("", tree, 0, func(p pair) (string, error) { return v.called(j, p).value, nil })
+	err = tree.Map(func(p cmdline.Pair) (string, error) { return v.called(j, p).Value, nil })
 	if err != nil {
 		return "", j.refuse(s, "json: "+err.Error())
 	}
-	pairs, err := leaves(tree)
+	pairs, err := tree.Leaves()
 	if err != nil {
 		return "", j.refuse(s, "json: "+err.Error())
 	}
@@ -203,50 +195,50 @@ func (v value) ruleJSON(j *judge, s string) (string, error) {
 	}
 	var refused []error
 	together := v.together(j, pairs)
-	_, err = mapLeaves("", tree, 0, func(p pair) (string, error) {
+	err = tree.Map(func(p cmdline.Pair) (string, error) {
 		value, err := allowed.judge(j, v.inner(p))
 		refused = append(refused, err)
 		return value, nil
 	})
-	text, ferr := formatTree(tree)
+	text, ferr := tree.Format()
 	return text, errors.Join(append(refused, err, ferr, together)...)
 }
 
 // called is a pair in which a kind has its real name.
-func (v value) called(j *judge, p pair) pair {
-	if v.real != nil && p.key == v.kind {
-		p.value = v.real(j, p.value)
+func (v value) called(j *judge, p cmdline.Pair) cmdline.Pair {
+	if v.real != nil && p.Key == v.kind {
+		p.Value = v.real(j, p.Value)
 	}
 	return p
 }
 
 // inner takes the names of nested parts off a key.
-func (v value) inner(p pair) pair {
+func (v value) inner(p cmdline.Pair) cmdline.Pair {
 	for i := 0; i < len(v.nested); i++ {
-		if rest, ok := strings.CutPrefix(p.key, v.nested[i]); ok {
-			p.key, i = rest, -1
+		if rest, ok := strings.CutPrefix(p.Key, v.nested[i]); ok {
+			p.Key, i = rest, -1
 		}
 	}
 	return p
 }
 
-func (k keys) judge(j *judge, p pair) (string, error) {
-	if strings.ContainsFunc(p.value, unicode.IsControl) { // by way of JSON
-		return "", j.refuse(p.key, "has control characters")
+func (k keys) judge(j *judge, p cmdline.Pair) (string, error) {
+	if strings.ContainsFunc(p.Value, unicode.IsControl) { // by way of JSON
+		return "", j.refuse(p.Key, "has control characters")
 	}
-	r := k.find(p.key)
+	r := k.find(p.Key)
 	if r == nil {
-		return "", j.refuse(p.key+"="+p.value, "key is not known to the launch policy")
+		return "", j.refuse(p.Key+"="+p.Value, "key is not known to the launch policy")
 	}
-	v, err := r(j, p.value)
-	if e, ok := err.(*PolicyError); ok && e.Value == shorten(p.value) {
-		e.Value = shorten(p.key + "=" + p.value)
+	v, err := r(j, p.Value)
+	if e, ok := err.(*PolicyError); ok && e.Value == shorten(p.Value) {
+		e.Value = shorten(p.Key + "=" + p.Value)
 	}
 	return v, err
 }
 
 // allowed is the table for a value, after its kind.
-func (v value) allowed(j *judge, s string, pairs []pair) (keys, error) {
+func (v value) allowed(j *judge, s string, pairs cmdline.Pairs) (keys, error) {
 	kind, err := v.kindOf(j, s, pairs)
 	if err != nil {
 		return nil, err
@@ -266,24 +258,23 @@ func (v value) allowed(j *judge, s string, pairs []pair) (keys, error) {
 }
 
 // together judges all keys together, before each of them is judged.
-func (v value) together(j *judge, pairs []pair) error {
+func (v value) together(j *judge, pairs cmdline.Pairs) error {
 	if v.check == nil {
 		return nil
 	}
-	s := keyvalSettings{pairs}
-	return v.check(j, s.get(v.kind), pairs)
+	return v.check(j, pairs.Get(v.kind), pairs)
 }
 
 // kindOf finds the kind, and refuses keys that are given twice.
-func (v value) kindOf(j *judge, s string, pairs []pair) (kind string, err error) {
+func (v value) kindOf(j *judge, s string, pairs cmdline.Pairs) (kind string, err error) {
 	seen := map[string]bool{}
 	for _, p := range pairs {
-		if seen[p.key] && !slices.Contains(repeatable, p.key) {
-			return "", j.refuse(s, "key "+p.key+" given twice")
+		if seen[p.Key] && !slices.Contains(repeatable, p.Key) {
+			return "", j.refuse(s, "key "+p.Key+" given twice")
 		}
-		seen[p.key] = true
-		if v.kind != "" && p.key == v.kind {
-			kind = p.value
+		seen[p.Key] = true
+		if v.kind != "" && p.Key == v.kind {
+			kind = p.Value
 		}
 	}
 	return kind, nil

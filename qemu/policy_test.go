@@ -355,18 +355,6 @@ func TestDeviceLink(t *testing.T) {
 	}
 }
 
-func TestKeyvalRoundTrip(t *testing.T) {
-	for in, want := range map[string]string{
-		"a=1,b=2": "a=1,b=2", "x": "x", "x,server,nowait": "x,server=on,wait=off", "x,a=1,,2,b=": "x,a=1,,2,b=", "a=,": "a=", "type=x": "x",
-		"a,,b,c=d": "a,,b,c=d", "a==b": "a==b",
-	} {
-		pairs, err := parseKeyval(in, "type")
-		if got := formatKeyval(pairs, "type"); err != nil || got != want {
-			t.Errorf("%s: %q, %v", in, got, err)
-		}
-	}
-}
-
 // Whatever is accepted is accepted again and does not change any more: so it was understood. And with a policy that
 // allows no path, no path is left where one is opened.
 func FuzzCommand(f *testing.F) {
@@ -408,17 +396,5 @@ func TestRewriteDisk(t *testing.T) {
 		if got := p.RewriteDisk(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
-	}
-}
-
-func TestArguments(t *testing.T) {
-	words := strings.Fields("-m 16 --S -nodefaults disk.img -unknown value -other -device VGA,id=v -name")
-	var back []string
-	for _, a := range Arguments(words) {
-		back = append(back, a.Words()...)
-	}
-	want := strings.Fields("-m 16 -S -nodefaults disk.img -unknown value -other -device VGA,id=v -name")
-	if !slices.Equal(back, want) || len(Arguments(words)) != 8 {
-		t.Errorf("%+v", Arguments(words))
 	}
 }

@@ -1,13 +1,13 @@
 package qemu
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +29,7 @@ func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (c *Command,
 	r := rehearsal{base: filepath.Join(runDir, name)}
 	c = &Command{name, runDir, full.Argv[:1:1], full.Memory, full.Confinement}
 	for rest := full.Argv[1:]; len(rest) > 0; {
-		var it item
+		var it cmdline.Argument
 		if it, rest, err = nextItem(rest); err != nil {
 			return nil, nil, err
 		}
@@ -69,26 +69,26 @@ var changes = map[string]change{
 // onlyConnection: what serves one connection and ends with it, as helpers of the VM do, must be there when the VM starts.
 var onlyConnection = &UntriedError{Reason: "a try would use up the only connection of its helper"}
 
-func (r *rehearsal) item(it item) ([]string, error) {
-	f := changes[it.name]
+func (r *rehearsal) item(it cmdline.Argument) ([]string, error) {
+	f := changes[it.Name]
 	switch {
-	case it.name == "":
-		return []string{it.value}, nil
-	case !it.hasValue && f != nil:
+	case it.Name == "":
+		return []string{it.Value}, nil
+	case !it.HasValue && f != nil:
 		return nil, nil
-	case !it.hasValue:
-		return []string{"-" + it.name}, nil
+	case !it.HasValue:
+		return []string{"-" + it.Name}, nil
 	case f == nil:
-		return []string{"-" + it.name, it.value}, nil
+		return []string{"-" + it.Name, it.Value}, nil
 	}
-	value, keep, err := f(r, it.value)
+	value, keep, err := f(r, it.Value)
 	if u, ok := err.(*UntriedError); ok {
-		err = &UntriedError{it.option() + " " + shorten(it.value), u.Reason}
+		err = &UntriedError{it.Option() + " " + shorten(it.Value), u.Reason}
 	}
 	if err != nil || !keep {
 		return nil, err
 	}
-	return []string{"-" + it.name, value}, nil
+	return []string{"-" + it.Name, value}, nil
 }
 
 func leaveOut(*rehearsal, string) (string, bool, error) { return "", false, nil }
@@ -116,18 +116,17 @@ func noVNCDisplay(r *rehearsal, value string) (string, bool, error) {
 }
 
 func privateSpice(r *rehearsal, value string) (string, bool, error) {
-	pairs, err := parseKeyval(value, "")
+	pairs, err := cmdline.ParseKeyval(value, "")
 	if err != nil {
 		return "", false, err
 	}
-	s := keyvalSettings{pairs}
-	if isOn(s.get("unix")) {
-		r.claims.socket(s.get("addr"))
+	if cmdline.IsOn(pairs.Get("unix")) {
+		r.claims.socket(pairs.Get("addr"))
 	} else {
-		r.claims.port(s.get("addr"), s.get("port"), 0)
-		r.claims.port(s.get("addr"), s.get("tls-port"), 0)
+		r.claims.port(pairs.Get("addr"), pairs.Get("port"), 0)
+		r.claims.port(pairs.Get("addr"), pairs.Get("tls-port"), 0)
 	}
-	return "unix=on,addr=" + escapeComma(r.socket()) + ",disable-ticketing=on", true, nil
+	return "unix=on,addr=" + cmdline.EscapeComma(r.socket()) + ",disable-ticketing=on", true, nil
 }
 
 // socket is the path of another socket that only this rehearsal has.
@@ -136,192 +135,124 @@ func (r *rehearsal) socket() string {
 	return r.base + "." + strconv.Itoa(r.sockets)
 }
 
-// settings are the keys of an option's value, in either form.
-type settings interface {
-	get(key string) string
-	set(key, value string)
-	drop(prefix string) // the key, and those that begin with it and a dot
-}
-
 // fields makes a change of the keys of a value.
-func fields(implied string, f func(r *rehearsal, kind string, s settings) error) change {
+func fields(implied string, f func(r *rehearsal, kind string, s cmdline.Settings) error) change {
 	return func(r *rehearsal, value string) (string, bool, error) {
 		if strings.HasPrefix(value, "{") {
-			tree, err := parseTree(value)
+			tree, err := cmdline.ParseTree(value)
 			if err != nil {
 				return "", false, err
 			}
-			t := jsonSettings(tree)
-			if err := f(r, t.get(implied), t); err != nil {
+			if err := f(r, tree.Get(implied), tree); err != nil {
 				return "", false, err
 			}
-			now, err := formatTree(tree)
+			now, err := tree.Format()
 			return now, true, err
 		}
-		pairs, err := parseKeyval(value, implied)
+		pairs, err := cmdline.ParseKeyval(value, implied)
 		if err != nil {
 			return "", false, err
 		}
-		s := &keyvalSettings{pairs}
-		if err := f(r, s.get(implied), s); err != nil {
+		if err := f(r, pairs.Get(implied), &pairs); err != nil {
 			return "", false, err
 		}
-		return formatKeyval(s.pairs, implied), true, nil
+		return cmdline.FormatKeyval(pairs, implied), true, nil
 	}
-}
-
-type keyvalSettings struct{ pairs []pair }
-
-func (s *keyvalSettings) get(key string) string {
-	for _, p := range s.pairs {
-		if p.key == key {
-			return p.value
-		}
-	}
-	return ""
-}
-
-func (s *keyvalSettings) set(key, value string) {
-	for i, p := range s.pairs {
-		if p.key == key {
-			s.pairs[i].value = value
-			return
-		}
-	}
-	s.pairs = append(s.pairs, pair{key, value})
-}
-
-func (s *keyvalSettings) drop(prefix string) {
-	s.pairs = slices.DeleteFunc(s.pairs, func(p pair) bool { return p.key == prefix || strings.HasPrefix(p.key, prefix+".") })
-}
-
-type jsonSettings map[string]any
-
-func (s jsonSettings) get(key string) string {
-	switch v := s[key].(type) {
-	case string:
-		return v
-	case json.Number:
-		return v.String()
-	case bool:
-		return map[bool]string{true: "on", false: "off"}[v]
-	}
-	return ""
-}
-
-func (s jsonSettings) set(key, value string) {
-	switch value {
-	case "on", "off":
-		s[key] = value == "on"
-	default:
-		if n := json.Number(value); isDigits(value) {
-			s[key] = n
-		} else {
-			s[key] = value
-		}
-	}
-}
-
-func (s jsonSettings) drop(prefix string) { delete(s, prefix) }
-
-func isDigits(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 64)
-	return err == nil
 }
 
 // become leaves the id, and the multiplexer, and makes the rest another back end.
-func become(s settings, implied, kind string, with ...pair) {
-	id, mux := s.get("id"), s.get("mux")
+func become(s cmdline.Settings, implied, kind string, with ...cmdline.Pair) {
+	id, mux := s.Get("id"), s.Get("mux")
 	switch s := s.(type) {
-	case *keyvalSettings:
-		s.pairs = []pair{{implied, kind}, {"id", id}}
-	case jsonSettings:
+	case *cmdline.Pairs:
+		*s = cmdline.Pairs{{Key: implied, Value: kind}, {Key: "id", Value: id}}
+	case cmdline.Tree:
 		clear(s)
 		s[implied], s["id"] = kind, id
 	}
 	if mux != "" {
-		s.set("mux", mux)
+		s.Set("mux", mux)
 	}
 	for _, p := range with {
-		s.set(p.key, p.value)
+		s.Set(p.Key, p.Value)
 	}
 }
 
-func (r *rehearsal) chardev(kind string, s settings) error {
+func (r *rehearsal) chardev(kind string, s cmdline.Settings) error {
 	switch kind {
 	case "socket":
-		if isOn(s.get("server")) {
-			if r.claims.socket(s.get("path")); s.get("to") == "" {
-				r.claims.port(s.get("host"), s.get("port"), 0)
+		if cmdline.IsOn(s.Get("server")) {
+			if r.claims.socket(s.Get("path")); s.Get("to") == "" {
+				r.claims.port(s.Get("host"), s.Get("port"), 0)
 			}
-			become(s, "backend", "socket", pair{"path", r.socket()}, pair{"server", "on"}, pair{"wait", "off"})
+			become(s, "backend", "socket", cmdline.Pair{Key: "path", Value: r.socket()}, cmdline.Pair{Key: "server", Value: "on"}, cmdline.Pair{Key: "wait", Value: "off"})
 			return nil
 		}
 		become(s, "backend", "null")
 	case "udp", "pipe", "stdio", "serial", "tty", "parallel", "parport":
 		become(s, "backend", "null")
 	case "file":
-		s.set("append", "on")
+		s.Set("append", "on")
 	case "pty":
-		s.drop("path")
+		s.Drop("path")
 	}
-	if s.get("logfile") != "" {
-		s.set("logappend", "on")
+	if s.Get("logfile") != "" {
+		s.Set("logappend", "on")
 	}
 	return nil
 }
 
-func (r *rehearsal) netdev(kind string, s settings) error {
+func (r *rehearsal) netdev(kind string, s cmdline.Settings) error {
 	switch kind {
 	case "user":
 		r.user(s)
 	case "tap":
 		r.tap(s)
-		if os.Geteuid() != 0 && s.get("helper") == "" { // a new interface needs privileges, an existing one has its VM
-			become(s, "type", "hubport", pair{"hubid", "0"})
+		if os.Geteuid() != 0 && s.Get("helper") == "" { // a new interface needs privileges, an existing one has its VM
+			become(s, "type", "hubport", cmdline.Pair{Key: "hubid", Value: "0"})
 		}
 	case "bridge", "hubport":
 	case "vhost-user", "vhost-vdpa":
 		return onlyConnection
 	default:
-		become(s, "type", "hubport", pair{"hubid", "0"})
+		become(s, "type", "hubport", cmdline.Pair{Key: "hubid", Value: "0"})
 	}
 	return nil
 }
 
 // user forwards no port.
-func (r *rehearsal) user(s settings) {
-	if k, ok := s.(*keyvalSettings); ok {
-		for _, p := range k.pairs {
-			if p.key == "hostfwd" {
-				r.claims.forward(p.value)
+func (r *rehearsal) user(s cmdline.Settings) {
+	if k, ok := s.(*cmdline.Pairs); ok {
+		for _, p := range *k {
+			if p.Key == "hostfwd" {
+				r.claims.forward(p.Value)
 			}
 		}
 	}
-	s.drop("hostfwd")
+	s.Drop("hostfwd")
 }
 
 // tap takes an interface of its own, which goes with the process.
-func (r *rehearsal) tap(s settings) {
-	if name := s.get("ifname"); name != "" {
+func (r *rehearsal) tap(s cmdline.Settings) {
+	if name := s.Get("ifname"); name != "" {
 		r.claims.interfaces = append(r.claims.interfaces, name)
 	}
-	s.drop("ifname")
-	if s.get("helper") == "" {
-		s.set("script", "no")
-		s.set("downscript", "no")
+	s.Drop("ifname")
+	if s.Get("helper") == "" {
+		s.Set("script", "no")
+		s.Set("downscript", "no")
 	}
 }
 
 // nic is netdev for the forms that name card and back end at once.
-func (r *rehearsal) nic(kind string, s settings) error {
+func (r *rehearsal) nic(kind string, s cmdline.Settings) error {
 	switch kind {
 	case "none", "nic", "bridge", "hubport":
 	case "user":
 		r.user(s)
 	case "tap":
 		r.tap(s)
-		if os.Geteuid() != 0 && s.get("helper") == "" {
+		if os.Geteuid() != 0 && s.Get("helper") == "" {
 			return &UntriedError{Reason: "a try would need an interface of its own, for which recv must run as root"}
 		}
 	default:
@@ -331,22 +262,22 @@ func (r *rehearsal) nic(kind string, s settings) error {
 }
 
 // object keeps memory from being touched, or reserved, for a VM that does not run.
-func (r *rehearsal) object(kind string, s settings) error {
+func (r *rehearsal) object(kind string, s cmdline.Settings) error {
 	if kind == "cryptodev-vhost-user" {
 		return onlyConnection
 	}
 	if !strings.HasPrefix(kind, "memory-backend-") {
 		return nil
 	}
-	s.set("prealloc", "off")
-	file := s.get("mem-path")
+	s.Set("prealloc", "off")
+	file := s.Get("mem-path")
 	info, err := os.Stat(file)
-	if kind == "memory-backend-file" && s.get("readonly") != "on" && (err != nil || info.Mode().IsRegular()) {
+	if kind == "memory-backend-file" && s.Get("readonly") != "on" && (err != nil || info.Mode().IsRegular()) {
 		file = filepath.Dir(file) // a nameless file beside the one that the VM has
-		s.set("mem-path", file)
+		s.Set("mem-path", file)
 	}
-	if s.get("hugetlb") == "on" || isHuge(file) {
-		s.set("reserve", "off")
+	if s.Get("hugetlb") == "on" || isHuge(file) {
+		s.Set("reserve", "off")
 	}
 	return nil
 }
@@ -357,7 +288,7 @@ func isHuge(dir string) bool {
 }
 
 // device leaves alone what hangs on a helper of the VM. Devices of the host are refused by the policy.
-func (r *rehearsal) device(kind string, _ settings) error {
+func (r *rehearsal) device(kind string, _ cmdline.Settings) error {
 	if strings.HasPrefix(kind, "vhost-user-") || strings.HasPrefix(kind, "ivshmem-doorbell") {
 		return onlyConnection
 	}
@@ -365,15 +296,15 @@ func (r *rehearsal) device(kind string, _ settings) error {
 }
 
 // audio writes no file.
-func (r *rehearsal) audio(kind string, s settings) error {
+func (r *rehearsal) audio(kind string, s cmdline.Settings) error {
 	if kind == "wav" {
-		id, model := s.get("id"), s.get("model")
+		id, model := s.Get("id"), s.Get("model")
 		become(s, "driver", "none")
 		if id == "" {
-			s.drop("id")
+			s.Drop("id")
 		}
 		if model != "" {
-			s.set("model", model)
+			s.Set("model", model)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // splitTries is how many options of each kind are put to a real QEMU.
@@ -42,18 +43,18 @@ func TestSplitsAsQEMU(t *testing.T) {
 					continue // it was only help
 				}
 				taken++
-				pairs, err := parseKeyval(option, k.implied)
+				pairs, err := cmdline.ParseKeyval(option, k.implied)
 				if err != nil {
 					t.Errorf("%q: QEMU takes it as %v, we do not: %v", option, theirs, err)
 				}
-				if countKey(pairs, "id") > 1 {
+				if pairs.Count("id") > 1 {
 					continue // the policy refuses it
 				}
 				for key, want := range theirs {
 					got := ""
 					for _, pair := range pairs {
-						if pair.key == key {
-							got = pair.value // the last one counts
+						if pair.Key == key {
+							got = pair.Value // the last one counts
 						}
 					}
 					if got != want {

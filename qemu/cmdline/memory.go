@@ -1,4 +1,4 @@
-package qemu
+package cmdline
 
 import (
 	"fmt"
@@ -19,17 +19,17 @@ func MemoryOf(argv []string) (int64, error) {
 	for _, a := range Arguments(argv[min(1, len(argv)):]) {
 		switch a.Name {
 		case "m":
-			if size := keyOf(a.Value, "size", "size"); size != "" {
+			if size := KeyOf(a.Value, "size", "size"); size != "" {
 				base = sum.parse(size, 1<<20)
 			}
 		case "object":
-			if strings.HasPrefix(keyOf(a.Value, "qom-type", "qom-type"), "memory-backend-") {
-				sum.add(sum.parse(keyOf(a.Value, "qom-type", "size"), 1))
+			if strings.HasPrefix(KeyOf(a.Value, "qom-type", "qom-type"), "memory-backend-") {
+				sum.add(sum.parse(KeyOf(a.Value, "qom-type", "size"), 1))
 			}
 		case "machine", "M":
-			sum.backed = sum.backed || keyOf(a.Value, "type", "memory-backend") != ""
+			sum.backed = sum.backed || KeyOf(a.Value, "type", "memory-backend") != ""
 		case "numa":
-			sum.backed = sum.backed || keyOf(a.Value, "type", "memdev") != ""
+			sum.backed = sum.backed || KeyOf(a.Value, "type", "memdev") != ""
 		}
 	}
 	if !sum.backed {
@@ -69,16 +69,4 @@ func (a *asked) add(bytes float64) {
 	if a.bytes += bytes; a.bytes > maxMemory {
 		a.err = fmt.Errorf("memory of %.0f bytes: more than any host has", a.bytes)
 	}
-}
-
-// keyOf is the value of one key, also where an option is written as JSON; "" if there is none.
-func keyOf(value, implied, key string) string {
-	if !strings.HasPrefix(value, "{") {
-		return idOf(value, implied, key)
-	}
-	tree, err := parseTree(value)
-	if err != nil {
-		return ""
-	}
-	return jsonSettings(tree).get(key)
 }
