@@ -53,13 +53,6 @@ func (e *AccessError) Error() string {
 
 func (e *AccessError) Unwrap() error { return e.Err }
 
-// NameError is a VM name that cannot be used in the names of files.
-type NameError struct{ Name string }
-
-func (e *NameError) Error() string {
-	return fmt.Sprintf("vm name %.80q: must be 1 to %d of A-Z a-z 0-9 . _ - and begin with a letter or a digit", e.Name, MaxName)
-}
-
 // PolicyError is an option of a command line that the launch policy refuses.
 type PolicyError struct {
 	Option string // such as -netdev, or "binary"

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,10 +30,10 @@ func LaunchExternal(ctx context.Context, command string, description []byte) (so
 	if len(description) > maxDescription {
 		return "", &LaunchError{Name: command, Err: fmt.Errorf("description longer than %d bytes", maxDescription)}
 	}
-	if err := keepFiles(); err != nil {
+	if err := process.KeepFiles(); err != nil {
 		return "", &LaunchError{Name: command, Err: err}
 	}
-	var stderr tail
+	var stderr process.Tail
 	out, err := runLauncher(ctx, command, description, &stderr)
 	if err != nil {
 		return "", &LaunchError{Name: command, Err: err, Tail: stderr.String()}
@@ -46,7 +47,7 @@ func LaunchExternal(ctx context.Context, command string, description []byte) (so
 func runLauncher(ctx context.Context, command string, description []byte, stderr io.Writer) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(description), stderr
-	stdout := &limited{limit: maxSocketPath + 2}
+	stdout := &process.Limited{Limit: maxSocketPath + 2}
 	cmd.Stdout = stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
@@ -60,21 +61,7 @@ func runLauncher(ctx context.Context, command string, description []byte, stderr
 	case errors.Is(err, unix.EPIPE): // it need not read its input
 		err = nil
 	}
-	return stdout.b, err
-}
-
-// limited takes no more than it has room for; a launcher that prints more is cut off.
-type limited struct {
-	b     []byte
-	limit int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.limit-len(l.b) {
-		return 0, fmt.Errorf("printed more than %d bytes", l.limit)
-	}
-	l.b = append(l.b, p...)
-	return len(p), nil
+	return stdout.Bytes(), err
 }
 
 // socketOf checks what a launcher printed.

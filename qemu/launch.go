@@ -4,20 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu/process"
+	"github.com/scatter-vm/scatter/qemu/vmname"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,9 +29,7 @@ type Process struct {
 	Log    string  // file with what QEMU writes to stderr
 	Client *Client // open; the caller closes it
 
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended
-	err    error         // how it ended; set before exited is closed
+	child *process.Child
 }
 
 // Launch starts what LaunchPolicy.Command made, and returns when QEMU
@@ -60,7 +55,7 @@ func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error)
 	if err := p.ready(ctx); err != nil {
 		err = p.reason(ctx, err)
 		p.Kill()
-		return nil, &LaunchError{Name: c.Name, Err: err, Tail: logTail(f.log)}
+		return nil, &LaunchError{Name: c.Name, Err: err, Tail: process.LogTail(f.log)}
 	}
 	log.Info("qemu started", "vm", c.Name, "pid", p.PID, "socket", p.Socket)
 	return p, nil
@@ -81,7 +76,7 @@ func Rehearse(ctx context.Context, c *Command) (*Process, error) {
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
-		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: logTail(f.log)}
+		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: process.LogTail(f.log)}
 		if p.End() {
 			return nil, err
 		}
@@ -96,7 +91,7 @@ const endWait = 2 * time.Second
 // End ends QEMU and removes all its files from the run directory. It tells whether QEMU is gone: one that is stuck in the kernel
 // may last longer.
 func (p *Process) End() bool {
-	_ = p.cmd.Process.Kill() // it may have ended already
+	p.child.Kill()
 	if p.Client != nil {
 		p.Client.Close()
 	}
@@ -104,7 +99,7 @@ func (p *Process) End() bool {
 		_ = os.Remove(file)
 	}
 	select {
-	case <-p.exited:
+	case <-p.child.Exited():
 		return true
 	case <-time.After(endWait):
 		return false
@@ -126,7 +121,7 @@ func (p *Process) files() []string {
 
 // prepareRun makes the run directory and sees to it that nobody else runs under this name there.
 func prepareRun(ctx context.Context, c *Command, f runFiles) error {
-	if err := CheckName(c.Name); err != nil {
+	if err := vmname.Check(c.Name); err != nil {
 		return err
 	}
 	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.socket) > maxSocketPath {
@@ -157,86 +152,14 @@ func start(ctx context.Context, c *Command, f runFiles, bound bool) (*Process, e
 		return nil, err
 	}
 	defer logFile.Close()
-	if err := c.Confinement.makePid(f.pid); err != nil {
+	if err := c.Confinement.MakePID(f.pid); err != nil {
 		return nil, err
 	}
-	if err := keepFiles(); err != nil {
-		return nil, err
-	}
-	p := &Process{Name: c.Name, Socket: f.socket, Log: f.log, exited: make(chan struct{})}
-	if bound || !scoped() { // a bound one may end with our service, too
-		p.cmd = commandOf(c.Argv, logFile, bound)
-		return p, p.start(c.Confinement)
-	}
-	r, w, err := os.Pipe()
+	child, err := process.Start(ctx, process.Program{Name: c.Name, Argv: c.Argv, Log: logFile, Bound: bound, Confine: c.Confinement.Enter})
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	defer w.Close()
-	p.cmd = commandOf(gate(c.Argv), logFile, false)
-	p.cmd.Stdin = r
-	if err := p.start(c.Confinement); err != nil {
-		return nil, err
-	}
-	if err := adopt(ctx, p.PID, c.Name); err != nil {
-		p.Kill()
-		return nil, err
-	}
-	_, err = io.WriteString(w, "\n")
-	return p, err
-}
-
-// commandOf is what is started, in a session of its own, with nothing of ours.
-func commandOf(argv []string, log *os.File, bound bool) *exec.Cmd {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stderr = "/", cleanEnvironment(), log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if bound {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that has started it
-	}
-	return cmd
-}
-
-// start starts the command on a thread that is confined before, and ends with it.
-func (p *Process) start(c *Confinement) error {
-	started := make(chan error)
-	go func() { // ends with QEMU; Kill and Wait wait for it
-		runtime.LockOSThread() // and never unlocked, so that the runtime ends the thread
-		err := c.enter()
-		if err == nil {
-			err = p.cmd.Start()
-		}
-		if started <- err; err == nil {
-			p.err = p.cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	err := <-started
-	if err == nil {
-		p.PID = p.cmd.Process.Pid
-	}
-	return err
-}
-
-// keepFiles marks all our open files so that programs we start do not get them, also those that we got from whoever
-// started us.
-func keepFiles() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
-
-// cleanEnvironment is the environment of every QEMU.
-func cleanEnvironment() []string {
-	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	return &Process{Name: c.Name, PID: child.PID, Socket: f.socket, Log: f.log, child: child}, nil
 }
 
 // ready waits for the monitor and prepares QEMU for the migration.
@@ -247,7 +170,7 @@ func (p *Process) ready(ctx context.Context) error {
 	defer cancel()
 	watch.Go(func() {
 		select {
-		case <-p.exited:
+		case <-p.child.Exited():
 			cancel()
 		case <-ctx.Done():
 		}
@@ -276,8 +199,8 @@ func (p *Process) reason(ctx context.Context, err error) error {
 		return err
 	}
 	select {
-	case <-p.exited:
-		return fmt.Errorf("qemu ended: %w", exitError(p.err))
+	case <-p.child.Exited():
+		return fmt.Errorf("qemu ended: %w", exitError(p.child.Err()))
 	case <-ctx.Done():
 		return err
 	}
@@ -318,22 +241,15 @@ func exitError(err error) error {
 }
 
 // Exited is closed when QEMU has ended.
-func (p *Process) Exited() <-chan struct{} { return p.exited }
+func (p *Process) Exited() <-chan struct{} { return p.child.Exited() }
 
 // Wait waits for QEMU's end; nil means that it ended well.
-func (p *Process) Wait(ctx context.Context) error {
-	select {
-	case <-p.exited:
-		return p.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func (p *Process) Wait(ctx context.Context) error { return p.child.Wait(ctx) }
 
 // Kill ends QEMU at once, waits for its end, closes the Client and removes the socket and the pid file.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // it may have ended already
-	<-p.exited
+	p.child.Kill()
+	<-p.child.Exited()
 	if p.Client != nil {
 		p.Client.Close()
 	}
@@ -343,4 +259,4 @@ func (p *Process) Kill() {
 }
 
 // Tail is the end of what QEMU wrote to its log.
-func (p *Process) Tail() string { return logTail(p.Log) }
+func (p *Process) Tail() string { return process.LogTail(p.Log) }

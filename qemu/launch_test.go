@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/scatter-vm/scatter/qemu/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,7 +103,7 @@ func TestQEMUOutlivesLauncher(t *testing.T) {
 			t.Errorf("it has %s as %s", to, fd)
 		}
 	}
-	env, err := readProc(c.PID(), "environ", maxProcFile)
+	env, err := process.ReadFile(c.PID(), "environ", 64<<10)
 	if err != nil || strings.Contains(string(env), "SCATTER_TEST") {
 		t.Errorf("environment %q, %v", env, err)
 	}
@@ -122,66 +122,6 @@ func launchAndEnd(dir string) error {
 	}
 	_, err = Launch(background(), c, nil)
 	return err
-}
-
-// TestGate: a command waits until it may begin, and is then what it was to be, in the same process.
-func TestGate(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	p := &Process{exited: make(chan struct{}), Log: log.Name()}
-	p.cmd = commandOf(gate([]string{"/bin/sh", "-c", `echo "$$ $0 $1 $(cat)" >&2`, "a b", "*"}), log, false)
-	p.cmd.Stdin = r
-	if err := p.start(nil); err != nil {
-		t.Fatal(err)
-	}
-	exe := "/proc/" + itoa(p.PID) + "/cmdline"
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // it becomes the shell meanwhile
-		b, err := os.ReadFile(exe)
-		if err == nil && strings.Contains(string(b), "read -r go") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%q, %v", b, err)
-		}
-	}
-	if _, err := w.WriteString("\n"); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	if err := p.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if want := itoa(p.PID) + " a b * \n"; logTail(log.Name()) != strings.TrimSpace(want) {
-		t.Errorf("it said %q, want %q", logTail(log.Name()), want)
-	}
-}
-
-// TestGateShut: what is not let through ends.
-func TestGateShut(t *testing.T) {
-	cmd := exec.Command(gate([]string{"/bin/true"})[0], gate([]string{"/bin/true"})[1:]...)
-	if err := cmd.Run(); err == nil {
-		t.Error("it began")
-	}
-}
-
-// TestScopeArgs: what systemd is asked for.
-func TestScopeArgs(t *testing.T) {
-	line := strings.Join(scopeArgs(0, "x.scope", 17), " ")
-	if want := "--system call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) " +
-		"x.scope fail 2 PIDs au 1 17 CollectMode s inactive-or-failed 0"; line != want {
-		t.Errorf("got %s", line)
-	}
-	if line := scopeArgs(7, "x.scope", 17); line[0] != "--user" {
-		t.Errorf("as a user: %q", line)
-	}
 }
 
 func TestLaunchExternal(t *testing.T) {
@@ -233,7 +173,7 @@ func TestLaunchExternalBackground(t *testing.T) {
 	}
 	pid = readPID(t, dir+"/pid2")
 	for stat := []byte("x"); len(stat) > 0; { // gone, or waiting to be collected
-		stat, _ = readProc(pid, "stat", maxProcFile)
+		stat, _ = process.ReadFile(pid, "stat", 64<<10)
 		if strings.Contains(string(stat), ") Z") {
 			break
 		}

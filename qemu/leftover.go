@@ -4,6 +4,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // Leftovers finds the processes of a VM that Launch was starting under this name in runDir when its caller was killed, before it
@@ -20,7 +22,7 @@ func Leftovers(runDir, name string) ([]int, error) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		argv, err := commandLine(pid)
+		argv, err := process.CommandLine(pid)
 		if err != nil {
 			continue // it has ended, or it is another user's
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/confine"
+	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 const (
@@ -61,14 +63,14 @@ type Command struct {
 	Name, RunDir string // of the VM, and where its socket, pid file and log are
 	Argv         []string
 	Memory       int64 // that it asks for, in bytes
-	Confinement  *Confinement
+	Confinement  *confine.Confinement
 }
 
 // Command turns the command line of a source's VM into that of its target: it waits for an incoming migration, does not
 // run before it is told to, and has its monitor and pid file in runDir. The monitors, log files and windows of the
 // source are left out. Extra arguments are trusted and come last. The error is a *NameError, or PolicyErrors with all that is refused.
 func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...string) (*Command, error) {
-	if err := CheckName(name); err != nil {
+	if err := vmname.Check(name); err != nil {
 		return nil, err
 	}
 	if !filepath.IsAbs(runDir) {
@@ -82,7 +84,7 @@ func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...strin
 	items, err := split(argv[1:])
 	refused = append(refused, refusals(err)...)
 	j := &judge{LaunchPolicy: p, binary: binary, runDir: runDir}
-	j.confined, _ = CanConfine()
+	j.confined, _ = confine.Possible()
 	j.confined = j.confined && !p.Unconfined
 	out := []string{binary, "-name", "guest=" + cmdline.EscapeComma(guestName(items, name))}
 	for _, it := range withoutMonitors(items) {
@@ -110,7 +112,7 @@ func (p LaunchPolicy) Command(argv []string, name, runDir string, extra ...strin
 // guestName is the name that QEMU is given: the VM's own, if that is known here by this name.
 func guestName(items []cmdline.Argument, name string) string {
 	for _, it := range items {
-		if own := cmdline.KeyvalOf(it.Value, "guest", "guest"); it.Name == "name" && own != "" && Alias(own) == name {
+		if own := cmdline.KeyvalOf(it.Value, "guest", "guest"); it.Name == "name" && own != "" && vmname.Alias(own) == name {
 			return own
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ func source(t testing.TB, args ...string) (*VM, *Client) {
 	t.Helper()
 	socket := filepath.Join(shortDir(t), "src.qmp")
 	cmd := exec.Command(needQEMU(t), append([]string{"-nodefaults", "-display", "none", "-qmp", "unix:" + socket + ",server=on,wait=off"}, args...)...)
-	var stderr tail
+	var stderr process.Tail
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

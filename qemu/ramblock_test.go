@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 func testdata(t testing.TB, name string) string {
@@ -262,65 +263,13 @@ func TestDiscoverRefuses(t *testing.T) {
 	}
 }
 
-func TestCheckName(t *testing.T) {
-	for _, good := range []string{"a", "vm-1", "Web_2.prod", strings.Repeat("x", MaxName)} {
-		if err := CheckName(good); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, bad := range []string{"", ".", "..", "a/b", "-a", "_a", "a b", "a\n", "ä", "a,b", "a\x00", strings.Repeat("x", MaxName+1)} {
-		if CheckName(bad) == nil {
-			t.Errorf("%q accepted", bad)
-		}
-	}
-}
-
-// TestAlias: whatever QEMU takes for a name, scatter has one that can be used in the names of files, and no two are the same.
-func TestAlias(t *testing.T) {
-	seen := make(map[string]string)
-	for _, own := range []string{"web", "two words", "two-words", "two,words", "two/words", "../etc", "-x", "_x", ".", "Ä", "Ö", "名前", strings.Repeat("x", MaxName),
-		strings.Repeat("x", 70), strings.Repeat("x", 71), strings.Repeat("é", 200), "a\x00b", "a\nb", " ", strings.Repeat("/", 300)} {
-		alias := Alias(own)
-		if err := CheckName(alias); err != nil || seen[alias] != "" || Alias(own) != alias || Alias(alias) != alias {
-			t.Errorf("%q: %s, %v; the same as %q", own, alias, err, seen[alias])
-		}
-		if CheckName(own) == nil && alias != own {
-			t.Errorf("%q: %s", own, alias)
-		}
-		seen[alias] = own
-	}
-	if got := Alias("two words"); !strings.HasPrefix(got, "two-words-") {
-		t.Errorf("got %s", got)
-	}
+// TestTellApart: VMs whose sockets have the same name get names of their own, unless they were given some.
+func TestTellApart(t *testing.T) {
 	a, b, c := &VM{Name: "qmp", Socket: "/run/a/qmp.sock"}, &VM{Name: "qmp", Socket: "/run/b/qmp.sock"}, &VM{Name: "qmp", Own: "qmp"}
 	for _, vm := range []*VM{a, b, c} {
 		vm.TellApart()
 	}
-	if a.Name == b.Name || CheckName(a.Name) != nil || c.Name != "qmp" || socketName("/run/vm3.qmp") != "vm3" || socketName("/run/mon") != "mon" {
+	if a.Name == b.Name || CheckName(a.Name) != nil || c.Name != "qmp" || vmname.OfSocket("/run/vm3.qmp") != "vm3" || vmname.OfSocket("/run/mon") != "mon" {
 		t.Errorf("%s %s %s", a.Name, b.Name, c.Name)
 	}
-}
-
-func TestParseStartTime(t *testing.T) {
-	tail := " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20"
-	for stat, want := range map[string]uint64{"12 (qemu)" + tail: 4711, "12 (a ) b)" + tail: 4711} {
-		if got, err := parseStartTime(stat); err != nil || got != want {
-			t.Errorf("%s: %d, %v", stat, got, err)
-		}
-	}
-	for _, bad := range []string{"", "12 (qemu)", "12 (qemu) S 1 2"} {
-		if _, err := parseStartTime(bad); err == nil {
-			t.Errorf("%q accepted", bad)
-		}
-	}
-}
-
-func FuzzParseMappings(f *testing.F) {
-	f.Add("7f342ae00000-7f342be00000 rw-p 00001000 00:00 0    [heap]\n7f342be00000-7f342bf00000 rw-s 00000000 00:01 12 /memfd:x (deleted)\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		maps, err := parseMappings(text)
-		if err == nil && len(maps) > strings.Count(text, "\n")+1 {
-			t.Errorf("%d mappings", len(maps))
-		}
-	})
 }

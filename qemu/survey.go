@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // Survey is what a QEMU program says of itself.
@@ -80,15 +82,15 @@ func survey(ctx context.Context, binary string) (Survey, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio")
 	cmd.Stdin = strings.NewReader(strings.Join(questions, ""))
-	cmd.Dir, cmd.Env = "/", cleanEnvironment()
+	cmd.Dir, cmd.Env = "/", process.Environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
-	out := &limited{limit: MaxLine}
+	out := &process.Limited{Limit: MaxLine}
 	cmd.Stdout = out
 	if err := cmd.Run(); err != nil {
 		return Survey{}, errors.Join(context.Cause(ctx), err)
 	}
-	return readSurvey(bytes.NewReader(out.b))
+	return readSurvey(bytes.NewReader(out.Bytes()))
 }
 
 // readSurvey reads the greeting and the answers to the questions.

@@ -1,4 +1,5 @@
-package qemu
+// Package confine has the kernel keep a QEMU to the files, sockets and ports that it needs: Landlock, see landlock(7).
+package confine
 
 import (
 	"errors"
@@ -14,36 +15,17 @@ import (
 // Confinement is what the kernel lets one QEMU get at, whatever its options, its images' contents or its guest make it try: see
 // landlock(7). It holds as long as the QEMU lives, and for what that starts.
 type Confinement struct {
-	binary  string
-	runDir  string   // where it makes its sockets and its pid file
-	read    []string // files and directories that it may open and read
-	write   []string // and those that it may write, too
-	ports   []uint16 // TCP ports that it may listen at, and nothing more; not heeded if it may use the network
-	network bool
-	helpers bool // it may start the programs that the launch policy allows
+	Binary  string   // the program itself
+	RunDir  string   // where it makes its sockets and its pid file
+	Read    []string // files and directories that it may open and read
+	Write   []string // and those that it may write, too
+	Ports   []uint16 // TCP ports that it may listen at, and nothing more; not heeded if it may use the network
+	Network bool     // it may use the network
+	Helpers bool     // it may start the programs that the launch policy allows
 }
 
-// confinement is that of a command line that was judged.
-func (j *judge) confinement() *Confinement {
-	if j.Unconfined {
-		return nil
-	}
-	c := &Confinement{binary: j.binary, runDir: j.runDir, write: j.opened, ports: j.ports, network: j.AllowNetwork, helpers: j.programs}
-	for _, p := range j.AllowPaths {
-		real, err := resolve(filepath.Clean(p))
-		switch {
-		case err != nil || !filepath.IsAbs(p):
-		case isFirmware(real) || slices.ContainsFunc(firmwareDirs, func(dir string) bool { return below(real, dir) }):
-			c.read = append(c.read, real) // what the command line names there may be written all the same, if it is no firmware
-		default:
-			c.write = append(c.write, real)
-		}
-	}
-	return c
-}
-
-// CanConfine tells whether this kernel can confine a QEMU to its files, and whether to its ports.
-func CanConfine() (files, ports bool) {
+// Possible tells whether this kernel can confine a QEMU to its files, and whether to its ports.
+func Possible() (files, ports bool) {
 	abi, err := llsys.LandlockGetABIVersion()
 	return err == nil && abi >= 3, err == nil && abi >= 4
 }
@@ -67,23 +49,23 @@ var systemDevices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random
 func (c *Confinement) rules() (config landlock.Config, rules []landlock.Rule) {
 	config = landlock.V10.BestEffort()
 	config.Scoped = 0
-	ports := c.ports
-	if c.network {
+	ports := c.Ports
+	if c.Network {
 		config.HandledAccessNet, ports = 0, nil
 	}
 	add := func(r landlock.FSRule) { rules = append(rules, r.IgnoreIfMissing()) }
-	add(landlock.RODirs(slices.Concat(systemDirs, prefixes(c.binary))...))
-	add(landlock.ROFiles(append(systemFiles, c.binary)...))
+	add(landlock.RODirs(slices.Concat(systemDirs, prefixes(c.Binary))...))
+	add(landlock.ROFiles(append(systemFiles, c.Binary)...))
 	add(landlock.RWFiles(systemDevices...).WithIoctlDev())
 	add(landlock.RWDirs("/dev/pts").WithIoctlDev())
-	if c.helpers {
+	if c.Helpers {
 		add(landlock.RODirs(helperDirs...).WithResolveUnix())
 	}
-	add(landlock.PathAccess(llsys.AccessFSMakeSock|llsys.AccessFSMakeReg|llsys.AccessFSRemoveFile|llsys.AccessFSReadDir, c.runDir))
-	for _, name := range c.read {
+	add(landlock.PathAccess(llsys.AccessFSMakeSock|llsys.AccessFSMakeReg|llsys.AccessFSRemoveFile|llsys.AccessFSReadDir, c.RunDir))
+	for _, name := range c.Read {
 		add(either(name, landlock.RODirs, landlock.ROFiles))
 	}
-	for _, name := range c.write {
+	for _, name := range c.Write {
 		add(either(name, landlock.RWDirs, landlock.RWFiles).WithIoctlDev().WithResolveUnix())
 	}
 	for _, port := range ports {
@@ -113,8 +95,8 @@ func prefixes(binary string) []string {
 	return []string{dir}
 }
 
-// makePid makes the file for QEMU's pid, so that it alone of the run directory can be opened. Nil leaves it to QEMU.
-func (c *Confinement) makePid(name string) error {
+// MakePID makes the file for QEMU's pid, so that it alone of the run directory can be opened. Nil leaves it to QEMU.
+func (c *Confinement) MakePID(name string) error {
 	if c == nil {
 		return nil
 	}
@@ -122,13 +104,13 @@ func (c *Confinement) makePid(name string) error {
 	if err != nil {
 		return err
 	}
-	c.write = append(slices.Clip(c.write), name)
+	c.Write = append(slices.Clip(c.Write), name)
 	return f.Close()
 }
 
-// enter confines the calling thread, and what it starts, for good: the goroutine must be locked to it and never unlock it. Where the kernel
+// Enter confines the calling thread, and what it starts, for good: the goroutine must be locked to it and never unlock it. Where the kernel
 // has no Landlock, or c is nil, nothing happens.
-func (c *Confinement) enter() error {
+func (c *Confinement) Enter() error {
 	if c == nil {
 		return nil
 	}

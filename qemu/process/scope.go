@@ -1,4 +1,4 @@
-package qemu
+package process
 
 import (
 	"context"
