@@ -1,13 +1,96 @@
 package qemu
 
 import (
+	"context"
+
 	"github.com/scatter-vm/scatter/qemu/cmdline"
 	"github.com/scatter-vm/scatter/qemu/confine"
+	"github.com/scatter-vm/scatter/qemu/memory"
+	"github.com/scatter-vm/scatter/qemu/monitor"
 	"github.com/scatter-vm/scatter/qemu/process"
+	"github.com/scatter-vm/scatter/qemu/ram"
 	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 // This file has the names under which others know what sub-packages own.
+
+// Bounds of connections to monitors.
+const (
+	DialTimeout    = monitor.DialTimeout    // bounds Dial when its context has no deadline
+	MaxInFlight    = monitor.MaxInFlight    // commands that QEMU is given before it answered the first
+	MaxLine        = monitor.MaxLine        // bytes of one QMP message
+	MaxEventBuffer = monitor.MaxEventBuffer // events of a Subscription
+)
+
+var (
+	// ErrMonitorClosed is in the chain of every error that a Client returns after its connection ended, be it by
+	// Close or because QEMU went away.
+	ErrMonitorClosed = monitor.ErrClosed
+	// ErrMonitorBusy says that something listens on the QMP socket but sent no greeting in time.
+	ErrMonitorBusy = monitor.ErrBusy
+	// ErrNoAddress says that QEMU did not tell where in its address space a RAM block lies.
+	ErrNoAddress = memory.ErrNoAddress
+	// ErrProcessGone says that the process whose memory was used has ended.
+	ErrProcessGone = memory.ErrProcessGone
+)
+
+// What a monitor says.
+type (
+	Event         = monitor.Event         // something that QEMU reports unasked, such as STOP or MIGRATION
+	Subscription  = monitor.Subscription  // one reader's own queue of events
+	QMPError      = monitor.QMPError      // QEMU's refusal of a command
+	ProtocolError = monitor.ProtocolError // a message that no QEMU sends
+	RunState      = monitor.RunState      // what query-status tells
+	CPUWord       = monitor.CPUWord       // one register that the CPUID instruction shows to a guest
+)
+
+// MonitorPID is the process that listens on a QMP unix socket. It is known also while another client has the monitor.
+func MonitorPID(ctx context.Context, socket string) (int, error) { return monitor.PID(ctx, socket) }
+
+// Of migrations.
+type (
+	MigrationStatus = monitor.MigrationStatus // the state of one
+	MigrationInfo   = monitor.MigrationInfo   // how one goes
+	MigrationRAM    = monitor.MigrationRAM    // what one has sent of memory
+	Parameters      = monitor.Parameters      // steer one
+)
+
+// The states of a migration.
+const (
+	MigrationNone                 = monitor.MigrationNone
+	MigrationSetup                = monitor.MigrationSetup
+	MigrationActive               = monitor.MigrationActive
+	MigrationPreSwitchover        = monitor.MigrationPreSwitchover
+	MigrationDevice               = monitor.MigrationDevice
+	MigrationPostcopyDevice       = monitor.MigrationPostcopyDevice
+	MigrationPostcopyActive       = monitor.MigrationPostcopyActive
+	MigrationPostcopyPaused       = monitor.MigrationPostcopyPaused
+	MigrationPostcopyRecover      = monitor.MigrationPostcopyRecover
+	MigrationPostcopyRecoverSetup = monitor.MigrationPostcopyRecoverSetup
+	MigrationCancelling           = monitor.MigrationCancelling
+	MigrationCancelled            = monitor.MigrationCancelled
+	MigrationCompleted            = monitor.MigrationCompleted
+	MigrationFailed               = monitor.MigrationFailed
+)
+
+// Of guest memory.
+type (
+	RAMBlock    = ram.Block          // a piece of it as QEMU keeps it
+	Memory      = memory.Memory      // reads and writes it through the kernel
+	PageRef     = memory.PageRef     // names one page
+	AccessError = memory.AccessError // the kernel does not let us at it
+)
+
+const (
+	PageSize  = ram.PageSize  // bytes of the unit in which guest memory is handled
+	MaxBlocks = ram.MaxBlocks // RAM blocks of one VM
+)
+
+// TCGTracksWrites is the first QEMU that tracks the writes of emulated (TCG) guests to the first block of their RAM while it migrates them.
+var TCGTracksWrites = ram.TCGTracksWrites
+
+// OpenMemory opens the memory of a QEMU process.
+func OpenMemory(pid int, blocks []RAMBlock) (*Memory, error) { return memory.Open(pid, blocks) }
 
 // MaxName is the length of the longest VM name, in bytes.
 const MaxName = vmname.Max

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // TestClaims: what a VM wants for itself is found taken by whoever has it, and by nobody else.
 func TestClaims(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	path := filepath.Join(dir, "with blank")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -63,7 +65,7 @@ func TestClaims(t *testing.T) {
 // TestClaimsOfACommandLine: all that a try leaves alone is claimed for the VM.
 func TestClaimsOfACommandLine(t *testing.T) {
 	p := LaunchPolicy{AllowPaths: []string{"/srv/vm"}, AllowNetwork: true}
-	_, claims, err := p.Rehearsal(strings.Fields(testQEMU+" -nodefaults -vnc :3 -chardev socket,id=c,path=/srv/vm/s,server=on -serial unix:/srv/vm/t,server=on "+
+	_, claims, err := p.Rehearsal(strings.Fields(kit.QEMU+" -nodefaults -vnc :3 -chardev socket,id=c,path=/srv/vm/s,server=on -serial unix:/srv/vm/t,server=on "+
 		"-netdev user,id=n,hostfwd=tcp:127.0.0.1:2022-:22,hostfwd=tcp::2023-:23 -spice port=5930,disable-ticketing=on"), "try", "/run/tries")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func TestClaimsOfACommandLine(t *testing.T) {
 
 // TestClaimsWhereNothingCanBeSeen: without procfs nothing is refused.
 func TestClaimsWhereNothingCanBeSeen(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	c := Claims{sockets: []string{"/x"}, ports: []listening{{port: 1}}, interfaces: []string{"eth0"}}
 	if err := c.takenIn(dir, dir); err != nil {
 		t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // image makes a disk image with qemu-img.
@@ -33,7 +34,7 @@ func needLandlock(t *testing.T) {
 // TestConfinedToAllowedPaths: what is inside of an image does not lead a QEMU to other files, nor to the network.
 func TestConfinedToAllowedPaths(t *testing.T) {
 	needLandlock(t)
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	inside, outside := filepath.Join(dir, "in"), filepath.Join(dir, "out")
 	for _, d := range []string{inside, outside} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -106,8 +107,8 @@ func visitors(l net.Listener, f func()) (n int) {
 // startsWith tells why a QEMU does not start with a disk.
 func startsWith(t *testing.T, p LaunchPolicy, file string, options ...string) error {
 	t.Helper()
-	run := filepath.Join(shortDir(t), "run")
-	argv := append([]string{needQEMU(t), "-nodefaults", "-M", "pc", "-m", "16", "-drive", "if=none,format=qcow2,file=" + file}, options...)
+	run := filepath.Join(kit.ShortDir(t), "run")
+	argv := append([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "pc", "-m", "16", "-drive", "if=none,format=qcow2,file=" + file}, options...)
 	c, err := p.Command(argv, "vm", run)
 	if err != nil {
 		return err
@@ -129,9 +130,9 @@ func TestConfinedToItsPorts(t *testing.T) {
 	}
 	free := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	run := filepath.Join(shortDir(t), "run")
+	run := filepath.Join(kit.ShortDir(t), "run")
 	p := LaunchPolicy{AllowPorts: []PortRange{{uint16(free), uint16(free)}}}
-	c, err := p.Command([]string{needQEMU(t), "-nodefaults", "-M", "none", "-vnc", "127.0.0.1:" + strconv.Itoa(free-firstVNC)}, "vm", run)
+	c, err := p.Command([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "none", "-vnc", "127.0.0.1:" + strconv.Itoa(free-firstVNC)}, "vm", run)
 	if free < firstVNC || err != nil {
 		t.Fatal(free, err)
 	}
@@ -166,14 +167,14 @@ func TestConfinedReadsFirmware(t *testing.T) {
 		`-blockdev {"driver":"raw","node-name":"a","file":{"driver":"file","read-only":true,"filename":"` + firmware + `"},"read-only":true}`: "",
 	} {
 		for _, allow := range [][]string{nil, {"/usr/share/seabios"}} {
-			_, err := LaunchPolicy{AllowPaths: allow}.Command(append([]string{needQEMU(t), "-nodefaults"}, strings.Split(option, " ")...), "vm", "/run/x")
+			_, err := LaunchPolicy{AllowPaths: allow}.Command(append([]string{kit.NeedQEMU(t), "-nodefaults"}, strings.Split(option, " ")...), "vm", "/run/x")
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("%s, %q allowed: %v", option, allow, err)
 			}
 		}
 	}
-	run := filepath.Join(shortDir(t), "run")
-	c, err := LaunchPolicy{AllowPaths: []string{"/usr/share"}}.Command([]string{needQEMU(t), "-nodefaults", "-M", "none",
+	run := filepath.Join(kit.ShortDir(t), "run")
+	c, err := LaunchPolicy{AllowPaths: []string{"/usr/share"}}.Command([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "none",
 		"-blockdev", "driver=file,node-name=a,auto-read-only=on,filename=" + firmware}, "vm", run)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/scatter-vm/scatter/qemu/monitor"
 	"github.com/scatter-vm/scatter/qemu/process"
+	"github.com/scatter-vm/scatter/qemu/ram"
 	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
@@ -26,7 +28,7 @@ type VM struct {
 	Machine     string // machine type with its version, such as pc-q35-10.0
 	VCPUs       int
 	MemoryBytes uint64 // RAM that the guest has, including memory modules that were plugged in
-	Blocks      []RAMBlock
+	Blocks      []ram.Block
 	Status      string          // run state
 	Caps        map[string]bool // migration capabilities that this QEMU knows, and whether they are on
 	Blockers    []string        // why QEMU would refuse to migrate
@@ -50,7 +52,7 @@ func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
 
 // Describe is Discover over an open connection: a monitor serves one client at a time.
 func (c *Client) Describe(ctx context.Context) (*VM, error) {
-	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
+	ctx, cancel := bounded(ctx, monitor.DialTimeout)
 	defer cancel()
 	vm := &VM{Socket: c.Socket(), PID: c.PID(), Version: c.Version()}
 	if err := vm.discover(ctx, c); err != nil {
@@ -133,22 +135,6 @@ func (vm *VM) readMemory(ctx context.Context, c *Client) error {
 func (vm *VM) readBlocks(ctx context.Context, c *Client) (err error) {
 	vm.Blocks, err = c.RAMBlocks(ctx)
 	return err
-}
-
-// RAMBlocks lists the guest's memory, with host addresses where QEMU tells them.
-func (c *Client) RAMBlocks(ctx context.Context) ([]RAMBlock, error) {
-	text, err := c.human(ctx, "info ramblock")
-	if err != nil {
-		return nil, err
-	}
-	blocks, err := parseRAMBlocks(text)
-	if err != nil {
-		return nil, err
-	}
-	if c.version.QEMU.Major >= 8 {
-		return blocks, nil
-	}
-	return blocks, c.locateBlocks(ctx, blocks)
 }
 
 func (vm *VM) readMigration(ctx context.Context, c *Client) (err error) {

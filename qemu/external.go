@@ -13,8 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/scatter-vm/scatter/qemu/process"
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // maxDescription bounds the description of a VM for a launcher, in bytes.
@@ -25,7 +26,7 @@ const maxDescription = 16 << 20
 // command must end; what it started in the background goes on. If ctx ends first, or after LaunchTimeout, the command
 // and all of its process group are killed. A command that fails is a *LaunchError with the end of its stderr.
 func LaunchExternal(ctx context.Context, command string, description []byte) (socket string, err error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
 	if len(description) > maxDescription {
 		return "", &LaunchError{Name: command, Err: fmt.Errorf("description longer than %d bytes", maxDescription)}

@@ -13,13 +13,18 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/monitor"
 	"github.com/scatter-vm/scatter/qemu/process"
 	"github.com/scatter-vm/scatter/qemu/vmname"
-	"golang.org/x/sys/unix"
 )
 
 // LaunchTimeout bounds Launch when its context has no deadline.
 const LaunchTimeout = 30 * time.Second
+
+// maxSocketPath is the longest path that fits into a unix socket address, in bytes.
+const maxSocketPath = 107
 
 // Process is a QEMU that Launch started. It goes on when this program ends.
 type Process struct {
@@ -38,7 +43,7 @@ type Process struct {
 // not be announced before it runs (see AnnounceSelf); disks are locked late. Failure is a *LaunchError and leaves
 // nothing behind but the log.
 func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -63,7 +68,7 @@ func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error)
 
 // Rehearse is Launch for what LaunchPolicy.Rehearsal made. Its QEMU ends when this program does. Failure waits little longer than ctx; with the error comes a QEMU that was killed and has not ended yet.
 func Rehearse(ctx context.Context, c *Command) (*Process, error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
 	f := newRunFiles(c.RunDir, c.Name)
 	if err := prepareRun(ctx, c, f); err != nil {
@@ -195,7 +200,7 @@ func (p *Process) ready(ctx context.Context) error {
 func (p *Process) reason(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, refused := errors.AsType[*QMPError](err); refused {
+	if _, refused := errors.AsType[*monitor.QMPError](err); refused {
 		return err
 	}
 	select {
@@ -222,15 +227,6 @@ func dialWhenThere(ctx context.Context, socket string) (*Client, error) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-}
-
-// PrepareIncoming sets what every target needs before its migration: no announcements of its own, events, and disks that
-// stay the source's until the VM runs. Launch has done it; a target of LaunchExternal needs it.
-func (c *Client) PrepareIncoming(ctx context.Context) error {
-	if err := c.SetParameters(ctx, Parameters{AnnounceRounds: new(uint64(0))}); err != nil {
-		return err
-	}
-	return c.SetCapabilities(ctx, map[string]bool{"events": true, "late-block-activate": true})
 }
 
 func exitError(err error) error {

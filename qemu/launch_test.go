@@ -10,15 +10,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/scatter-vm/scatter/qemu/process"
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func TestQEMULaunchReportsTail(t *testing.T) {
-	dir := shortDir(t)
-	argv := []string{needQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
+	dir := kit.ShortDir(t)
+	argv := []string{kit.NeedQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
 	_, err := Launch(t.Context(), &Command{Argv: argv, RunDir: dir, Name: "vm1"}, nil)
 	e, ok := errors.AsType[*LaunchError](err)
 	if !ok || !strings.Contains(e.Tail, "unsupported machine type") || !strings.Contains(err.Error(), "exit status 1") {
@@ -27,7 +29,7 @@ func TestQEMULaunchReportsTail(t *testing.T) {
 }
 
 func TestLaunchRefuses(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	for name, err := range map[string]error{
 		"name":     second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: dir, Name: "../x"}, nil)),
 		"relative": second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: "run", Name: "x"}, nil)),
@@ -46,7 +48,7 @@ func second[T any](_ T, err error) error { return err }
 
 // A program that never listens is killed when the context ends.
 func TestLaunchTimesOut(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("evacuation given up")
 	go func() {
@@ -71,8 +73,8 @@ func TestLaunchTimesOut(t *testing.T) {
 // A QEMU that was launched lives on when the program that launched it has ended, in a session of its own, without that
 // program's files and environment.
 func TestQEMUOutlivesLauncher(t *testing.T) {
-	needQEMU(t)
-	dir := shortDir(t)
+	kit.NeedQEMU(t)
+	dir := kit.ShortDir(t)
 	secret, err := os.Create(filepath.Join(dir, "secret"))
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +118,7 @@ func TestQEMUOutlivesLauncher(t *testing.T) {
 const launcherDir = "SCATTER_TEST_LAUNCH"
 
 func launchAndEnd(dir string) error {
-	c, err := LaunchPolicy{}.Command([]string{testQEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
+	c, err := LaunchPolicy{}.Command([]string{kit.QEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func launchAndEnd(dir string) error {
 }
 
 func TestLaunchExternal(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	socket := monitorAt(t, dir+"/ext.qmp")
 	got, err := LaunchExternal(t.Context(), "cat > "+dir+"/in; echo "+socket, []byte(`{"name":"vm1"}`))
 	if err != nil || got != socket {
@@ -153,7 +155,7 @@ func TestLaunchExternal(t *testing.T) {
 
 // What a launcher leaves in the background keeps it neither from returning nor alive when it is given up.
 func TestLaunchExternalBackground(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	socket := monitorAt(t, dir+"/ext.qmp")
 	if got, err := LaunchExternal(t.Context(), "sleep 1000 & echo $! > "+dir+"/pid; echo "+socket, nil); err != nil || got != socket {
 		t.Errorf("%q, %v", got, err)
@@ -192,7 +194,7 @@ func readPID(t testing.TB, file string) int {
 // monitorAt listens on a socket without ever answering.
 func monitorAt(t testing.TB, path string) string {
 	t.Helper()
-	socket := monitor(t, func(p *peer) { p.hold() })
+	socket := kit.Monitor(t, func(p *kit.Peer) { p.Hold() })
 	if err := os.Link(socket, path); err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // TestPolicyTables shows the launch policy at work on what is in testdata. The tables say themselves how they are written.
 func TestPolicyTables(t *testing.T) {
-	needQEMU(t) // which knows its devices by other names, too
+	kit.NeedQEMU(t) // which knows its devices by other names, too
 	t.Run("ordinary", func(t *testing.T) {
 		lines := readTable(t, "testdata/ordinary.txt", 60)
 		for _, l := range lines {
@@ -29,7 +30,7 @@ func TestPolicyTables(t *testing.T) {
 		for _, l := range lines {
 			p := stranger
 			p.AllowNetwork = l.directive != "no network"
-			c, err := p.Command(append([]string{testQEMU, "-nodefaults"}, l.words...), "vm", "/srv/vm/run")
+			c, err := p.Command(append([]string{kit.QEMU, "-nodefaults"}, l.words...), "vm", "/srv/vm/run")
 			if l.check(t, c, err, reasons); l.verdict == "ok" {
 				t.Errorf("line %d: nothing here may be ok", l.number)
 			}
@@ -40,7 +41,7 @@ func TestPolicyTables(t *testing.T) {
 
 // operator is the policy of a host that has everything the ordinary command lines come from.
 var operator = LaunchPolicy{
-	QEMU: testQEMU,
+	QEMU: kit.QEMU,
 	AllowPaths: []string{
 		"/srv/vm", "/home/user", "/dev/vg0", "/dev/vhost-vsock", "/dev/shm", "/dev/hugepages", "/dev/dri/renderD128", "/run/vde", "/var/tmp/spdk",
 		"/var/lib/vz", "/mnt/pve", "/var/run/qemu-server", "/usr/share/qemu-server", "/dev/pve", "/dev/zvol",
@@ -58,7 +59,7 @@ var operator = LaunchPolicy{
 }
 
 // stranger is the policy for hostile command lines. The run directory lies in an allowed place, and must be refused all the same.
-var stranger = LaunchPolicy{QEMU: testQEMU, AllowPaths: []string{"/srv/vm"}, AllowInterfaces: []string{"tap*"}, Programs: operator.Programs}
+var stranger = LaunchPolicy{QEMU: kit.QEMU, AllowPaths: []string{"/srv/vm"}, AllowInterfaces: []string{"tap*"}, Programs: operator.Programs}
 
 // tableLine is a command line, and what is expected of it.
 type tableLine struct {

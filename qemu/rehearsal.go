@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu/cmdline"
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // UntriedError says why a command line cannot be tried without taking something from the VM that is to be started later.

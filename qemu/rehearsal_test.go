@@ -11,18 +11,20 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // rehearsed is what becomes of options in a try, without what every command line has.
 func rehearsed(t *testing.T, options string) (string, error) {
 	t.Helper()
 	p := LaunchPolicy{AllowPaths: []string{"/srv/vm", "/dev"}, AllowPrograms: []string{"/etc/qemu-ifup", "/usr/lib/qemu/qemu-bridge-helper"}, AllowNetwork: true}
-	c, _, err := p.Rehearsal(append([]string{testQEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
+	c, _, err := p.Rehearsal(append([]string{kit.QEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
 	if err != nil {
 		return "", err
 	}
 	text := strings.Join(c.Argv, " ")
-	text = strings.TrimPrefix(text, testQEMU+" -name guest=try -nodefaults -display none")
+	text = strings.TrimPrefix(text, kit.QEMU+" -name guest=try -nodefaults -display none")
 	text, ok := strings.CutSuffix(text, " -monitor none -qmp unix:/run/tries/try.qmp,server=on,wait=off -pidfile /run/tries/try.pid -incoming defer -S")
 	if !ok {
 		t.Fatalf("got %q", text)
@@ -99,7 +101,7 @@ func TestRehearsalsThatWouldTakeSomething(t *testing.T) {
 func TestRehearsalEndsWithUs(t *testing.T) {
 	const role = "SCATTER_TEST_REHEARSE"
 	if dir := os.Getenv(role); dir != "" {
-		c, _, err := LaunchPolicy{QEMU: needQEMU(t)}.Rehearsal([]string{testQEMU, "-nodefaults", "-M", "none"}, "try", dir)
+		c, _, err := LaunchPolicy{QEMU: kit.NeedQEMU(t)}.Rehearsal([]string{kit.QEMU, "-nodefaults", "-M", "none"}, "try", dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +113,7 @@ func TestRehearsalEndsWithUs(t *testing.T) {
 		select {}
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestRehearsalEndsWithUs$")
-	cmd.Env = append(os.Environ(), role+"="+filepath.Join(shortDir(t), "r"))
+	cmd.Env = append(os.Environ(), role+"="+filepath.Join(kit.ShortDir(t), "r"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // splitTries is how many options of each kind are put to a real QEMU.
@@ -17,7 +18,7 @@ const splitTries = 1000
 func TestSplitsAsQEMU(t *testing.T) {
 	p := launch(t, "-M", "none", "-m", "16")
 	tried.Inputs(t, "option of random pieces", 2*splitTries)
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	for name, k := range map[string]splitter{
 		"keyval": {"object_add ", "secret,id=s,data=", "qom-type", strings.Fields(`, ,, ,, = ,data= ,data= ,data=, ,id=s ,id=s ,id=s ,id=o.1 ,format=raw ,format ,qom-type=secret x x " ' \ no on . ,a.b= %s`), seenObject},
 		"QemuOpts": {"chardev-add ", "socket,server=on,wait=off,id=c,path=" + dir + "/p", "backend",
@@ -31,7 +32,8 @@ func TestSplitsAsQEMU(t *testing.T) {
 					option += k.pieces[rng.IntN(len(k.pieces))]
 				}
 				option = strings.TrimRight(option, " ") // as the monitor does
-				text, err := p.Client.human(t.Context(), k.command+option)
+				var text string
+				err := p.Client.Do(t.Context(), "human-monitor-command", map[string]string{"command-line": k.command + option}, &text)
 				if err != nil {
 					t.Fatalf("%q: %v", option, err)
 				}

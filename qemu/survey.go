@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu/monitor"
 	"github.com/scatter-vm/scatter/qemu/process"
 )
 
@@ -85,7 +86,7 @@ func survey(ctx context.Context, binary string) (Survey, error) {
 	cmd.Dir, cmd.Env = "/", process.Environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
-	out := &process.Limited{Limit: MaxLine}
+	out := &process.Limited{Limit: monitor.MaxLine}
 	cmd.Stdout = out
 	if err := cmd.Run(); err != nil {
 		return Survey{}, errors.Join(context.Cause(ctx), err)
@@ -98,14 +99,14 @@ func readSurvey(r io.Reader) (s Survey, err error) {
 	in := bufio.NewReader(r)
 	var answers []json.RawMessage
 	for {
-		line, err := readLine(in)
+		line, err := monitor.ReadLine(in)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return s, err
 		}
-		m, err := parseMessage(line)
+		m, err := monitor.ParseMessage(line)
 		switch {
 		case err != nil:
 			return s, err

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // TestSurvey: a QEMU is asked once, and again when its file has changed.
@@ -14,7 +16,7 @@ func TestSurvey(t *testing.T) {
 	dir := t.TempDir()
 	binary, starts := filepath.Join(dir, "qemu"), filepath.Join(dir, "starts")
 	install := func(when time.Time) {
-		script := "#!/bin/sh\necho >>" + starts + "\nexec " + needQEMU(t) + ` "$@"` + "\n"
+		script := "#!/bin/sh\necho >>" + starts + "\nexec " + kit.NeedQEMU(t) + ` "$@"` + "\n"
 		if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -22,7 +24,7 @@ func TestSurvey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	version, err := exec.Command(needQEMU(t), "--version").Output()
+	version, err := exec.Command(kit.NeedQEMU(t), "--version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func TestSurveyOfOthers(t *testing.T) {
 
 // TestPolicyAliases: a device may be called as this QEMU calls it. It is judged by its real name.
 func TestPolicyAliases(t *testing.T) {
-	p := LaunchPolicy{QEMU: needQEMU(t), Programs: new(Programs)}
+	p := LaunchPolicy{QEMU: kit.NeedQEMU(t), Programs: new(Programs)}
 	for in, want := range map[string]string{
 		"-device virtio-serial,id=s":               "-device virtio-serial-pci,id=s",
 		"-device id=n,driver=virtio-net":           "-device id=n,driver=virtio-net-pci",

@@ -1,4 +1,4 @@
-package qemu
+package monitor
 
 import (
 	"bufio"
@@ -36,8 +36,8 @@ type refusal struct {
 	Desc  string `json:"desc"`
 }
 
-// parseMessage decodes one line. What it returns shares no memory with line.
-func parseMessage(line []byte) (message, error) {
+// ParseMessage decodes one line. What it returns shares no memory with line.
+func ParseMessage(line []byte) (message, error) {
 	var m message
 	if err := json.Unmarshal(line, &m); err != nil {
 		return message{}, fmt.Errorf("message %.60q: %w", line, err)
@@ -54,9 +54,9 @@ func parseMessage(line []byte) (message, error) {
 	return m, nil
 }
 
-// readLine returns the next line that is not blank, in memory of its own. The end in mid-line is
+// ReadLine returns the next line that is not blank, in memory of its own. The end in mid-line is
 // io.ErrUnexpectedEOF.
-func readLine(r *bufio.Reader) ([]byte, error) {
+func ReadLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')

@@ -1,4 +1,4 @@
-package qemu
+package memory
 
 import (
 	"bytes"
@@ -15,14 +15,16 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/ram"
 )
 
 // The kernel lets a process reach its own memory like that of another; so most of Memory is tested without QEMU.
 
 // region maps pages of this process and describes them as a RAM block.
-func region(t testing.TB, id string, pages, flags, fd int) ([]byte, RAMBlock) {
+func region(t testing.TB, id string, pages, flags, fd int) ([]byte, ram.Block) {
 	t.Helper()
-	b, err := unix.Mmap(fd, 0, pages*PageSize, unix.PROT_READ|unix.PROT_WRITE, flags)
+	b, err := unix.Mmap(fd, 0, pages*ram.PageSize, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,16 +33,16 @@ func region(t testing.TB, id string, pages, flags, fd int) ([]byte, RAMBlock) {
 		t.Fatal(err)
 	}
 	n := uint64(len(b))
-	return b, RAMBlock{ID: id, PageSize: PageSize, Length: n, MaxLength: n, Host: uint64(uintptr(unsafe.Pointer(&b[0])))}
+	return b, ram.Block{ID: id, PageSize: ram.PageSize, Length: n, MaxLength: n, Host: uint64(uintptr(unsafe.Pointer(&b[0])))}
 }
 
-func anonymous(t testing.TB, id string, pages int) ([]byte, RAMBlock) {
+func anonymous(t testing.TB, id string, pages int) ([]byte, ram.Block) {
 	return region(t, id, pages, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1)
 }
 
-func own(t testing.TB, blocks ...RAMBlock) *Memory {
+func own(t testing.TB, blocks ...ram.Block) *Memory {
 	t.Helper()
-	m, err := OpenMemory(os.Getpid(), blocks)
+	m, err := Open(os.Getpid(), blocks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 	m := own(t, blockA, blockB)
 	fill(a, 1)
 	fill(b, 2)
-	page := func(r PageRef) []byte { return [][]byte{a, b}[r.Block][int(r.Page)*PageSize:][:PageSize] }
+	page := func(r PageRef) []byte { return [][]byte{a, b}[r.Block][int(r.Page)*ram.PageSize:][:ram.PageSize] }
 
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var refs []PageRef
@@ -69,12 +71,12 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 	for i := range 400 { // neighbours
 		refs = append(refs, PageRef{1, uint32(50 + i)})
 	}
-	got := make([]byte, len(refs)*PageSize)
+	got := make([]byte, len(refs)*ram.PageSize)
 	if err := m.Gather(refs, got); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range refs {
-		if !bytes.Equal(got[i*PageSize:][:PageSize], page(r)) {
+		if !bytes.Equal(got[i*ram.PageSize:][:ram.PageSize], page(r)) {
 			t.Fatalf("gathered page %d is not %+v", i, r)
 		}
 	}
@@ -84,7 +86,7 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, r := range refs {
-		if !bytes.Equal(got[i*PageSize:][:PageSize], page(r)) {
+		if !bytes.Equal(got[i*ram.PageSize:][:ram.PageSize], page(r)) {
 			t.Fatalf("page %+v is not the scattered %d", r, i)
 		}
 	}
@@ -98,7 +100,7 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, r := range refs {
-		if !bytes.Equal(got[int(to[i])*PageSize:][:PageSize], page(r)) {
+		if !bytes.Equal(got[int(to[i])*ram.PageSize:][:ram.PageSize], page(r)) {
 			t.Fatalf("page %+v is not in place %d", r, to[i])
 		}
 	}
@@ -108,11 +110,11 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 		from[i] = uint32(rnd.IntN(7))
 	}
 	fill(got, 4)
-	if err := m.ScatterFrom(refs, from, got[:7*PageSize]); err != nil {
+	if err := m.ScatterFrom(refs, from, got[:7*ram.PageSize]); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range refs {
-		if !bytes.Equal(got[int(from[i])*PageSize:][:PageSize], page(r)) {
+		if !bytes.Equal(got[int(from[i])*ram.PageSize:][:ram.PageSize], page(r)) {
 			t.Fatalf("page %+v is not source page %d", r, from[i])
 		}
 	}
@@ -121,9 +123,9 @@ func TestMemoryGatherAndScatter(t *testing.T) {
 func TestMemoryReadAndWritePages(t *testing.T) {
 	a, block := anonymous(t, "a", 64)
 	m := own(t, block)
-	src, dst := make([]byte, 20*PageSize), make([]byte, 20*PageSize)
+	src, dst := make([]byte, 20*ram.PageSize), make([]byte, 20*ram.PageSize)
 	fill(src, 1)
-	if err := m.WritePages(0, 44, 20, src); err != nil || !bytes.Equal(a[44*PageSize:], src) {
+	if err := m.WritePages(0, 44, 20, src); err != nil || !bytes.Equal(a[44*ram.PageSize:], src) {
 		t.Errorf("write: %v", err)
 	}
 	if err := m.ReadPages(0, 44, 20, dst); err != nil || !bytes.Equal(dst, src) {
@@ -136,8 +138,8 @@ func TestMemoryReadAndWritePages(t *testing.T) {
 
 func TestMemoryBounds(t *testing.T) {
 	_, block := anonymous(t, "a", 8)
-	m := own(t, block, RAMBlock{ID: "unknown", Length: PageSize, MaxLength: PageSize})
-	buf := make([]byte, 2*PageSize)
+	m := own(t, block, ram.Block{ID: "unknown", Length: ram.PageSize, MaxLength: ram.PageSize})
+	buf := make([]byte, 2*ram.PageSize)
 	for name, err := range map[string]error{
 		"block":        m.ReadPages(2, 0, 2, buf),
 		"negative":     m.ReadPages(-1, 0, 2, buf),
@@ -157,7 +159,7 @@ func TestMemoryBounds(t *testing.T) {
 			t.Errorf("%s accepted", name)
 		}
 	}
-	if err := m.ReadPages(1, 0, 1, buf[:PageSize]); !errors.Is(err, ErrNoAddress) {
+	if err := m.ReadPages(1, 0, 1, buf[:ram.PageSize]); !errors.Is(err, ErrNoAddress) {
 		t.Errorf("block without address: %v", err)
 	}
 }
@@ -166,15 +168,15 @@ func TestMemoryBounds(t *testing.T) {
 func TestMemoryFaultNamesPage(t *testing.T) {
 	a, block := anonymous(t, "pc.ram", 64)
 	m := own(t, block)
-	if err := unix.Mprotect(a[40*PageSize:41*PageSize], unix.PROT_NONE); err != nil {
+	if err := unix.Mprotect(a[40*ram.PageSize:41*ram.PageSize], unix.PROT_NONE); err != nil {
 		t.Fatal(err)
 	}
-	err := m.ReadPages(0, 0, 64, make([]byte, 64*PageSize))
+	err := m.ReadPages(0, 0, 64, make([]byte, 64*ram.PageSize))
 	if !errors.Is(err, unix.EFAULT) || !strings.Contains(err.Error(), "pc.ram page 40") {
 		t.Errorf("error %v", err)
 	}
 	refs := []PageRef{{0, 3}, {0, 2}, {0, 40}, {0, 1}}
-	err = m.Gather(refs, make([]byte, 4*PageSize))
+	err = m.Gather(refs, make([]byte, 4*ram.PageSize))
 	if !errors.Is(err, unix.EFAULT) || !strings.Contains(err.Error(), "pc.ram page 40") {
 		t.Errorf("error %v", err)
 	}
@@ -193,12 +195,12 @@ func TestMemoryPartialTransfers(t *testing.T) {
 		return unix.ProcessVMReadv(pid, []unix.Iovec{one}, []unix.RemoteIovec{{Base: remote[0].Base, Len: int(one.Len)}}, 0)
 	}
 	refs := []PageRef{{0, 5}, {0, 6}, {0, 63}, {0, 0}, {0, 1}, {0, 9}}
-	dst := make([]byte, len(refs)*PageSize)
+	dst := make([]byte, len(refs)*ram.PageSize)
 	if err := m.scattered(short, refs, nil, dst); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range refs {
-		if !bytes.Equal(dst[i*PageSize:][:PageSize], a[int(r.Page)*PageSize:][:PageSize]) {
+		if !bytes.Equal(dst[i*ram.PageSize:][:ram.PageSize], a[int(r.Page)*ram.PageSize:][:ram.PageSize]) {
 			t.Errorf("page %d", i)
 		}
 	}
@@ -209,17 +211,17 @@ func TestMemoryPartialTransfers(t *testing.T) {
 }
 
 func TestTransferMergesNeighbours(t *testing.T) {
-	buf := make([]byte, 8*PageSize)
+	buf := make([]byte, 8*ram.PageSize)
 	var tr transfer
 	for _, s := range [][2]int{{0, 10}, {1, 11}, {2, 20}, {4, 21}, {5, 30}} { // local page, remote page
-		tr.add(&buf[s[0]*PageSize], uint64(s[1])*PageSize, PageSize)
+		tr.add(&buf[s[0]*ram.PageSize], uint64(s[1])*ram.PageSize, ram.PageSize)
 	}
 	var local, remote []int
 	for _, v := range tr.local {
-		local = append(local, int(v.Len)/PageSize)
+		local = append(local, int(v.Len)/ram.PageSize)
 	}
 	for _, v := range tr.remote {
-		remote = append(remote, v.Len/PageSize)
+		remote = append(remote, v.Len/ram.PageSize)
 	}
 	if !slices.Equal(local, []int{3, 2}) || !slices.Equal(remote, []int{2, 2, 1}) {
 		t.Errorf("local %v, remote %v", local, remote)
@@ -230,16 +232,16 @@ func TestOpenMemoryChecksTheMap(t *testing.T) {
 	a, block := anonymous(t, "a", 8)
 	elsewhere := block
 	elsewhere.Length, elsewhere.MaxLength = 1<<40, 1<<40
-	if _, err := OpenMemory(os.Getpid(), []RAMBlock{elsewhere}); err == nil {
+	if _, err := Open(os.Getpid(), []ram.Block{elsewhere}); err == nil {
 		t.Error("block beyond its mapping accepted")
 	}
-	if err := unix.Mprotect(a[PageSize:2*PageSize], unix.PROT_NONE); err != nil {
+	if err := unix.Mprotect(a[ram.PageSize:2*ram.PageSize], unix.PROT_NONE); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenMemory(os.Getpid(), []RAMBlock{block}); err == nil {
+	if _, err := Open(os.Getpid(), []ram.Block{block}); err == nil {
 		t.Error("unreadable block accepted")
 	}
-	if _, err := OpenMemory(1<<30, nil); err == nil {
+	if _, err := Open(1<<30, nil); err == nil {
 		t.Error("no process accepted")
 	}
 }
@@ -257,7 +259,7 @@ func TestMemoryProcessGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := OpenMemory(cmd.Process.Pid, nil)
+	m, err := Open(cmd.Process.Pid, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +273,7 @@ func TestMemoryProcessGone(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	for name, err := range map[string]error{
-		"alive": m.Alive(), "read": m.ReadPages(0, 0, 1, make([]byte, PageSize)), "write": m.WritePages(0, 0, 1, bytes.Repeat([]byte{1}, PageSize)),
+		"alive": m.Alive(), "read": m.ReadPages(0, 0, 1, make([]byte, ram.PageSize)), "write": m.WritePages(0, 0, 1, bytes.Repeat([]byte{1}, ram.PageSize)),
 		"populated": m.Populated(0, func(uint32, uint32) error { return nil }),
 	} {
 		if !errors.Is(err, ErrProcessGone) {
@@ -307,11 +309,11 @@ func TestPopulatedAnonymous(t *testing.T) {
 	if runs := populated(t, m, 0); runs != nil || !isZero(t, m, 0) {
 		t.Errorf("fresh memory: %v", runs)
 	}
-	if err := m.ReadPages(0, 5, 2, make([]byte, 2*PageSize)); err != nil { // reading maps the page of zeros
+	if err := m.ReadPages(0, 5, 2, make([]byte, 2*ram.PageSize)); err != nil { // reading maps the page of zeros
 		t.Fatal(err)
 	}
 	for _, p := range []int{0, 7, 8, 9, 15000, 19999} {
-		a[p*PageSize+1] = 0
+		a[p*ram.PageSize+1] = 0
 	}
 	want := [][2]uint32{{0, 1}, {7, 3}, {15000, 1}, {19999, 1}}
 	runs := populated(t, m, 0)
@@ -324,7 +326,7 @@ func TestPopulatedAnonymous(t *testing.T) {
 	if !isZero(t, m, 0) {
 		t.Error("touched memory is not zero")
 	}
-	a[19999*PageSize+4095] = 1
+	a[19999*ram.PageSize+4095] = 1
 	if isZero(t, m, 0) {
 		t.Error("changed memory is zero")
 	}
@@ -336,7 +338,7 @@ func TestPopulatedFallback(t *testing.T) {
 	m := own(t, block)
 	m.noScan.Store(true)
 	for _, p := range []int{0, 8191, 8192, 19999} {
-		a[p*PageSize] = 1
+		a[p*ram.PageSize] = 1
 	}
 	want := [][2]uint32{{0, 1}, {8191, 2}, {19999, 1}}
 	if runs := populated(t, m, 0); !slices.Equal(runs, want) {
@@ -349,7 +351,7 @@ func TestPopulatedManyRuns(t *testing.T) {
 	a, block := anonymous(t, "a", 8*scanBuffer)
 	m := own(t, block)
 	for p := 0; p < 8*scanBuffer; p += 2 {
-		a[p*PageSize] = 1
+		a[p*ram.PageSize] = 1
 	}
 	if runs := populated(t, m, 0); len(runs) != 4*scanBuffer || runs[len(runs)-1] != [2]uint32{8*scanBuffer - 2, 1} {
 		t.Errorf("%d runs", len(runs))
@@ -368,7 +370,7 @@ func TestPopulatedSharedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Ftruncate(fd, 3000*PageSize); err != nil {
+	if err := unix.Ftruncate(fd, 3000*ram.PageSize); err != nil {
 		t.Fatal(err)
 	}
 	_, block := region(t, "shared", 3000, unix.MAP_SHARED, fd)
@@ -377,7 +379,7 @@ func TestPopulatedSharedFile(t *testing.T) {
 		t.Errorf("fresh file: %v", runs)
 	}
 	for _, p := range []int64{3, 4, 2999} { // written by somebody who has the file: not in our page table
-		if _, err := unix.Pwrite(fd, []byte{1}, p*PageSize+7); err != nil {
+		if _, err := unix.Pwrite(fd, []byte{1}, p*ram.PageSize+7); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -393,8 +395,8 @@ func TestPopulatedSharedFile(t *testing.T) {
 // What a private mapping of a file shows is in the file, not in the page table.
 func TestPopulatedPrivateFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "ram")
-	content := bytes.Repeat([]byte{0}, 16*PageSize)
-	content[9*PageSize] = 1
+	content := bytes.Repeat([]byte{0}, 16*ram.PageSize)
+	content[9*ram.PageSize] = 1
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +415,7 @@ func TestPopulatedPrivateFile(t *testing.T) {
 // A block may consist of several mappings.
 func TestPopulatedAcrossMappings(t *testing.T) {
 	a, block := anonymous(t, "a", 64)
-	if err := unix.Madvise(a[16*PageSize:32*PageSize], unix.MADV_DONTFORK); err != nil {
+	if err := unix.Madvise(a[16*ram.PageSize:32*ram.PageSize], unix.MADV_DONTFORK); err != nil {
 		t.Fatal(err)
 	}
 	m := own(t, block)
@@ -421,7 +423,7 @@ func TestPopulatedAcrossMappings(t *testing.T) {
 		t.Fatalf("%d mappings", n)
 	}
 	for p := 10; p < 40; p++ {
-		a[p*PageSize] = 1
+		a[p*ram.PageSize] = 1
 	}
 	if runs := populated(t, m, 0); !slices.Equal(runs, [][2]uint32{{10, 30}}) {
 		t.Errorf("runs %v", runs)
@@ -448,7 +450,7 @@ func TestMemoryAccessRefused(t *testing.T) {
 			errs <- err
 			return
 		}
-		_, err := OpenMemory(pid, nil)
+		_, err := Open(pid, nil)
 		errs <- err
 	}()
 	err := <-errs
@@ -477,7 +479,7 @@ func BenchmarkReadPages(b *testing.B) {
 	dst := make([]byte, 256<<10)
 	b.SetBytes(int64(len(dst)))
 	b.ReportAllocs()
-	n, at := len(dst)/PageSize, uint32(0)
+	n, at := len(dst)/ram.PageSize, uint32(0)
 	for b.Loop() {
 		if err := m.ReadPages(0, at, n, dst); err != nil {
 			b.Fatal(err)
@@ -494,7 +496,7 @@ func BenchmarkGather(b *testing.B) {
 	for i, p := range rand.New(rand.NewPCG(1, 1)).Perm(16384)[:1024] {
 		refs[i] = PageRef{0, uint32(p)}
 	}
-	dst := make([]byte, len(refs)*PageSize)
+	dst := make([]byte, len(refs)*ram.PageSize)
 	b.SetBytes(int64(len(dst)))
 	b.ReportAllocs()
 	for b.Loop() {

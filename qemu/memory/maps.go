@@ -1,8 +1,9 @@
-package qemu
+package memory
 
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -45,7 +46,7 @@ func parseMappings(text string) ([]mapping, error) {
 		}
 		first, last, _ := strings.Cut(f[0], "-")
 		m := mapping{readable: f[1][0] == 'r', shared: f[1][3] == 's', file: f[4] != "0"}
-		if err := errors.Join(parseHex(first, &m.start), parseHex(last, &m.end), parseHex(f[2], &m.offset)); err != nil {
+		if err := errors.Join(hex(first, &m.start), hex(last, &m.end), hex(f[2], &m.offset)); err != nil {
 			return nil, fmt.Errorf("memory map line %.80q: %w", line, err)
 		}
 		all = append(all, m)
@@ -55,4 +56,10 @@ func parseMappings(text string) ([]mapping, error) {
 
 func isRefusal(err error) bool {
 	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES)
+}
+
+func hex(s string, v *uint64) error {
+	n, err := strconv.ParseUint(s, 16, 64)
+	*v = n
+	return err
 }

@@ -1,4 +1,4 @@
-package qemu
+package ram
 
 import (
 	"context"
@@ -13,16 +13,16 @@ var TCGTracksWrites = [2]int{9, 0}
 // KVM tracks all. Of an emulated (TCG) guest QEMU before 9.0 tracks none; up to now (10.1) only the block at the beginning of its RAM
 // addresses: for any other it arms the tracking again at the address within the block, not in all RAM (cpu_physical_memory_sync_dirty_bitmap, which
 // leaves out the block's offset). Memory of devices, which has the same fault, is not listed: the guest draws it anew.
-func (c *Client) LosesWrites(ctx context.Context) (ids []string, err error) {
+func (l Layout) LosesWrites(ctx context.Context) (ids []string, err error) {
 	var kvm struct{ Enabled bool }
-	if err := c.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
+	if err := l.monitor.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
 		return nil, err
 	}
 	var backends []struct{ ID string }
-	if err := c.Do(ctx, "query-memdev", nil, &backends); err != nil {
+	if err := l.monitor.Do(ctx, "query-memdev", nil, &backends); err != nil {
 		return nil, err
 	}
-	text, err := c.human(ctx, "info ramblock")
+	text, err := human(ctx, l.monitor, "info ramblock")
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (c *Client) LosesWrites(ctx context.Context) (ids []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	old := c.version.QEMU.Major < TCGTracksWrites[0]
+	old := l.monitor.Version()[0] < TCGTracksWrites[0]
 	for id, offset := range offsets {
 		isRAM := strings.HasSuffix(id, ".ram") || slices.ContainsFunc(backends, func(d struct{ ID string }) bool { return d.ID == id })
 		if isRAM && (old || offset > 0) {
@@ -43,7 +43,7 @@ func (c *Client) LosesWrites(ctx context.Context) (ids []string, err error) {
 
 // blockOffsets reads from the table of "info ramblock" where in all RAM each block lies.
 func blockOffsets(text string) (map[string]uint64, error) {
-	blocks, err := parseRAMBlocks(text)
+	blocks, err := parseBlocks(text)
 	if err != nil {
 		return nil, err
 	}

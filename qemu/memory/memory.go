@@ -1,4 +1,4 @@
-package qemu
+package memory
 
 import (
 	"errors"
@@ -9,10 +9,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// PageSize is the unit in which guest memory is handled, in bytes.
-const PageSize = 4096
+	"github.com/scatter-vm/scatter/qemu/ram"
+)
 
 // maxIOV is how many pieces the kernel takes in one call.
 const maxIOV = 1024
@@ -38,16 +37,16 @@ type Memory struct {
 
 // memoryBlock is a RAM block with the part of the process' memory map that it occupies.
 type memoryBlock struct {
-	RAMBlock
+	ram.Block
 	maps []mapping
 }
 
-// OpenMemory opens the memory of a QEMU process. All blocks must lie in its memory map, which blocks of another
+// Open opens the memory of a QEMU process. All blocks must lie in its memory map, which blocks of another
 // process would not. Blocks without a host address cannot be accessed. The error is an *AccessError if the kernel
 // does not allow it.
-func OpenMemory(pid int, blocks []RAMBlock) (*Memory, error) {
-	if len(blocks) > MaxBlocks {
-		return nil, fmt.Errorf("memory of process %d: %d ram blocks: more than %d", pid, len(blocks), MaxBlocks)
+func Open(pid int, blocks []ram.Block) (*Memory, error) {
+	if len(blocks) > ram.MaxBlocks {
+		return nil, fmt.Errorf("memory of process %d: %d ram blocks: more than %d", pid, len(blocks), ram.MaxBlocks)
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -61,7 +60,7 @@ func OpenMemory(pid int, blocks []RAMBlock) (*Memory, error) {
 	return m, nil
 }
 
-func (m *Memory) open(blocks []RAMBlock) error {
+func (m *Memory) open(blocks []ram.Block) error {
 	all, err := mappings(m.pid)
 	if err != nil {
 		return err
@@ -94,7 +93,7 @@ func (m *Memory) tryAccess() error {
 }
 
 // covering returns the mappings that a block occupies; ok means that they cover it without a gap.
-func covering(all []mapping, b RAMBlock) (maps []mapping, ok bool) {
+func covering(all []mapping, b ram.Block) (maps []mapping, ok bool) {
 	at, end := b.Host, b.Host+b.Length
 	if b.Host == 0 {
 		return nil, true
@@ -145,7 +144,7 @@ func (m *Memory) WritePages(block int, first uint32, n int, src []byte) error {
 }
 
 func (m *Memory) contiguous(do transferFunc, block int, first uint32, n int, buf []byte) error {
-	if n < 0 || len(buf) != n*PageSize {
+	if n < 0 || len(buf) != n*ram.PageSize {
 		return fmt.Errorf("memory of process %d: %d pages and %d bytes", m.pid, n, len(buf))
 	}
 	if n == 0 {
@@ -163,7 +162,7 @@ func (m *Memory) contiguous(do transferFunc, block int, first uint32, n int, buf
 
 // Gather reads page refs[i] into dst[i*PageSize:].
 func (m *Memory) Gather(refs []PageRef, dst []byte) error {
-	if len(dst) != len(refs)*PageSize {
+	if len(dst) != len(refs)*ram.PageSize {
 		return fmt.Errorf("memory of process %d: %d pages and %d bytes", m.pid, len(refs), len(dst))
 	}
 	return m.scattered(unix.ProcessVMReadv, refs, nil, dst)
@@ -179,7 +178,7 @@ func (m *Memory) GatherTo(refs []PageRef, to []uint32, dst []byte) error {
 
 // Scatter writes src[i*PageSize:] to page refs[i].
 func (m *Memory) Scatter(refs []PageRef, src []byte) error {
-	if len(src) != len(refs)*PageSize {
+	if len(src) != len(refs)*ram.PageSize {
 		return fmt.Errorf("memory of process %d: %d pages and %d bytes", m.pid, len(refs), len(src))
 	}
 	return m.scattered(unix.ProcessVMWritev, refs, nil, src)
@@ -199,8 +198,8 @@ func (m *Memory) checkPlaces(refs []PageRef, places []uint32, buf []byte) error 
 		return fmt.Errorf("memory of process %d: %d pages with %d places", m.pid, len(refs), len(places))
 	}
 	for _, p := range places {
-		if int(p) >= len(buf)/PageSize {
-			return fmt.Errorf("memory of process %d: place %d of %d", m.pid, p, len(buf)/PageSize)
+		if int(p) >= len(buf)/ram.PageSize {
+			return fmt.Errorf("memory of process %d: place %d of %d", m.pid, p, len(buf)/ram.PageSize)
 		}
 	}
 	return nil
@@ -225,7 +224,7 @@ func (m *Memory) scattered(do transferFunc, refs []PageRef, places []uint32, buf
 				return err
 			}
 		}
-		t.add(&buf[at*PageSize], host, PageSize)
+		t.add(&buf[at*ram.PageSize], host, ram.PageSize)
 	}
 	return m.flush(t, do)
 }
@@ -242,7 +241,7 @@ func (m *Memory) address(block int, first uint32, n int) (uint64, error) {
 	if uint64(first)+uint64(n) > uint64(b.Pages()) {
 		return 0, fmt.Errorf("memory of process %d: ram block %s: page %d + %d of %d", m.pid, b.ID, first, n, b.Pages())
 	}
-	return b.Host + uint64(first)*PageSize, nil
+	return b.Host + uint64(first)*ram.PageSize, nil
 }
 
 type transferFunc func(pid int, local []unix.Iovec, remote []unix.RemoteIovec, flags uint) (int, error)
@@ -335,7 +334,7 @@ func (m *Memory) transferError(addr uint64, err error) error {
 	}
 	for _, b := range m.blocks {
 		if b.Host != 0 && addr >= b.Host && addr < b.Host+b.Length {
-			return fmt.Errorf("memory of process %d: ram block %s page %d: %w", m.pid, b.ID, (addr-b.Host)/PageSize, err)
+			return fmt.Errorf("memory of process %d: ram block %s page %d: %w", m.pid, b.ID, (addr-b.Host)/ram.PageSize, err)
 		}
 	}
 	return fmt.Errorf("memory of process %d: address %#x: %w", m.pid, addr, err)

@@ -1,34 +1,15 @@
-package qemu
+package ram
 
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 )
 
-// MaxBlocks bounds the RAM blocks of one VM.
-const MaxBlocks = 4096
-
-// RAMBlock is a piece of guest memory as QEMU keeps it: main memory, firmware, a card's memory or ROM.
-type RAMBlock struct {
-	ID         string // name in the migration stream, such as pc.ram
-	Index      int    // place in QEMU's list, and in VM.Blocks
-	PageSize   uint64 // bytes; more than 4096 for huge pages
-	Length     uint64 // bytes in use
-	MaxLength  uint64 // bytes reserved: the block may grow to this
-	Host       uint64 // address in the QEMU process, 0 = unknown
-	ReadOnly   bool   // for the guest; known since QEMU 8.0
-	Migratable bool   // part of the migration stream
-}
-
-// Pages is the number of 4096-byte pages.
-func (b RAMBlock) Pages() uint32 { return uint32(b.Length / PageSize) }
-
-// parseRAMBlocks reads the table of "info ramblock". Its columns are name, page size with unit, offset, used and total
+// parseBlocks reads the table of "info ramblock". Its columns are name, page size with unit, offset, used and total
 // length; since QEMU 8.0 also the host address and ro or rw. Names may be empty or hold blanks.
-func parseRAMBlocks(text string) ([]RAMBlock, error) {
+func parseBlocks(text string) ([]Block, error) {
 	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(text, "\r", ""), "\n "), "\n")
 	withHost := strings.Contains(lines[0], "HVA")
 	if !strings.Contains(lines[0], "Block Name") || !strings.Contains(lines[0], "PSize") {
@@ -37,10 +18,10 @@ func parseRAMBlocks(text string) ([]RAMBlock, error) {
 	if len(lines)-1 > MaxBlocks {
 		return nil, fmt.Errorf("%d ram blocks: more than %d", len(lines)-1, MaxBlocks)
 	}
-	blocks := make([]RAMBlock, 0, len(lines)-1)
+	blocks := make([]Block, 0, len(lines)-1)
 	ids := map[string]bool{}
 	for i, line := range lines[1:] {
-		b, err := parseRAMBlock(line, withHost)
+		b, err := parseBlock(line, withHost)
 		if err != nil {
 			return nil, fmt.Errorf("ram block line %.120q: %w", line, err)
 		}
@@ -54,17 +35,17 @@ func parseRAMBlocks(text string) ([]RAMBlock, error) {
 	return blocks, nil
 }
 
-// parseRAMBlock reads one line from its right end, because of the name at the left.
-func parseRAMBlock(line string, withHost bool) (RAMBlock, error) {
+// parseBlock reads one line from its right end, because of the name at the left.
+func parseBlock(line string, withHost bool) (Block, error) {
 	columns := 5
 	if withHost {
 		columns = 7
 	}
 	name, f := cutFields(line, columns)
 	if len(f) != columns {
-		return RAMBlock{}, errors.New("too few columns")
+		return Block{}, errors.New("too few columns")
 	}
-	b := RAMBlock{ID: name, Migratable: name != "", PageSize: 1}
+	b := Block{ID: name, Migratable: name != "", PageSize: 1}
 	err := errors.Join(
 		parseSize(f[0], f[1], &b.PageSize), parseHex(f[3], &b.Length), parseHex(f[4], &b.MaxLength))
 	if withHost {
@@ -72,7 +53,7 @@ func parseRAMBlock(line string, withHost bool) (RAMBlock, error) {
 		b.ReadOnly = f[6] == "ro"
 	}
 	if err != nil {
-		return RAMBlock{}, err
+		return Block{}, err
 	}
 	return b, b.check()
 }
@@ -93,22 +74,6 @@ func cutFields(line string, n int) (rest string, fields []string) {
 		fields[i], fields[j] = fields[j], fields[i]
 	}
 	return strings.TrimLeft(line, " "), fields
-}
-
-func (b RAMBlock) check() error {
-	switch {
-	case b.PageSize < PageSize || b.PageSize&(b.PageSize-1) != 0:
-		return fmt.Errorf("page size %d", b.PageSize)
-	case b.Length%PageSize != 0:
-		return fmt.Errorf("length %#x is not in pages", b.Length)
-	case b.Length > b.MaxLength:
-		return fmt.Errorf("length %#x is more than the reserved %#x", b.Length, b.MaxLength)
-	case b.Length/PageSize >= math.MaxUint32:
-		return fmt.Errorf("length %#x is more than 2^32 pages", b.Length)
-	case b.Host%PageSize != 0 || b.Host > math.MaxUint64-b.MaxLength:
-		return fmt.Errorf("host address %#x", b.Host)
-	}
-	return nil
 }
 
 func parseHex(s string, v *uint64) error {

@@ -1,9 +1,7 @@
-package qemu
+package ram
 
 import (
-	"context"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -22,36 +20,9 @@ type flatRange struct {
 	length uint64
 }
 
-// locateBlocks fills in the host addresses of the blocks that the guest has mapped.
-func (c *Client) locateBlocks(ctx context.Context, blocks []RAMBlock) error {
-	text, err := c.human(ctx, "info mtree -f")
-	if err != nil {
-		return err
-	}
-	ranges, err := parseFlatView(text)
-	if err != nil {
-		return err
-	}
-	for b, r := range largestRanges(ranges, blocks) {
-		text, err := c.human(ctx, "gpa2hva 0x"+strconv.FormatUint(r.gpa, 16))
-		if err != nil {
-			return fmt.Errorf("ram block %s: %w", b.ID, err)
-		}
-		region, host, ok := parseGPA2HVA(text)
-		if !ok || region != r.region || host < r.offset {
-			continue // a running guest has changed its map in between
-		}
-		b.Host = host - r.offset
-		if err := b.check(); err != nil {
-			return fmt.Errorf("ram block %s: %w", b.ID, err)
-		}
-	}
-	return nil
-}
-
 // largestRanges picks the largest piece of each block that is in the memory map.
-func largestRanges(ranges []flatRange, blocks []RAMBlock) map[*RAMBlock]flatRange {
-	best := map[*RAMBlock]flatRange{}
+func largestRanges(ranges []flatRange, blocks []Block) map[*Block]flatRange {
+	best := map[*Block]flatRange{}
 	for _, r := range ranges {
 		b := regionBlock(blocks, r.region)
 		if b != nil && r.length <= b.MaxLength && r.offset <= b.MaxLength-r.length && r.length > best[b].length {
@@ -63,8 +34,8 @@ func largestRanges(ranges []flatRange, blocks []RAMBlock) map[*RAMBlock]flatRang
 
 // regionBlock finds the one block of a memory region. A card's region lacks the device path that its block has:
 // vga.vram is 0000:00:02.0/vga.vram.
-func regionBlock(blocks []RAMBlock, region string) *RAMBlock {
-	var found *RAMBlock
+func regionBlock(blocks []Block, region string) *Block {
+	var found *Block
 	for i := range blocks {
 		id := blocks[i].ID
 		if id == region {
@@ -131,22 +102,6 @@ func parseFlatRange(line string) (flatRange, bool) {
 		r.region = r.region[:i]
 	}
 	return r, true
-}
-
-// Address is where a guest physical address lies in RAM: a block, and the offset in it. Not ok means that there is no RAM, or none
-// whose own address is known.
-func (c *Client) Address(ctx context.Context, blocks []RAMBlock, gpa uint64) (block int, offset uint64, ok bool, err error) {
-	text, err := c.human(ctx, "gpa2hva 0x"+strconv.FormatUint(gpa, 16))
-	if err != nil {
-		return 0, 0, false, err
-	}
-	_, host, ok := parseGPA2HVA(text)
-	for i, b := range blocks {
-		if ok && b.Host != 0 && host >= b.Host && host-b.Host < b.Length {
-			return i, host - b.Host, true, nil
-		}
-	}
-	return 0, 0, false, nil
 }
 
 // parseGPA2HVA reads "Host virtual address for 0x100000 (pc.ram) is 0x7f31e6100000"; not ok means that there is no RAM.

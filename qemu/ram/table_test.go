@@ -1,14 +1,12 @@
-package qemu
+package ram
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 func testdata(t testing.TB, name string) string {
@@ -22,7 +20,7 @@ func testdata(t testing.TB, name string) string {
 
 // capturedBlocks are the blocks of a q35 machine with 5 GiB, a memory module and a graphics card. The hosts are those
 // of the captured 7.2.
-var capturedBlocks = []RAMBlock{
+var capturedBlocks = []Block{
 	{"pc.ram", 0, 4096, 5 << 30, 5 << 30, 0x7f0debe00000, false, true},
 	{"mem1", 1, 4096, 64 << 20, 64 << 20, 0x7f0f33e00000, false, true},
 	{"0000:00:01.0/vga.vram", 2, 4096, 16 << 20, 16 << 20, 0, false, true},
@@ -34,7 +32,7 @@ var capturedBlocks = []RAMBlock{
 }
 
 func TestParseRAMBlocks(t *testing.T) {
-	got, err := parseRAMBlocks(testdata(t, "qemu10-ramblock.txt"))
+	got, err := parseBlocks(testdata(t, "qemu10-ramblock.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +49,11 @@ func TestParseRAMBlocks(t *testing.T) {
 
 func TestParseRAMBlocksOddNames(t *testing.T) {
 	header := "              Block Name    PSize              Offset               Used              Total                HVA  RO\n"
-	got, err := parseRAMBlocks(header +
+	got, err := parseBlocks(header +
 		"                            4 KiB  0x0 0x1000 0x1000 0x7f0000001000  rw\n" +
 		"     /rom@my roms/a  b.bin  4 KiB  0x0 0x1000 0x2000 0x7f0000003000  ro\r\n" +
 		"                      huge  2 MiB  0x0 0x40000000 0x40000000 0x7f0040000000  rw\n")
-	want := []RAMBlock{
+	want := []Block{
 		{"", 0, 4096, 4096, 4096, 0x7f0000001000, false, false},
 		{"/rom@my roms/a  b.bin", 1, 4096, 4096, 8192, 0x7f0000003000, true, true},
 		{"huge", 2, 2 << 20, 1 << 30, 1 << 30, 0x7f0040000000, false, true},
@@ -82,11 +80,11 @@ func TestParseRAMBlocksRefuses(t *testing.T) {
 		"empty line":  "\na 4 KiB 0x0 0x1000 0x1000 0x1000 rw",
 		"too many":    strings.Repeat(" 4 KiB 0x0 0x1000 0x1000 0x1000 rw\n", MaxBlocks+1),
 	} {
-		if blocks, err := parseRAMBlocks(header + line); err == nil {
+		if blocks, err := parseBlocks(header + line); err == nil {
 			t.Errorf("%s: got %.200v", name, fmt.Sprint(blocks))
 		}
 	}
-	if _, err := parseRAMBlocks("unknown command: 'info ramblock'"); err == nil {
+	if _, err := parseBlocks("unknown command: 'info ramblock'"); err == nil {
 		t.Error("no table: accepted")
 	}
 }
@@ -95,7 +93,7 @@ func FuzzParseRAMBlocks(f *testing.F) {
 	f.Add(testdata(f, "qemu10-ramblock.txt"))
 	f.Add(testdata(f, "qemu7-ramblock.txt"))
 	f.Fuzz(func(t *testing.T, text string) {
-		blocks, err := parseRAMBlocks(text)
+		blocks, err := parseBlocks(text)
 		if err != nil {
 			return
 		}
@@ -109,7 +107,7 @@ func FuzzParseRAMBlocks(f *testing.F) {
 
 func FuzzParseFlatView(f *testing.F) {
 	f.Add(testdata(f, "qemu7-mtree.txt"), testdata(f, "qemu7-gpa2hva.txt"))
-	blocks, err := parseRAMBlocks(testdata(f, "qemu7-ramblock.txt"))
+	blocks, err := parseBlocks(testdata(f, "qemu7-ramblock.txt"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -150,126 +148,12 @@ func TestParseFlatRange(t *testing.T) {
 
 // A region without device path belongs to a block only if no other could be meant.
 func TestRegionBlock(t *testing.T) {
-	blocks := []RAMBlock{{ID: "pc.ram"}, {ID: "0000:00:02.0/vga.vram"}, {ID: "0000:00:03.0/e1000.rom"}, {ID: "0000:00:04.0/e1000.rom"}, {}}
-	for region, want := range map[string]*RAMBlock{
+	blocks := []Block{{ID: "pc.ram"}, {ID: "0000:00:02.0/vga.vram"}, {ID: "0000:00:03.0/e1000.rom"}, {ID: "0000:00:04.0/e1000.rom"}, {}}
+	for region, want := range map[string]*Block{
 		"pc.ram": &blocks[0], "vga.vram": &blocks[1], "e1000.rom": nil, "0000:00:04.0/e1000.rom": &blocks[3], "": nil, "ram": nil,
 	} {
 		if got := regionBlock(blocks, region); got != want && region != "" {
 			t.Errorf("%q: got %+v", region, got)
 		}
-	}
-}
-
-// qemu7 answers as QEMU 7.2 did, for the process of the test.
-func qemu7(t testing.TB, p *peer, change map[string]string) {
-	gpas := map[string]string{}
-	for line := range strings.Lines(testdata(t, "qemu7-gpa2hva.txt")) {
-		if _, rest, ok := strings.Cut(line, " for "); ok {
-			gpa, _, _ := strings.Cut(rest, " ")
-			gpas["gpa2hva "+gpa] = line
-		}
-	}
-	replies := map[string]string{
-		"query-name":                 `{"name": "web-1"}`,
-		"qom-get":                    `"pc-q35-7.2-machine"`,
-		"query-cpus-fast":            fmt.Sprintf(`[{"thread-id": %d}, {"thread-id": %[1]d}]`, os.Getpid()),
-		"query-memory-size-summary":  `{"base-memory": 5368709120, "plugged-memory": 67108864}`,
-		"query-migrate-capabilities": `[{"state": false, "capability": "xbzrle"}, {"state": true, "capability": "events"}]`,
-		"query-migrate":              `{"blocked-reasons": ["device says no"]}`,
-		"query-status":               `{"status": "running", "singlestep": false, "running": true}`,
-		"info ramblock":              quote(testdata(t, "qemu7-ramblock.txt")),
-		"info mtree -f":              quote(testdata(t, "qemu7-mtree.txt")),
-	}
-	for k, v := range gpas {
-		replies[k] = quote(v)
-	}
-	for k, v := range change {
-		replies[k] = v
-	}
-	p.greet()
-	for {
-		cmd, ok := p.next()
-		if !ok {
-			return
-		}
-		key := cmd.Execute
-		if key == "human-monitor-command" {
-			var args map[string]string
-			json.Unmarshal(cmd.Arguments, &args)
-			key = args["command-line"]
-		}
-		if reply, ok := replies[key]; ok {
-			p.reply(cmd, reply)
-		} else {
-			p.say(`{"error": {"class": "GenericError", "desc": "%s?"}, "id": %d}`, key, cmd.ID)
-		}
-	}
-}
-
-func quote(s string) string {
-	b, _ := json.Marshal(strings.ReplaceAll(s, "\n", "\r\n"))
-	return string(b)
-}
-
-func TestDiscoverQEMU7(t *testing.T) {
-	vm, c, err := Discover(t.Context(), monitor(t, func(p *peer) { qemu7(t, p, nil) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	want := &VM{
-		Name: "web-1", Own: "web-1", Socket: c.Socket(), PID: os.Getpid(), StartTime: vm.StartTime, Argv: os.Args, Version: [3]int{7, 2, 22},
-		Machine: "pc-q35-7.2", VCPUs: 2, MemoryBytes: 5<<30 + 64<<20, Blocks: capturedBlocks, Status: "running",
-		Caps: map[string]bool{"xbzrle": false, "events": true}, Blockers: []string{"device says no"},
-	}
-	if d := cmp.Diff(vm, want); d != "" {
-		t.Error(d)
-	}
-}
-
-// A running guest may change its memory map between the questions. What is not certain stays unknown.
-func TestDiscoverQEMU7MapChanges(t *testing.T) {
-	for _, answer := range []string{
-		"Host virtual address for 0x100000000 (pc.bios) is 0x7f0f7dc00000", "Host virtual address for 0x100000000 (pc.ram) is 0x1000",
-		"No memory is mapped at address 0x100000000", "Memory at address 0x100000000 is not RAM", "Host virtual address", "",
-	} {
-		change := map[string]string{"gpa2hva 0x100000000": quote(answer)}
-		vm, c, err := Discover(t.Context(), monitor(t, func(p *peer) { qemu7(t, p, change) }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
-		if vm.Blocks[0].Host != 0 || vm.Blocks[1].Host != capturedBlocks[1].Host {
-			t.Errorf("%q: %+v", answer, vm.Blocks[:2])
-		}
-	}
-}
-
-func TestDiscoverRefuses(t *testing.T) {
-	for name, change := range map[string]map[string]string{
-		"foreign vcpu":  {"query-cpus-fast": `[{"thread-id": 1}]`},
-		"no table":      {"info ramblock": `"nonsense"`},
-		"odd address":   {"gpa2hva 0x100000000": `"Host virtual address for 0x100000000 (pc.ram) is 0x7f0e6be00001"`},
-		"wrong type":    {"query-memory-size-summary": `[]`},
-		"machine":       {"qom-get": `7`},
-		"no capability": {"query-migrate-capabilities": `{}`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, _, err := Discover(t.Context(), monitor(t, func(p *peer) { qemu7(t, p, change) }))
-			if err == nil {
-				t.Error("accepted")
-			}
-		})
-	}
-}
-
-// TestTellApart: VMs whose sockets have the same name get names of their own, unless they were given some.
-func TestTellApart(t *testing.T) {
-	a, b, c := &VM{Name: "qmp", Socket: "/run/a/qmp.sock"}, &VM{Name: "qmp", Socket: "/run/b/qmp.sock"}, &VM{Name: "qmp", Own: "qmp"}
-	for _, vm := range []*VM{a, b, c} {
-		vm.TellApart()
-	}
-	if a.Name == b.Name || CheckName(a.Name) != nil || c.Name != "qmp" || vmname.OfSocket("/run/vm3.qmp") != "vm3" || vmname.OfSocket("/run/mon") != "mon" {
-		t.Errorf("%s %s %s", a.Name, b.Name, c.Name)
 	}
 }

@@ -1,4 +1,4 @@
-package qemu
+package monitor
 
 import (
 	"context"
@@ -11,19 +11,21 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 func TestClientIgnoresEventsDuringHandshake(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) {
-		p.say("%s\r\n%s", greetingLine, `{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}`)
-		cmd, _ := p.next()
-		p.say(`{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}`)
-		p.reply(cmd, "{}")
-		cmd, _ = p.next()
-		p.reply(cmd, `{"status": "running", "running": true}`)
-		p.hold()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Say("%s\r\n%s", kit.Greeting, `{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}`)
+		cmd, _ := p.Next()
+		p.Say(`{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}`)
+		p.Reply(cmd, "{}")
+		cmd, _ = p.Next()
+		p.Reply(cmd, `{"status": "running", "running": true}`)
+		p.Hold()
 	}))
-	if s, err := c.Status(t.Context()); err != nil || s != (RunState{"running", true}) {
+	if s, err := RunControlOf(c).Status(t.Context()); err != nil || s != (RunState{"running", true}) {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	if c.Version() != [3]int{7, 2, 22} || c.PID() != os.Getpid() {
@@ -33,17 +35,17 @@ func TestClientIgnoresEventsDuringHandshake(t *testing.T) {
 
 // Replies must stay what they are while further lines arrive, and find the command that they belong to.
 func TestClientConcurrentCommands(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		for {
-			cmd, ok := p.next()
+			cmd, ok := p.Next()
 			if !ok {
 				return
 			}
 			wg.Go(func() { // so replies come in another order than commands
-				p.say(`{"return": %s, "id": %d}`+"\n"+`{"event": "NOISE", "data": {"x": "%s"}}`,
+				p.Say(`{"return": %s, "id": %d}`+"\n"+`{"event": "NOISE", "data": {"x": "%s"}}`,
 					cmd.Arguments, cmd.ID, strings.Repeat("n", 300))
 			})
 		}
@@ -66,11 +68,11 @@ func TestClientConcurrentCommands(t *testing.T) {
 
 func TestClientLongReply(t *testing.T) {
 	long := strings.Repeat("x", 3<<20)
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
-		cmd, _ := p.next()
-		p.reply(cmd, `"`+long+`"`)
-		p.hold()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
+		cmd, _ := p.Next()
+		p.Reply(cmd, `"`+long+`"`)
+		p.Hold()
 	}))
 	var got string
 	if err := c.Do(t.Context(), "long", nil, &got); err != nil || got != long {
@@ -85,20 +87,20 @@ func TestClientProtocolErrors(t *testing.T) {
 		{"half", `{"return": {`, "return"},
 		{"neither", `{"id": 2}`, "neither"},
 		{"both", `{"return": {}, "event": "X", "id": 2}`, "neither"},
-		{"second greeting", greetingLine, "second greeting"},
+		{"second greeting", kit.Greeting, "second greeting"},
 		{"unknown id", `{"return": {}, "id": 77}`, "not pending"},
 		{"no id", `{"return": {}}`, "without id"},
 		{"not understood", `{"error": {"class": "GenericError", "desc": "no JSON"}}`, "no JSON"},
 		{"too long", strings.Repeat("y", MaxLine+10), "longer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := dial(t, monitor(t, func(p *peer) { p.greet(); p.next(); p.say("%s", test.line); p.hold() }))
+			c := dial(t, kit.Monitor(t, func(p *kit.Peer) { p.Greet(); p.Next(); p.Say("%s", test.line); p.Hold() }))
 			err := c.Do(t.Context(), "query-status", nil, nil)
 			_, typed := errors.AsType[*ProtocolError](err)
-			if !errors.Is(err, ErrMonitorClosed) || !typed || !strings.Contains(err.Error(), test.want) {
+			if !errors.Is(err, ErrClosed) || !typed || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %.200v", err)
 			}
-			if err := c.Do(t.Context(), "again", nil, nil); !errors.Is(err, ErrMonitorClosed) {
+			if err := c.Do(t.Context(), "again", nil, nil); !errors.Is(err, ErrClosed) {
 				t.Errorf("later error %v", err)
 			}
 		})
@@ -106,7 +108,7 @@ func TestClientProtocolErrors(t *testing.T) {
 }
 
 func TestClientSecondReply(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) { p.greet(); cmd, _ := p.next(); p.reply(cmd, "1"); p.reply(cmd, "2"); p.hold() }))
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) { p.Greet(); cmd, _ := p.Next(); p.Reply(cmd, "1"); p.Reply(cmd, "2"); p.Hold() }))
 	var got int
 	if err := c.Do(t.Context(), "once", nil, &got); err != nil || got != 1 {
 		t.Errorf("got %d, %v", got, err)
@@ -119,23 +121,23 @@ func TestClientSecondReply(t *testing.T) {
 
 func TestDialRefusesOtherGreetings(t *testing.T) {
 	for _, line := range []string{"SSH-2.0-OpenSSH", `{"return": {}}`, `{"event": "STOP"}`} {
-		_, err := Dial(t.Context(), monitor(t, func(p *peer) { p.say("%s", line); p.hold() }))
+		_, err := Dial(t.Context(), kit.Monitor(t, func(p *kit.Peer) { p.Say("%s", line); p.Hold() }))
 		if _, ok := errors.AsType[*ProtocolError](err); !ok {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
-	if _, err := Dial(t.Context(), shortDir(t)+"/none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Dial(t.Context(), kit.ShortDir(t)+"/none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no socket: %v", err)
 	}
 }
 
 // QEMU serves one client; a second one is told so, and gets its turn when the first has left.
 func TestDialSecondClient(t *testing.T) {
-	socket := monitor(t, func(p *peer) { p.greet(); p.hold() })
+	socket := kit.Monitor(t, func(p *kit.Peer) { p.Greet(); p.Hold() })
 	first := dial(t, socket)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, socket); !errors.Is(err, ErrMonitorBusy) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(ctx, socket); !errors.Is(err, ErrBusy) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("second client: %v", err)
 	}
 	first.Close()
@@ -145,14 +147,14 @@ func TestDialSecondClient(t *testing.T) {
 // A command that is given up keeps its place in QEMU's queue, and its late reply confuses nobody.
 func TestClientLateReply(t *testing.T) {
 	release := make(chan struct{})
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
-		slow, _ := p.next()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
+		slow, _ := p.Next()
 		<-release
-		p.reply(slow, `"late"`)
-		next, _ := p.next()
-		p.reply(next, `"second"`)
-		p.hold()
+		p.Reply(slow, `"late"`)
+		next, _ := p.Next()
+		p.Reply(next, `"second"`)
+		p.Hold()
 	}))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("given up")
@@ -175,17 +177,17 @@ func TestClientLateReply(t *testing.T) {
 
 // QEMU stops reading when 8 commands wait, so no more than MaxInFlight are sent; out-of-band ones pass.
 func TestClientBoundsCommandsInFlight(t *testing.T) {
-	got := make(chan command, 100)
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
+	got := make(chan kit.Command, 100)
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
 		for {
-			cmd, ok := p.next()
+			cmd, ok := p.Next()
 			if !ok {
 				return
 			}
 			got <- cmd
 			if cmd.ExecOOB != "" {
-				p.reply(cmd, "{}")
+				p.Reply(cmd, "{}")
 			}
 		}
 	}))
@@ -210,8 +212,8 @@ func TestClientBoundsCommandsInFlight(t *testing.T) {
 // A peer that does not read blocks the writer until its context ends. Half a command cannot be taken back.
 func TestClientWriteBlocks(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
 		p.Read(make([]byte, 1))
 		close(started)
 		<-release
@@ -220,24 +222,24 @@ func TestClientWriteBlocks(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
 	err := c.Do(ctx, "big", strings.Repeat("z", 8<<20), nil)
-	if !errors.Is(err, ErrMonitorClosed) {
+	if !errors.Is(err, ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 	<-c.Done()
 }
 
 func TestClientPeerDies(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) { p.greet(); p.next() }))
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) { p.Greet(); p.Next() }))
 	s := c.Subscribe(1)
 	err := c.Do(t.Context(), "query-status", nil, nil)
-	if !errors.Is(err, ErrMonitorClosed) || !strings.Contains(err.Error(), "ended the connection") {
+	if !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "ended the connection") {
 		t.Errorf("error %v", err)
 	}
 	<-c.Done()
-	if _, ok := <-s.C; ok || !errors.Is(c.Err(), ErrMonitorClosed) {
+	if _, ok := <-s.C; ok || !errors.Is(c.Err(), ErrClosed) {
 		t.Errorf("subscription open, err %v", c.Err())
 	}
-	if err := c.Quit(t.Context()); err != nil {
+	if err := RunControlOf(c).Quit(t.Context()); err != nil {
 		t.Errorf("quit of a QEMU that went: %v", err)
 	}
 }
@@ -245,17 +247,17 @@ func TestClientPeerDies(t *testing.T) {
 // A flood of events is the problem of him who does not read it, and of nobody else.
 func TestSubscriptionFlood(t *testing.T) {
 	const events = 5000
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
 		for {
-			cmd, ok := p.next()
+			cmd, ok := p.Next()
 			if !ok {
 				return
 			}
 			for i := range events {
-				p.say(`{"event": "E", "data": {"n": %d}}`, i)
+				p.Say(`{"event": "E", "data": {"n": %d}}`, i)
 			}
-			p.reply(cmd, "{}")
+			p.Reply(cmd, "{}")
 		}
 	}))
 	slow, all := c.Subscribe(10), c.Subscribe(events)
@@ -278,35 +280,35 @@ func TestSubscriptionFlood(t *testing.T) {
 }
 
 func TestClientClose(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) { p.greet(); p.hold() }))
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) { p.Greet(); p.Hold() }))
 	done := make(chan error)
 	go func() { done <- c.Do(t.Context(), "never", nil, nil) }()
 	c.Close()
 	c.Close()
-	if err := <-done; !errors.Is(err, ErrMonitorClosed) {
+	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Errorf("pending command: %v", err)
 	}
 	if _, ok := <-c.Subscribe(1).C; ok {
 		t.Error("subscription after close is open")
 	}
-	if _, err := c.Events(t.Context()); !errors.Is(err, ErrMonitorClosed) {
+	if _, err := c.Events(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("events after close: %v", err)
 	}
 }
 
 func TestMonitorInterface(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) {
-		p.greet()
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) {
+		p.Greet()
 		for {
-			cmd, ok := p.next()
+			cmd, ok := p.Next()
 			switch {
 			case !ok:
 				return
 			case cmd.Execute == "bad":
-				p.say(`{"error": {"class": "CommandNotFound", "desc": "no such"}, "id": %d}`, cmd.ID)
+				p.Say(`{"error": {"class": "CommandNotFound", "desc": "no such"}, "id": %d}`, cmd.ID)
 			default:
-				p.say(`{"event": "SEEN"}`)
-				p.reply(cmd, string(cmd.Arguments))
+				p.Say(`{"event": "SEEN"}`)
+				p.Reply(cmd, string(cmd.Arguments))
 			}
 		}
 	}))
@@ -340,7 +342,7 @@ func TestMonitorInterface(t *testing.T) {
 }
 
 func TestDoReportsUnreadableResult(t *testing.T) {
-	c := dial(t, monitor(t, func(p *peer) { p.greet(); cmd, _ := p.next(); p.reply(cmd, `"text"`); p.hold() }))
+	c := dial(t, kit.Monitor(t, func(p *kit.Peer) { p.Greet(); cmd, _ := p.Next(); p.Reply(cmd, `"text"`); p.Hold() }))
 	var n int
 	if err := c.Do(t.Context(), "number", nil, &n); err == nil || !strings.Contains(err.Error(), "number") {
 		t.Errorf("error %v", err)
@@ -349,13 +351,13 @@ func TestDoReportsUnreadableResult(t *testing.T) {
 
 func FuzzParseMessage(f *testing.F) {
 	for _, s := range []string{
-		greetingLine, `{"return": {}, "id": 1}`, `{"return": null, "id": 1}`, `{"error": {"class": "a", "desc": "b"}, "id": 0}`,
+		kit.Greeting, `{"return": {}, "id": 1}`, `{"return": null, "id": 1}`, `{"error": {"class": "a", "desc": "b"}, "id": 0}`,
 		`{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}, "data": {"a": [1, {"b": null}]}}`, `{`, `[]`, `null`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		m, err := parseMessage(line)
+		m, err := ParseMessage(line)
 		if err != nil {
 			return
 		}
@@ -367,4 +369,15 @@ func FuzzParseMessage(f *testing.F) {
 			t.Errorf("return is borrowed")
 		}
 	})
+}
+
+// dial connects to a scripted monitor.
+func dial(t testing.TB, socket string) *Conn {
+	t.Helper()
+	c, err := Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }

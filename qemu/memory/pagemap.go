@@ -1,4 +1,4 @@
-package qemu
+package memory
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/ram"
 )
 
 // Populated yields the runs of pages of a block that may hold something else than zeros, in order. All other pages read
@@ -75,7 +77,7 @@ func (r *runs) flush() error {
 	if r.start == r.end {
 		return nil
 	}
-	first, last := (r.start-r.base)/PageSize, (r.end-r.base)/PageSize
+	first, last := (r.start-r.base)/ram.PageSize, (r.end-r.base)/ram.PageSize
 	r.start = r.end
 	return r.yield(uint32(first), uint32(last-first))
 }
@@ -135,16 +137,16 @@ func (m *Memory) scan(start, end uint64, add func(start, end uint64) error) erro
 func (m *Memory) scanEntries(start, end uint64, add func(start, end uint64) error) error {
 	buf := make([]byte, entriesPerRead*8)
 	for start < end {
-		want := min(uint64(len(buf)), (end-start)/PageSize*8)
-		n, err := m.pagemap.ReadAt(buf[:want], int64(start/PageSize*8))
+		want := min(uint64(len(buf)), (end-start)/ram.PageSize*8)
+		n, err := m.pagemap.ReadAt(buf[:want], int64(start/ram.PageSize*8))
 		if n < 8 {
 			return fmt.Errorf("page map of process %d: at %#x: %w", m.pid, start, errors.Join(err, m.Alive()))
 		}
-		for e := buf[:n&^7]; len(e) > 0; e, start = e[8:], start+PageSize {
+		for e := buf[:n&^7]; len(e) > 0; e, start = e[8:], start+ram.PageSize {
 			if binary.NativeEndian.Uint64(e)>>62 == 0 {
 				continue
 			}
-			if err := add(start, start+PageSize); err != nil {
+			if err := add(start, start+ram.PageSize); err != nil {
 				return err
 			}
 		}
@@ -175,10 +177,10 @@ func (m *Memory) seek(v mapping, start, end uint64, add func(start, end uint64) 
 		if err != nil || hole <= data {
 			return add(start, end)
 		}
-		if data = data &^ (PageSize - 1); data >= end {
+		if data = data &^ (ram.PageSize - 1); data >= end {
 			return nil
 		}
-		start = min((hole+PageSize-1)&^(PageSize-1), end)
+		start = min((hole+ram.PageSize-1)&^(ram.PageSize-1), end)
 		if err := add(data, start); err != nil {
 			return err
 		}
@@ -189,7 +191,7 @@ func (m *Memory) seek(v mapping, start, end uint64, add func(start, end uint64) 
 var (
 	zeros      [256 << 10]byte
 	errNotZero = errors.New("not zero")
-	zeroChunk  = uint32(len(zeros) / PageSize)
+	zeroChunk  = uint32(len(zeros) / ram.PageSize)
 )
 
 // IsZero tells whether a whole block reads as zero. It reads what is populated, up to the first page that is not zero.
@@ -197,8 +199,8 @@ func (m *Memory) IsZero(block int) (bool, error) {
 	buf := make([]byte, len(zeros))
 	err := m.Populated(block, func(first, n uint32) error {
 		for end := first + n; first < end; first += min(zeroChunk, end-first) {
-			part := buf[:int(min(zeroChunk, end-first))*PageSize]
-			if err := m.ReadPages(block, first, len(part)/PageSize, part); err != nil {
+			part := buf[:int(min(zeroChunk, end-first))*ram.PageSize]
+			if err := m.ReadPages(block, first, len(part)/ram.PageSize, part); err != nil {
 				return err
 			}
 			if !bytes.Equal(part, zeros[:len(part)]) {

@@ -1,4 +1,4 @@
-package qemu
+package monitor
 
 import (
 	"context"
@@ -9,18 +9,18 @@ import (
 	"github.com/digitalocean/go-qemu/qmp"
 )
 
-// A Client can be used where go-qemu's Monitor is asked for.
-var _ qmp.Monitor = (*Client)(nil)
+// A Conn can be used where go-qemu's Monitor is asked for.
+var _ qmp.Monitor = (*Conn)(nil)
 
-// Connect is there for qmp.Monitor: a Client is connected by Dial. It returns why the connection ended, if it did.
-func (c *Client) Connect() error { return c.Err() }
+// Connect is there for qmp.Monitor: a Conn is connected by Dial. It returns why the connection ended, if it did.
+func (c *Conn) Connect() error { return c.Err() }
 
 // Disconnect is Close, for qmp.Monitor.
-func (c *Client) Disconnect() error { return c.Close() }
+func (c *Conn) Disconnect() error { return c.Close() }
 
 // Run executes a command in JSON, {"execute": ..., "arguments": ...}, and returns the whole reply, {"return": ...},
 // for qmp.Monitor. It waits as long as the connection lives; Do has a context.
-func (c *Client) Run(command []byte) ([]byte, error) {
+func (c *Conn) Run(command []byte) ([]byte, error) {
 	var req struct {
 		Execute   string          `json:"execute"`
 		ExecOOB   string          `json:"exec-oob"`
@@ -45,7 +45,7 @@ func (c *Client) Run(command []byte) ([]byte, error) {
 
 // Events delivers events until ctx ends or the connection does, for qmp.Monitor. Nothing is lost until 1024 wait to
 // be read.
-func (c *Client) Events(ctx context.Context) (<-chan qmp.Event, error) {
+func (c *Conn) Events(ctx context.Context) (<-chan qmp.Event, error) {
 	s, out := c.Subscribe(1024), make(chan qmp.Event)
 	c.mu.Lock() // Close must not wait for goroutines before this one is counted
 	defer c.mu.Unlock()

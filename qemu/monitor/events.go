@@ -1,4 +1,4 @@
-package qemu
+package monitor
 
 import (
 	"sync/atomic"
@@ -18,12 +18,12 @@ type Subscription struct {
 	C <-chan Event // closed by Close and at the end of the connection
 
 	c       chan Event
-	client  *Client
+	client  *Conn
 	dropped atomic.Uint64
 }
 
 // Subscribe delivers all later events, up to buffer of them (1 to MaxEventBuffer) ahead of the reader.
-func (c *Client) Subscribe(buffer int) *Subscription {
+func (c *Conn) Subscribe(buffer int) *Subscription {
 	ch := make(chan Event, min(max(buffer, 1), MaxEventBuffer))
 	s := &Subscription{C: ch, c: ch, client: c}
 	c.mu.Lock()
@@ -49,7 +49,7 @@ func (s *Subscription) Close() {
 	}
 }
 
-func (c *Client) publish(ev Event) {
+func (c *Conn) publish(ev Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.subs {
