@@ -7,8 +7,11 @@ import (
 	"github.com/scatter-vm/scatter/qemu/confine"
 	"github.com/scatter-vm/scatter/qemu/memory"
 	"github.com/scatter-vm/scatter/qemu/monitor"
+	"github.com/scatter-vm/scatter/qemu/policy"
 	"github.com/scatter-vm/scatter/qemu/process"
 	"github.com/scatter-vm/scatter/qemu/ram"
+	"github.com/scatter-vm/scatter/qemu/rehearsal"
+	"github.com/scatter-vm/scatter/qemu/survey"
 	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
@@ -91,6 +94,20 @@ var TCGTracksWrites = ram.TCGTracksWrites
 
 // OpenMemory opens the memory of a QEMU process.
 func OpenMemory(pid int, blocks []RAMBlock) (*Memory, error) { return memory.Open(pid, blocks) }
+
+// Of the launch policy.
+type (
+	LaunchPolicy = policy.Policy          // decides which command lines of a source may be started on this host, and how they change on the way
+	PortRange    = policy.PortRange       // the TCP ports from First to Last
+	Rewrite      = policy.Rewrite         // replaces the beginning of paths
+	Command      = policy.Command         // a command line to start, and what the kernel is to let it do
+	PolicyError  = policy.Error           // an option of a command line that the policy refuses
+	PolicyErrors = policy.Errors          // all of one command line
+	Programs     = survey.Programs        // surveys QEMU programs, each once as long as its file stays the same
+	Survey       = survey.Survey          // what a QEMU program says of itself
+	Claims       = rehearsal.Claims       // what a VM has for itself on its host
+	UntriedError = rehearsal.UntriedError // why a command line cannot be tried
+)
 
 // MaxName is the length of the longest VM name, in bytes.
 const MaxName = vmname.Max

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu/monitor"
+	"github.com/scatter-vm/scatter/qemu/policy"
 	"github.com/scatter-vm/scatter/qemu/process"
 	"github.com/scatter-vm/scatter/qemu/vmname"
 )
@@ -48,19 +49,19 @@ func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := newRunFiles(c.RunDir, c.Name)
+	f := policy.FilesOf(c.RunDir, c.Name)
 	if err := prepareRun(ctx, c, f); err != nil {
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	p, err := start(ctx, c, f, false)
 	if err != nil {
-		_ = os.Remove(f.pid)
+		_ = os.Remove(f.PID)
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
 		err = p.reason(ctx, err)
 		p.Kill()
-		return nil, &LaunchError{Name: c.Name, Err: err, Tail: process.LogTail(f.log)}
+		return nil, &LaunchError{Name: c.Name, Err: err, Tail: process.LogTail(f.Log)}
 	}
 	log.Info("qemu started", "vm", c.Name, "pid", p.PID, "socket", p.Socket)
 	return p, nil
@@ -70,18 +71,18 @@ func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error)
 func Rehearse(ctx context.Context, c *Command) (*Process, error) {
 	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
-	f := newRunFiles(c.RunDir, c.Name)
+	f := policy.FilesOf(c.RunDir, c.Name)
 	if err := prepareRun(ctx, c, f); err != nil {
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	p, err := start(ctx, c, f, true)
 	if err != nil {
-		_ = os.Remove(f.pid)
-		_ = os.Remove(f.log)
+		_ = os.Remove(f.PID)
+		_ = os.Remove(f.Log)
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
-		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: process.LogTail(f.log)}
+		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: process.LogTail(f.Log)}
 		if p.End() {
 			return nil, err
 		}
@@ -125,46 +126,46 @@ func (p *Process) files() []string {
 }
 
 // prepareRun makes the run directory and sees to it that nobody else runs under this name there.
-func prepareRun(ctx context.Context, c *Command, f runFiles) error {
+func prepareRun(ctx context.Context, c *Command, f policy.Files) error {
 	if err := vmname.Check(c.Name); err != nil {
 		return err
 	}
-	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.socket) > maxSocketPath {
+	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.Socket) > maxSocketPath {
 		return fmt.Errorf("run directory %q: must be absolute, and its socket at most %d bytes long", c.RunDir, maxSocketPath)
 	}
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.socket)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.Socket)
 	switch {
 	case err == nil:
 		conn.Close()
-		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.Socket)
 	case errors.Is(err, unix.EAGAIN):
-		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.Socket)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.ECONNREFUSED):
-		return os.Remove(f.socket) // left over from a QEMU that ended
+		return os.Remove(f.Socket) // left over from a QEMU that ended
 	}
 	return err
 }
 
 // start runs the command with its own session, its own log and nothing of ours. A bound one ends with this program.
-func start(ctx context.Context, c *Command, f runFiles, bound bool) (*Process, error) {
-	logFile, err := os.OpenFile(f.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+func start(ctx context.Context, c *Command, f policy.Files, bound bool) (*Process, error) {
+	logFile, err := os.OpenFile(f.Log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer logFile.Close()
-	if err := c.Confinement.MakePID(f.pid); err != nil {
+	if err := c.Confinement.MakePID(f.PID); err != nil {
 		return nil, err
 	}
 	child, err := process.Start(ctx, process.Program{Name: c.Name, Argv: c.Argv, Log: logFile, Bound: bound, Confine: c.Confinement.Enter})
 	if err != nil {
 		return nil, err
 	}
-	return &Process{Name: c.Name, PID: child.PID, Socket: f.socket, Log: f.log, child: child}, nil
+	return &Process{Name: c.Name, PID: child.PID, Socket: f.Socket, Log: f.Log, child: child}, nil
 }
 
 // ready waits for the monitor and prepares QEMU for the migration.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/scatter-vm/scatter/qemu/policy"
 	"github.com/scatter-vm/scatter/qemu/process"
 )
 
@@ -15,7 +16,7 @@ func Leftovers(runDir, name string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	pidFile := newRunFiles(runDir, name).pid
+	pidFile := policy.FilesOf(runDir, name).PID
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())

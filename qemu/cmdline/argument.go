@@ -53,3 +53,14 @@ func (a Argument) Option() string {
 	}
 	return "-" + a.Name
 }
+
+// FirstVNC is the TCP port of display 0, as -vnc counts.
+const FirstVNC = 5900
+
+// Shorten is as much of a value as people want to read.
+func Shorten(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "..."
+	}
+	return s
+}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // Object is a back end of -object: memory, randomness, threads, limits.
@@ -295,7 +295,7 @@ func (b *builder) changedChardev(o *option, c Chardev) {
 
 // chardevOption makes an option for a character device, nil if QEMU does not tell enough of it. -chardev takes no JSON.
 func chardevOption(c Chardev) *option {
-	o := parseOption(qemu.Argument{Name: "chardev", Value: c.Kind, HasValue: true})
+	o := parseOption(cmdline.Argument{Name: "chardev", Value: c.Kind, HasValue: true})
 	o.set("id", c.ID)
 	switch c.Kind {
 	case "null", "pty", "ringbuf", "spicevmc":

@@ -3,7 +3,7 @@ package inventory
 import (
 	"slices"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // Finding is why a machine cannot be moved as it is now.
@@ -20,7 +20,7 @@ func Command(inv *Inventory, argv []string) ([]string, []Finding) {
 		return nil, []Finding{{Problem: "its command line is not known"}}
 	}
 	b := &builder{inv: inv}
-	for _, a := range qemu.Arguments(argv[1:]) {
+	for _, a := range cmdline.Arguments(argv[1:]) {
 		b.options = append(b.options, parseOption(a))
 	}
 	b.anon = b.anonymous()

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // maxConfig bounds a configuration file of QEMU, in bytes.
@@ -27,7 +27,7 @@ var groups = map[string]string{
 // files are those that the process of that pid sees.
 func Expand(argv []string, pid int) ([]string, error) {
 	out := argv[:min(1, len(argv)):min(1, len(argv))]
-	for _, a := range qemu.Arguments(argv[len(out):]) {
+	for _, a := range cmdline.Arguments(argv[len(out):]) {
 		if a.Name != "readconfig" {
 			out = append(out, a.Words()...)
 			continue
@@ -43,7 +43,7 @@ func Expand(argv []string, pid int) ([]string, error) {
 	return out, nil
 }
 
-func readConfig(pid int, name string) ([]qemu.Argument, error) {
+func readConfig(pid int, name string) ([]cmdline.Argument, error) {
 	root := "root"
 	if !filepath.IsAbs(name) {
 		root = "cwd"
@@ -65,12 +65,12 @@ var (
 )
 
 // parseConfig reads the format of qemu_config_foreach (QEMU's util/qemu-config.c).
-func parseConfig(r io.Reader) (options []qemu.Argument, err error) {
+func parseConfig(r io.Reader) (options []cmdline.Argument, err error) {
 	var name string
-	var pairs []qemu.Pair
+	var pairs []cmdline.Pair
 	end := func() {
 		if name != "" {
-			options = append(options, qemu.Argument{Name: name, Value: qemu.FormatKeyval(pairs, ""), HasValue: true})
+			options = append(options, cmdline.Argument{Name: name, Value: cmdline.FormatKeyval(pairs, ""), HasValue: true})
 		}
 	}
 	lines := bufio.NewScanner(r)
@@ -85,7 +85,7 @@ func parseConfig(r io.Reader) (options []qemu.Argument, err error) {
 				return nil, fmt.Errorf("line %d: group %.40q is not known", n, m[1])
 			}
 			if m[2] != "" {
-				pairs = []qemu.Pair{{Key: "id", Value: m[2]}}
+				pairs = []cmdline.Pair{{Key: "id", Value: m[2]}}
 			}
 			continue
 		}
@@ -93,7 +93,7 @@ func parseConfig(r io.Reader) (options []qemu.Argument, err error) {
 		if m == nil || name == "" {
 			return nil, fmt.Errorf("line %d: %.80q is neither a group nor a key of one", n, line)
 		}
-		pairs = append(pairs, qemu.Pair{Key: m[1], Value: m[2]})
+		pairs = append(pairs, cmdline.Pair{Key: m[1], Value: m[2]})
 	}
 	end()
 	return options, lines.Err()

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/monitor"
 )
 
 // Device is a device that an operator asked for, on the command line or later.
@@ -101,7 +101,7 @@ func (inv *Inventory) readDevices(ctx context.Context, m Monitor) error {
 
 // gone tells whether QEMU says that it has no such object any more.
 func gone(err error) bool {
-	e, ok := errors.AsType[*qemu.QMPError](err)
+	e, ok := errors.AsType[*monitor.QMPError](err)
 	return ok && e.Class == "DeviceNotFound"
 }
 

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // shorthands are the options that stand for a -drive, with what they say beside the file.
@@ -26,8 +26,8 @@ func asDrive(o *option) *option {
 	if !ok {
 		return nil
 	}
-	d := parseOption(qemu.Argument{Name: "drive", Value: keys, HasValue: true})
-	d.pairs = append(d.pairs, qemu.Pair{Key: "file", Value: o.Value})
+	d := parseOption(cmdline.Argument{Name: "drive", Value: keys, HasValue: true})
+	d.pairs = append(d.pairs, cmdline.Pair{Key: "file", Value: o.Value})
 	return d
 }
 
@@ -68,7 +68,7 @@ func (inv *Inventory) drive(name string) *Drive {
 
 // newDrive adds a drive that no option made: QEMU's own empty ones have got a medium, others were added later.
 func (b *builder) newDrive(d *Drive) {
-	o := parseOption(qemu.Argument{Name: "drive", HasValue: true})
+	o := parseOption(cmdline.Argument{Name: "drive", HasValue: true})
 	switch {
 	case d.Root == nil && d.Removable:
 		return

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // The drivers of nodes that can be described by what QEMU tells of them.
@@ -327,14 +327,14 @@ func (b *builder) strong(n *Node, of string) map[string]any {
 }
 
 // flatten writes a tree with dots, in the order of its keys.
-func flatten(prefix string, tree map[string]any) []qemu.Pair {
-	var pairs []qemu.Pair
+func flatten(prefix string, tree map[string]any) []cmdline.Pair {
+	var pairs []cmdline.Pair
 	for _, k := range slices.Sorted(maps.Keys(tree)) {
 		if sub, ok := tree[k].(map[string]any); ok {
 			pairs = append(pairs, flatten(prefix+k+".", sub)...)
 			continue
 		}
-		pairs = append(pairs, qemu.Pair{Key: prefix + k, Value: plainText(tree[k])})
+		pairs = append(pairs, cmdline.Pair{Key: prefix + k, Value: plainText(tree[k])})
 	}
 	return pairs
 }

@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/monitor"
 )
 
 // Slot is a place for a virtual processor.
@@ -47,7 +48,7 @@ func (inv *Inventory) readSlots(ctx context.Context, m Monitor) error {
 		Place map[string]any `json:"props"`
 	}
 	err := m.Do(ctx, "query-hotpluggable-cpus", nil, &all)
-	if _, refused := errors.AsType[*qemu.QMPError](err); refused {
+	if _, refused := errors.AsType[*monitor.QMPError](err); refused {
 		return nil
 	}
 	for _, s := range slices.Backward(all) { // QEMU tells the last first
@@ -76,7 +77,7 @@ func (b *builder) machine() {
 	case last != nil && last.get("type") != b.inv.Machine:
 		last.set("type", b.inv.Machine)
 	case last == nil:
-		o := parseOption(qemu.Argument{Name: "machine", Value: b.inv.Machine, HasValue: true})
+		o := parseOption(cmdline.Argument{Name: "machine", Value: b.inv.Machine, HasValue: true})
 		b.options = slices.Insert(b.options, 0, o)
 	}
 	b.accelerator()

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // implied are the keys that the first part of an option's value has when it names none.
@@ -18,14 +18,14 @@ var implied = map[string]string{
 
 // option is one option of a command line, with the keys of its value. The value is JSON, or pairs of key and value.
 type option struct {
-	qemu.Argument
-	pairs   []qemu.Pair
+	cmdline.Argument
+	pairs   []cmdline.Pair
 	tree    map[string]any // instead of pairs
 	changed bool
 }
 
 // parseOption never fails: a value that is not understood has no keys, and stays as it is.
-func parseOption(a qemu.Argument) *option {
+func parseOption(a cmdline.Argument) *option {
 	o := &option{Argument: a}
 	key, keyed := implied[a.Name]
 	switch {
@@ -36,14 +36,14 @@ func parseOption(a qemu.Argument) *option {
 			_ = d.Decode(&o.tree)
 		}
 	default:
-		o.pairs, _ = qemu.ParseKeyval(a.Value, key)
+		o.pairs, _ = cmdline.ParseKeyval(a.Value, key)
 	}
 	return o
 }
 
 // newOption is an option in JSON.
 func newOption(name string, tree map[string]any) *option {
-	return &option{Argument: qemu.Argument{Name: name, HasValue: true}, tree: tree, changed: true}
+	return &option{Argument: cmdline.Argument{Name: name, HasValue: true}, tree: tree, changed: true}
 }
 
 // words are the option's part of a command line: as it was, unless it was changed.
@@ -56,7 +56,7 @@ func (o *option) words() []string {
 
 func (o *option) format() string {
 	if o.tree == nil {
-		return qemu.FormatKeyval(o.pairs, implied[o.Name])
+		return cmdline.FormatKeyval(o.pairs, implied[o.Name])
 	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -93,7 +93,7 @@ func (o *option) first(keys ...string) string {
 // has tells whether the option has a key, or anything below it.
 func (o *option) has(key string) bool {
 	if o.tree == nil {
-		return slices.ContainsFunc(o.pairs, func(p qemu.Pair) bool { return p.Key == key || strings.HasPrefix(p.Key, key+".") })
+		return slices.ContainsFunc(o.pairs, func(p cmdline.Pair) bool { return p.Key == key || strings.HasPrefix(p.Key, key+".") })
 	}
 	_, ok := lookup(o.tree, key)
 	return ok
@@ -106,9 +106,9 @@ func (o *option) set(key string, value any) {
 		insert(o.tree, key, value)
 		return
 	}
-	i := slices.IndexFunc(o.pairs, func(p qemu.Pair) bool { return p.Key == key })
+	i := slices.IndexFunc(o.pairs, func(p cmdline.Pair) bool { return p.Key == key })
 	if i < 0 {
-		o.pairs = append(o.pairs, qemu.Pair{Key: key, Value: plainText(value)})
+		o.pairs = append(o.pairs, cmdline.Pair{Key: key, Value: plainText(value)})
 		return
 	}
 	o.pairs[i].Value = plainText(value)
@@ -125,7 +125,7 @@ func (o *option) drop(keys ...string) {
 			remove(o.tree, key)
 			continue
 		}
-		o.pairs = slices.DeleteFunc(o.pairs, func(p qemu.Pair) bool { return p.Key == key || strings.HasPrefix(p.Key, key+".") })
+		o.pairs = slices.DeleteFunc(o.pairs, func(p cmdline.Pair) bool { return p.Key == key || strings.HasPrefix(p.Key, key+".") })
 	}
 }
 

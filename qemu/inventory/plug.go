@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 )
 
 // device is the option that made the device at a path, or the one that the path is below; nil if none did.
@@ -109,7 +109,7 @@ func (b *builder) split(o *option, d *Device) {
 	}
 	o.set("if", "none")
 	o.set("id", id)
-	device := parseOption(qemu.Argument{Name: "device", Value: "driver=" + d.Type, HasValue: true})
+	device := parseOption(cmdline.Argument{Name: "device", Value: "driver=" + d.Type, HasValue: true})
 	device.set("drive", id)
 	b.place(device, d)
 	b.options = append(b.options, device) // QEMU makes the disks of drives after all other devices without JSON

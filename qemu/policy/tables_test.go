@@ -1,4 +1,4 @@
-package qemu
+package policy
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/tried"
 	"github.com/scatter-vm/scatter/qemu/internal/kit"
+	"github.com/scatter-vm/scatter/qemu/survey"
 )
 
 // TestPolicyTables shows the launch policy at work on what is in testdata. The tables say themselves how they are written.
@@ -40,7 +41,7 @@ func TestPolicyTables(t *testing.T) {
 }
 
 // operator is the policy of a host that has everything the ordinary command lines come from.
-var operator = LaunchPolicy{
+var operator = Policy{
 	QEMU: kit.QEMU,
 	AllowPaths: []string{
 		"/srv/vm", "/home/user", "/dev/vg0", "/dev/vhost-vsock", "/dev/shm", "/dev/hugepages", "/dev/dri/renderD128", "/run/vde", "/var/tmp/spdk",
@@ -55,11 +56,11 @@ var operator = LaunchPolicy{
 	},
 	AllowPorts:   []PortRange{{5700, 6923}, {11000, 14999}, {61000, 61999}}, // those of displays, of Ganeti's VNC, of Proxmox's SPICE
 	AllowNetwork: true,
-	Programs:     new(Programs),
+	Programs:     new(survey.Programs),
 }
 
 // stranger is the policy for hostile command lines. The run directory lies in an allowed place, and must be refused all the same.
-var stranger = LaunchPolicy{QEMU: kit.QEMU, AllowPaths: []string{"/srv/vm"}, AllowInterfaces: []string{"tap*"}, Programs: operator.Programs}
+var stranger = Policy{QEMU: kit.QEMU, AllowPaths: []string{"/srv/vm"}, AllowInterfaces: []string{"tap*"}, Programs: operator.Programs}
 
 // tableLine is a command line, and what is expected of it.
 type tableLine struct {
@@ -129,7 +130,7 @@ func (l tableLine) check(t *testing.T, c *Command, err error, say func(error) st
 
 // reasons are why a command line is refused, without its own words: they could be those of any verdict.
 func reasons(err error) string {
-	all, _ := errors.AsType[PolicyErrors](err)
+	all, _ := errors.AsType[Errors](err)
 	var words []string
 	for _, e := range all {
 		words = append(words, e.Reason)

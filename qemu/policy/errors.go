@@ -1,20 +1,20 @@
-package qemu
+package policy
 
 import (
 	"fmt"
 	"strings"
 )
 
-// PolicyError is an option of a command line that the launch policy refuses.
-type PolicyError struct {
+// Error is an option of a command line that the launch policy refuses.
+type Error struct {
 	Option string // such as -netdev, or "binary"
 	Value  string // the part of its value that was judged, shortened
 	Reason string
 }
 
-func (e *PolicyError) Error() string { return "launch policy: " + e.text() }
+func (e *Error) Error() string { return "launch policy: " + e.text() }
 
-func (e *PolicyError) text() string {
+func (e *Error) text() string {
 	if e.Value == "" {
 		return fmt.Sprintf("%s: %s", e.Option, e.Reason)
 	}
@@ -24,10 +24,10 @@ func (e *PolicyError) text() string {
 // maxRefusals is how many refusals are spelled out.
 const maxRefusals = 20
 
-// PolicyErrors are all options of one command line that the launch policy refuses, at least one.
-type PolicyErrors []*PolicyError
+// Errors are all options of one command line that the launch policy refuses, at least one.
+type Errors []*Error
 
-func (e PolicyErrors) Error() string {
+func (e Errors) Error() string {
 	var words []string
 	for _, one := range e[:min(len(e), maxRefusals)] {
 		words = append(words, one.text())
@@ -39,7 +39,7 @@ func (e PolicyErrors) Error() string {
 }
 
 // Unwrap gives each of them.
-func (e PolicyErrors) Unwrap() []error {
+func (e Errors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i := range e {
 		all[i] = e[i]
@@ -48,18 +48,18 @@ func (e PolicyErrors) Unwrap() []error {
 }
 
 // refusals takes an error of the policy apart.
-func refusals(err error) PolicyErrors {
+func refusals(err error) Errors {
 	switch e := err.(type) {
 	case nil:
 		return nil
-	case *PolicyError:
-		return PolicyErrors{e}
+	case *Error:
+		return Errors{e}
 	case interface{ Unwrap() []error }:
-		var all PolicyErrors
+		var all Errors
 		for _, one := range e.Unwrap() {
 			all = append(all, refusals(one)...)
 		}
 		return all
 	}
-	return PolicyErrors{{Option: "command line", Reason: err.Error()}}
+	return Errors{{Option: "command line", Reason: err.Error()}}
 }

@@ -1,4 +1,4 @@
-package qemu
+package rehearsal
 
 import (
 	"os"
@@ -17,30 +17,18 @@ type UntriedError struct{ Option, Reason string }
 
 func (e *UntriedError) Error() string { return e.Option + ": " + e.Reason }
 
-// Rehearsal is Command for a QEMU that is ended as soon as it has shown that it starts and accepts the head of a migration
-// stream. It takes nothing that a VM of this host has, or is going to have: it listens at sockets of its own in runDir
-// only, connects to no back end, has no network interface by name, runs no script, truncates no file and touches no memory in
-// advance. Disks are opened, and not locked: that comes with the end of a migration. The error is a *PolicyError, a *NameError, or an
-// *UntriedError. What the VM itself is going to take is in claims.
-func (p LaunchPolicy) Rehearsal(argv []string, name, runDir string) (c *Command, claims *Claims, err error) {
-	full, err := p.Command(argv, name, runDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	r := rehearsal{base: filepath.Join(runDir, name)}
-	c = &Command{name, runDir, full.Argv[:1:1], full.Memory, full.Confinement}
-	for rest := full.Argv[1:]; len(rest) > 0; {
-		var it cmdline.Argument
-		if it, rest, err = nextItem(rest); err != nil {
-			return nil, nil, err
-		}
-		args, err := r.item(it)
+// Of makes of the options of a VM's command line those of its rehearsal, whose own files are in base.*. What the VM itself is going to take
+// is in claims. The error is an *UntriedError, if it is not one of the command line.
+func Of(options []cmdline.Argument, base string) (args []string, claims *Claims, err error) {
+	r := rehearsal{base: base}
+	for _, o := range options {
+		now, err := r.item(o)
 		if err != nil {
 			return nil, nil, err
 		}
-		c.Argv = append(c.Argv, args...)
+		args = append(args, now...)
 	}
-	return c, &r.claims, nil
+	return args, &r.claims, nil
 }
 
 // rehearsal changes the options of one command line.
@@ -84,7 +72,7 @@ func (r *rehearsal) item(it cmdline.Argument) ([]string, error) {
 	}
 	value, keep, err := f(r, it.Value)
 	if u, ok := err.(*UntriedError); ok {
-		err = &UntriedError{it.Option() + " " + shorten(it.Value), u.Reason}
+		err = &UntriedError{it.Option() + " " + cmdline.Shorten(it.Value), u.Reason}
 	}
 	if err != nil || !keep {
 		return nil, err

@@ -1,4 +1,4 @@
-package qemu
+package policy
 
 import (
 	"errors"
@@ -196,11 +196,8 @@ func vnc(j *judge, s string) (string, error) {
 	return value{implied: "vnc", keys: vncKeys, check: vncPorts}.rule(j, s)
 }
 
-// The first ports of displays.
-const (
-	firstVNC       = 5900
-	firstWebsocket = 5700
-)
+// firstWebsocket is the first port of displays for browsers.
+const firstWebsocket = 5700
 
 // vncPorts judges the ports that a display listens at.
 func vncPorts(j *judge, _ string, pairs cmdline.Pairs) error {
@@ -218,7 +215,7 @@ func vncPorts(j *judge, _ string, pairs cmdline.Pairs) error {
 	if !decimal.MatchString(number) {
 		return j.refuse(pairs.Get("vnc"), notAPort)
 	}
-	err = j.listen(firstVNC+display, firstVNC+display+more)
+	err = j.listen(cmdline.FirstVNC+display, cmdline.FirstVNC+display+more)
 	if w := pairs.Get("websocket"); w != "" && cmdline.IsOn(w) {
 		err = errors.Join(err, j.listen(firstWebsocket+display, firstWebsocket+display+more))
 	}
@@ -251,7 +248,7 @@ func tcpPort(j *judge, s string) (string, error) {
 }
 
 // defaultPorts are those of displays 0 to 1023, and of their websockets.
-var defaultPorts = []PortRange{{firstWebsocket, firstVNC + 1023}}
+var defaultPorts = []PortRange{{firstWebsocket, cmdline.FirstVNC + 1023}}
 
 // listen judges and notes ports that are listened at.
 func (j *judge) listen(first, last int) error {

@@ -1,4 +1,4 @@
-package qemu
+package rehearsal
 
 import (
 	"fmt"
@@ -56,7 +56,7 @@ func (c *Claims) vnc(value string) {
 	if path, ok := strings.CutPrefix(pairs.Get("vnc"), "unix:"); ok {
 		c.socket(path)
 	} else if i := strings.LastIndexByte(pairs.Get("vnc"), ':'); i >= 0 {
-		c.port(pairs.Get("vnc")[:i], pairs.Get("vnc")[i+1:], firstVNC)
+		c.port(pairs.Get("vnc")[:i], pairs.Get("vnc")[i+1:], cmdline.FirstVNC)
 	}
 }
 

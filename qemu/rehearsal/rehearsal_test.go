@@ -1,24 +1,20 @@
-package qemu
+package rehearsal_test
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/scatter-vm/scatter/qemu/internal/kit"
+	"github.com/scatter-vm/scatter/qemu/policy"
+	"github.com/scatter-vm/scatter/qemu/rehearsal"
 )
 
 // rehearsed is what becomes of options in a try, without what every command line has.
 func rehearsed(t *testing.T, options string) (string, error) {
 	t.Helper()
-	p := LaunchPolicy{AllowPaths: []string{"/srv/vm", "/dev"}, AllowPrograms: []string{"/etc/qemu-ifup", "/usr/lib/qemu/qemu-bridge-helper"}, AllowNetwork: true}
+	p := policy.Policy{AllowPaths: []string{"/srv/vm", "/dev"}, AllowPrograms: []string{"/etc/qemu-ifup", "/usr/lib/qemu/qemu-bridge-helper"}, AllowNetwork: true}
 	c, _, err := p.Rehearsal(append([]string{kit.QEMU, "-nodefaults", "-display", "none"}, strings.Fields(options)...), "try", "/run/tries")
 	if err != nil {
 		return "", err
@@ -85,7 +81,7 @@ func TestRehearsalsThatWouldTakeSomething(t *testing.T) {
 		"-nic socket,listen=:1234", "-chardev socket,id=c,path=/srv/vm/u -device vhost-user-fs-pci,chardev=c",
 	} {
 		_, err := rehearsed(t, options)
-		if _, ok := errors.AsType[*UntriedError](err); !ok {
+		if _, ok := errors.AsType[*rehearsal.UntriedError](err); !ok {
 			t.Errorf("%s: %v", options, err)
 		}
 	}
@@ -97,48 +93,16 @@ func TestRehearsalsThatWouldTakeSomething(t *testing.T) {
 	}
 }
 
-// TestRehearsalEndsWithUs: a QEMU that is tried ends with the program that tries it, however that ends.
-func TestRehearsalEndsWithUs(t *testing.T) {
-	const role = "SCATTER_TEST_REHEARSE"
-	if dir := os.Getenv(role); dir != "" {
-		c, _, err := LaunchPolicy{QEMU: kit.NeedQEMU(t)}.Rehearsal([]string{kit.QEMU, "-nodefaults", "-M", "none"}, "try", dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := Rehearse(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("pid %d\n", p.PID)
-		select {}
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestRehearsalEndsWithUs$")
-	cmd.Env = append(os.Environ(), role+"="+filepath.Join(kit.ShortDir(t), "r"))
-	out, err := cmd.StdoutPipe()
+// TestClaimsOfACommandLine: all that a try leaves alone is claimed for the VM.
+func TestClaimsOfACommandLine(t *testing.T) {
+	p := policy.Policy{AllowPaths: []string{"/srv/vm"}, AllowNetwork: true}
+	_, claims, err := p.Rehearsal(strings.Fields(kit.QEMU+" -nodefaults -vnc :3 -chardev socket,id=c,path=/srv/vm/s,server=on -serial unix:/srv/vm/t,server=on "+
+		"-netdev user,id=n,hostfwd=tcp:127.0.0.1:2022-:22,hostfwd=tcp::2023-:23 -spice port=5930,disable-ticketing=on"), "try", "/run/tries")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pid := 0
-	for s := bufio.NewScanner(out); pid == 0 && s.Scan(); {
-		fmt.Sscanf(s.Text(), "pid %d", &pid)
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatalf("process %d: %v", pid, err)
-	}
-	defer unix.Close(fd)
-	cmd.Process.Kill()
-	cmd.Wait()
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1) // until it has ended
-		if n == 1 {
-			return
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			t.Fatal(err)
-		}
+	ports, sockets := claims.Ports(), claims.Sockets()
+	if len(ports) != 4 || ports[0] != 5903 || ports[1] != 2022 || ports[2] != 2023 || ports[3] != 5930 || strings.Join(sockets, " ") != "/srv/vm/s /srv/vm/t" {
+		t.Errorf("ports %v, sockets %v", ports, sockets)
 	}
 }

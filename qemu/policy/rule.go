@@ -1,4 +1,4 @@
-package qemu
+package policy
 
 import (
 	"errors"
@@ -231,8 +231,8 @@ func (k keys) judge(j *judge, p cmdline.Pair) (string, error) {
 		return "", j.refuse(p.Key+"="+p.Value, "key is not known to the launch policy")
 	}
 	v, err := r(j, p.Value)
-	if e, ok := err.(*PolicyError); ok && e.Value == shorten(p.Value) {
-		e.Value = shorten(p.Key + "=" + p.Value)
+	if e, ok := err.(*Error); ok && e.Value == cmdline.Shorten(p.Value) {
+		e.Value = cmdline.Shorten(p.Key + "=" + p.Value)
 	}
 	return v, err
 }

@@ -1,4 +1,4 @@
-package qemu
+package survey
 
 import (
 	"os"
@@ -61,30 +61,6 @@ func TestSurveyOfOthers(t *testing.T) {
 	for _, out := range []string{"", "{}", `{"QMP":{}}` + "\n", `{"return":{}}`, "{\"return\":{}}\n{\"return\":[]}\n{\"return\":1}\n", "{\"error\":{\"desc\":\"x\"}}\n"} {
 		if s, err := readSurvey(strings.NewReader(out)); err == nil {
 			t.Errorf("%q: %+v", out, s)
-		}
-	}
-}
-
-// TestPolicyAliases: a device may be called as this QEMU calls it. It is judged by its real name.
-func TestPolicyAliases(t *testing.T) {
-	p := LaunchPolicy{QEMU: kit.NeedQEMU(t), Programs: new(Programs)}
-	for in, want := range map[string]string{
-		"-device virtio-serial,id=s":               "-device virtio-serial-pci,id=s",
-		"-device id=n,driver=virtio-net":           "-device id=n,driver=virtio-net-pci",
-		`-device {"driver":"virtio-rng","id":"r"}`: `-device {"driver":"virtio-rng-pci","id":"r"}`,
-		"-device virtio-balloon -device virtio-scsi -device virtio-keyboard -device lsi -device e1000-82540em -device ahci": "-device virtio-balloon-pci " +
-			"-device virtio-scsi-pci -device virtio-keyboard-pci -device lsi53c895a -device e1000 -device ich9-ahci",
-		"-device virtio-9p,fsdev=f,mount_tag=t": "",
-		"-device virtio-input-host,evdev=/x":    "",
-		"-device nonesuch":                      "",
-	} {
-		c, err := p.Command(append([]string{"q", "-nodefaults", "-display", "none"}, strings.Fields(in)...), "vm", "/run/x")
-		got := ""
-		if err == nil {
-			got = strings.Join(c.Argv, " ")
-		}
-		if (want == "") != (err != nil) || !strings.Contains(got, want) {
-			t.Errorf("%s: %q %v", in, got, err)
 		}
 	}
 }

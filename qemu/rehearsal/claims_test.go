@@ -1,4 +1,4 @@
-package qemu
+package rehearsal
 
 import (
 	"net"
@@ -59,23 +59,6 @@ func TestClaims(t *testing.T) {
 		if err := claims.Taken(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
-	}
-}
-
-// TestClaimsOfACommandLine: all that a try leaves alone is claimed for the VM.
-func TestClaimsOfACommandLine(t *testing.T) {
-	p := LaunchPolicy{AllowPaths: []string{"/srv/vm"}, AllowNetwork: true}
-	_, claims, err := p.Rehearsal(strings.Fields(kit.QEMU+" -nodefaults -vnc :3 -chardev socket,id=c,path=/srv/vm/s,server=on -serial unix:/srv/vm/t,server=on "+
-		"-netdev user,id=n,hostfwd=tcp:127.0.0.1:2022-:22,hostfwd=tcp::2023-:23 -spice port=5930,disable-ticketing=on"), "try", "/run/tries")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ports []uint16
-	for _, l := range claims.ports {
-		ports = append(ports, l.port)
-	}
-	if len(ports) != 4 || ports[0] != 5903 || ports[1] != 2022 || ports[2] != 2023 || ports[3] != 5930 || strings.Join(claims.sockets, " ") != "/srv/vm/s /srv/vm/t" {
-		t.Errorf("ports %v, sockets %v", ports, claims.sockets)
 	}
 }
 

@@ -1,4 +1,4 @@
-package qemu
+package policy
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 )
 
 // judged applies a policy to some options and returns what became of them, without what scatter adds.
-func judged(p LaunchPolicy, args ...string) ([]string, error) {
+func judged(p Policy, args ...string) ([]string, error) {
 	c, err := p.Command(append([]string{"/usr/bin/qemu-system-x86_64", "-nodefaults", "-display", "none"}, args...), "vm", "/run/scatter-test")
 	if err != nil {
 		return nil, err
@@ -27,12 +27,12 @@ func judged(p LaunchPolicy, args ...string) ([]string, error) {
 }
 
 // images is a policy that allows /srv/vm, which need not exist, and the things that the tests ask for.
-var images = LaunchPolicy{
+var images = Policy{
 	AllowPaths: []string{"/srv/vm", "/dev/vg0", "rbd:vms/", "nbd://storage/"},
 	Rewrites:   []Rewrite{{"/var/lib/libvirt/images", "/srv/vm"}, {"/var/lib/libvirt/images/fast", "/srv/vm/nvme"}},
 }
 
-var networked = LaunchPolicy{AllowPaths: images.AllowPaths, AllowNetwork: true}
+var networked = Policy{AllowPaths: images.AllowPaths, AllowNetwork: true}
 
 func TestPolicyAccepts(t *testing.T) {
 	for _, test := range []struct{ in, want string }{ // one argument per blank; want "" = unchanged
@@ -189,14 +189,14 @@ func TestPolicyRefuses(t *testing.T) {
 	} {
 		args := strings.Split(in, " ")
 		got, err := judged(networked, args...)
-		if _, ok := errors.AsType[*PolicyError](err); !ok {
+		if _, ok := errors.AsType[*Error](err); !ok {
 			t.Errorf("%s\n got %q %v", in, strings.Join(got, " "), err)
 		}
 	}
 }
 
 func TestPolicyErrorNamesTheOption(t *testing.T) {
-	for in, want := range map[string]PolicyError{
+	for in, want := range map[string]Error{
 		"-nonesuch":                        {Option: "-nonesuch", Reason: "not known to the launch policy"},
 		"-drive id=a,file=/etc/shadow":     {Option: "-drive", Value: "file=/etc/shadow", Reason: "path outside the allowed ones"},
 		"-netdev tap,id=n":                 {Option: "-netdev", Value: "script=/etc/qemu-ifup", Reason: "implied; runs a program that is not allowed"},
@@ -210,7 +210,7 @@ func TestPolicyErrorNamesTheOption(t *testing.T) {
 		"-chardev socket,id=x,what=/etc/y": {Option: "-chardev", Value: "what=/etc/y", Reason: "key is not known to the launch policy"},
 	} {
 		_, err := judged(images, strings.Fields(in)...)
-		if e, ok := errors.AsType[*PolicyError](err); !ok || *e != want {
+		if e, ok := errors.AsType[*Error](err); !ok || *e != want {
 			t.Errorf("%s\n got %+v\nwant %+v", in, err, want)
 		}
 	}
@@ -219,7 +219,7 @@ func TestPolicyErrorNamesTheOption(t *testing.T) {
 // TestPolicyNamesAll: whoever has to change a command line wants to hear of all of it.
 func TestPolicyNamesAll(t *testing.T) {
 	_, err := judged(images, strings.Fields("-nonesuch x -hda /etc/shadow -m 16 -netdev tap,id=n,fd=3,ifname=a/b -other -device nonesuch -serial")...)
-	all, ok := errors.AsType[PolicyErrors](err)
+	all, ok := errors.AsType[Errors](err)
 	var got []string
 	for _, e := range all {
 		got = append(got, e.Option+" "+e.Value)
@@ -235,7 +235,7 @@ func TestPolicyNamesAll(t *testing.T) {
 }
 
 func TestPolicyPrograms(t *testing.T) {
-	p := LaunchPolicy{AllowPrograms: []string{"/etc/qemu-ifup", "/etc/qemu-ifdown"}}
+	p := Policy{AllowPrograms: []string{"/etc/qemu-ifup", "/etc/qemu-ifdown"}}
 	for in, ok := range map[string]bool{
 		"-netdev tap,id=n":                                     true,
 		"-netdev tap,id=n,script=/etc/qemu-ifup":               true,
@@ -251,10 +251,10 @@ func TestPolicyPrograms(t *testing.T) {
 
 func TestPolicyImpliedNetwork(t *testing.T) {
 	argv := []string{"qemu-system-x86_64", "-m", "16"}
-	if _, err := (LaunchPolicy{}).Command(argv, "vm", "/run/x"); err == nil || !strings.Contains(err.Error(), "-nic user") {
+	if _, err := (Policy{}).Command(argv, "vm", "/run/x"); err == nil || !strings.Contains(err.Error(), "-nic user") {
 		t.Errorf("error %v", err)
 	}
-	out, err := LaunchPolicy{AllowNetwork: true}.Command(argv, "vm", "/run/x", "-trace", "x")
+	out, err := Policy{AllowNetwork: true}.Command(argv, "vm", "/run/x", "-trace", "x")
 	want := "/usr/bin/qemu-system-x86_64 -name guest=vm -m 16 -display none -monitor none " +
 		"-qmp unix:/run/x/vm.qmp,server=on,wait=off -pidfile /run/x/vm.pid -incoming defer -S -trace x"
 	if err != nil || strings.Join(out.Argv, " ") != want {
@@ -268,24 +268,24 @@ func TestPolicyBinary(t *testing.T) {
 		"/tmp/qemu-system-x86_64": "", "/usr/bin/../../tmp/qemu-system-x86_64": "", "/bin/sh": "", "": "", "./qemu-system-x86_64": "",
 		"/usr/bin/qemu-system-x86_64 -x": "", "/usr/bin/qemu-system-/../../../tmp/x": "",
 	} {
-		out, err := LaunchPolicy{}.Command([]string{source, "-nodefaults"}, "vm", "/run/x")
+		out, err := Policy{}.Command([]string{source, "-nodefaults"}, "vm", "/run/x")
 		if (err == nil) != (want != "") || (err == nil && out.Argv[0] != want) {
 			t.Errorf("%q: %+v %v", source, out, err)
 		}
 	}
-	out, err := LaunchPolicy{QEMU: "/opt/q"}.Command([]string{"/bin/sh", "-nodefaults"}, "vm", "/run/x")
+	out, err := Policy{QEMU: "/opt/q"}.Command([]string{"/bin/sh", "-nodefaults"}, "vm", "/run/x")
 	if err != nil || out.Argv[0] != "/opt/q" {
 		t.Errorf("%+v %v", out, err)
 	}
 	for _, argv := range [][]string{nil, make([]string, maxArgs+1), {"qemu-system-x86_64", "-m", strings.Repeat("1", maxArgLen+1)}} {
-		if _, err := (LaunchPolicy{}).Command(argv, "vm", "/run/x"); err == nil {
+		if _, err := (Policy{}).Command(argv, "vm", "/run/x"); err == nil {
 			t.Errorf("%d arguments accepted", len(argv))
 		}
 	}
-	if _, err := (LaunchPolicy{}).Command([]string{"qemu-system-x86_64", "-nodefaults"}, "vm", "run"); err == nil {
+	if _, err := (Policy{}).Command([]string{"qemu-system-x86_64", "-nodefaults"}, "vm", "run"); err == nil {
 		t.Error("relative run directory accepted")
 	}
-	if _, err := (LaunchPolicy{}).Command([]string{"qemu-system-x86_64", "-nodefaults"}, "../vm", "/run"); err == nil {
+	if _, err := (Policy{}).Command([]string{"qemu-system-x86_64", "-nodefaults"}, "../vm", "/run"); err == nil {
 		t.Error("odd name accepted")
 	}
 }
@@ -315,7 +315,7 @@ func TestPolicyFollowsLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := LaunchPolicy{AllowPaths: []string{filepath.Join(dir, "way"), "relative", "rbd:x"}}
+	p := Policy{AllowPaths: []string{filepath.Join(dir, "way"), "relative", "rbd:x"}}
 	for arg, ok := range map[string]bool{
 		"-drive in/good": true, "-drive in/file": true, "-drive way/file": true, "-drive in/new": true, "-drive in/new/newer": true,
 		"-drive in/dir/file": false, "-drive in/dir/new": false, "-drive in/broken": false, "-drive in/loop": false, "-drive out/file": false,
@@ -376,7 +376,7 @@ func FuzzCommand(f *testing.F) {
 		if err != nil || !slices.Equal(once, twice) {
 			t.Errorf("%q\nonce  %q\ntwice %q %v", args, once, twice, err)
 		}
-		if _, err := judged(LaunchPolicy{AllowNetwork: true}, args...); err == nil {
+		if _, err := judged(Policy{AllowNetwork: true}, args...); err == nil {
 			for _, arg := range once {
 				if strings.Contains(arg, "/srv/vm/") && !strings.Contains(arg, "string=") && !strings.Contains(s, "-append") && !strings.Contains(s, "-smbios") {
 					t.Errorf("%q leaves %q", args, arg)
@@ -387,7 +387,7 @@ func FuzzCommand(f *testing.F) {
 }
 
 func TestRewriteDisk(t *testing.T) {
-	p := LaunchPolicy{Rewrites: []Rewrite{{"/srv/vm", "/mnt/vm"}, {"/srv/vm/special", "/mnt/other"}}}
+	p := Policy{Rewrites: []Rewrite{{"/srv/vm", "/mnt/vm"}, {"/srv/vm/special", "/mnt/other"}}}
 	for in, want := range map[string]string{
 		"/srv/vm/a": "/mnt/vm/a", "/srv/vm/special/a": "/mnt/other/a", "/etc/a": "/etc/a", "nbd://srv/vm/a": "nbd://srv/vm/a",
 		`json:{"file": {"filename": "/srv/vm/a", "driver": "file"}, "driver": "raw", "offset": 4096}`: `json:{"driver":"raw","file":{"driver":"file","filename":"/mnt/vm/a"},"offset":4096}`,

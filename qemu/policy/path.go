@@ -1,4 +1,4 @@
-package qemu
+package policy
 
 import (
 	"errors"
@@ -103,7 +103,7 @@ func deviceLink(dir, name, real string) bool {
 }
 
 // Rewrite is the name that a source's file has here: the longest known beginning is replaced.
-func (p LaunchPolicy) Rewrite(name string) string {
+func (p Policy) Rewrite(name string) string {
 	var best Rewrite
 	for _, r := range p.Rewrites {
 		if len(r.From) > len(best.From) && begins(r.From, name) {
@@ -229,7 +229,7 @@ func firmware(j *judge, value string) (string, error) {
 }
 
 // RewriteDisk is Rewrite for what QEMU calls the file of a block node: a name, or json:{...} with names in it.
-func (p LaunchPolicy) RewriteDisk(name string) string {
+func (p Policy) RewriteDisk(name string) string {
 	text, ok := strings.CutPrefix(name, "json:")
 	if !ok {
 		return p.Rewrite(name)
