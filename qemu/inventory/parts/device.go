@@ -1,4 +1,4 @@
-package inventory
+package parts
 
 import (
 	"context"
@@ -37,14 +37,14 @@ func (d Device) String() string {
 // maxDevices bounds what is read of one machine.
 const maxDevices = 4096
 
-// child is an entry of qom-list.
-type child struct {
+// entry is an entry of qom-list.
+type entry struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
 }
 
-// object is the type of the object that an entry is, "" if it is another property.
-func (c child) object() string {
+// Object is the type of the object that an entry is, "" if it is another property.
+func (c entry) Object() string {
 	t, ok := strings.CutPrefix(c.Type, "child<")
 	if !ok {
 		return ""
@@ -52,8 +52,9 @@ func (c child) object() string {
 	return strings.TrimSuffix(t, ">")
 }
 
-func list(ctx context.Context, m Monitor, path string) ([]child, error) {
-	var all []child
+// ListObjects are the entries of an object.
+func ListObjects(ctx context.Context, m Monitor, path string) ([]entry, error) {
+	var all []entry
 	err := m.Do(ctx, "qom-list", map[string]string{"path": path}, &all)
 	if err == nil && len(all) > maxDevices {
 		err = fmt.Errorf("%s: %d entries: more than %d", path, len(all), maxDevices)
@@ -61,6 +62,7 @@ func list(ctx context.Context, m Monitor, path string) ([]child, error) {
 	return all, err
 }
 
+// get is a property of an object.
 func get(ctx context.Context, m Monitor, path, property string) (any, error) {
 	var v any
 	err := m.Do(ctx, "qom-get", map[string]string{"path": path, "property": property}, &v)
@@ -73,17 +75,17 @@ func (inv *Inventory) readDevices(ctx context.Context, m Monitor) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{peripheral, anonymous} {
-		all, err := list(ctx, m, strings.TrimSuffix(dir, "/"))
+	for _, dir := range []string{Peripheral, Anonymous} {
+		all, err := ListObjects(ctx, m, strings.TrimSuffix(dir, "/"))
 		if err != nil {
 			return err
 		}
 		for _, c := range all {
-			if c.object() == "" {
+			if c.Object() == "" {
 				continue
 			}
-			d := Device{Path: dir + c.Name, Type: c.object(), Place: map[string]any{}, State: map[string]any{}}
-			if dir == peripheral {
+			d := Device{Path: dir + c.Name, Type: c.Object(), Place: map[string]any{}, State: map[string]any{}}
+			if dir == Peripheral {
 				d.ID = c.Name
 			}
 			if err := d.read(ctx, m, ports); gone(err) {
@@ -144,8 +146,11 @@ var places = []string{"addr", "slot", "channel", "scsi-id", "lun", "unit", "nr",
 // states are properties that can be set while a machine runs, with what QEMU takes when nothing is said.
 var states = map[string]float64{"bootindex": -1, "requested-size": 0, "guest-stats-polling-interval": 0}
 
+// StateUnsaid is what QEMU takes for a state when nothing is said.
+func StateUnsaid(name string) float64 { return states[name] }
+
 func (d *Device) read(ctx context.Context, m Monitor, ports map[string]string) error {
-	properties, err := list(ctx, m, d.Path)
+	properties, err := ListObjects(ctx, m, d.Path)
 	if err != nil {
 		return err
 	}
@@ -266,9 +271,9 @@ func human(ctx context.Context, m Monitor, line string) (string, error) {
 	return text, err
 }
 
-// anonymousIndex is the number in the path of a device without an id, -1 if it has one.
-func anonymousIndex(path string) int {
-	rest, ok := strings.CutPrefix(path, anonymous+"device[")
+// AnonymousIndex is the number in the path of a device without an id, -1 if it has one.
+func AnonymousIndex(path string) int {
+	rest, ok := strings.CutPrefix(path, Anonymous+"device[")
 	number, _, _ := strings.Cut(rest, "]")
 	i, err := strconv.Atoi(number)
 	if !ok || err != nil {

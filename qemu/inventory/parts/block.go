@@ -1,4 +1,4 @@
-package inventory
+package parts
 
 import (
 	"context"
@@ -71,25 +71,25 @@ func (n *Node) Child(role string) *Node {
 // Named tells whether somebody gave the node its name.
 func (n *Node) Named() bool { return n.Name != "" && !strings.HasPrefix(n.Name, "#") }
 
-func (n *Node) isMissing() bool { return n.Missing }
+func (n *Node) IsMissing() bool { return n.Missing }
 
-// byName tells whether opening the image by its name gives the chain that is below the node now.
-func (n *Node) byName() bool {
+// ByName tells whether opening the image by its name gives the chain that is below the node now.
+func (n *Node) ByName() bool {
 	b := n.Child("backing")
 	if b == nil {
 		return n.Header.Backing == ""
 	}
 	same := n.Header.Backing == b.File && (n.Header.Format == "" || n.Header.Format == b.Driver)
-	return same && b.byName()
+	return same && b.ByName()
 }
 
-// find is the first node for which is says so, n itself or one below it.
-func (n *Node) find(is func(*Node) bool) *Node {
+// Find is the first node for which is says so, n itself or one below it.
+func (n *Node) Find(is func(*Node) bool) *Node {
 	if n == nil || is(n) {
 		return n
 	}
 	for _, c := range n.Children {
-		if found := c.Node.find(is); found != nil {
+		if found := c.Node.Find(is); found != nil {
 			return found
 		}
 	}
@@ -189,8 +189,8 @@ func depth(n *Node, above int) int {
 	return deepest
 }
 
-// limitNames are the limits of throttling that QEMU tells with a disk.
-var limitNames = strings.Fields(`bps bps_rd bps_wr iops iops_rd iops_wr bps_max bps_rd_max bps_wr_max iops_max iops_rd_max
+// LimitNames are the limits of throttling that QEMU tells with a disk.
+var LimitNames = strings.Fields(`bps bps_rd bps_wr iops iops_rd iops_wr bps_max bps_rd_max bps_wr_max iops_max iops_rd_max
 	iops_wr_max bps_max_length bps_rd_max_length bps_wr_max_length iops_max_length iops_rd_max_length iops_wr_max_length iops_size`)
 
 // readDrives reads the guest's block devices.
@@ -227,7 +227,7 @@ func (d *Drive) insert(inserted json.RawMessage, nodes map[string]*Node) error {
 	var all map[string]any
 	_ = json.Unmarshal(inserted, &all) // it was read once
 	d.Limits, d.Group, d.WriteBack = map[string]uint64{}, info.Group, info.Cache.WriteBack
-	for _, name := range limitNames {
+	for _, name := range LimitNames {
 		if v, ok := all[name].(float64); ok && v > 0 {
 			d.Limits[name] = uint64(v)
 		}
@@ -244,14 +244,14 @@ func (d *Drive) String() string {
 	case d.Name != "":
 		return d.Name
 	case d.Device != "":
-		return strings.TrimPrefix(d.Device, peripheral)
+		return strings.TrimPrefix(d.Device, Peripheral)
 	}
 	return "without device"
 }
 
 const (
-	peripheral = "/machine/peripheral/"
-	anonymous  = "/machine/peripheral-anon/"
+	Peripheral = "/machine/peripheral/"
+	Anonymous  = "/machine/peripheral-anon/"
 )
 
 // devicePath is the QOM path of the device that the guest sees, out of what query-block tells: an id or a path, which
@@ -261,5 +261,5 @@ func devicePath(qdev string) string {
 	if qdev == "" || strings.HasPrefix(qdev, "/") {
 		return qdev
 	}
-	return peripheral + qdev
+	return Peripheral + qdev
 }

@@ -1,4 +1,4 @@
-package inventory
+package parts
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -39,7 +40,7 @@ func Read(ctx context.Context, m Monitor, root string) (*Inventory, error) {
 		what string
 		read func(context.Context, Monitor) error
 	}{
-		{"machine type", inv.readMachine}, {"disks", inv.readBlock}, {"devices", inv.readDevices}, {"objects", inv.readObjects},
+		{"machine type", inv.readMachine}, {"disks", inv.ReadBlock}, {"devices", inv.readDevices}, {"objects", inv.readObjects},
 		{"character devices", inv.readChardevs}, {"networks", inv.readNetdevs}, {"jobs", inv.readActivity},
 	} {
 		if err := part.read(ctx, m); err != nil {
@@ -47,7 +48,7 @@ func Read(ctx context.Context, m Monitor, root string) (*Inventory, error) {
 		}
 	}
 	for _, n := range inv.Nodes {
-		if localDrivers[n.Driver] && filepath.IsAbs(n.File) {
+		if IsLocal(n.Driver) && filepath.IsAbs(n.File) {
 			n.lookAt(filepath.Join(root, n.File))
 		}
 	}
@@ -70,7 +71,7 @@ func (n *Node) lookAt(path string) {
 func (inv *Inventory) Written() []*Node {
 	var all []*Node
 	for _, d := range inv.Drives {
-		d.Root.find(func(n *Node) bool {
+		d.Root.Find(func(n *Node) bool {
 			if n.Inode != 0 && !n.ReadOnly && !slices.Contains(all, n) {
 				all = append(all, n)
 			}
@@ -80,10 +81,38 @@ func (inv *Inventory) Written() []*Node {
 	return all
 }
 
-func (inv *Inventory) readBlock(ctx context.Context, m Monitor) (err error) {
+func (inv *Inventory) ReadBlock(ctx context.Context, m Monitor) (err error) {
 	if inv.Nodes, err = readNodes(ctx, m); err != nil {
 		return err
 	}
 	inv.Drives, err = readDrives(ctx, m, inv.Nodes)
 	return err
+}
+
+// Drive is the drive of a name, nil if there is none.
+func (inv *Inventory) Drive(name string) *Drive {
+	i := slices.IndexFunc(inv.Drives, func(d Drive) bool { return d.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &inv.Drives[i]
+}
+
+// GroupOf is the throttle group of a drive, "" if that is its own. QEMU gives such a group the name by which
+// block_set_io_throttle has called the drive.
+func (inv *Inventory) GroupOf(d *Drive) string {
+	shared := slices.ContainsFunc(inv.Drives, func(o Drive) bool { return o.Group == d.Group && o.Device != d.Device })
+	if !shared && (d.Group == d.Name || strings.Contains(d.Group, "/")) {
+		return ""
+	}
+	return d.Group
+}
+
+// Object is the object with an id, nil if there is none.
+func (inv *Inventory) Object(id string) *Object {
+	i := slices.IndexFunc(inv.Objects, func(o Object) bool { return o.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &inv.Objects[i]
 }

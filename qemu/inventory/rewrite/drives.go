@@ -1,4 +1,4 @@
-package inventory
+package rewrite
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/inventory/parts"
 )
 
 // shorthands are the options that stand for a -drive, with what they say beside the file.
@@ -31,43 +32,38 @@ func asDrive(o *option) *option {
 	return d
 }
 
-// drives makes each -drive open what it has now.
-func (b *builder) drives() {
+// drives are the options that make disks with a drive of their own: -drive, and its short forms.
+type drives struct{ *rewriting }
+
+// rewrite makes each -drive open what it has now.
+func (ds drives) rewrite() {
 	known := map[string]bool{}
-	slots := newSlots(b.inv.Machine)
-	for _, o := range slices.Clone(b.options) {
+	slots := newSlots(ds.inv.Machine)
+	for _, o := range slices.Clone(ds.options) {
 		d := asDrive(o)
 		if d == nil {
 			continue
 		}
 		name := slots.name(d)
 		known[name] = true
-		now := b.inv.drive(name)
+		now := ds.inv.Drive(name)
 		if now == nil {
-			b.remove(o) // it went with its device
+			ds.remove(o) // it went with its device
 			continue
 		}
-		if b.drive(d, now); d.changed {
-			b.options[slices.Index(b.options, o)] = d
+		if ds.drive(d, now); d.changed {
+			ds.replace(o, d)
 		}
 	}
-	for i := range b.inv.Drives {
-		if d := &b.inv.Drives[i]; d.Name != "" && !known[d.Name] {
-			b.newDrive(d)
+	for i := range ds.inv.Drives {
+		if d := &ds.inv.Drives[i]; d.Name != "" && !known[d.Name] {
+			ds.newDrive(d)
 		}
 	}
-}
-
-func (inv *Inventory) drive(name string) *Drive {
-	i := slices.IndexFunc(inv.Drives, func(d Drive) bool { return d.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &inv.Drives[i]
 }
 
 // newDrive adds a drive that no option made: QEMU's own empty ones have got a medium, others were added later.
-func (b *builder) newDrive(d *Drive) {
+func (ds drives) newDrive(d *parts.Drive) {
 	o := parseOption(cmdline.Argument{Name: "drive", HasValue: true})
 	switch {
 	case d.Root == nil && d.Removable:
@@ -82,13 +78,13 @@ func (b *builder) newDrive(d *Drive) {
 		o.set("if", "none")
 		o.set("id", d.Name)
 	}
-	b.drive(o, d)
-	b.add(o)
+	ds.drive(o, d)
+	ds.add(o)
 }
 
 // drive makes one -drive open what it has now.
-func (b *builder) drive(o *option, now *Drive) {
-	b.throttle(o, now)
+func (ds drives) drive(o *option, now *parts.Drive) {
+	ds.throttle(o, now)
 	if now.Root == nil {
 		o.drop(mediumKeys...)
 		return
@@ -104,7 +100,7 @@ func (b *builder) drive(o *option, now *Drive) {
 	if n.ReadOnly && o.get("media") != "cdrom" {
 		o.set("read-only", true)
 	}
-	if file := plainFile(n); file != "" && n.byName() {
+	if file := plainFile(n); file != "" && n.ByName() {
 		o.set("file", file)
 		o.set("format", n.Driver)
 		if n.Named() {
@@ -113,7 +109,7 @@ func (b *builder) drive(o *option, now *Drive) {
 		setIf(o, "detect-zeroes", n.DetectZeroes, "off")
 		return
 	}
-	tree := b.describe(n, nil, now.String(), false)
+	tree := ds.describe(n, nil, now.String(), false)
 	for _, p := range flatten("", tree) {
 		if p.Key != "read-only" {
 			o.set(p.Key, p.Value)
@@ -131,9 +127,9 @@ func setIf(o *option, key, value, otherwise string) {
 }
 
 // plainFile is the path below a format, if nothing else has to be said about it.
-func plainFile(n *Node) string {
+func plainFile(n *parts.Node) string {
 	f := n.Child("file")
-	if f == nil || f.Named() || !localDrivers[f.Driver] || strings.HasPrefix(f.File, "json:") || strings.Contains(f.File, ":") ||
+	if f == nil || f.Named() || !parts.IsLocal(f.Driver) || strings.HasPrefix(f.File, "json:") || strings.Contains(f.File, ":") ||
 		!formatDrivers[n.Driver] || n.Child("data-file") != nil || n.Encrypted || strings.HasPrefix(n.File, "json:") {
 		return ""
 	}
@@ -141,7 +137,7 @@ func plainFile(n *Node) string {
 }
 
 // sameMedium tells whether a -drive would open the chain that is there now.
-func sameMedium(o *option, n *Node) bool {
+func sameMedium(o *option, n *parts.Node) bool {
 	if d := o.first("format", "driver"); d != "" && d != n.Driver {
 		return false
 	}
@@ -158,11 +154,11 @@ func sameMedium(o *option, n *Node) bool {
 	if o.has("backing") || o.has("data-file") || !sameFile(o, n) {
 		return matches(o.nested(), n, true)
 	}
-	return n.byName()
+	return n.ByName()
 }
 
 // sameFile tells whether a -drive names the file that the lowest node has, directly.
-func sameFile(o *option, n *Node) bool {
+func sameFile(o *option, n *parts.Node) bool {
 	want := strings.TrimPrefix(o.first("file", "file.filename", "filename"), "file:")
 	protocol := n
 	for c := protocol.Child("file"); c != nil; c = protocol.Child("file") {
@@ -228,12 +224,12 @@ func (s *slots) name(o *option) string {
 }
 
 // throttle gives a -drive the limits that it has now.
-func (b *builder) throttle(o *option, now *Drive) {
+func (ds drives) throttle(o *option, now *parts.Drive) {
 	if now.Root == nil {
 		return
 	}
 	said := map[string]uint64{}
-	for _, name := range limitNames {
+	for _, name := range parts.LimitNames {
 		if v, err := strconv.ParseUint(o.first(limitKey(name), name), 10, 64); err == nil && v > 0 {
 			said[name] = v
 		}
@@ -243,11 +239,11 @@ func (b *builder) throttle(o *option, now *Drive) {
 	maps.DeleteFunc(limits, noLength)
 	maps.DeleteFunc(said, noLength)
 	group := o.first("throttling.group", "group")
-	wanted := b.inv.group(now)
+	wanted := ds.inv.GroupOf(now)
 	if maps.Equal(said, limits) && (group == wanted || group == now.Name && wanted == "") {
 		return
 	}
-	for _, name := range limitNames {
+	for _, name := range parts.LimitNames {
 		o.drop(name, limitKey(name))
 	}
 	o.drop("group", "throttling.group")
@@ -257,16 +253,6 @@ func (b *builder) throttle(o *option, now *Drive) {
 	if len(limits) > 0 && wanted != "" {
 		o.set("throttling.group", wanted)
 	}
-}
-
-// group is the throttle group of a drive, "" if that is its own. QEMU gives such a group the name by which
-// block_set_io_throttle has called the drive.
-func (inv *Inventory) group(d *Drive) string {
-	shared := slices.ContainsFunc(inv.Drives, func(o Drive) bool { return o.Group == d.Group && o.Device != d.Device })
-	if !shared && (d.Group == d.Name || strings.Contains(d.Group, "/")) {
-		return ""
-	}
-	return d.Group
 }
 
 // limitKey is how -drive calls a limit: bps_rd_max is throttling.bps-read-max there.

@@ -1,4 +1,4 @@
-package inventory
+package rewrite
 
 import (
 	"encoding/json"
