@@ -41,20 +41,13 @@ type Conn struct {
 	oobSlots chan struct{} // the same for out-of-band commands
 	writing  chan struct{} // held while a command is written: commands must not interleave
 
-	mu      sync.Mutex // guards the fields down to err; held for no I/O
-	lastID  uint64
-	pending map[uint64]*call
-	subs    map[*Subscription]struct{}
-	err     error // why the connection ended; set before done is closed
+	calls calls
+	feed  feed
 
+	mu   sync.Mutex // guards err; held for no I/O
+	err  error      // why the connection ended; set before done is closed
 	done chan struct{}
 	wg   sync.WaitGroup // the reader, and forwarders of Events
-}
-
-// call is a command that QEMU has not answered. It stays pending when its caller gave up: it still fills a slot.
-type call struct {
-	slots chan struct{}
-	reply chan message // buffered, gets one message
 }
 
 type request struct {
@@ -128,7 +121,7 @@ func newConn(socket string, conn *net.UnixConn) *Conn {
 	return &Conn{
 		socket: socket, conn: conn, in: bufio.NewReaderSize(conn, 64<<10),
 		slots: make(chan struct{}, MaxInFlight), oobSlots: make(chan struct{}, 1), writing: make(chan struct{}, 1),
-		pending: map[uint64]*call{}, subs: map[*Subscription]struct{}{}, done: make(chan struct{}),
+		calls: calls{pending: map[uint64]*call{}}, feed: feed{subs: map[*Subscription]struct{}{}}, done: make(chan struct{}),
 	}
 }
 
@@ -236,13 +229,10 @@ func (c *Conn) run(ctx context.Context, req request, files []*os.File) (json.Raw
 	if err := c.acquire(ctx, slots); err != nil {
 		return nil, fmt.Errorf("qmp %s: %w", req.name(), err)
 	}
-	call, id, err := c.register(slots)
-	if err != nil {
-		return nil, fmt.Errorf("qmp %s: %w", req.name(), err)
-	}
+	call, id := c.calls.register(slots)
 	req.ID = id
 	if err := c.send(ctx, req, files); err != nil {
-		c.forget(id)
+		c.calls.forget(id)
 		return nil, fmt.Errorf("qmp %s: %w", req.name(), err)
 	}
 	select {
@@ -261,7 +251,7 @@ func (c *Conn) run(ctx context.Context, req request, files []*os.File) (json.Raw
 }
 
 // result is what a reply says about a command.
-func (m message) result(req request) (json.RawMessage, error) {
+func (m Message) result(req request) (json.RawMessage, error) {
 	if m.Error != nil {
 		return nil, &QMPError{Command: req.name(), Class: m.Error.Class, Desc: m.Error.Desc}
 	}
@@ -278,30 +268,6 @@ func (c *Conn) acquire(ctx context.Context, sem chan struct{}) error {
 	case <-c.done:
 		return c.err
 	}
-}
-
-func (c *Conn) register(slots chan struct{}) (*call, uint64, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return nil, 0, c.err
-	}
-	c.lastID++
-	call := &call{slots: slots, reply: make(chan message, 1)}
-	c.pending[c.lastID] = call
-	return call, c.lastID, nil
-}
-
-// forget drops a command that was not sent, or was answered, and returns it; nil if there is none.
-func (c *Conn) forget(id uint64) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	call, ok := c.pending[id]
-	if ok {
-		delete(c.pending, id)
-		<-call.slots
-	}
-	return call
 }
 
 // send writes the command. Half a command cannot be taken back, so then the connection is closed.
@@ -376,10 +342,10 @@ func (c *Conn) endOf(err error) error {
 }
 
 // dispatch hands one message to whom it belongs.
-func (c *Conn) dispatch(m message) error {
+func (c *Conn) dispatch(m Message) error {
 	switch {
 	case m.Event.Event != "":
-		c.publish(m.Event)
+		c.feed.publish(m.Event)
 		return nil
 	case m.Greeting != nil:
 		return errors.New("second greeting")
@@ -388,7 +354,7 @@ func (c *Conn) dispatch(m message) error {
 	case m.ID == nil:
 		return errors.New("reply without id")
 	}
-	call := c.forget(*m.ID)
+	call := c.calls.forget(*m.ID)
 	if call == nil {
 		return fmt.Errorf("reply to command %d, which is not pending", *m.ID)
 	}
@@ -410,10 +376,7 @@ func (c *Conn) end(err error) (first bool) {
 		return false
 	}
 	c.err = err
-	for s := range c.subs {
-		close(s.c)
-	}
-	clear(c.subs)
+	c.feed.end()
 	close(c.done)
 	return true
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/digitalocean/go-qemu/qmp"
@@ -18,21 +19,30 @@ type Subscription struct {
 	C <-chan Event // closed by Close and at the end of the connection
 
 	c       chan Event
-	client  *Conn
+	feed    *feed
 	dropped atomic.Uint64
 }
 
+// feed hands events out to those who have subscribed.
+type feed struct {
+	mu    sync.Mutex // guards the fields below, and sending to subscriptions and closing them
+	subs  map[*Subscription]struct{}
+	ended bool
+}
+
 // Subscribe delivers all later events, up to buffer of them (1 to MaxEventBuffer) ahead of the reader.
-func (c *Conn) Subscribe(buffer int) *Subscription {
+func (c *Conn) Subscribe(buffer int) *Subscription { return c.feed.subscribe(buffer) }
+
+func (f *feed) subscribe(buffer int) *Subscription {
 	ch := make(chan Event, min(max(buffer, 1), MaxEventBuffer))
-	s := &Subscription{C: ch, c: ch, client: c}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
+	s := &Subscription{C: ch, c: ch, feed: f}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
 		close(ch)
 		return s
 	}
-	c.subs[s] = struct{}{}
+	f.subs[s] = struct{}{}
 	return s
 }
 
@@ -41,22 +51,33 @@ func (s *Subscription) Dropped() uint64 { return s.dropped.Load() }
 
 // Close ends the subscription; it may be called again.
 func (s *Subscription) Close() {
-	s.client.mu.Lock()
-	defer s.client.mu.Unlock()
-	if _, ok := s.client.subs[s]; ok {
-		delete(s.client.subs, s)
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	if _, ok := s.feed.subs[s]; ok {
+		delete(s.feed.subs, s)
 		close(s.c)
 	}
 }
 
-func (c *Conn) publish(ev Event) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for s := range c.subs {
+func (f *feed) publish(ev Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.subs {
 		select {
 		case s.c <- ev:
 		default:
 			s.dropped.Add(1)
 		}
 	}
+}
+
+// end closes all subscriptions, and those to come.
+func (f *feed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	for s := range f.subs {
+		close(s.c)
+	}
+	clear(f.subs)
 }

@@ -55,12 +55,13 @@ func (c *Conn) Events(ctx context.Context) (<-chan qmp.Event, error) {
 	c.wg.Go(func() {
 		defer close(out)
 		defer s.Close()
-		s.forward(ctx, out)
+		s.forward(ctx, c.done, out)
 	})
 	return out, nil
 }
 
-func (s *Subscription) forward(ctx context.Context, out chan<- qmp.Event) {
+// forward passes events on until one of the ends is gone.
+func (s *Subscription) forward(ctx context.Context, done <-chan struct{}, out chan<- qmp.Event) {
 	for {
 		select {
 		case ev, ok := <-s.C:
@@ -71,7 +72,7 @@ func (s *Subscription) forward(ctx context.Context, out chan<- qmp.Event) {
 			case out <- ev:
 			case <-ctx.Done():
 				return
-			case <-s.client.done:
+			case <-done:
 				return
 			}
 		case <-ctx.Done():

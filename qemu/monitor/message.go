@@ -17,30 +17,32 @@ const MaxLine = 16 << 20
 // errLine says that a message is longer than MaxLine.
 var errLine = fmt.Errorf("message longer than %d bytes", MaxLine)
 
-// message is one line from QEMU. Exactly one of Greeting, Event, Return and Error is there.
-type message struct {
-	Greeting *greeting `json:"QMP"`
+// Message is one line from QEMU. Exactly one of Greeting, Event, Return and Error is there.
+type Message struct {
+	Greeting *Greeting `json:"QMP"`
 	qmp.Event
 	Return json.RawMessage `json:"return"`
-	Error  *refusal        `json:"error"`
+	Error  *Refusal        `json:"error"`
 	ID     *uint64         `json:"id"`
 }
 
-type greeting struct {
+// Greeting is what a QEMU says first.
+type Greeting struct {
 	Version      qmp.Version `json:"version"`
 	Capabilities []string    `json:"capabilities"`
 }
 
-type refusal struct {
+// Refusal is what a QEMU says instead of a result.
+type Refusal struct {
 	Class string `json:"class"`
 	Desc  string `json:"desc"`
 }
 
 // ParseMessage decodes one line. What it returns shares no memory with line.
-func ParseMessage(line []byte) (message, error) {
-	var m message
+func ParseMessage(line []byte) (Message, error) {
+	var m Message
 	if err := json.Unmarshal(line, &m); err != nil {
-		return message{}, fmt.Errorf("message %.60q: %w", line, err)
+		return Message{}, fmt.Errorf("message %.60q: %w", line, err)
 	}
 	kinds := 0
 	for _, is := range []bool{m.Greeting != nil, m.Event.Event != "", m.Return != nil, m.Error != nil} {
@@ -49,7 +51,7 @@ func ParseMessage(line []byte) (message, error) {
 		}
 	}
 	if kinds != 1 {
-		return message{}, fmt.Errorf("message %.60q: neither greeting, event nor reply", line)
+		return Message{}, fmt.Errorf("message %.60q: neither greeting, event nor reply", line)
 	}
 	return m, nil
 }
