@@ -46,36 +46,43 @@ func (l Layout) LocateBlocks(ctx context.Context, blocks []Block) error {
 		return err
 	}
 	for b, r := range largestRanges(ranges, blocks) {
-		text, err := human(ctx, l.monitor, "gpa2hva 0x"+strconv.FormatUint(r.gpa, 16))
-		if err != nil {
-			return fmt.Errorf("ram block %s: %w", b.ID, err)
-		}
-		region, host, ok := parseGPA2HVA(text)
-		if !ok || region != r.region || host < r.offset {
-			continue // a running guest has changed its map in between
-		}
-		b.Host = host - r.offset
-		if err := b.check(); err != nil {
+		if err := l.locate(ctx, b, r); err != nil {
 			return fmt.Errorf("ram block %s: %w", b.ID, err)
 		}
 	}
 	return nil
 }
 
+// locate fills in the host address of a block by a range of it.
+func (l Layout) locate(ctx context.Context, b *Block, r flatRange) error {
+	region, host, ok, err := l.hostOf(ctx, r.gpa)
+	if err != nil || !ok || region != r.region || host < r.offset {
+		return err // or a running guest has changed its map in between
+	}
+	b.Host = host - r.offset
+	return b.check()
+}
+
 // Address is where a guest physical address lies in RAM: a block, and the offset in it. Not ok means that there is no RAM, or none
 // whose own address is known.
 func (l Layout) Address(ctx context.Context, blocks []Block, gpa uint64) (block int, offset uint64, ok bool, err error) {
-	text, err := human(ctx, l.monitor, "gpa2hva 0x"+strconv.FormatUint(gpa, 16))
-	if err != nil {
-		return 0, 0, false, err
-	}
-	_, host, ok := parseGPA2HVA(text)
+	_, host, ok, err := l.hostOf(ctx, gpa)
 	for i, b := range blocks {
 		if ok && b.Host != 0 && host >= b.Host && host-b.Host < b.Length {
 			return i, host - b.Host, true, nil
 		}
 	}
-	return 0, 0, false, nil
+	return 0, 0, false, err
+}
+
+// hostOf is where a guest physical address lies in the QEMU process, and in which memory region.
+func (l Layout) hostOf(ctx context.Context, gpa uint64) (region string, host uint64, ok bool, err error) {
+	text, err := human(ctx, l.monitor, "gpa2hva 0x"+strconv.FormatUint(gpa, 16))
+	if err != nil {
+		return "", 0, false, err
+	}
+	region, host, ok = parseGPA2HVA(text)
+	return region, host, ok, nil
 }
 
 // human executes a command of the monitor for humans and returns its text.

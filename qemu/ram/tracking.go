@@ -14,25 +14,20 @@ var TCGTracksWrites = [2]int{9, 0}
 // addresses: for any other it arms the tracking again at the address within the block, not in all RAM (cpu_physical_memory_sync_dirty_bitmap, which
 // leaves out the block's offset). Memory of devices, which has the same fault, is not listed: the guest draws it anew.
 func (l Layout) LosesWrites(ctx context.Context) (ids []string, err error) {
-	var kvm struct{ Enabled bool }
-	if err := l.monitor.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
+	if kvm, err := l.underKVM(ctx); err != nil || kvm {
 		return nil, err
 	}
-	var backends []struct{ ID string }
-	if err := l.monitor.Do(ctx, "query-memdev", nil, &backends); err != nil {
-		return nil, err
-	}
-	text, err := human(ctx, l.monitor, "info ramblock")
+	backends, err := l.backends(ctx)
 	if err != nil {
 		return nil, err
 	}
-	offsets, err := blockOffsets(text)
+	offsets, err := l.offsets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	old := l.monitor.Version()[0] < TCGTracksWrites[0]
 	for id, offset := range offsets {
-		isRAM := strings.HasSuffix(id, ".ram") || slices.ContainsFunc(backends, func(d struct{ ID string }) bool { return d.ID == id })
+		isRAM := strings.HasSuffix(id, ".ram") || slices.Contains(backends, id)
 		if isRAM && (old || offset > 0) {
 			ids = append(ids, id)
 		}
@@ -41,25 +36,41 @@ func (l Layout) LosesWrites(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
-// blockOffsets reads from the table of "info ramblock" where in all RAM each block lies.
-func blockOffsets(text string) (map[string]uint64, error) {
-	blocks, err := parseBlocks(text)
+// underKVM tells whether the guest is not emulated.
+func (l Layout) underKVM(ctx context.Context) (bool, error) {
+	var kvm struct{ Enabled bool }
+	err := l.monitor.Do(ctx, "query-kvm", nil, &kvm)
+	return kvm.Enabled, err
+}
+
+// backends are the ids of objects that are memory.
+func (l Layout) backends(ctx context.Context) (ids []string, err error) {
+	var all []struct{ ID string }
+	err = l.monitor.Do(ctx, "query-memdev", nil, &all)
+	for _, b := range all {
+		ids = append(ids, b.ID)
+	}
+	return ids, err
+}
+
+// offsets are where in all RAM each block lies.
+func (l Layout) offsets(ctx context.Context) (map[string]uint64, error) {
+	text, err := human(ctx, l.monitor, "info ramblock")
 	if err != nil {
 		return nil, err
 	}
-	lines := strings.Split(strings.ReplaceAll(text, "\r", ""), "\n")
-	columns := 5
-	if strings.Contains(lines[0], "HVA") {
-		columns = 7
+	rows, err := readTable(text)
+	if err != nil {
+		return nil, err
 	}
-	offsets := make(map[string]uint64, len(blocks))
-	for i, b := range blocks {
-		var offset uint64
-		_, f := cutFields(lines[i+1], columns)
-		if err := parseHex(f[2], &offset); err != nil {
+	if _, err := blocksOf(rows); err != nil {
+		return nil, err
+	}
+	offsets := make(map[string]uint64, len(rows))
+	for _, r := range rows {
+		if offsets[r.name], err = r.offset(); err != nil {
 			return nil, err
 		}
-		offsets[b.ID] = offset
 	}
 	return offsets, nil
 }

@@ -45,9 +45,15 @@ type Programs struct {
 	known map[string]surveyed
 }
 
+// surveyed is a survey and the file that it is of.
 type surveyed struct {
 	file os.FileInfo
 	Survey
+}
+
+// isOf tells whether a survey is of the file as it is now.
+func (s surveyed) isOf(file os.FileInfo) bool {
+	return os.SameFile(s.file, file) && s.file.ModTime().Equal(file.ModTime())
 }
 
 // Survey starts the program, without a machine in it, and asks it. It takes some 20 ms.
@@ -58,7 +64,7 @@ func (p *Programs) Survey(ctx context.Context, binary string) (Survey, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s, ok := p.known[binary]; ok && os.SameFile(s.file, file) && s.file.ModTime().Equal(file.ModTime()) {
+	if s, ok := p.known[binary]; ok && s.isOf(file) {
 		return s.Survey, nil
 	}
 	s, err := survey(ctx, binary)
@@ -96,9 +102,8 @@ func survey(ctx context.Context, binary string) (Survey, error) {
 
 // readSurvey reads the greeting and the answers to the questions.
 func readSurvey(r io.Reader) (s Survey, err error) {
-	in := bufio.NewReader(r)
 	var answers []json.RawMessage
-	for {
+	for in := bufio.NewReader(r); ; {
 		line, err := monitor.ReadLine(in)
 		if errors.Is(err, io.EOF) {
 			break
@@ -113,12 +118,7 @@ func readSurvey(r io.Reader) (s Survey, err error) {
 		case m.Error != nil:
 			return s, fmt.Errorf("it refuses to answer: %s", m.Error.Desc)
 		case m.Greeting != nil:
-			v := m.Greeting.Version
-			s.version = [2]int{v.QEMU.Major, v.QEMU.Minor}
-			s.Version = fmt.Sprintf("%d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro)
-			if v.Package != "" {
-				s.Version += " (" + v.Package + ")"
-			}
+			s.greet(m.Greeting)
 		case m.Return != nil:
 			answers = append(answers, m.Return)
 		}
@@ -126,14 +126,28 @@ func readSurvey(r io.Reader) (s Survey, err error) {
 	if len(answers) < 4 {
 		return s, errors.New("does not answer as QEMU does")
 	}
+	err = s.learn(answers)
+	return s, err
+}
+
+// greet takes the version from the greeting.
+func (s *Survey) greet(g *monitor.Greeting) {
+	v := g.Version
+	s.version = [2]int{v.QEMU.Major, v.QEMU.Minor}
+	s.Version = fmt.Sprintf("%d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro)
+	if v.Package != "" {
+		s.Version += " (" + v.Package + ")"
+	}
+}
+
+// learn takes the rest from the answers.
+func (s *Survey) learn(answers []json.RawMessage) (err error) {
 	if s.Machines, err = machineNames(answers[1]); err != nil {
-		return s, err
+		return err
 	}
-	if s.Aliases, err = deviceAliases(answers[2]); err != nil {
-		return s, err
-	}
+	s.Aliases, err = deviceAliases(answers[2])
 	s.Sandbox = bytes.Contains(answers[3], []byte(`"option": "sandbox"`))
-	return s, nil
+	return err
 }
 
 func machineNames(answer json.RawMessage) (map[string]bool, error) {
