@@ -62,7 +62,7 @@ func TestQEMUDiscover(t *testing.T) {
 		t.Errorf("capabilities %v", vm.Caps)
 	}
 	ram := vm.Blocks[slices.IndexFunc(vm.Blocks, func(b RAMBlock) bool { return b.ID == "pc.ram" })]
-	if ram.Length != 16<<20 || ram.Host == 0 || !ram.Migratable || PageSize != PageSize || ram.ReadOnly {
+	if ram.Length != 16<<20 || ram.Host == 0 || !ram.Migratable || ram.PageSize != PageSize || ram.ReadOnly {
 		t.Errorf("ram %+v", ram)
 	}
 	if !slices.ContainsFunc(vm.Blocks, func(b RAMBlock) bool { return strings.HasSuffix(b.ID, "/vga.vram") }) {
