@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCheck(t *testing.T) {
+func TestCheckName(t *testing.T) {
 	for _, good := range []string{"a", "vm-1", "Web_2.prod", strings.Repeat("x", Max)} {
 		if err := Check(good); err != nil {
 			t.Error(err)
