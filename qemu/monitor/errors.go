@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	// ErrClosed is in the chain of every error that a Client returns after its connection ended, be it by
+	// ErrClosed is in the chain of every error that a Conn returns after its connection ended, be it by
 	// Close or because QEMU went away.
 	ErrClosed = errors.New("monitor closed")
 	// ErrBusy says that something listens on the QMP socket but sent no greeting in time. QEMU serves one

@@ -71,6 +71,7 @@ func (n *Node) Child(role string) *Node {
 // Named tells whether somebody gave the node its name.
 func (n *Node) Named() bool { return n.Name != "" && !strings.HasPrefix(n.Name, "#") }
 
+// IsMissing tells whether the node's file is not there any more.
 func (n *Node) IsMissing() bool { return n.Missing }
 
 // ByName tells whether opening the image by its name gives the chain that is below the node now.
@@ -249,9 +250,10 @@ func (d *Drive) String() string {
 	return "without device"
 }
 
+// Where the devices are that an operator asked for.
 const (
-	Peripheral = "/machine/peripheral/"
-	Anonymous  = "/machine/peripheral-anon/"
+	Peripheral = "/machine/peripheral/"      // by their ids
+	Anonymous  = "/machine/peripheral-anon/" // those without an id, numbered
 )
 
 // devicePath is the QOM path of the device that the guest sees, out of what query-block tells: an id or a path, which

@@ -2,6 +2,7 @@ package parts
 
 import "strings"
 
+// localDrivers are those of nodes that are the access to a file or a device of the host.
 var localDrivers = set("file host_device host_cdrom")
 
 func set(words string) map[string]bool {

@@ -81,6 +81,7 @@ func (inv *Inventory) Written() []*Node {
 	return all
 }
 
+// ReadBlock reads the disks alone.
 func (inv *Inventory) ReadBlock(ctx context.Context, m Monitor) (err error) {
 	if inv.Nodes, err = readNodes(ctx, m); err != nil {
 		return err
