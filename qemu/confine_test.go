@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // image makes a disk image with qemu-img.
@@ -33,7 +35,7 @@ func needLandlock(t *testing.T) {
 // TestConfinedToAllowedPaths: what is inside of an image does not lead a QEMU to other files, nor to the network.
 func TestConfinedToAllowedPaths(t *testing.T) {
 	needLandlock(t)
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	inside, outside := filepath.Join(dir, "in"), filepath.Join(dir, "out")
 	for _, d := range []string{inside, outside} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -75,7 +77,9 @@ func TestConfinedToAllowedPaths(t *testing.T) {
 				t.Errorf("%d connections", visits)
 			}
 			var free error // the way is there, if nobody bars it
-			visits = visitors(l, func() { free = startsWith(t, LaunchPolicy{AllowPaths: []string{inside}, Unconfined: true}, file) })
+			visits = visitors(l, func() {
+				free = startsWith(t, LaunchPolicy{AllowPaths: []string{inside}, Unconfined: true}, file)
+			})
 			if name == "network" && visits == 0 || name != "network" && free != nil {
 				t.Errorf("unconfined: %v, %d connections", free, visits)
 			}
@@ -106,8 +110,8 @@ func visitors(l net.Listener, f func()) (n int) {
 // startsWith tells why a QEMU does not start with a disk.
 func startsWith(t *testing.T, p LaunchPolicy, file string, options ...string) error {
 	t.Helper()
-	run := filepath.Join(shortDir(t), "run")
-	argv := append([]string{needQEMU(t), "-nodefaults", "-M", "pc", "-m", "16", "-drive", "if=none,format=qcow2,file=" + file}, options...)
+	run := filepath.Join(kit.ShortDir(t), "run")
+	argv := append([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "pc", "-m", "16", "-drive", "if=none,format=qcow2,file=" + file}, options...)
 	c, err := p.Command(argv, "vm", run)
 	if err != nil {
 		return err
@@ -129,10 +133,10 @@ func TestConfinedToItsPorts(t *testing.T) {
 	}
 	free := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	run := filepath.Join(shortDir(t), "run")
-	p := LaunchPolicy{AllowPorts: []PortRange{{uint16(free), uint16(free)}}}
-	c, err := p.Command([]string{needQEMU(t), "-nodefaults", "-M", "none", "-vnc", "127.0.0.1:" + strconv.Itoa(free-firstVNC)}, "vm", run)
-	if free < firstVNC || err != nil {
+	run := filepath.Join(kit.ShortDir(t), "run")
+	p := LaunchPolicy{AllowPorts: []PortRange{{First: uint16(free), Last: uint16(free)}}}
+	c, err := p.Command([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "none", "-vnc", "127.0.0.1:" + strconv.Itoa(free-cmdline.FirstVNC)}, "vm", run)
+	if free < cmdline.FirstVNC || err != nil {
 		t.Fatal(free, err)
 	}
 	q, err := Launch(t.Context(), c, nil)
@@ -166,14 +170,14 @@ func TestConfinedReadsFirmware(t *testing.T) {
 		`-blockdev {"driver":"raw","node-name":"a","file":{"driver":"file","read-only":true,"filename":"` + firmware + `"},"read-only":true}`: "",
 	} {
 		for _, allow := range [][]string{nil, {"/usr/share/seabios"}} {
-			_, err := LaunchPolicy{AllowPaths: allow}.Command(append([]string{needQEMU(t), "-nodefaults"}, strings.Split(option, " ")...), "vm", "/run/x")
+			_, err := LaunchPolicy{AllowPaths: allow}.Command(append([]string{kit.NeedQEMU(t), "-nodefaults"}, strings.Split(option, " ")...), "vm", "/run/x")
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				t.Errorf("%s, %q allowed: %v", option, allow, err)
 			}
 		}
 	}
-	run := filepath.Join(shortDir(t), "run")
-	c, err := LaunchPolicy{AllowPaths: []string{"/usr/share"}}.Command([]string{needQEMU(t), "-nodefaults", "-M", "none",
+	run := filepath.Join(kit.ShortDir(t), "run")
+	c, err := LaunchPolicy{AllowPaths: []string{"/usr/share"}}.Command([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "none",
 		"-blockdev", "driver=file,node-name=a,auto-read-only=on,filename=" + firmware}, "vm", run)
 	if err != nil {
 		t.Fatal(err)
@@ -181,19 +185,5 @@ func TestConfinedReadsFirmware(t *testing.T) {
 	c.Argv = append(c.Argv, "-blockdev", "driver=file,node-name=b,filename="+firmware) // as if the policy had been deceived
 	if _, err := Launch(t.Context(), c, nil); err == nil || !strings.Contains(err.Error(), "Permission denied") {
 		t.Errorf("a writer of firmware: %v", err)
-	}
-}
-
-// TestUnconfinable: where the kernel cannot confine, images that lead elsewhere are refused.
-func TestUnconfinable(t *testing.T) {
-	j := &judge{}
-	for value, ok := range map[string]bool{"qcow2": false, "qed": false, "raw": true, "luks": true} {
-		if _, err := blockDriver(j, value); (err == nil) != ok {
-			t.Errorf("%s: %v", value, err)
-		}
-	}
-	trusting := &judge{LaunchPolicy: LaunchPolicy{Unconfined: true}}
-	if _, err := blockDriver(trusting, "qcow2"); err != nil {
-		t.Error(err)
 	}
 }

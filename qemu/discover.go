@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/monitor"
+	"github.com/scatter-vm/scatter/qemu/process"
+	"github.com/scatter-vm/scatter/qemu/ram"
+	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 // maxVCPUs bounds the virtual processors of one VM.
@@ -24,7 +28,7 @@ type VM struct {
 	Machine     string // machine type with its version, such as pc-q35-10.0
 	VCPUs       int
 	MemoryBytes uint64 // RAM that the guest has, including memory modules that were plugged in
-	Blocks      []RAMBlock
+	Blocks      []ram.Block
 	Status      string          // run state
 	Caps        map[string]bool // migration capabilities that this QEMU knows, and whether they are on
 	Blockers    []string        // why QEMU would refuse to migrate
@@ -48,7 +52,7 @@ func Discover(ctx context.Context, socket string) (*VM, *Client, error) {
 
 // Describe is Discover over an open connection: a monitor serves one client at a time.
 func (c *Client) Describe(ctx context.Context) (*VM, error) {
-	ctx, cancel := withDefaultTimeout(ctx, DialTimeout)
+	ctx, cancel := bounded(ctx, monitor.DialTimeout)
 	defer cancel()
 	vm := &VM{Socket: c.Socket(), PID: c.PID(), Version: c.Version()}
 	if err := vm.discover(ctx, c); err != nil {
@@ -73,10 +77,10 @@ func (vm *VM) readProcess(context.Context, *Client) (err error) {
 	if vm.PID <= 0 {
 		return fmt.Errorf("its process is in another pid namespace")
 	}
-	if vm.StartTime, err = StartTime(vm.PID); err != nil {
+	if vm.StartTime, err = process.StartTime(vm.PID); err != nil {
 		return fmt.Errorf("process %d: %w", vm.PID, err)
 	}
-	if vm.Argv, err = commandLine(vm.PID); err != nil {
+	if vm.Argv, err = process.CommandLine(vm.PID); err != nil {
 		return fmt.Errorf("process %d: %w", vm.PID, err)
 	}
 	return nil
@@ -89,7 +93,7 @@ func (vm *VM) readName(ctx context.Context, c *Client) error {
 	if err := c.Do(ctx, "query-name", nil, &reply); err != nil {
 		return err
 	}
-	vm.Own, vm.Name = reply.Name, Alias(cmp.Or(reply.Name, socketName(vm.Socket)))
+	vm.Own, vm.Name = reply.Name, vmname.Alias(cmp.Or(reply.Name, vmname.OfSocket(vm.Socket)))
 	return nil
 }
 
@@ -111,26 +115,11 @@ func (vm *VM) readVCPUs(ctx context.Context, c *Client) error {
 		return fmt.Errorf("%d virtual processors: more than %d", len(cpus), maxVCPUs)
 	}
 	vm.VCPUs = len(cpus)
-	if len(cpus) == 0 || ownsThread(vm.PID, cpus[0].Thread) {
+	if len(cpus) == 0 || process.OwnsThread(vm.PID, cpus[0].Thread) {
 		return nil
 	}
 	return fmt.Errorf("process %d listens on the socket but is not the qemu that answers (vcpu thread %d is not its own)",
 		vm.PID, cpus[0].Thread)
-}
-
-// ownsThread tells whether a thread belongs to a process. It says yes when the process lives in a pid namespace of its
-// own, where threads have other numbers.
-func ownsThread(pid, thread int) bool {
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, thread)); err == nil {
-		return true
-	}
-	status, err := readProc(pid, "status", maxProcFile)
-	if err != nil {
-		return false
-	}
-	_, rest, _ := strings.Cut(string(status), "\nNSpid:")
-	line, _, _ := strings.Cut(rest, "\n")
-	return len(strings.Fields(line)) > 1
 }
 
 func (vm *VM) readMemory(ctx context.Context, c *Client) error {
@@ -146,22 +135,6 @@ func (vm *VM) readMemory(ctx context.Context, c *Client) error {
 func (vm *VM) readBlocks(ctx context.Context, c *Client) (err error) {
 	vm.Blocks, err = c.RAMBlocks(ctx)
 	return err
-}
-
-// RAMBlocks lists the guest's memory, with host addresses where QEMU tells them.
-func (c *Client) RAMBlocks(ctx context.Context) ([]RAMBlock, error) {
-	text, err := c.human(ctx, "info ramblock")
-	if err != nil {
-		return nil, err
-	}
-	blocks, err := parseRAMBlocks(text)
-	if err != nil {
-		return nil, err
-	}
-	if c.version.QEMU.Major >= 8 {
-		return blocks, nil
-	}
-	return blocks, c.locateBlocks(ctx, blocks)
 }
 
 func (vm *VM) readMigration(ctx context.Context, c *Client) (err error) {
@@ -181,3 +154,11 @@ func (vm *VM) readStatus(ctx context.Context, c *Client) error {
 
 // String names the VM with its process, for logs.
 func (vm *VM) String() string { return vm.Name + " (process " + strconv.Itoa(vm.PID) + ")" }
+
+// TellApart gives a VM without a name of its own one that no other VM of this host has: its sockets' names are alike, and their directories
+// differ.
+func (vm *VM) TellApart() {
+	if vm.Own == "" {
+		vm.Name = vmname.Numbered(vmname.OfSocket(vm.Socket), vm.Socket)
+	}
+}

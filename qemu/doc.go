@@ -1,10 +1,10 @@
 // Package qemu owns one virtual machine on this host: its monitor, its memory and its process.
 //
-//	Client    speaks QMP: commands with contexts, events per subscriber, files, out-of-band commands
-//	Discover  tells from a QMP socket which process, memory and machine stand behind it
-//	Memory    reads and writes the guest's RAM from outside, without QEMU's help
-//	Migrate…  the migration commands, as methods of Client
+//	Client, Discover       ask a running QEMU, and tell which process, memory and machine stand behind its QMP socket
 //	LaunchPolicy, Launch   start a QEMU that waits for an incoming migration
+//	Memory                 reads and writes the guest's RAM from outside, without QEMU's help
+//
+// Its sub-packages know little of each other; this one composes them. aliases.go has their names for those who use a VM as a whole.
 //
 // Duties of the caller:
 //

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // maxDescription bounds the description of a VM for a launcher, in bytes.
@@ -24,15 +26,15 @@ const maxDescription = 16 << 20
 // command must end; what it started in the background goes on. If ctx ends first, or after LaunchTimeout, the command
 // and all of its process group are killed. A command that fails is a *LaunchError with the end of its stderr.
 func LaunchExternal(ctx context.Context, command string, description []byte) (socket string, err error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
 	if len(description) > maxDescription {
 		return "", &LaunchError{Name: command, Err: fmt.Errorf("description longer than %d bytes", maxDescription)}
 	}
-	if err := keepFiles(); err != nil {
+	if err := process.KeepFiles(); err != nil {
 		return "", &LaunchError{Name: command, Err: err}
 	}
-	var stderr tail
+	var stderr process.Tail
 	out, err := runLauncher(ctx, command, description, &stderr)
 	if err != nil {
 		return "", &LaunchError{Name: command, Err: err, Tail: stderr.String()}
@@ -46,7 +48,7 @@ func LaunchExternal(ctx context.Context, command string, description []byte) (so
 func runLauncher(ctx context.Context, command string, description []byte, stderr io.Writer) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(description), stderr
-	stdout := &limited{limit: maxSocketPath + 2}
+	stdout := &process.Limited{Limit: maxSocketPath + 2}
 	cmd.Stdout = stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
@@ -60,21 +62,7 @@ func runLauncher(ctx context.Context, command string, description []byte, stderr
 	case errors.Is(err, unix.EPIPE): // it need not read its input
 		err = nil
 	}
-	return stdout.b, err
-}
-
-// limited takes no more than it has room for; a launcher that prints more is cut off.
-type limited struct {
-	b     []byte
-	limit int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.limit-len(l.b) {
-		return 0, fmt.Errorf("printed more than %d bytes", l.limit)
-	}
-	l.b = append(l.b, p...)
-	return len(p), nil
+	return stdout.Bytes(), err
 }
 
 // socketOf checks what a launcher printed.

@@ -4,25 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/monitor"
+	"github.com/scatter-vm/scatter/qemu/policy"
+	"github.com/scatter-vm/scatter/qemu/process"
+	"github.com/scatter-vm/scatter/qemu/vmname"
 )
 
 // LaunchTimeout bounds Launch when its context has no deadline.
 const LaunchTimeout = 30 * time.Second
+
+// maxSocketPath is the longest path that fits into a unix socket address, in bytes.
+const maxSocketPath = 107
 
 // Process is a QEMU that Launch started. It goes on when this program ends.
 type Process struct {
@@ -32,9 +35,7 @@ type Process struct {
 	Log    string  // file with what QEMU writes to stderr
 	Client *Client // open; the caller closes it
 
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended
-	err    error         // how it ended; set before exited is closed
+	child *process.Child
 }
 
 // Launch starts what LaunchPolicy.Command made, and returns when QEMU
@@ -43,24 +44,24 @@ type Process struct {
 // not be announced before it runs (see AnnounceSelf); disks are locked late. Failure is a *LaunchError and leaves
 // nothing behind but the log.
 func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := newRunFiles(c.RunDir, c.Name)
+	f := policy.FilesOf(c.RunDir, c.Name)
 	if err := prepareRun(ctx, c, f); err != nil {
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	p, err := start(ctx, c, f, false)
 	if err != nil {
-		_ = os.Remove(f.pid)
+		_ = os.Remove(f.PID)
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
 		err = p.reason(ctx, err)
 		p.Kill()
-		return nil, &LaunchError{Name: c.Name, Err: err, Tail: logTail(f.log)}
+		return nil, &LaunchError{Name: c.Name, Err: err, Tail: process.LogTail(f.Log)}
 	}
 	log.Info("qemu started", "vm", c.Name, "pid", p.PID, "socket", p.Socket)
 	return p, nil
@@ -68,20 +69,20 @@ func Launch(ctx context.Context, c *Command, log *slog.Logger) (*Process, error)
 
 // Rehearse is Launch for what LaunchPolicy.Rehearsal made. Its QEMU ends when this program does. Failure waits little longer than ctx; with the error comes a QEMU that was killed and has not ended yet.
 func Rehearse(ctx context.Context, c *Command) (*Process, error) {
-	ctx, cancel := withDefaultTimeout(ctx, LaunchTimeout)
+	ctx, cancel := bounded(ctx, LaunchTimeout)
 	defer cancel()
-	f := newRunFiles(c.RunDir, c.Name)
+	f := policy.FilesOf(c.RunDir, c.Name)
 	if err := prepareRun(ctx, c, f); err != nil {
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	p, err := start(ctx, c, f, true)
 	if err != nil {
-		_ = os.Remove(f.pid)
-		_ = os.Remove(f.log)
+		_ = os.Remove(f.PID)
+		_ = os.Remove(f.Log)
 		return nil, &LaunchError{Name: c.Name, Err: err}
 	}
 	if err := p.ready(ctx); err != nil {
-		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: logTail(f.log)}
+		err = &LaunchError{Name: c.Name, Err: p.reason(ctx, err), Tail: process.LogTail(f.Log)}
 		if p.End() {
 			return nil, err
 		}
@@ -96,7 +97,7 @@ const endWait = 2 * time.Second
 // End ends QEMU and removes all its files from the run directory. It tells whether QEMU is gone: one that is stuck in the kernel
 // may last longer.
 func (p *Process) End() bool {
-	_ = p.cmd.Process.Kill() // it may have ended already
+	p.child.Kill()
 	if p.Client != nil {
 		p.Client.Close()
 	}
@@ -104,7 +105,7 @@ func (p *Process) End() bool {
 		_ = os.Remove(file)
 	}
 	select {
-	case <-p.exited:
+	case <-p.child.Exited():
 		return true
 	case <-time.After(endWait):
 		return false
@@ -125,118 +126,46 @@ func (p *Process) files() []string {
 }
 
 // prepareRun makes the run directory and sees to it that nobody else runs under this name there.
-func prepareRun(ctx context.Context, c *Command, f runFiles) error {
-	if err := CheckName(c.Name); err != nil {
+func prepareRun(ctx context.Context, c *Command, f policy.Files) error {
+	if err := vmname.Check(c.Name); err != nil {
 		return err
 	}
-	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.socket) > maxSocketPath {
+	if len(c.Argv) == 0 || !filepath.IsAbs(c.RunDir) || len(f.Socket) > maxSocketPath {
 		return fmt.Errorf("run directory %q: must be absolute, and its socket at most %d bytes long", c.RunDir, maxSocketPath)
 	}
 	if err := os.MkdirAll(c.RunDir, 0o700); err != nil {
 		return err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.socket)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", f.Socket)
 	switch {
 	case err == nil:
 		conn.Close()
-		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.Socket)
 	case errors.Is(err, unix.EAGAIN):
-		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.socket)
+		return fmt.Errorf("socket %s is in use: a vm of this name runs already", f.Socket)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.ECONNREFUSED):
-		return os.Remove(f.socket) // left over from a QEMU that ended
+		return os.Remove(f.Socket) // left over from a QEMU that ended
 	}
 	return err
 }
 
 // start runs the command with its own session, its own log and nothing of ours. A bound one ends with this program.
-func start(ctx context.Context, c *Command, f runFiles, bound bool) (*Process, error) {
-	logFile, err := os.OpenFile(f.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+func start(ctx context.Context, c *Command, f policy.Files, bound bool) (*Process, error) {
+	logFile, err := os.OpenFile(f.Log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer logFile.Close()
-	if err := c.Confinement.makePid(f.pid); err != nil {
+	if err := c.Confinement.MakePID(f.PID); err != nil {
 		return nil, err
 	}
-	if err := keepFiles(); err != nil {
-		return nil, err
-	}
-	p := &Process{Name: c.Name, Socket: f.socket, Log: f.log, exited: make(chan struct{})}
-	if bound || !scoped() { // a bound one may end with our service, too
-		p.cmd = commandOf(c.Argv, logFile, bound)
-		return p, p.start(c.Confinement)
-	}
-	r, w, err := os.Pipe()
+	child, err := process.Start(ctx, process.Program{Name: c.Name, Argv: c.Argv, Log: logFile, Bound: bound, Confine: c.Confinement.Enter})
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	defer w.Close()
-	p.cmd = commandOf(gate(c.Argv), logFile, false)
-	p.cmd.Stdin = r
-	if err := p.start(c.Confinement); err != nil {
-		return nil, err
-	}
-	if err := adopt(ctx, p.PID, c.Name); err != nil {
-		p.Kill()
-		return nil, err
-	}
-	_, err = io.WriteString(w, "\n")
-	return p, err
-}
-
-// commandOf is what is started, in a session of its own, with nothing of ours.
-func commandOf(argv []string, log *os.File, bound bool) *exec.Cmd {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stderr = "/", cleanEnvironment(), log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if bound {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that has started it
-	}
-	return cmd
-}
-
-// start starts the command on a thread that is confined before, and ends with it.
-func (p *Process) start(c *Confinement) error {
-	started := make(chan error)
-	go func() { // ends with QEMU; Kill and Wait wait for it
-		runtime.LockOSThread() // and never unlocked, so that the runtime ends the thread
-		err := c.enter()
-		if err == nil {
-			err = p.cmd.Start()
-		}
-		if started <- err; err == nil {
-			p.err = p.cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	err := <-started
-	if err == nil {
-		p.PID = p.cmd.Process.Pid
-	}
-	return err
-}
-
-// keepFiles marks all our open files so that programs we start do not get them, also those that we got from whoever
-// started us.
-func keepFiles() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
-
-// cleanEnvironment is the environment of every QEMU.
-func cleanEnvironment() []string {
-	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	return &Process{Name: c.Name, PID: child.PID, Socket: f.Socket, Log: f.Log, child: child}, nil
 }
 
 // ready waits for the monitor and prepares QEMU for the migration.
@@ -247,7 +176,7 @@ func (p *Process) ready(ctx context.Context) error {
 	defer cancel()
 	watch.Go(func() {
 		select {
-		case <-p.exited:
+		case <-p.child.Exited():
 			cancel()
 		case <-ctx.Done():
 		}
@@ -272,12 +201,12 @@ func (p *Process) ready(ctx context.Context) error {
 func (p *Process) reason(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, refused := errors.AsType[*QMPError](err); refused {
+	if _, refused := errors.AsType[*monitor.QMPError](err); refused {
 		return err
 	}
 	select {
-	case <-p.exited:
-		return fmt.Errorf("qemu ended: %w", exitError(p.err))
+	case <-p.child.Exited():
+		return fmt.Errorf("qemu ended: %w", exitError(p.child.Err()))
 	case <-ctx.Done():
 		return err
 	}
@@ -301,15 +230,6 @@ func dialWhenThere(ctx context.Context, socket string) (*Client, error) {
 	}
 }
 
-// PrepareIncoming sets what every target needs before its migration: no announcements of its own, events, and disks that
-// stay the source's until the VM runs. Launch has done it; a target of LaunchExternal needs it.
-func (c *Client) PrepareIncoming(ctx context.Context) error {
-	if err := c.SetParameters(ctx, Parameters{AnnounceRounds: new(uint64(0))}); err != nil {
-		return err
-	}
-	return c.SetCapabilities(ctx, map[string]bool{"events": true, "late-block-activate": true})
-}
-
 func exitError(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
@@ -318,22 +238,15 @@ func exitError(err error) error {
 }
 
 // Exited is closed when QEMU has ended.
-func (p *Process) Exited() <-chan struct{} { return p.exited }
+func (p *Process) Exited() <-chan struct{} { return p.child.Exited() }
 
 // Wait waits for QEMU's end; nil means that it ended well.
-func (p *Process) Wait(ctx context.Context) error {
-	select {
-	case <-p.exited:
-		return p.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func (p *Process) Wait(ctx context.Context) error { return p.child.Wait(ctx) }
 
 // Kill ends QEMU at once, waits for its end, closes the Client and removes the socket and the pid file.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // it may have ended already
-	<-p.exited
+	p.child.Kill()
+	<-p.child.Exited()
 	if p.Client != nil {
 		p.Client.Close()
 	}
@@ -343,4 +256,4 @@ func (p *Process) Kill() {
 }
 
 // Tail is the end of what QEMU wrote to its log.
-func (p *Process) Tail() string { return logTail(p.Log) }
+func (p *Process) Tail() string { return process.LogTail(p.Log) }

@@ -9,16 +9,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func TestQEMULaunchReportsTail(t *testing.T) {
-	dir := shortDir(t)
-	argv := []string{needQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
+	dir := kit.ShortDir(t)
+	argv := []string{kit.NeedQEMU(t), "-M", "no-such-machine", "-qmp", "unix:" + dir + "/vm1.qmp,server=on,wait=off"}
 	_, err := Launch(t.Context(), &Command{Argv: argv, RunDir: dir, Name: "vm1"}, nil)
 	e, ok := errors.AsType[*LaunchError](err)
 	if !ok || !strings.Contains(e.Tail, "unsupported machine type") || !strings.Contains(err.Error(), "exit status 1") {
@@ -27,7 +29,7 @@ func TestQEMULaunchReportsTail(t *testing.T) {
 }
 
 func TestLaunchRefuses(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	for name, err := range map[string]error{
 		"name":     second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: dir, Name: "../x"}, nil)),
 		"relative": second(Launch(t.Context(), &Command{Argv: []string{"/bin/true"}, RunDir: "run", Name: "x"}, nil)),
@@ -46,7 +48,7 @@ func second[T any](_ T, err error) error { return err }
 
 // A program that never listens is killed when the context ends.
 func TestLaunchTimesOut(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("evacuation given up")
 	go func() {
@@ -71,8 +73,8 @@ func TestLaunchTimesOut(t *testing.T) {
 // A QEMU that was launched lives on when the program that launched it has ended, in a session of its own, without that
 // program's files and environment.
 func TestQEMUOutlivesLauncher(t *testing.T) {
-	needQEMU(t)
-	dir := shortDir(t)
+	kit.NeedQEMU(t)
+	dir := kit.ShortDir(t)
 	secret, err := os.Create(filepath.Join(dir, "secret"))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func TestQEMUOutlivesLauncher(t *testing.T) {
 			t.Errorf("it has %s as %s", to, fd)
 		}
 	}
-	env, err := readProc(c.PID(), "environ", maxProcFile)
+	env, err := process.ReadFile(c.PID(), "environ", 64<<10)
 	if err != nil || strings.Contains(string(env), "SCATTER_TEST") {
 		t.Errorf("environment %q, %v", env, err)
 	}
@@ -116,7 +118,7 @@ func TestQEMUOutlivesLauncher(t *testing.T) {
 const launcherDir = "SCATTER_TEST_LAUNCH"
 
 func launchAndEnd(dir string) error {
-	c, err := LaunchPolicy{}.Command([]string{testQEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
+	c, err := LaunchPolicy{}.Command([]string{kit.QEMU, "-nodefaults", "-M", "none"}, "vm1", dir)
 	if err != nil {
 		return err
 	}
@@ -124,68 +126,8 @@ func launchAndEnd(dir string) error {
 	return err
 }
 
-// TestGate: a command waits until it may begin, and is then what it was to be, in the same process.
-func TestGate(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	p := &Process{exited: make(chan struct{}), Log: log.Name()}
-	p.cmd = commandOf(gate([]string{"/bin/sh", "-c", `echo "$$ $0 $1 $(cat)" >&2`, "a b", "*"}), log, false)
-	p.cmd.Stdin = r
-	if err := p.start(nil); err != nil {
-		t.Fatal(err)
-	}
-	exe := "/proc/" + itoa(p.PID) + "/cmdline"
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // it becomes the shell meanwhile
-		b, err := os.ReadFile(exe)
-		if err == nil && strings.Contains(string(b), "read -r go") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%q, %v", b, err)
-		}
-	}
-	if _, err := w.WriteString("\n"); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	if err := p.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if want := itoa(p.PID) + " a b * \n"; logTail(log.Name()) != strings.TrimSpace(want) {
-		t.Errorf("it said %q, want %q", logTail(log.Name()), want)
-	}
-}
-
-// TestGateShut: what is not let through ends.
-func TestGateShut(t *testing.T) {
-	cmd := exec.Command(gate([]string{"/bin/true"})[0], gate([]string{"/bin/true"})[1:]...)
-	if err := cmd.Run(); err == nil {
-		t.Error("it began")
-	}
-}
-
-// TestScopeArgs: what systemd is asked for.
-func TestScopeArgs(t *testing.T) {
-	line := strings.Join(scopeArgs(0, "x.scope", 17), " ")
-	if want := "--system call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) " +
-		"x.scope fail 2 PIDs au 1 17 CollectMode s inactive-or-failed 0"; line != want {
-		t.Errorf("got %s", line)
-	}
-	if line := scopeArgs(7, "x.scope", 17); line[0] != "--user" {
-		t.Errorf("as a user: %q", line)
-	}
-}
-
 func TestLaunchExternal(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	socket := monitorAt(t, dir+"/ext.qmp")
 	got, err := LaunchExternal(t.Context(), "cat > "+dir+"/in; echo "+socket, []byte(`{"name":"vm1"}`))
 	if err != nil || got != socket {
@@ -213,7 +155,7 @@ func TestLaunchExternal(t *testing.T) {
 
 // What a launcher leaves in the background keeps it neither from returning nor alive when it is given up.
 func TestLaunchExternalBackground(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	socket := monitorAt(t, dir+"/ext.qmp")
 	if got, err := LaunchExternal(t.Context(), "sleep 1000 & echo $! > "+dir+"/pid; echo "+socket, nil); err != nil || got != socket {
 		t.Errorf("%q, %v", got, err)
@@ -233,7 +175,7 @@ func TestLaunchExternalBackground(t *testing.T) {
 	}
 	pid = readPID(t, dir+"/pid2")
 	for stat := []byte("x"); len(stat) > 0; { // gone, or waiting to be collected
-		stat, _ = readProc(pid, "stat", maxProcFile)
+		stat, _ = process.ReadFile(pid, "stat", 64<<10)
 		if strings.Contains(string(stat), ") Z") {
 			break
 		}
@@ -252,7 +194,7 @@ func readPID(t testing.TB, file string) int {
 // monitorAt listens on a socket without ever answering.
 func monitorAt(t testing.TB, path string) string {
 	t.Helper()
-	socket := monitor(t, func(p *peer) { p.hold() })
+	socket := kit.Monitor(t, func(p *kit.Peer) { p.Hold() })
 	if err := os.Link(socket, path); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
+
+	"github.com/scatter-vm/scatter/qemu/policy"
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // Leftovers finds the processes of a VM that Launch was starting under this name in runDir when its caller was killed, before it
@@ -13,14 +16,14 @@ func Leftovers(runDir, name string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	pidFile := newRunFiles(runDir, name).pid
+	pidFile := policy.FilesOf(runDir, name).PID
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		argv, err := commandLine(pid)
+		argv, err := process.CommandLine(pid)
 		if err != nil {
 			continue // it has ended, or it is another user's
 		}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"log"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 func TestMain(m *testing.M) {
@@ -21,33 +22,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const testQEMU = "/usr/bin/qemu-system-x86_64"
-
-// needQEMU is the program that the tests with a real VM start. They fail without it.
-func needQEMU(t testing.TB) string {
-	t.Helper()
-	if _, err := exec.LookPath(testQEMU); err != nil {
-		t.Fatalf("%s is needed: apt-get install qemu-system-x86 (%v)", testQEMU, err)
-	}
-	return testQEMU
-}
-
-// shortDir is a temporary directory whose path leaves room for the names of sockets.
-func shortDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "sq")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // launch starts a target like that of a small VM.
 func launch(t testing.TB, args ...string) *Process {
 	t.Helper()
-	dir := filepath.Join(shortDir(t), "run")
-	argv := append([]string{needQEMU(t), "-nodefaults"}, args...)
+	dir := filepath.Join(kit.ShortDir(t), "run")
+	argv := append([]string{kit.NeedQEMU(t), "-nodefaults"}, args...)
 	c, err := LaunchPolicy{AllowPaths: []string{"/dev/shm", os.TempDir()}}.Command(argv, "vm1", dir)
 	if err != nil {
 		t.Fatal(err)

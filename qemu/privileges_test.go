@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // statusOf is a line of what the kernel says of a process.
@@ -33,9 +35,9 @@ func TestQEMUGivesUpSystemCalls(t *testing.T) {
 		{"-M none", "0", LaunchPolicy{Unconfined: true}},
 		{"-M none -netdev bridge,id=n,br=nonesuch,helper=/bin/false", "0", LaunchPolicy{AllowPrograms: []string{"/bin/false"}}},
 	} {
-		run := filepath.Join(shortDir(t), "run")
+		run := filepath.Join(kit.ShortDir(t), "run")
 		c.policy.Programs = new(Programs)
-		cmd, err := c.policy.Command(append([]string{needQEMU(t), "-nodefaults"}, strings.Fields(c.options)...), "vm", run)
+		cmd, err := c.policy.Command(append([]string{kit.NeedQEMU(t), "-nodefaults"}, strings.Fields(c.options)...), "vm", run)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,8 +65,8 @@ func TestQEMURunsAsAnother(t *testing.T) {
 	}
 	ctx := t.Context()
 	_, src := source(t, "-M", "pc", "-m", "16", "-run-with", "user=nobody")
-	run := filepath.Join(shortDir(t), "run")
-	c, err := LaunchPolicy{Programs: new(Programs), RunAs: "nobody"}.Command([]string{needQEMU(t), "-nodefaults", "-M", "pc", "-m", "16"}, "vm", run)
+	run := filepath.Join(kit.ShortDir(t), "run")
+	c, err := LaunchPolicy{Programs: new(Programs), RunAs: "nobody"}.Command([]string{kit.NeedQEMU(t), "-nodefaults", "-M", "pc", "-m", "16"}, "vm", run)
 	if err != nil {
 		t.Fatal(err)
 	}

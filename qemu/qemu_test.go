@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,14 +16,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
+	"github.com/scatter-vm/scatter/qemu/process"
 )
 
 // source starts a QEMU as an operator would, with a monitor that scatter did not ask for, and discovers it.
 func source(t testing.TB, args ...string) (*VM, *Client) {
 	t.Helper()
-	socket := filepath.Join(shortDir(t), "src.qmp")
-	cmd := exec.Command(needQEMU(t), append([]string{"-nodefaults", "-display", "none", "-qmp", "unix:" + socket + ",server=on,wait=off"}, args...)...)
-	var stderr tail
+	socket := filepath.Join(kit.ShortDir(t), "src.qmp")
+	cmd := exec.Command(kit.NeedQEMU(t), append([]string{"-nodefaults", "-display", "none", "-qmp", "unix:" + socket + ",server=on,wait=off"}, args...)...)
+	var stderr process.Tail
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -51,7 +55,7 @@ func TestQEMUDiscover(t *testing.T) {
 	if vm.Name != "web-1" || vm.VCPUs != 2 || vm.MemoryBytes != 16<<20 || vm.Status != "prelaunch" || vm.Blockers != nil {
 		t.Errorf("vm %+v", *vm)
 	}
-	if vm.Argv[0] != testQEMU || !strings.HasPrefix(vm.Machine, "pc-i440fx-") || vm.Version[0] < 7 || vm.StartTime == 0 {
+	if vm.Argv[0] != kit.QEMU || !strings.HasPrefix(vm.Machine, "pc-i440fx-") || vm.Version[0] < 7 || vm.StartTime == 0 {
 		t.Errorf("vm %+v", *vm)
 	}
 	if _, ok := vm.Caps["return-path"]; !ok {
@@ -74,7 +78,7 @@ func TestQEMULocateBlocks(t *testing.T) {
 	for i := range blocks {
 		blocks[i].Host = 0
 	}
-	if err := c.locateBlocks(t.Context(), blocks); err != nil {
+	if err := c.LocateBlocks(t.Context(), blocks); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]bool{}
@@ -164,21 +168,21 @@ func TestQEMUMemoryOfTarget(t *testing.T) {
 			}
 			defer m.Close()
 			ram := slices.IndexFunc(blocks, func(b RAMBlock) bool { return b.ID == "pc.ram" })
-			if !isZero(t, m, ram) || populated(t, m, ram) != nil {
-				t.Fatalf("fresh RAM: populated %v", populated(t, m, ram))
+			if !isZeroNow(t, m, ram) || populatedRuns(t, m, ram) != nil {
+				t.Fatalf("fresh RAM: populated %v", populatedRuns(t, m, ram))
 			}
 			src, got := make([]byte, 300*PageSize), make([]byte, 300*PageSize)
-			fill(src, 1)
+			rand.NewChaCha8([32]byte{1}).Read(src)
 			if err := m.WritePages(ram, 1000, 300, src); err != nil {
 				t.Fatal(err)
 			}
 			if err := m.ReadPages(ram, 1000, 300, got); err != nil || !bytes.Equal(got, src) {
 				t.Errorf("read back: %v", err)
 			}
-			if isZero(t, m, ram) {
+			if isZeroNow(t, m, ram) {
 				t.Error("written RAM is zero")
 			}
-			for _, run := range populated(t, m, ram) {
+			for _, run := range populatedRuns(t, m, ram) {
 				if run[0] < 512 || run[0]+run[1] > 1536 { // with huge pages more than what was written, but not more than these
 					t.Errorf("populated %v", run)
 				}
@@ -190,9 +194,27 @@ func TestQEMUMemoryOfTarget(t *testing.T) {
 	}
 }
 
+func populatedRuns(t testing.TB, m *Memory, block int) [][2]uint32 {
+	t.Helper()
+	var runs [][2]uint32
+	if err := m.Populated(block, func(first, n uint32) error { runs = append(runs, [2]uint32{first, n}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return runs
+}
+
+func isZeroNow(t testing.TB, m *Memory, block int) bool {
+	t.Helper()
+	z, err := m.IsZero(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
 // guestBytes has QEMU itself save a piece of guest memory and returns its first byte.
 func guestBytes(t testing.TB, c *Client, addr int) (byte, error) {
-	file := filepath.Join(shortDir(t), "mem")
+	file := filepath.Join(kit.ShortDir(t), "mem")
 	args := map[string]any{"val": addr, "size": 1, "filename": file}
 	if err := c.Do(t.Context(), "pmemsave", args, nil); err != nil {
 		return 0, err
@@ -208,7 +230,7 @@ func guestBytes(t testing.TB, c *Client, addr int) (byte, error) {
 func TestQEMUMigrate(t *testing.T) {
 	ctx := t.Context()
 	vm, src := source(t, "-M", "pc", "-m", "16", "-smp", "2", "-device", "virtio-net-pci,romfile=", "-serial", "none")
-	dir := filepath.Join(shortDir(t), "run")
+	dir := filepath.Join(kit.ShortDir(t), "run")
 	c, err := LaunchPolicy{}.Command(vm.Argv, vm.Name, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +346,7 @@ func TestQEMULaunchPreparesTarget(t *testing.T) {
 	if s, err := p.Client.Status(t.Context()); err != nil || s.Status != "inmigrate" {
 		t.Errorf("status %+v, %v", s, err)
 	}
-	_, err = Launch(t.Context(), &Command{Argv: []string{testQEMU}, RunDir: filepath.Dir(p.Socket), Name: p.Name}, nil)
+	_, err = Launch(t.Context(), &Command{Argv: []string{kit.QEMU}, RunDir: filepath.Dir(p.Socket), Name: p.Name}, nil)
 	if err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("second launch of the same name: %v", err)
 	}
@@ -339,45 +361,9 @@ func TestQEMULaunchPreparesTarget(t *testing.T) {
 	}
 }
 
-// Each device that the policy lets through has no property, in the QEMU that is installed, that could name something of
-// the host and is not judged.
-func TestQEMUDeviceProperties(t *testing.T) {
-	c := launch(t, "-M", "none", "-m", "16").Client
-	judgedOrHarmless := strings.Fields(`addr audiodev busnr display drive failover_pair_id filter fp_start_macaddr guid
-		iothread-vq-mapping lost_tick_policy mac masterbus mode mount_tag netdev nguid nqn port reserved-regions rerror werror
-		tag tpmdev tx duplex uuid world bios-chs-trans drive-type fallback fdtypeA fdtypeB granule x-speed x-width
-		device_id crash-information pcspk-audiodev instanceid fdp.ruhs guest-stats backend`)
-	known := 0
-	for _, driver := range slices.Sorted(maps.Keys(deviceValue.kinds)) {
-		var props []struct{ Name, Type string }
-		err := c.Do(t.Context(), "device-list-properties", map[string]string{"typename": driver}, &props)
-		if _, unknown := errors.AsType[*QMPError](err); unknown {
-			continue
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", driver, err)
-		}
-		known++
-		for _, p := range props {
-			number := strings.HasPrefix(p.Type, "uint") || strings.HasPrefix(p.Type, "int")
-			link := strings.HasPrefix(p.Type, "link<") || strings.HasPrefix(p.Type, "child<")
-			if number || link || slices.Contains([]string{"bool", "size", "OnOffAuto", "on/off"}, p.Type) {
-				continue
-			}
-			_, judged := deviceKeys[p.Name]
-			if !judged && !slices.Contains(judgedOrHarmless, p.Name) && !strings.HasPrefix(p.Name, "chardev") {
-				t.Errorf("%s.%s (%s) is not judged", driver, p.Name, p.Type)
-			}
-		}
-	}
-	if known < 100 {
-		t.Errorf("only %d devices found", known)
-	}
-}
-
 // A command line with much in it: what the policy writes anew must be what QEMU understands.
 func TestQEMULaunchRichCommand(t *testing.T) {
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	for _, name := range []string{"a.raw", "b,c.raw"} {
 		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, 1<<20), 0o600); err != nil {
 			t.Fatal(err)
@@ -407,7 +393,7 @@ func TestQEMULaunchRichCommand(t *testing.T) {
 	}
 	run := filepath.Join(dir, "run")
 	policy := LaunchPolicy{AllowPaths: []string{dir}, AllowNetwork: true}
-	c, err := policy.Command(append([]string{needQEMU(t)}, args...), "vm1", run)
+	c, err := policy.Command(append([]string{kit.NeedQEMU(t)}, args...), "vm1", run)
 	if err != nil {
 		t.Fatal(err)
 	}

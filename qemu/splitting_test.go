@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/tried"
+	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/internal/kit"
 )
 
 // splitTries is how many options of each kind are put to a real QEMU.
@@ -16,7 +18,7 @@ const splitTries = 1000
 func TestSplitsAsQEMU(t *testing.T) {
 	p := launch(t, "-M", "none", "-m", "16")
 	tried.Inputs(t, "option of random pieces", 2*splitTries)
-	dir := shortDir(t)
+	dir := kit.ShortDir(t)
 	for name, k := range map[string]splitter{
 		"keyval": {"object_add ", "secret,id=s,data=", "qom-type", strings.Fields(`, ,, ,, = ,data= ,data= ,data=, ,id=s ,id=s ,id=s ,id=o.1 ,format=raw ,format ,qom-type=secret x x " ' \ no on . ,a.b= %s`), seenObject},
 		"QemuOpts": {"chardev-add ", "socket,server=on,wait=off,id=c,path=" + dir + "/p", "backend",
@@ -30,7 +32,8 @@ func TestSplitsAsQEMU(t *testing.T) {
 					option += k.pieces[rng.IntN(len(k.pieces))]
 				}
 				option = strings.TrimRight(option, " ") // as the monitor does
-				text, err := p.Client.human(t.Context(), k.command+option)
+				var text string
+				err := p.Client.Do(t.Context(), "human-monitor-command", map[string]string{"command-line": k.command + option}, &text)
 				if err != nil {
 					t.Fatalf("%q: %v", option, err)
 				}
@@ -42,18 +45,18 @@ func TestSplitsAsQEMU(t *testing.T) {
 					continue // it was only help
 				}
 				taken++
-				pairs, err := parseKeyval(option, k.implied)
+				pairs, err := cmdline.ParseKeyval(option, k.implied)
 				if err != nil {
 					t.Errorf("%q: QEMU takes it as %v, we do not: %v", option, theirs, err)
 				}
-				if countKey(pairs, "id") > 1 {
+				if pairs.Count("id") > 1 {
 					continue // the policy refuses it
 				}
 				for key, want := range theirs {
 					got := ""
 					for _, pair := range pairs {
-						if pair.key == key {
-							got = pair.value // the last one counts
+						if pair.Key == key {
+							got = pair.Value // the last one counts
 						}
 					}
 					if got != want {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/inventory/parts"
 )
 
 // Limits are the limits of a disk that has no -drive. A command line cannot say them; they are set when QEMU has started.
@@ -22,20 +24,20 @@ func LimitsOf(inv *Inventory) []Limits {
 		if d.Name != "" || len(d.Limits) == 0 {
 			continue
 		}
-		all = append(all, Limits{Device: inv.onTarget(d.Backend), Group: d.Group, Values: maps.Clone(d.Limits)})
+		all = append(all, Limits{Device: onTarget(inv, d.Backend), Group: d.Group, Values: maps.Clone(d.Limits)})
 	}
 	return all
 }
 
 // onTarget is the path that a device has on the target, where those without an id are counted anew.
-func (inv *Inventory) onTarget(path string) string {
-	number := anonymousIndex(path)
+func onTarget(inv *Inventory, path string) string {
+	number := parts.AnonymousIndex(path)
 	if number < 0 {
 		return path
 	}
 	rank := 0
 	for _, d := range inv.Devices {
-		if i := anonymousIndex(d.Path); i >= 0 && i < number {
+		if i := parts.AnonymousIndex(d.Path); i >= 0 && i < number {
 			rank++
 		}
 	}
@@ -53,7 +55,7 @@ func SetLimits(ctx context.Context, m Monitor, all []Limits) error {
 			arguments["group"] = l.Group
 		}
 		for name, v := range l.Values {
-			if !slices.Contains(limitNames, name) {
+			if !slices.Contains(parts.LimitNames, name) {
 				return fmt.Errorf("limits of disk %.100s: %.100q is none", l.Device, name)
 			}
 			arguments[name] = v

@@ -353,7 +353,7 @@ func (m *machine) again() {
 // compare tells what of a machine is not the same on the target.
 func compare(t *testing.T, source, target *Inventory) {
 	t.Helper()
-	if err := compareDisks(source.disks(), target.disks(), func(s, t string) bool { return s == t }); err != nil {
+	if err := compareDisks(disks(source), disks(target), func(s, t string) bool { return s == t }); err != nil {
 		t.Error(err)
 	}
 	a, b := describe(source), describe(target)
@@ -388,7 +388,7 @@ func describe(inv *Inventory) []string {
 		all = append(all, fmt.Sprint("object ", o))
 	}
 	for _, c := range inv.Chardevs {
-		if !ownChardevs.MatchString(c.ID) {
+		if !c.Implied() {
 			all = append(all, fmt.Sprint("chardev ", c.ID, " ", c.Kind, " ", strings.TrimPrefix(c.File, "disconnected:")))
 		}
 	}
@@ -396,12 +396,12 @@ func describe(inv *Inventory) []string {
 		all = append(all, fmt.Sprint("network ", n))
 	}
 	for _, d := range inv.Drives {
-		name := inv.onTarget(diskName(d))
+		name := onTarget(inv, diskName(d))
 		all = append(all, fmt.Sprint("drive ", name, d.TrayOpen, d.Removable, d.WriteBack))
 		for _, k := range slices.Sorted(maps.Keys(d.Limits)) {
-			all = append(all, fmt.Sprint("limit ", name, " ", inv.group(&d), " ", k, " ", d.Limits[k]))
+			all = append(all, fmt.Sprint("limit ", name, " ", inv.GroupOf(&d), " ", k, " ", d.Limits[k]))
 		}
-		d.Root.find(func(n *Node) bool {
+		d.Root.Find(func(n *Node) bool {
 			all = append(all, fmt.Sprint("node of ", name, " ", n.File, n.Driver, n.DetectZeroes, n.NoFlush, n.Direct))
 			return false
 		})

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/scatter-vm/scatter/qemu/inventory/parts"
 )
 
 // Disk is a block device of the guest with all nodes that are behind it, for comparing the two ends of a migration.
@@ -35,10 +37,10 @@ type Outline struct {
 // ReadOutline reads it quickly, for the guest is paused meanwhile.
 func ReadOutline(ctx context.Context, m Monitor) (o Outline, err error) {
 	inv := &Inventory{}
-	if err := inv.readBlock(ctx, m); err != nil {
+	if err := inv.ReadBlock(ctx, m); err != nil {
 		return o, fmt.Errorf("list of disks: %w", err)
 	}
-	o.Disks = inv.disks()
+	o.Disks = disks(inv)
 	if o.Devices, err = deviceNames(ctx, m); err != nil {
 		err = fmt.Errorf("list of devices: %w", err)
 	}
@@ -47,18 +49,18 @@ func ReadOutline(ctx context.Context, m Monitor) (o Outline, err error) {
 
 func deviceNames(ctx context.Context, m Monitor) ([]string, error) {
 	var names []string
-	for _, dir := range []string{peripheral, anonymous} {
-		all, err := list(ctx, m, strings.TrimSuffix(dir, "/"))
+	for _, dir := range []string{parts.Peripheral, parts.Anonymous} {
+		all, err := parts.ListObjects(ctx, m, strings.TrimSuffix(dir, "/"))
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range all {
 			switch {
-			case c.object() == "":
-			case dir == peripheral:
-				names = append(names, c.Name+" "+c.object())
+			case c.Object() == "":
+			case dir == parts.Peripheral:
+				names = append(names, c.Name+" "+c.Object())
 			default:
-				names = append(names, withoutID+c.object())
+				names = append(names, withoutID+c.Object())
 			}
 		}
 	}
@@ -105,7 +107,7 @@ func (o Outline) nameless() (out Outline) {
 	for _, d := range o.Disks {
 		kinds := Disk{}
 		for _, l := range d.Layers {
-			if !localDrivers[l.Driver] {
+			if !parts.IsLocal(l.Driver) {
 				kinds.Layers = append(kinds.Layers, Layer{Driver: l.Driver, Size: l.Size})
 			}
 		}
@@ -128,14 +130,15 @@ func (e *DeviceError) Error() string {
 	return fmt.Sprintf("devices differ: only the source has %.400s, only the target has %.400s", list(e.Source), list(e.Target))
 }
 
-func (inv *Inventory) disks() []Disk {
-	disks := make([]Disk, 0, len(inv.Drives))
+// disks are those of a machine, in order.
+func disks(inv *Inventory) []Disk {
+	all := make([]Disk, 0, len(inv.Drives))
 	for _, d := range inv.Drives {
-		disks = append(disks, Disk{Device: diskName(d), Layers: layers(nil, d.Root, 0, "")})
+		all = append(all, Disk{Device: diskName(d), Layers: layers(nil, d.Root, 0, "")})
 	}
-	renumber(disks)
-	slices.SortFunc(disks, func(a, b Disk) int { return strings.Compare(a.Device, b.Device) })
-	return disks
+	renumber(all)
+	slices.SortFunc(all, func(a, b Disk) int { return strings.Compare(a.Device, b.Device) })
+	return all
 }
 
 func diskName(d Drive) string {
@@ -148,7 +151,7 @@ func diskName(d Drive) string {
 // renumber counts devices without an id anew: on the target there are no gaps where devices were unplugged.
 func renumber(disks []Disk) {
 	number := func(d Disk) (int, bool) {
-		rest, ok := strings.CutPrefix(d.Device, anonymous+"device[")
+		rest, ok := strings.CutPrefix(d.Device, parts.Anonymous+"device[")
 		n, err := strconv.Atoi(strings.TrimSuffix(rest, "]"))
 		return n, ok && err == nil
 	}

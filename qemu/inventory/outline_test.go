@@ -13,7 +13,7 @@ func TestSnapshot(t *testing.T) {
 	m := start(t, "-M pc -drive file=DIR/base.qcow2,if=virtio,id=d0")
 	m.do("blockdev-snapshot-sync", args{"device": "d0", "snapshot-file": "DIR/overlay.qcow2"})
 	target := m.move()
-	root := target.read().drive("d0").Root
+	root := target.read().Drive("d0").Root
 	if root.File != m.dir+"/overlay.qcow2" || root.Child("backing").File != m.dir+"/base.qcow2" || root.ReadOnly {
 		t.Errorf("the target has %+v", root)
 	}
@@ -61,7 +61,7 @@ func TestBitmapOfImage(t *testing.T) {
 	target := m.move()
 	m.do("quit", nil)
 	target.do("cont", nil)
-	got := target.read().drive("d0").Root.Bitmaps
+	got := target.read().Drive("d0").Root.Bitmaps
 	if len(got) != 1 || got[0].Name != "b0" || !got[0].Persistent || got[0].Inconsistent {
 		t.Errorf("the target has %+v", got)
 	}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 )
 
@@ -154,6 +155,16 @@ func (b *buffer) str8() ([]byte, error) {
 		return nil, err
 	}
 	return b.bytes(int(n))
+}
+
+// malformed says that the token is what no QEMU sends.
+func (b *buffer) malformed(format string, args ...any) error {
+	return &FormatError{fmt.Sprintf(format, args...), b.base + uint64(b.start)}
+}
+
+// refused says that the token is of something that this package does not know.
+func (b *buffer) refused(format string, args ...any) error {
+	return &RefusedError{fmt.Sprintf(format, args...), b.base + uint64(b.start)}
 }
 
 func mangle(p []byte) {

@@ -162,13 +162,13 @@ func (p *Parser) command() error {
 	}
 	c, n := Command(binary.BigEndian.Uint16(head)), int(binary.BigEndian.Uint16(head[2:]))
 	if what := c.refusal(); what != "" {
-		return p.refused("%s", what)
+		return p.in.refused("%s", what)
 	}
 	if int(c) >= len(commandNames) || commandNames[c] == "" {
-		return p.refused("command %d", uint16(c))
+		return p.in.refused("command %d", uint16(c))
 	}
 	if !c.legalLength(n) {
-		return p.malformed("command %v of %d bytes", c, n)
+		return p.in.malformed("command %v of %d bytes", c, n)
 	}
 	payload, err := p.in.bytes(n)
 	if err != nil {

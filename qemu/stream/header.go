@@ -15,123 +15,123 @@ type Header struct {
 	HasUUID      bool
 }
 
-func (p *Parser) headerItem() error {
-	m, err := p.in.u32()
+// read reads a header from the very beginning of a stream.
+func (h *Header) read(in *buffer) error {
+	m, err := in.u32()
 	if err != nil {
 		return err
 	}
 	if m != magic {
-		return p.malformed("magic %#08x: want %#08x", m, magic)
+		return in.malformed("magic %#08x: want %#08x", m, magic)
 	}
-	v, err := p.in.u32()
+	v, err := in.u32()
 	if err != nil {
 		return err
 	}
 	if v != version {
-		return p.refused("stream version %d", v)
+		return in.refused("stream version %d", v)
 	}
-	if err := p.configuration(); err != nil {
+	if err := h.configuration(in); err != nil {
 		return err
 	}
-	p.header.Raw = append([]byte(nil), p.in.token()...)
-	p.state = stateSection
-	return p.emit(KindHeader)
+	h.Raw = append([]byte(nil), in.token()...)
+	return nil
 }
 
 // configuration parses the machine name and its subsections, if they are there.
-func (p *Parser) configuration() error {
-	t, err := p.in.peek()
+func (h *Header) configuration(in *buffer) error {
+	t, err := in.peek()
 	if err != nil || t != typeConfig {
 		return err
 	}
-	p.in.pos++
-	n, err := p.in.u32()
+	in.pos++
+	n, err := in.u32()
 	if err != nil {
 		return err
 	}
 	if n > MaxMachineName {
-		return p.malformed("machine name of %d bytes: at most %d", n, MaxMachineName)
+		return in.malformed("machine name of %d bytes: at most %d", n, MaxMachineName)
 	}
-	name, err := p.in.bytes(int(n))
+	name, err := in.bytes(int(n))
 	if err != nil {
 		return err
 	}
-	p.header.Machine = string(name)
+	h.Machine = string(name)
 	for {
-		t, err := p.in.peek()
+		t, err := in.peek()
 		if err != nil || t != typeSubsection {
 			return err
 		}
-		p.in.pos++
-		if err := p.configSubsection(); err != nil {
+		in.pos++
+		if err := h.subsection(in); err != nil {
 			return err
 		}
 	}
 }
 
-func (p *Parser) configSubsection() error {
-	b, err := p.in.str8()
+func (h *Header) subsection(in *buffer) error {
+	b, err := in.str8()
 	if err != nil {
 		return err
 	}
 	name := string(b)
-	v, err := p.in.u32()
+	v, err := in.u32()
 	if err != nil {
 		return err
 	}
 	if v != 1 {
-		return p.refused("version %d of %s", v, name)
+		return in.refused("version %d of %s", v, name)
 	}
 	switch name {
 	case "configuration/target-page-bits":
-		return p.configPageBits()
+		return h.pageBits(in)
 	case "configuration/capabilities":
-		return p.configCapabilities()
+		return h.capabilities(in)
 	case "configuration/uuid":
-		return p.configUUID()
+		return h.uuid(in)
 	default:
-		return p.refused("subsection %q", name)
+		return in.refused("subsection %q", name)
 	}
 }
 
-func (p *Parser) configPageBits() (err error) {
-	if p.header.PageBits, err = p.in.u32(); err != nil {
+func (h *Header) pageBits(in *buffer) (err error) {
+	if h.PageBits, err = in.u32(); err != nil {
 		return err
 	}
-	if p.header.PageBits >= 64 || 1<<p.header.PageBits != PageSize {
-		return p.refused("a target page of 2^%d bytes", p.header.PageBits)
+	if h.PageBits >= 64 || 1<<h.PageBits != PageSize {
+		return in.refused("a target page of 2^%d bytes", h.PageBits)
 	}
 	return nil
 }
 
-// configCapabilities reads the capabilities that change the format. Each of them changes it beyond what is parsed here.
-func (p *Parser) configCapabilities() error {
-	n, err := p.in.u32()
+// capabilities reads the capabilities that change the format. Each of them changes it beyond what is parsed here.
+func (h *Header) capabilities(in *buffer) error {
+	n, err := in.u32()
 	if err != nil {
 		return err
 	}
 	if n > MaxCapabilities {
-		return p.malformed("%d capabilities: at most %d", n, MaxCapabilities)
+		return in.malformed("%d capabilities: at most %d", n, MaxCapabilities)
 	}
 	for range n {
-		b, err := p.in.str8()
+		b, err := in.str8()
 		if err != nil {
 			return err
 		}
-		p.header.Capabilities = append(p.header.Capabilities, string(b))
+		h.Capabilities = append(h.Capabilities, string(b))
 	}
 	if n > 0 {
-		return p.refused("capability %s", p.header.Capabilities[0])
+		return in.refused("capability %s", h.Capabilities[0])
 	}
 	return nil
 }
 
-func (p *Parser) configUUID() error {
-	b, err := p.in.bytes(len(p.header.UUID))
+func (h *Header) uuid(in *buffer) error {
+	b, err := in.bytes(len(h.UUID))
 	if err != nil {
 		return err
 	}
-	p.header.HasUUID = true
-	copy(p.header.UUID[:], b)
+	h.HasUUID = true
+	copy(h.UUID[:], b)
 	return nil
 }

@@ -1,9 +1,7 @@
 package stream
 
 import (
-	"fmt"
 	"io"
-	"strings"
 )
 
 // Options of a Parser. The zero value is good.
@@ -65,18 +63,14 @@ type Parser struct {
 	item  Item
 
 	header   Header
-	sections map[uint32]Section
+	sections sectionTable
 	open     byte // type of the open section
 	section  Section
 	footers  bool // the first section had a footer
-	early    map[string]int
+	early    earlyDevices
 
-	blocks  []RAMBlock
-	index   map[string]int // of blocks, by name
-	last    int            // block of the record before, -1 = none
-	listed  bool           // the block list was seen
-	ramDone bool           // an END of ram was closed
-	huge    bool           // ADVISE told of huge pages: the block list may name page sizes
+	ram     ramReader
+	ramDone bool // an END of ram was closed
 
 	postcopy bool
 	packed   packageState
@@ -89,14 +83,14 @@ func NewParser(r io.Reader, opt Options) *Parser {
 	if size == 0 {
 		size = defaultBuffer
 	}
-	return &Parser{
+	p := &Parser{
 		in:       buffer{r: r, idle: opt.Idle, buf: make([]byte, max(size, minBuffer))},
 		opt:      opt,
-		sections: map[uint32]Section{},
-		early:    map[string]int{},
-		index:    map[string]int{},
-		last:     -1,
+		sections: sectionTable{},
+		early:    earlyDevices{},
 	}
+	p.ram = ramReader{in: &p.in, index: map[string]int{}, last: -1}
+	return p
 }
 
 // Header returns what the stream says of its source. It is empty before the first item.
@@ -104,7 +98,7 @@ func (p *Parser) Header() Header { return p.header }
 
 // Blocks returns the RAM blocks in the order of their first listing. It is empty before KindMemSize. The caller must
 // not change the slice.
-func (p *Parser) Blocks() []RAMBlock { return p.blocks }
+func (p *Parser) Blocks() []RAMBlock { return p.ram.blocks }
 
 // Offset returns the number of stream bytes that the items returned so far take, the current one included.
 func (p *Parser) Offset() uint64 { return p.in.offset() }
@@ -164,7 +158,7 @@ func (p *Parser) sectionItem() error {
 		return err
 	}
 	if p.postcopy && t == typeFull {
-		return p.malformed("device state outside of a package")
+		return p.in.malformed("device state outside of a package")
 	}
 	if (t == typeFull || t == typeEnd) && p.ramDone && !p.postcopy {
 		return p.beginTail()
@@ -173,91 +167,29 @@ func (p *Parser) sectionItem() error {
 	switch t {
 	case typeCommand:
 		return p.command()
-	case typeStart:
-		return p.start()
-	case typePart, typeSectionEnd:
-		return p.resume(t)
+	case typeStart, typePart, typeSectionEnd:
+		return p.enter(t)
 	case typeFull:
 		return p.earlyDevice()
 	case typeEnd:
 		return p.end()
 	default:
-		return p.malformed("section type %#02x", t)
+		return p.in.malformed("section type %#02x", t)
 	}
 }
 
-// start parses the head of a section that was not seen before.
-func (p *Parser) start() error {
-	s, err := p.sectionHead()
+// enter parses the head of a section, or of a further piece of one.
+func (p *Parser) enter(t byte) (err error) {
+	if t == typeStart {
+		p.section, err = p.sections.start(&p.in)
+	} else {
+		p.section, err = p.sections.resume(&p.in)
+	}
 	if err != nil {
 		return err
 	}
-	if _, ok := p.sections[s.ID]; ok {
-		return p.malformed("section %q: id %d is taken", s.Name, s.ID)
-	}
-	if err := p.accept(s); err != nil {
-		return err
-	}
-	if len(p.sections) == MaxSections {
-		return p.malformed("more than %d sections", MaxSections)
-	}
-	p.sections[s.ID] = s
-	return p.enter(typeStart, s)
-}
-
-// sectionHead parses the fields of START and FULL that follow the type.
-func (p *Parser) sectionHead() (Section, error) {
-	id, err := p.in.u32()
-	if err != nil {
-		return Section{}, err
-	}
-	b, err := p.in.str8()
-	if err != nil {
-		return Section{}, err
-	}
-	s := Section{ID: id, Name: string(b)}
-	if s.Instance, err = p.in.u32(); err != nil {
-		return Section{}, err
-	}
-	s.Version, err = p.in.u32()
-	return s, err
-}
-
-// accept refuses sections whose body cannot be delimited.
-func (p *Parser) accept(s Section) error {
-	switch {
-	case s.Name == ramName && s.Version == ramVersion && s.Instance == 0:
-		return nil
-	case s.Name == bitmapName && s.Version == 1:
-		return nil
-	case s.Name == ramName || s.Name == bitmapName:
-		return p.refused("section %q instance %d version %d", s.Name, s.Instance, s.Version)
-	case s.Name == "block":
-		return p.refused("capability block (section %q)", s.Name)
-	case s.Name == "vfio" || strings.HasSuffix(s.Name, "/vfio"):
-		return p.refused("a VFIO device (section %q)", s.Name)
-	default:
-		return p.refused("section %q", s.Name)
-	}
-}
-
-// resume parses the head of a further piece of a section.
-func (p *Parser) resume(t byte) error {
-	id, err := p.in.u32()
-	if err != nil {
-		return err
-	}
-	s, ok := p.sections[id]
-	if !ok {
-		return p.malformed("section id %d was not started", id)
-	}
-	return p.enter(t, s)
-}
-
-func (p *Parser) enter(t byte, s Section) error {
-	p.open, p.section = t, s
-	p.state = stateRAM
-	if s.Name == bitmapName {
+	p.open, p.state = t, stateRAM
+	if p.section.Name == bitmapName {
 		p.state = stateBitmap
 	}
 	switch t {
@@ -270,12 +202,61 @@ func (p *Parser) enter(t byte, s Section) error {
 	}
 }
 
-// footer closes the open section.
-func (p *Parser) footer() error {
-	if err := p.footerBytes(p.section); err != nil {
+// record parses one RAM record.
+func (p *Parser) record() error {
+	k, err := p.ram.record(p.open == typeStart, &p.item)
+	switch {
+	case err != nil:
+		return err
+	case k == KindPage, k == KindZero:
+		return nil
+	case k == KindEOS:
+		p.state = stateFooter
+	}
+	return p.emit(k)
+}
+
+// bitmapChunk parses one chunk of the dirty bitmap section.
+func (p *Parser) bitmapChunk() error {
+	last, err := readBitmapChunk(&p.in)
+	if err != nil {
 		return err
 	}
-	err := p.emit(KindFooter)
+	if last {
+		p.state = stateFooter
+	}
+	return p.emit(KindBlob)
+}
+
+// earlyDevice parses the state of a device that comes before the end of ram.
+func (p *Parser) earlyDevice() error {
+	s, footer, err := p.early.read(&p.in)
+	p.footers = p.footers || footer
+	if err != nil {
+		return err
+	}
+	err = p.emit(KindEarly)
+	p.item.Section = s
+	return err
+}
+
+// headerItem parses the header.
+func (p *Parser) headerItem() error {
+	if err := p.header.read(&p.in); err != nil {
+		return err
+	}
+	p.state = stateSection
+	return p.emit(KindHeader)
+}
+
+// footer closes the open section.
+func (p *Parser) footer() error {
+	footer, err := p.section.readFooter(&p.in)
+	p.footers = p.footers || footer
+	if err != nil {
+		return err
+	}
+	err = p.emit(KindFooter)
 	if p.section.Name == ramName && p.open == typeSectionEnd {
 		p.ramDone = true
 	}
@@ -283,37 +264,11 @@ func (p *Parser) footer() error {
 	return err
 }
 
-// footerBytes consumes the footer of s when there is one: machine types before 2.4 send none.
-func (p *Parser) footerBytes(s Section) error {
-	t, err := p.in.peek()
-	if err != nil || t != typeFooter {
-		return err
-	}
-	p.in.pos++
-	id, err := p.in.u32()
-	if err != nil {
-		return err
-	}
-	if id != s.ID {
-		return p.malformed("footer of section %d in section %q, id %d", id, s.Name, s.ID)
-	}
-	p.footers = true
-	return nil
-}
-
 // end parses the end mark of a post-copy stream.
 func (p *Parser) end() error {
 	if !p.postcopy {
-		return p.malformed("end of the stream before the end of ram")
+		return p.in.malformed("end of the stream before the end of ram")
 	}
 	p.state = stateDone
 	return p.emit(KindEnd)
-}
-
-func (p *Parser) malformed(format string, args ...any) error {
-	return &FormatError{fmt.Sprintf(format, args...), p.in.base + uint64(p.in.start)}
-}
-
-func (p *Parser) refused(format string, args ...any) error {
-	return &RefusedError{fmt.Sprintf(format, args...), p.in.base + uint64(p.in.start)}
 }

@@ -21,86 +21,64 @@ type packageState struct {
 func (p *Parser) execute(c Command, payload []byte) error {
 	switch c {
 	case CmdPostcopyAdvise:
-		return p.advise(payload)
+		return p.ram.advise(payload)
 	case CmdPostcopyRAMDiscard:
-		return p.discard(payload)
+		return p.ram.discard(payload)
 	case CmdPackaged:
-		return p.packaged(payload)
+		if err := p.packed.announce(&p.in, payload); err != nil {
+			return err
+		}
+		if p.postcopy {
+			return p.in.malformed("package after post-copy began")
+		}
+		p.state = statePackage
 	case CmdPostcopyListen:
 		p.postcopy = true
 	}
 	return nil
 }
 
-func (p *Parser) advise(payload []byte) error {
-	if len(payload) == 0 {
-		return nil
-	}
-	a, err := ParseAdvise(payload)
-	if err != nil {
-		return err
-	}
-	if a.PageSize != PageSize {
-		return p.refused("a target page of %d bytes", a.PageSize)
-	}
-	p.huge = a.PageSizes != PageSize
-	return nil
-}
-
-func (p *Parser) discard(payload []byte) error {
-	d, err := ParseDiscard(payload)
-	if err != nil {
-		return p.malformed("command %v: %v", CmdPostcopyRAMDiscard, err)
-	}
-	i, ok := p.index[d.Block]
-	if !ok {
-		return p.malformed("discard in unknown block %q", d.Block)
-	}
-	for _, r := range d.Ranges {
-		length := p.blocks[i].Length
-		if (r.Start|r.Length)%PageSize != 0 || r.Start > length || r.Length > length-r.Start {
-			return p.malformed("discard of %#x+%#x in block %q of %#x bytes", r.Start, r.Length, d.Block, length)
-		}
-	}
-	return nil
-}
-
-func (p *Parser) packaged(payload []byte) error {
+// announce takes the payload of CmdPackaged.
+func (s *packageState) announce(in *buffer, payload []byte) error {
 	n := binary.BigEndian.Uint32(payload)
 	if n > MaxPackage || int(n) < len(packageHead)+len(packageFoot) {
-		return p.malformed("package of %d bytes: want %d to %d", n, len(packageHead)+len(packageFoot), MaxPackage)
+		return in.malformed("package of %d bytes: want %d to %d", n, len(packageHead)+len(packageFoot), MaxPackage)
 	}
-	if p.postcopy {
-		return p.malformed("package after post-copy began")
-	}
-	p.state, p.packed = statePackage, packageState{left: int(n)}
+	*s = packageState{left: int(n)}
 	return nil
 }
 
-// packagePiece returns what was received of the package.
-func (p *Parser) packagePiece() error {
-	first := !p.postcopy
+// piece takes what was received of the package, of which it may be the first.
+func (s *packageState) piece(in *buffer, first bool) error {
 	want := 1
 	if first {
 		want = len(packageHead)
 	}
-	if err := p.in.need(want); err != nil {
+	if err := in.need(want); err != nil {
 		return err
 	}
-	piece, err := p.in.bytes(min(p.in.end-p.in.pos, p.packed.left))
+	piece, err := in.bytes(min(in.end-in.pos, s.left))
 	if err != nil {
 		return err
 	}
 	if first && !bytes.HasPrefix(piece, packageHead) {
-		return p.malformed("package does not begin with %v", CmdPostcopyListen)
+		return in.malformed("package does not begin with %v", CmdPostcopyListen)
+	}
+	s.left -= len(piece)
+	s.note(piece)
+	if s.left == 0 && !bytes.Equal(s.foot, packageFoot) {
+		return in.malformed("package does not end with %v", CmdPostcopyRun)
+	}
+	return nil
+}
+
+// packagePiece parses what was received of the package.
+func (p *Parser) packagePiece() error {
+	if err := p.packed.piece(&p.in, !p.postcopy); err != nil {
+		return err
 	}
 	p.postcopy = true
-	p.packed.left -= len(piece)
-	p.packed.note(piece)
 	if p.packed.left == 0 {
-		if !bytes.Equal(p.packed.foot, packageFoot) {
-			return p.malformed("package does not end with %v", CmdPostcopyRun)
-		}
 		p.state = stateSection
 	}
 	return p.emit(KindPackage)

@@ -22,157 +22,165 @@ const (
 
 const recordHeader = 8
 
-// record parses one RAM record.
-func (p *Parser) record() error {
-	head, err := p.in.u64()
+// ramReader reads the body of section "ram": records of pages, and the list of the blocks that these are in.
+type ramReader struct {
+	in     *buffer
+	blocks []RAMBlock
+	index  map[string]int // of blocks, by name
+	last   int            // block of the record before, -1 = none
+	listed bool           // the block list was seen
+	huge   bool           // ADVISE told of huge pages: the block list may name page sizes
+}
+
+// record reads one RAM record, of an opening section or a further piece of one. Of a page it sets the fields of the item.
+func (r *ramReader) record(opening bool, it *Item) (Kind, error) {
+	head, err := r.in.u64()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	offset := head &^ flagMask
 	switch flags := head & flagMask; flags {
 	case flagPage | flagContinue, flagPage:
-		return p.page(offset, flags)
+		return KindPage, r.page(offset, flags, it)
 	case flagZero | flagContinue, flagZero:
-		return p.zero(offset, flags)
+		return KindZero, r.zero(offset, flags, it)
 	case flagEOS:
-		return p.endOfRecords(offset)
+		return KindEOS, r.endOfRecords(offset, opening)
 	case flagMemSize:
-		return p.memSize(offset)
+		return KindMemSize, r.memSize(offset, opening)
 	default:
-		return p.refuseRecord(flags)
+		return 0, r.refuseRecord(flags)
 	}
 }
 
-func (p *Parser) page(offset, flags uint64) error {
-	if err := p.locate(offset, flags); err != nil {
+func (r *ramReader) page(offset, flags uint64, it *Item) error {
+	if err := r.locate(offset, flags); err != nil {
 		return err
 	}
-	data, err := p.in.bytes(PageSize)
+	data, err := r.in.bytes(PageSize)
 	if err != nil {
 		return err
 	}
-	p.ramItem(KindPage, offset)
-	p.item.Data = data
+	r.item(it, KindPage, offset)
+	it.Data = data
 	return nil
 }
 
-func (p *Parser) zero(offset, flags uint64) error {
-	if err := p.locate(offset, flags); err != nil {
+func (r *ramReader) zero(offset, flags uint64, it *Item) error {
+	if err := r.locate(offset, flags); err != nil {
 		return err
 	}
-	fill, err := p.in.u8()
+	fill, err := r.in.u8()
 	if err != nil {
 		return err
 	}
 	if fill != 0 {
-		return p.malformed("zero page filled with %#02x", fill)
+		return r.in.malformed("zero page filled with %#02x", fill)
 	}
-	p.ramItem(KindZero, offset)
+	r.item(it, KindZero, offset)
 	return nil
 }
 
-// ramItem sets the fields that differ between RAM items: clearing the whole item for each page would cost more than
+// item sets the fields that differ between RAM items: clearing the whole item for each page would cost more than
 // parsing it.
-func (p *Parser) ramItem(k Kind, offset uint64) {
-	it := &p.item
+func (r *ramReader) item(it *Item, k Kind, offset uint64) {
 	it.Kind, it.Raw, it.Data = k, nil, nil
-	it.Block, it.Offset = p.last, offset
+	it.Block, it.Offset = r.last, offset
 }
 
 // locate finds the block of a record and checks that the page is inside of it.
-func (p *Parser) locate(offset, flags uint64) error {
+func (r *ramReader) locate(offset, flags uint64) error {
 	if flags&flagContinue == 0 {
-		if err := p.blockName(); err != nil {
+		if err := r.blockName(); err != nil {
 			return err
 		}
 	}
-	if p.last < 0 {
-		return p.malformed("page without a block")
+	if r.last < 0 {
+		return r.in.malformed("page without a block")
 	}
-	if length := p.blocks[p.last].Length; length < PageSize || offset > length-PageSize {
-		return p.malformed("page at %#x of block %q, which has %#x bytes", offset, p.blocks[p.last].Name, length)
+	if length := r.blocks[r.last].Length; length < PageSize || offset > length-PageSize {
+		return r.in.malformed("page at %#x of block %q, which has %#x bytes", offset, r.blocks[r.last].Name, length)
 	}
 	return nil
 }
 
-func (p *Parser) blockName() error {
-	name, err := p.in.str8()
+func (r *ramReader) blockName() error {
+	name, err := r.in.str8()
 	if err != nil {
 		return err
 	}
-	i, ok := p.index[string(name)]
+	i, ok := r.index[string(name)]
 	if !ok {
-		return p.malformed("page of unknown block %q", name)
+		return r.in.malformed("page of unknown block %q", name)
 	}
-	p.last = i
+	r.last = i
 	return nil
 }
 
-func (p *Parser) endOfRecords(offset uint64) error {
+func (r *ramReader) endOfRecords(offset uint64, opening bool) error {
 	if offset != 0 {
-		return p.malformed("end of records with offset %#x", offset)
+		return r.in.malformed("end of records with offset %#x", offset)
 	}
-	if p.open == typeStart && !p.listed {
-		return p.malformed("start of ram without a block list")
+	if opening && !r.listed {
+		return r.in.malformed("start of ram without a block list")
 	}
-	p.state = stateFooter
-	return p.emit(KindEOS)
+	return nil
 }
 
 // refuseRecord names what caused a record that is none of the known ones.
-func (p *Parser) refuseRecord(flags uint64) error {
+func (r *ramReader) refuseRecord(flags uint64) error {
 	switch flags &^ flagContinue {
 	case flagXBZRLE:
-		return p.refused("capability xbzrle (ram record %#x)", flags)
+		return r.in.refused("capability xbzrle (ram record %#x)", flags)
 	case flagCompress:
-		return p.refused("capability compress (ram record %#x)", flags)
+		return r.in.refused("capability compress (ram record %#x)", flags)
 	case flagMultifdFlush:
-		return p.refused("capability multifd (ram record %#x)", flags)
+		return r.in.refused("capability multifd (ram record %#x)", flags)
 	case flagHook:
-		return p.refused("migration over RDMA (ram record %#x)", flags)
+		return r.in.refused("migration over RDMA (ram record %#x)", flags)
 	case flagFull:
-		return p.refused("obsolete ram record %#x", flags)
+		return r.in.refused("obsolete ram record %#x", flags)
 	default:
-		return p.malformed("ram record flags %#x", flags)
+		return r.in.malformed("ram record flags %#x", flags)
 	}
 }
 
 // memSize parses the block list: entries until their lengths add up to the total.
-func (p *Parser) memSize(total uint64) error {
-	if p.open != typeStart || p.listed {
-		return p.malformed("block list outside of the start of ram")
+func (r *ramReader) memSize(total uint64, opening bool) error {
+	if !opening || r.listed {
+		return r.in.malformed("block list outside of the start of ram")
 	}
 	for left := total; left > 0; {
-		blk, err := p.blockEntry()
+		blk, err := r.blockEntry()
 		if err != nil {
 			return err
 		}
 		if blk.Length > left {
-			return p.malformed("block %q of %#x bytes exceeds the total of %#x", blk.Name, blk.Length, total)
+			return r.in.malformed("block %q of %#x bytes exceeds the total of %#x", blk.Name, blk.Length, total)
 		}
 		left -= blk.Length
-		if err := p.addBlock(blk); err != nil {
+		if err := r.addBlock(blk); err != nil {
 			return err
 		}
 	}
-	p.listed = true
-	return p.emit(KindMemSize)
+	r.listed = true
+	return nil
 }
 
-func (p *Parser) blockEntry() (RAMBlock, error) {
-	name, err := p.in.str8()
+func (r *ramReader) blockEntry() (RAMBlock, error) {
+	name, err := r.in.str8()
 	if err != nil {
 		return RAMBlock{}, err
 	}
 	blk := RAMBlock{Name: string(name), PageSize: PageSize}
-	if blk.Length, err = p.in.u64(); err != nil {
+	if blk.Length, err = r.in.u64(); err != nil {
 		return RAMBlock{}, err
 	}
 	if blk.Length%PageSize != 0 {
-		return RAMBlock{}, p.malformed("block %q of %#x bytes: not whole pages", blk.Name, blk.Length)
+		return RAMBlock{}, r.in.malformed("block %q of %#x bytes: not whole pages", blk.Name, blk.Length)
 	}
-	if p.huge {
-		err = p.blockPageSize(&blk)
+	if r.huge {
+		err = r.blockPageSize(&blk)
 	}
 	return blk, err
 }
@@ -180,33 +188,68 @@ func (p *Parser) blockEntry() (RAMBlock, error) {
 // blockPageSize reads the page size of a block, if it is there. QEMU sends it only for blocks with huge pages. The
 // first byte of it is 0, while what follows the block otherwise is the length of a name, which is never 0, or the end
 // of the records.
-func (p *Parser) blockPageSize(blk *RAMBlock) error {
-	if err := p.in.need(8); err != nil {
+func (r *ramReader) blockPageSize(blk *RAMBlock) error {
+	if err := r.in.need(8); err != nil {
 		return err
 	}
-	v := binary.BigEndian.Uint64(p.in.buf[p.in.pos:])
+	v := binary.BigEndian.Uint64(r.in.buf[r.in.pos:])
 	if v>>56 != 0 || v == flagEOS {
 		return nil
 	}
 	if v < 2*PageSize || bits.OnesCount64(v) != 1 {
-		return p.malformed("block %q: page size %#x", blk.Name, v)
+		return r.in.malformed("block %q: page size %#x", blk.Name, v)
 	}
 	blk.PageSize = v
-	p.in.pos += 8
+	r.in.pos += 8
 	return nil
 }
 
-func (p *Parser) addBlock(blk RAMBlock) error {
+func (r *ramReader) addBlock(blk RAMBlock) error {
 	if blk.Name == "" {
-		return p.malformed("ram block without a name")
+		return r.in.malformed("ram block without a name")
 	}
-	if _, ok := p.index[blk.Name]; ok {
-		return p.malformed("ram block %q is listed twice", blk.Name)
+	if _, ok := r.index[blk.Name]; ok {
+		return r.in.malformed("ram block %q is listed twice", blk.Name)
 	}
-	if len(p.blocks) == MaxBlocks {
-		return p.malformed("more than %d ram blocks", MaxBlocks)
+	if len(r.blocks) == MaxBlocks {
+		return r.in.malformed("more than %d ram blocks", MaxBlocks)
 	}
-	p.index[blk.Name] = len(p.blocks)
-	p.blocks = append(p.blocks, blk)
+	r.index[blk.Name] = len(r.blocks)
+	r.blocks = append(r.blocks, blk)
+	return nil
+}
+
+// advise takes the payload of CmdPostcopyAdvise.
+func (r *ramReader) advise(payload []byte) error {
+	if len(payload) == 0 {
+		return nil
+	}
+	a, err := ParseAdvise(payload)
+	if err != nil {
+		return err
+	}
+	if a.PageSize != PageSize {
+		return r.in.refused("a target page of %d bytes", a.PageSize)
+	}
+	r.huge = a.PageSizes != PageSize
+	return nil
+}
+
+// discard checks the payload of CmdPostcopyRAMDiscard.
+func (r *ramReader) discard(payload []byte) error {
+	d, err := ParseDiscard(payload)
+	if err != nil {
+		return r.in.malformed("command %v: %v", CmdPostcopyRAMDiscard, err)
+	}
+	i, ok := r.index[d.Block]
+	if !ok {
+		return r.in.malformed("discard in unknown block %q", d.Block)
+	}
+	for _, x := range d.Ranges {
+		length := r.blocks[i].Length
+		if (x.Start|x.Length)%PageSize != 0 || x.Start > length || x.Length > length-x.Start {
+			return r.in.malformed("discard of %#x+%#x in block %q of %#x bytes", x.Start, x.Length, d.Block, length)
+		}
+	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (p *Parser) tailPiece(w io.Writer) (bool, error) {
 	}
 	p.err = nil
 	if p.tail.result.Bytes+uint64(len(piece)) > MaxTail {
-		p.err = p.malformed("tail of more than %d bytes", MaxTail)
+		p.err = p.in.malformed("tail of more than %d bytes", MaxTail)
 		return false, p.err
 	}
 	if _, err := w.Write(piece); err != nil {
@@ -86,7 +86,7 @@ func (p *Parser) tailWait() (bool, error) {
 		p.err = io.EOF
 		return true, nil
 	case s.mismatch != nil:
-		p.err = p.malformed("%v", s.mismatch)
+		p.err = p.in.malformed("%v", s.mismatch)
 	default:
 		p.err = io.ErrUnexpectedEOF
 	}

@@ -48,8 +48,8 @@ func (w *Writer) SetRAM(section uint32, footers bool, blocks []RAMBlock) {
 // parser's stream stopped.
 func (w *Writer) Follow(p *Parser) error {
 	for _, s := range p.sections {
-		if s.Name == ramName && p.listed {
-			w.SetRAM(s.ID, p.footers, p.blocks)
+		if s.Name == ramName && p.ram.listed {
+			w.SetRAM(s.ID, p.footers, p.ram.blocks)
 			return nil
 		}
 	}

@@ -1,0 +1,2 @@
+// Package survey asks QEMU programs what they are: version, machine types, and the names of their devices.
+package survey
