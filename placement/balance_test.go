@@ -108,11 +108,11 @@ func TestBalancedPlacementsHold(t *testing.T) {
 			return
 		}
 		for i := range p.Hosts {
-			have += float64(p.roomOn(&p.Hosts[i]).memory)
+			have += float64(roomOn(&p, &p.Hosts[i]).memory)
 		}
 		for i, l := range pl.Loads {
 			// a host that no VM may use has no share, so that the others have more
-			if most := (1 + pl.Balance.Slack) * want * float64(p.roomOn(&p.Hosts[i]).memory) / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
+			if most := (1 + pl.Balance.Slack) * want * float64(roomOn(&p, &p.Hosts[i]).memory) / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
 				t.Fatalf("host %d gets %d, of at most %.0f", i, l.Memory, most)
 			}
 		}

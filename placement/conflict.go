@@ -8,13 +8,6 @@ import (
 	"slices"
 )
 
-// Resources that an InfeasibleError names.
-const (
-	Memory = "memory"
-	VCPUs  = "vcpus"
-	VMSlot = "max_vms"
-)
-
 // maxTrials bounds how many smaller problems are tried to narrow a conflict down.
 const maxTrials = 400
 
@@ -35,7 +28,7 @@ func (in *instance) conflict(ctx context.Context) error {
 	// What is tried first decides which conflict is found: the order of the input must not.
 	c := &conflict{p: in.p, ctx: ctx, resources: []string{Memory, VCPUs, VMSlot}}
 	c.vms = ordered(len(in.p.VMs), func(v int) string { return in.p.VMs[v].Name })
-	c.constraints = ordered(len(in.p.Constraints), func(i int) string { return fmt.Sprintf("%+v", in.p.Constraints[i].sorted()) })
+	c.constraints = ordered(len(in.p.Constraints), func(i int) string { return fmt.Sprintf("%+v", sorted(in.p.Constraints[i])) })
 	if len(in.empty) > 0 {
 		c.vms = slices.Clone(in.units[in.empty[0]].vms)
 	}
@@ -56,8 +49,8 @@ func ordered(n int, key func(int) string) []int {
 	return list
 }
 
-// sorted is the constraint with its names in order.
-func (c Constraint) sorted() Constraint {
+// sorted is a constraint with its names in order.
+func sorted(c Constraint) Constraint {
 	c.VMs, c.Hosts = slices.Sorted(slices.Values(c.VMs)), slices.Sorted(slices.Values(c.Hosts))
 	return c
 }
@@ -130,7 +123,7 @@ func (c *conflict) problem() Problem {
 	}
 	for _, k := range c.p.Classes {
 		if kept := translate(k.VMs, index); len(kept) > 0 && c.p.Capacity == Shared {
-			p.Classes = append(p.Classes, Class{kept, k.Bytes})
+			p.Classes = append(p.Classes, Class{VMs: kept, Bytes: k.Bytes})
 		}
 	}
 	for _, i := range c.constraints {
@@ -173,13 +166,13 @@ func (c *conflict) error() error {
 	}
 	slices.Sort(e.VMs)
 	for _, i := range c.constraints {
-		e.Names = append(e.Names, c.p.Constraints[i].title())
+		e.Names = append(e.Names, title(&c.p.Constraints[i]))
 	}
 	return e
 }
 
 // title is how messages call a constraint.
-func (c *Constraint) title() string {
+func title(c *Constraint) string {
 	if c.Name != "" {
 		return c.Name
 	}

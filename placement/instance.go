@@ -57,7 +57,7 @@ func (in *instance) allows(u int32, h int) bool {
 
 // compile checks the problem and brings it into canonical form.
 func compile(p *Problem) (*instance, error) {
-	if err := p.validate(); err != nil {
+	if err := p.Validate(); err != nil {
 		return nil, err
 	}
 	in := &instance{p: p, shared: p.Capacity == Shared}
@@ -104,7 +104,7 @@ func (in *instance) orderHosts() {
 	}
 	slices.SortFunc(in.hostID, func(a, b int) int { return cmp.Compare(hosts[a].Name, hosts[b].Name) })
 	for _, id := range in.hostID {
-		in.room = append(in.room, in.p.roomOn(&hosts[id]))
+		in.room = append(in.room, roomOn(in.p, &hosts[id]))
 		in.bps = append(in.bps, cmp.Or(hosts[id].LinkBPS, fastest, 10e9))
 	}
 	in.orderRacks()
@@ -112,7 +112,7 @@ func (in *instance) orderHosts() {
 }
 
 // roomOn is what VMs may take on a host.
-func (p *Problem) roomOn(h *Host) room {
+func roomOn(p *Problem, h *Host) room {
 	r := room{h.Memory, orUnlimited(h.VCPUs), orUnlimited(h.MaxVMs)}
 	if p.Headroom > 0 {
 		r.memory -= int64(math.Ceil(p.Headroom * float64(h.Memory)))

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/scatter-vm/scatter/placement/problem"
 )
 
 // rules resolves the names in constraints while an instance is compiled.
@@ -39,7 +41,7 @@ func newRules(in *instance) (*rules, error) {
 }
 
 func (r *rules) read(i int, c *Constraint) error {
-	if err := c.validate(i, r.host); err != nil {
+	if err := check(i, c, r.host); err != nil {
 		return err
 	}
 	vms, away, err := r.concerned(i, c)
@@ -55,30 +57,31 @@ func (r *rules) read(i int, c *Constraint) error {
 	return nil
 }
 
-func (c *Constraint) validate(i int, hosts map[string]int) error {
+// check finds what makes no sense in a constraint by itself.
+func check(i int, c *Constraint, hosts map[string]int) error {
 	switch c.Kind {
 	case Pin, Exclude:
 		if len(c.Hosts) == 0 {
-			return invalid("empty", "constraints[%d].hosts", i)
+			return problem.Invalid("empty", "constraints[%d].hosts", i)
 		}
 	case Label:
 		if len(c.Labels) == 0 {
-			return invalid("empty", "constraints[%d].labels", i)
+			return problem.Invalid("empty", "constraints[%d].labels", i)
 		}
 	case Affinity, AntiAffinity:
 	default:
-		return invalid(fmt.Sprintf("%q is none of pin, exclude, affinity, anti-affinity, label", c.Kind), "constraints[%d].kind", i)
+		return problem.Invalid(fmt.Sprintf("%q is none of pin, exclude, affinity, anti-affinity, label", c.Kind), "constraints[%d].kind", i)
 	}
 	for _, name := range c.Hosts {
 		if _, ok := hosts[name]; !ok {
-			return invalid(fmt.Sprintf("no host %q", name), "constraints[%d].hosts", i)
+			return problem.Invalid(fmt.Sprintf("no host %q", name), "constraints[%d].hosts", i)
 		}
 	}
 	if c.Scope != "" && c.Scope != ScopeHost && c.Scope != ScopeRack {
-		return invalid(fmt.Sprintf("%q is neither host nor rack", c.Scope), "constraints[%d].scope", i)
+		return problem.Invalid(fmt.Sprintf("%q is neither host nor rack", c.Scope), "constraints[%d].scope", i)
 	}
 	if c.Max < 0 {
-		return invalid("negative", "constraints[%d].max", i)
+		return problem.Invalid("negative", "constraints[%d].max", i)
 	}
 	return nil
 }
@@ -91,12 +94,12 @@ func (r *rules) concerned(i int, c *Constraint) (vms []int, away []string, err e
 		} else if _, ok := r.resident[name]; ok {
 			away = append(away, name)
 		} else {
-			return nil, nil, invalid(fmt.Sprintf("%q is neither to be placed nor resident", name), "constraints[%d].vms", i)
+			return nil, nil, problem.Invalid(fmt.Sprintf("%q is neither to be placed nor resident", name), "constraints[%d].vms", i)
 		}
 	}
 	if len(c.Select) > 0 || len(c.VMs) == 0 {
 		for v := range r.in.p.VMs {
-			if carries(r.in.p.VMs[v].Labels, c.Select) {
+			if problem.Carries(r.in.p.VMs[v].Labels, c.Select) {
 				vms = append(vms, v)
 			}
 		}
@@ -104,15 +107,6 @@ func (r *rules) concerned(i int, c *Constraint) (vms []int, away []string, err e
 	slices.Sort(vms)
 	slices.Sort(away)
 	return slices.Compact(vms), slices.Compact(away), nil
-}
-
-func carries(labels, want map[string]string) bool {
-	for k, v := range want {
-		if got, ok := labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
 }
 
 func (r *rules) root(v int) int {
@@ -178,7 +172,7 @@ func (r *rules) hosts(i int, c *Constraint) []uint64 {
 		case Exclude:
 			ok = !slices.Contains(c.Hosts, spec.Name)
 		case Label:
-			ok = carries(spec.Labels, c.Labels)
+			ok = problem.Carries(spec.Labels, c.Labels)
 		case Affinity:
 			ok = !slices.ContainsFunc(r.away[i], func(name string) bool { return r.resident[name] != h })
 		}

@@ -117,7 +117,7 @@ func shuffle(t *rapid.T, p Problem) (q Problem, vmAt, hostAt []int) {
 		for _, v := range c.VMs {
 			vms = append(vms, slices.Index(vmAt, v))
 		}
-		q.Classes = append(q.Classes, Class{rapid.Permutation(vms).Draw(t, "owners"), c.Bytes})
+		q.Classes = append(q.Classes, Class{VMs: rapid.Permutation(vms).Draw(t, "owners"), Bytes: c.Bytes})
 	}
 	q.Classes = rapid.Permutation(q.Classes).Draw(t, "class order")
 	q.Constraints = rapid.Permutation(p.Constraints).Draw(t, "constraint order")

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 
+	"github.com/scatter-vm/scatter/placement/problem"
 	"pgregory.net/rapid"
 )
 
@@ -168,7 +169,7 @@ func brokenRule(p *Problem, host []int, bytes, covered []int64) string {
 func hostsOf(p *Problem, c *Constraint, host []int) []int {
 	var out []int
 	for v, vm := range p.VMs {
-		if (slices.Contains(c.VMs, vm.Name) || len(c.VMs) == 0 && len(c.Select) == 0 || len(c.Select) > 0 && carries(vm.Labels, c.Select)) && host[v] >= 0 {
+		if (slices.Contains(c.VMs, vm.Name) || len(c.VMs) == 0 && len(c.Select) == 0 || len(c.Select) > 0 && problem.Carries(vm.Labels, c.Select)) && host[v] >= 0 {
 			out = append(out, host[v])
 		}
 	}
@@ -212,7 +213,7 @@ func obeyed(p *Problem, c *Constraint, host []int) bool {
 				return false
 			}
 		case Label:
-			if !carries(spec.Labels, c.Labels) {
+			if !problem.Carries(spec.Labels, c.Labels) {
 				return false
 			}
 		case Affinity:

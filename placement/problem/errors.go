@@ -1,8 +1,15 @@
-package placement
+package problem
 
 import (
 	"fmt"
 	"strings"
+)
+
+// Resources that an InfeasibleError names.
+const (
+	Memory = "memory"
+	VCPUs  = "vcpus"
+	VMSlot = "max_vms"
 )
 
 // InfeasibleError says that the VMs cannot all be placed.
@@ -50,6 +57,7 @@ type InvalidError struct {
 
 func (e *InvalidError) Error() string { return "placement: " + e.Field + ": " + e.Cause }
 
-func invalid(cause, field string, args ...any) error {
+// Invalid is the error about a field, whose name is formatted.
+func Invalid(cause, field string, args ...any) error {
 	return &InvalidError{Field: fmt.Sprintf(field, args...), Cause: cause}
 }

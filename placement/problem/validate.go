@@ -1,12 +1,12 @@
-package placement
+package problem
 
 import (
 	"fmt"
 	"time"
 )
 
-// validate checks limits and references, so that later stages need not.
-func (p *Problem) validate() error {
+// Validate checks limits and references, so that later stages need not. The error is an *InvalidError.
+func (p *Problem) Validate() error {
 	for _, check := range []func() error{p.validateSizes, p.validateOptions, p.validateVMs, p.validateHosts, p.validateClasses} {
 		if err := check(); err != nil {
 			return err
@@ -25,10 +25,10 @@ func (p *Problem) validateSizes() error {
 		{"hosts", len(p.Hosts), MaxHosts},
 		{"classes", len(p.Classes), MaxClasses},
 		{"constraints", len(p.Constraints), MaxConstraints},
-		{"vms and classes times hosts", (len(p.VMs) + len(p.Classes)) * len(p.Hosts), maxCells},
+		{"vms and classes times hosts", (len(p.VMs) + len(p.Classes)) * len(p.Hosts), MaxCells},
 	} {
 		if s.n > s.most {
-			return invalid(fmt.Sprintf("%d, at most %d", s.n, s.most), "%s", s.field)
+			return Invalid(fmt.Sprintf("%d, at most %d", s.n, s.most), "%s", s.field)
 		}
 	}
 	return nil
@@ -38,25 +38,25 @@ func (p *Problem) validateOptions() error {
 	switch p.Objective {
 	case "", Traffic, Makespan, Hosts:
 	default:
-		return invalid(fmt.Sprintf("%q is none of traffic, makespan, hosts", p.Objective), "objective")
+		return Invalid(fmt.Sprintf("%q is none of traffic, makespan, hosts", p.Objective), "objective")
 	}
 	switch p.Capacity {
 	case "", Sum, Shared:
 	default:
-		return invalid(fmt.Sprintf("%q is neither sum nor shared", p.Capacity), "capacity")
+		return Invalid(fmt.Sprintf("%q is neither sum nor shared", p.Capacity), "capacity")
 	}
 	switch {
 	case !(p.Headroom >= 0 && p.Headroom <= 1):
-		return invalid("must be 0 to 1", "memory_headroom")
+		return Invalid("must be 0 to 1", "memory_headroom")
 	case !(p.Balance >= 0 && p.Balance <= 1000):
-		return invalid("must be 0 to 1000", "balance")
+		return Invalid("must be 0 to 1000", "balance")
 	case !(p.Overcommit >= 0 && p.Overcommit <= 1000):
-		return invalid("must be 0 to 1000", "vcpu_overcommit")
+		return Invalid("must be 0 to 1000", "vcpu_overcommit")
 	case p.SourceBPS < 0:
-		return invalid("negative", "source_bps")
+		return Invalid("negative", "source_bps")
 	}
 	if p.Budget < 0 || p.Budget > 24*time.Hour {
-		return invalid("must be 0 to 24 h", "budget_ns")
+		return Invalid("must be 0 to 24 h", "budget_ns")
 	}
 	return nil
 }
@@ -67,13 +67,13 @@ func (p *Problem) validateVMs() error {
 	for i, v := range p.VMs {
 		switch {
 		case v.Name == "":
-			return invalid("empty", "vms[%d].name", i)
+			return Invalid("empty", "vms[%d].name", i)
 		case seen[v.Name]:
-			return invalid(fmt.Sprintf("%q occurs twice", v.Name), "vms[%d].name", i)
+			return Invalid(fmt.Sprintf("%q occurs twice", v.Name), "vms[%d].name", i)
 		case v.Memory < 0 || v.Memory > MaxBytes-total:
-			return invalid("negative or too large", "vms[%d].memory_bytes", i)
+			return Invalid("negative or too large", "vms[%d].memory_bytes", i)
 		case v.VCPUs < 0 || v.VCPUs > 1<<20:
-			return invalid("negative or too large", "vms[%d].vcpus", i)
+			return Invalid("negative or too large", "vms[%d].vcpus", i)
 		}
 		seen[v.Name] = true
 		total += v.Memory
@@ -86,22 +86,22 @@ func (p *Problem) validateHosts() error {
 	for i, h := range p.Hosts {
 		switch {
 		case h.Name == "":
-			return invalid("empty", "hosts[%d].name", i)
+			return Invalid("empty", "hosts[%d].name", i)
 		case seen[h.Name]:
-			return invalid(fmt.Sprintf("%q occurs twice", h.Name), "hosts[%d].name", i)
+			return Invalid(fmt.Sprintf("%q occurs twice", h.Name), "hosts[%d].name", i)
 		case h.Memory < 0 || h.Memory > MaxBytes:
-			return invalid("negative or too large", "hosts[%d].memory_bytes", i)
+			return Invalid("negative or too large", "hosts[%d].memory_bytes", i)
 		case h.VCPUs < 0:
-			return invalid("negative", "hosts[%d].vcpus", i)
+			return Invalid("negative", "hosts[%d].vcpus", i)
 		case h.MaxVMs < 0:
-			return invalid("negative", "hosts[%d].max_vms", i)
+			return Invalid("negative", "hosts[%d].max_vms", i)
 		case h.LinkBPS < 0:
-			return invalid("negative", "hosts[%d].link_bps", i)
+			return Invalid("negative", "hosts[%d].link_bps", i)
 		}
 		seen[h.Name] = true
 		for _, r := range h.Residents {
 			if resident[r] {
-				return invalid(fmt.Sprintf("%q lives on two hosts", r), "hosts[%d].residents", i)
+				return Invalid(fmt.Sprintf("%q lives on two hosts", r), "hosts[%d].residents", i)
 			}
 			resident[r] = true
 		}
@@ -114,15 +114,15 @@ func (p *Problem) validateClasses() error {
 	var total int64
 	for i, c := range p.Classes {
 		if owners += len(c.VMs); owners > MaxOwners {
-			return invalid(fmt.Sprintf("more than %d owners", MaxOwners), "classes")
+			return Invalid(fmt.Sprintf("more than %d owners", MaxOwners), "classes")
 		}
 		for _, v := range c.VMs {
 			if v < 0 || v >= len(p.VMs) {
-				return invalid(fmt.Sprintf("vm %d of %d", v, len(p.VMs)), "classes[%d].vms", i)
+				return Invalid(fmt.Sprintf("vm %d of %d", v, len(p.VMs)), "classes[%d].vms", i)
 			}
 		}
 		if n := int64(max(len(c.VMs), 1)); c.Bytes < 0 || c.Bytes > (MaxBytes-total)/n {
-			return invalid("negative or too large", "classes[%d].bytes", i)
+			return Invalid("negative or too large", "classes[%d].bytes", i)
 		} else {
 			total += c.Bytes * n
 		}
