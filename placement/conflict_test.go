@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 func infeasible(t *testing.T, p Problem) *InfeasibleError {
@@ -22,7 +24,7 @@ func infeasible(t *testing.T, p Problem) *InfeasibleError {
 }
 
 func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
-	base := uniform(20, 4, 8)
+	base := kit.Uniform(20, 4, 8)
 	vm := func(i int) string { return base.VMs[i].Name }
 	pin := Constraint{Kind: Pin, VMs: []string{vm(3)}, Hosts: []string{"host001"}}
 	labels := Constraint{Kind: Label, Name: "gpu", VMs: []string{vm(5)}, Labels: map[string]string{"gpu": "yes"}}
@@ -44,7 +46,7 @@ func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
 		p := base
 		p.Hosts = slices.Clone(base.Hosts)
 		for h := range p.Hosts {
-			p.Hosts[h].Memory = test.room * gib
+			p.Hosts[h].Memory = test.room * kit.GiB
 		}
 		p.Constraints = test.constraints
 		test.want.Proven = true
@@ -68,7 +70,7 @@ func names(vms []VM) (out []string) {
 // TestConflictIsOne takes what was named as a problem of its own: it must be infeasible, and feasible without any VM.
 func TestConflictIsOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		_, err := Solve(context.Background(), p)
 		var inf *InfeasibleError
 		if !errors.As(err, &inf) {
@@ -81,14 +83,14 @@ func TestConflictIsOne(t *testing.T) {
 			}
 		}
 		part := c.problem()
-		if best, _ := brute(&part); best != nil || len(inf.VMs) == 0 {
+		if best, _ := kit.Brute(&part); best != nil || len(inf.VMs) == 0 {
 			t.Fatalf("%v: but %v does", err, best)
 		}
 		for i := range c.vms {
 			less := c
 			less.vms = slices.Delete(slices.Clone(c.vms), i, i+1)
 			part := less.problem()
-			if best, _ := brute(&part); best == nil {
+			if best, _ := kit.Brute(&part); best == nil {
 				t.Fatalf("%v: nor without %s", err, p.VMs[c.vms[i]].Name)
 			}
 		}
@@ -96,7 +98,7 @@ func TestConflictIsOne(t *testing.T) {
 }
 
 func TestPartialLeavesOutTheLeastImportant(t *testing.T) {
-	p := uniform(12, 2, 4)
+	p := kit.Uniform(12, 2, 4)
 	for i := range p.VMs {
 		p.VMs[i].Priority = i % 3
 	}
@@ -117,16 +119,16 @@ func TestPartialLeavesOutTheLeastImportant(t *testing.T) {
 
 func TestPartialPlacesAllItCan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		p.Partial = true
 		pl, err := Solve(context.Background(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if broken, cost, _ := verdict(&p, pl.Host); broken != "" || cost != pl.Cost {
+		if broken, cost, _ := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost {
 			t.Fatalf("%+v: %s, costs %d", pl, broken, cost)
 		}
-		if best, _ := brute(&p); best != nil && slices.Contains(pl.Host, -1) {
+		if best, _ := kit.Brute(&p); best != nil && slices.Contains(pl.Host, -1) {
 			t.Fatalf("%v, but %v places all", pl.Host, best)
 		}
 	})

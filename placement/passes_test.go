@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 // TestPassesOnlyGain: passes never raise the traffic, fill a host beyond its room or break a constraint, and leave all tables right; and after
@@ -71,7 +73,7 @@ func TestMeshIsCutStraight(t *testing.T) {
 	thorough(t)
 	const side = 110
 	for hosts, cuts := range map[int]int{2: 1, 4: 2} {
-		p := mesh(side, hosts)
+		p := kit.Mesh(side, hosts)
 		cut := solve(t, p).Cost - int64(len(p.Classes))
 		if best := int64(cuts * side); 100*cut > 102*best {
 			t.Errorf("%d hosts: %d classes are cut, the best is %d", hosts, cut, best)

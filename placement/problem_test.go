@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 	"github.com/scatter-vm/scatter/placement/problem"
 )
 
@@ -35,15 +37,15 @@ const example = `{
 func TestProblemInJSON(t *testing.T) {
 	want := Problem{
 		VMs: []VM{
-			{Name: "web1", Memory: 4 * gib, VCPUs: 2},
-			{Name: "web2", Memory: 4 * gib, VCPUs: 2, Labels: map[string]string{"tier": "web"}},
-			{Name: "db", Memory: 8 * gib, VCPUs: 4, Priority: 9},
+			{Name: "web1", Memory: 4 * kit.GiB, VCPUs: 2},
+			{Name: "web2", Memory: 4 * kit.GiB, VCPUs: 2, Labels: map[string]string{"tier": "web"}},
+			{Name: "db", Memory: 8 * kit.GiB, VCPUs: 4, Priority: 9},
 		},
 		Hosts: []Host{
-			{Name: "a", Memory: 8 * gib, VCPUs: 8, LinkBPS: 1e10, Rack: "r1"},
-			{Name: "b", Memory: 16 * gib, MaxVMs: 3, Labels: map[string]string{"ssd": "yes"}, Residents: []string{"old"}},
+			{Name: "a", Memory: 8 * kit.GiB, VCPUs: 8, LinkBPS: 1e10, Rack: "r1"},
+			{Name: "b", Memory: 16 * kit.GiB, MaxVMs: 3, Labels: map[string]string{"ssd": "yes"}, Residents: []string{"old"}},
 		},
-		Classes: []Class{{VMs: []int{0, 1}, Bytes: gib}, {VMs: []int{2}, Bytes: 4096}},
+		Classes: []Class{{VMs: []int{0, 1}, Bytes: kit.GiB}, {VMs: []int{2}, Bytes: 4096}},
 		Constraints: []Constraint{
 			{Kind: Label, Name: "fast disk", VMs: []string{"db"}, Labels: map[string]string{"ssd": "yes"}},
 			{Kind: AntiAffinity, VMs: []string{"db", "web1"}, Scope: ScopeRack, Max: 1},
@@ -135,7 +137,7 @@ func FuzzSolve(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if broken, cost, _ := verdict(&p, pl.Host); broken != "" || cost != pl.Cost || pl.LowerBound > cost {
+		if broken, cost, _ := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost || pl.LowerBound > cost {
 			t.Fatalf("%s: %s, costs %d, says %d, bound %d", b, broken, cost, pl.Cost, pl.LowerBound)
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 // thorough skips what takes more than seconds.
@@ -40,14 +42,14 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 	var sum, worst float64
 	solved := 0
 	for i := 0; solved < n; i++ {
-		p := tinyTight(6+i%9, 2+i/9%4, uint64(i))
+		p := kit.Tight(6+i%9, 2+i/9%4, uint64(i))
 		in, err := compile(&p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		exact := in.solveExact()
 		if len(p.VMs) == 6 {
-			host, cost := brute(&p)
+			host, cost := kit.Brute(&p)
 			if (host == nil) != (exact == nil) || host != nil && cost != exact.traffic() {
 				t.Fatalf("instance %d: %v costs %d by trying all, not so by exhaustion over subsets", i, host, cost)
 			}
@@ -84,7 +86,7 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 // TestSecondsAreNearlyAsGoodAsMinutes compares the usual effort with a multiple.
 func TestSecondsAreNearlyAsGoodAsMinutes(t *testing.T) {
 	thorough(t)
-	for _, p := range []Problem{fleetProblem(60, 8, 5000, 0.03, 1), fleetProblem(200, 32, 50000, 0.1, 1)} {
+	for _, p := range []Problem{kit.Fleet(60, 8, 5000, 0.03, 1), kit.Fleet(200, 32, 50000, 0.1, 1)} {
 		usual := solve(t, p).Cost
 		p.Budget = 10 * time.Second
 		if long := solve(t, p).Cost; float64(usual) > 1.02*float64(long) {
@@ -95,7 +97,7 @@ func TestSecondsAreNearlyAsGoodAsMinutes(t *testing.T) {
 
 func TestLargeFleet(t *testing.T) {
 	thorough(t)
-	p := fleetProblem(2000, 200, 500000, 0.1, 1)
+	p := kit.Fleet(2000, 200, 500000, 0.1, 1)
 	pl := solve(t, p)
 	greedy := byOverlap(t, p)
 	t.Logf("%.1f %% of greedy", 100*float64(pl.Cost)/float64(greedy))
@@ -113,7 +115,7 @@ func TestManyUnits(t *testing.T) {
 	thorough(t)
 	for _, hosts := range []int{2, 32} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
-			p := netlist(12000, 14000, hosts, 0.03, 1)
+			p := kit.Netlist(12000, 14000, hosts, 0.03, 1)
 			var once int64
 			for _, c := range p.Classes {
 				once += c.Bytes

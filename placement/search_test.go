@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 func solve(t testing.TB, p Problem) *Placement {
@@ -18,7 +20,7 @@ func solve(t testing.TB, p Problem) *Placement {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if broken, cost, traffic := verdict(&p, pl.Host); broken != "" || cost != pl.Cost || traffic != pl.Traffic {
+	if broken, cost, traffic := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost || traffic != pl.Traffic {
 		t.Fatalf("%s; costs %d, traffic %d, says %d, %d", broken, cost, traffic, pl.Cost, pl.Traffic)
 	}
 	return pl
@@ -27,7 +29,7 @@ func solve(t testing.TB, p Problem) *Placement {
 func TestFamiliesReachTheKnownOptimum(t *testing.T) {
 	for _, shape := range [][3]int{{24, 8, 4}, {24, 4, 4}, {48, 8, 6}, {96, 16, 8}} {
 		for seed := range uint64(3) {
-			p, best := families(shape[0], shape[1], shape[2], seed)
+			p, best := kit.Families(shape[0], shape[1], shape[2], seed)
 			if pl := solve(t, p); pl.Cost != best || !pl.Optimal {
 				t.Errorf("%v: cost %d, best %d, bound %d", shape, pl.Cost, best, pl.LowerBound)
 			}
@@ -45,7 +47,7 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 	}
 	for _, c := range shapes {
 		for seed := range seeds {
-			p, cost := planted(c.vms, c.classes, c.hosts, 0.05, 20, seed)
+			p, cost := kit.Planted(c.vms, c.classes, c.hosts, 0.05, 20, seed)
 			if pl := solve(t, p); pl.Cost > cost {
 				t.Errorf("%v, seed %d: cost %d, the blocks' is %d", c, seed, pl.Cost, cost)
 			}
@@ -54,7 +56,7 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 }
 
 func TestResultDependsOnSeedAlone(t *testing.T) {
-	p := fleetProblem(40, 6, 500, 0.1, 1)
+	p := kit.Fleet(40, 6, 500, 0.1, 1)
 	search := func() []uint16 { // for so many steps, however long they take
 		in, err := compile(&p)
 		if err != nil {
@@ -77,13 +79,13 @@ func TestSolveEndsWithItsContext(t *testing.T) {
 	why := errors.New("called off")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { cancel(why) }()
-	if pl, err := Solve(ctx, fleetProblem(200, 16, 20000, 0.1, 1)); !errors.Is(err, why) {
+	if pl, err := Solve(ctx, kit.Fleet(200, 16, 20000, 0.1, 1)); !errors.Is(err, why) {
 		t.Errorf("%v, %v", pl, err)
 	}
 }
 
 func TestClockCutsOff(t *testing.T) {
-	p := fleetProblem(60, 8, 500, 0.1, 1)
+	p := kit.Fleet(60, 8, 500, 0.1, 1)
 	in, err := compile(&p)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +99,7 @@ func TestClockCutsOff(t *testing.T) {
 
 func TestEqualCostSpreadsMemory(t *testing.T) {
 	for _, n := range []int{12, 36} { // by exhaustion and by search
-		p := uniform(n, 3, float64(n))
+		p := kit.Uniform(n, 3, float64(n))
 		p.Hosts[1].Memory *= 2
 		pl := solve(t, p)
 		if got := []int{pl.Loads[0].VMs, pl.Loads[1].VMs, pl.Loads[2].VMs}; !slices.Equal(got, []int{n / 4, n / 2, n / 4}) {
@@ -107,7 +109,7 @@ func TestEqualCostSpreadsMemory(t *testing.T) {
 }
 
 func TestFewestHosts(t *testing.T) {
-	p := uniform(40, 10, 8)
+	p := kit.Uniform(40, 10, 8)
 	p.Objective, p.Budget = Hosts, 50*time.Millisecond
 	p.Classes = []Class{{VMs: []int{0, 39}, Bytes: 7}, {VMs: []int{1, 2, 3}, Bytes: 5}}
 	if pl := solve(t, p); pl.Cost != 5 || !pl.Optimal || pl.Traffic != 12 {
@@ -116,7 +118,7 @@ func TestFewestHosts(t *testing.T) {
 }
 
 func TestMakespanFollowsTheLinks(t *testing.T) {
-	p := uniform(30, 3, 30)
+	p := kit.Uniform(30, 3, 30)
 	p.Objective, p.Budget = Makespan, 200*time.Millisecond
 	for i := range p.VMs {
 		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 1 << 20})
@@ -129,9 +131,9 @@ func TestMakespanFollowsTheLinks(t *testing.T) {
 }
 
 func TestSharedMemoryHoldsMore(t *testing.T) {
-	p, _ := families(24, 4, 4, 1)
+	p, _ := kit.Families(24, 4, 4, 1)
 	for h := range p.Hosts {
-		p.Hosts[h].Memory = 5 * gib
+		p.Hosts[h].Memory = 5 * kit.GiB
 	}
 	if _, err := Solve(t.Context(), p); err == nil {
 		t.Fatal("24 VMs of 1 GiB fit 20 GiB")
@@ -149,7 +151,7 @@ func TestSharedMemoryHoldsMore(t *testing.T) {
 }
 
 func TestReasonsSayWhatIsSaved(t *testing.T) {
-	p := uniform(4, 3, 2)
+	p := kit.Uniform(4, 3, 2)
 	p.Classes = []Class{{VMs: []int{0, 2}, Bytes: 100}, {VMs: []int{0, 1, 2}, Bytes: 10}, {VMs: []int{1, 3}, Bytes: 7}}
 	p.Constraints = []Constraint{{Kind: Pin, VMs: []string{p.VMs[3].Name}, Hosts: []string{"host002"}}}
 	pl := solve(t, p)
@@ -169,7 +171,7 @@ func TestReasonsSayWhatIsSaved(t *testing.T) {
 
 // drawState draws a state whose classes are of all sizes.
 func drawState(t *rapid.T) *state {
-	p := randomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
+	p := kit.RandomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
 	p.Capacity = rapid.SampledFrom([]string{Sum, Shared}).Draw(t, "capacity")
 	for h := range p.Hosts {
 		p.Hosts[h].Rack = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "rack")
@@ -265,7 +267,7 @@ func TestContractionKeepsCosts(t *testing.T) {
 }
 
 func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
-	p := fleetProblem(60, 8, 5000, 0.1, 1)
+	p := kit.Fleet(60, 8, 5000, 0.1, 1)
 	in, err := compile(&p)
 	if err != nil {
 		t.Fatal(err)

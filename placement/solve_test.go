@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 func TestSolveEqualsBruteForce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
-		best, cost := brute(&p)
+		p := kit.Draw(t)
+		best, cost := kit.Brute(&p)
 		pl, err := Solve(context.Background(), p)
 		var inf *InfeasibleError
 		if best == nil {
@@ -25,7 +27,7 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v, but %v costs %d", err, best, cost)
 		}
-		broken, got, traffic := verdict(&p, pl.Host)
+		broken, got, traffic := kit.Verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || traffic != pl.Traffic {
 			t.Fatalf("%+v: %s; costs %d, traffic %d", pl, broken, got, traffic)
 		}
@@ -44,8 +46,8 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 func TestSearchEqualsBruteForce(t *testing.T) {
 	missed := 0
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
-		best, cost := brute(&p)
+		p := kit.Draw(t)
+		best, cost := kit.Brute(&p)
 		in, err := compile(&p)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +64,7 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 		}
 		s.polish(t.Context())
 		pl := s.report()
-		broken, got, _ := verdict(&p, pl.Host)
+		broken, got, _ := kit.Verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || got < cost {
 			t.Fatalf("%+v: %s; costs %d, but %v costs %d", pl, broken, got, best, cost)
 		}
@@ -77,7 +79,7 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 
 func TestOrderOfInputDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		q, vmAt, hostAt := shuffle(t, p)
 		a, errA := Solve(context.Background(), p)
 		b, errB := Solve(context.Background(), q)
@@ -127,7 +129,7 @@ func shuffle(t *rapid.T, p Problem) (q Problem, vmAt, hostAt []int) {
 // TestStateKeepsItsTables moves units at random and compares every table with one built anew.
 func TestStateKeepsItsTables(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		in, err := compile(&p)
 		if err != nil {
 			t.Fatal(err)
