@@ -57,7 +57,7 @@ type measure struct{ memory, vcpus, vms float64 }
 type excess = float64
 
 func newAnneal(ctx context.Context, s *state, rng *rand.Rand) *anneal {
-	a := &anneal{state: s, ctx: ctx, dice: newDice(rng), bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.at)), best: make([]uint16, len(s.at))}
+	a := &anneal{state: s, ctx: ctx, dice: newDice(rng), bound: -1, firstPrice: 4, members: s.members(), place: make([]int32, len(s.At)), best: make([]uint16, len(s.At))}
 	for _, units := range a.members {
 		for i, u := range units {
 			a.place[u] = int32(i)
@@ -86,7 +86,7 @@ func (in *instance) meanUnit() measure {
 // means there was none.
 func (a *anneal) run(from, to float64, effort int) bool {
 	a.consider()
-	if len(a.at) == 0 || a.n == 0 {
+	if len(a.At) == 0 || a.n == 0 {
 		return a.found
 	}
 	mean := a.meanLoss()
@@ -101,7 +101,7 @@ func (a *anneal) run(from, to float64, effort int) bool {
 		steps += annealBatch
 		used = a.effort() - start + stepEffort*steps + partnerEffort*a.tried
 		strictness = a.adapt(strictness)
-		if progress > 0.3 || len(a.at) < 500 {
+		if progress > 0.3 || len(a.At) < 500 {
 			a.consider()
 		}
 	}
@@ -128,7 +128,7 @@ func (a *anneal) finish() {
 		if a.ctx.Err() != nil && a.found {
 			return
 		}
-		for range len(a.at) {
+		for range len(a.At) {
 			a.step()
 		}
 		if a.over > 0 {
@@ -145,7 +145,7 @@ func (a *anneal) consider() {
 		return
 	}
 	if v := a.worth(); !a.found || v.less(a.value) {
-		copy(a.best, a.at)
+		copy(a.best, a.At)
 		a.value, a.found = v, true
 	}
 }
@@ -155,13 +155,13 @@ func (a *anneal) meanLoss() float64 {
 	var sum float64
 	n := 0
 	for range 10000 {
-		u := int32(a.dice.roll(len(a.at)))
+		u := int32(a.dice.roll(len(a.At)))
 		h := a.propose(u)
-		if h == a.limbo || !a.placed(u) || h == int(a.at[u]) {
+		if h == a.Limbo || !a.placed(u) || h == int(a.At[u]) {
 			continue
 		}
 		there, here := a.changes(u, h)
-		if loss := a.links.loss(a.state, int(a.at[u]), h, there, here); loss > 0 {
+		if loss := a.links.loss(a.state, int(a.At[u]), h, there, here); loss > 0 {
 			sum += loss
 			n++
 		}

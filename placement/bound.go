@@ -114,14 +114,14 @@ func (b *bound) traffic(units []int32, counts func(u int32) bool, least func(uni
 	var sum int64
 	g := &b.in.classes
 	var owners []int32
-	for c := range g.weight {
+	for c := range g.Weight {
 		owners = owners[:0]
-		for _, u := range g.pinsOf(int32(c)) {
+		for _, u := range g.Pins(int32(c)) {
 			if counts(int32(u)) {
 				owners = append(owners, int32(u))
 			}
 		}
-		sum += g.weight[c] * least(owners)
+		sum += g.Weight[c] * least(owners)
 	}
 	for _, u := range units {
 		sum += b.in.units[u].own * least([]int32{u})
@@ -142,8 +142,8 @@ func (b *bound) makespan(units []int32, counts func(u int32) bool) int64 {
 	least := max(b.in.floor, sendTime(b.traffic(units, counts, b.hostsFor), sum))
 	for _, u := range units {
 		bytes := b.in.units[u].own
-		for _, c := range b.in.classes.classesOf(u) {
-			bytes += b.in.classes.weight[c]
+		for _, c := range b.in.classes.Classes(u) {
+			bytes += b.in.classes.Weight[c]
 		}
 		least = max(least, sendTime(bytes, fastest))
 	}

@@ -57,12 +57,12 @@ func (c *clustering) alone(u int32) bool { return c.head[u] == u && c.size[u] ==
 // join puts u into the cluster with which it shares most for its size.
 func (c *clustering) join(u int32) {
 	g := &c.in.classes
-	for _, class := range g.classesOf(u) {
-		pins := g.pinsOf(class)
+	for _, class := range g.Classes(u) {
+		pins := g.Pins(class)
 		if len(pins) > 1000 {
 			continue
 		}
-		w := float64(g.weight[class]) / float64(len(pins)-1)
+		w := float64(g.Weight[class]) / float64(len(pins)-1)
 		for _, v := range pins {
 			if v := c.head[v]; v != u {
 				if c.rating[v] == 0 {
@@ -159,7 +159,11 @@ func (in *instance) contract(cluster []int32) *instance {
 		}
 		out.groups = append(out.groups, g)
 	}
-	out.classes = out.contractClasses(in, cluster)
+	classes, own := in.classes.Contract(cluster, n)
+	out.classes = classes
+	for k := range out.units {
+		out.units[k].own += own[k]
+	}
 	return out
 }
 
@@ -172,25 +176,4 @@ func (in *instance) narrowTo(u int32, hosts []uint64, first bool) {
 			in.hostsFor(u)[i] &= w
 		}
 	}
-}
-
-func (in *instance) contractClasses(fine *instance, cluster []int32) hypergraph {
-	var pins []uint16
-	var edges []edge
-	g := &fine.classes
-	for c := range g.weight {
-		from := len(pins)
-		for _, u := range g.pinsOf(int32(c)) {
-			pins = append(pins, uint16(cluster[u]))
-		}
-		slices.Sort(pins[from:])
-		pins = pins[:from+len(slices.Compact(pins[from:]))]
-		if len(pins)-from == 1 {
-			in.units[pins[from]].own += g.weight[c]
-			pins = pins[:from]
-			continue
-		}
-		edges = append(edges, edge{hashPins(pins[from:]), int32(from), int32(len(pins) - from), g.weight[c]})
-	}
-	return buildHypergraph(mergeEdges(edges, pins), pins, len(in.units))
 }

@@ -82,7 +82,7 @@ func cellsOf(host []uint16) []int32 {
 // valley goes down the levels, keeping units of different cells apart, and up again.
 func (r *search) valley(rng *rand.Rand, at []uint16, cell []int32) (*solution, int) {
 	levels := r.in.levels(rng, r.idle, coarseUnits*len(r.in.room), cell)
-	used := len(levels) * r.in.sweep()
+	used := len(levels) * r.in.classes.Sweep()
 	for i := range levels[1:] {
 		at = lift(&levels[i+1], at)
 	}
@@ -96,17 +96,17 @@ func (r *search) valley(rng *rand.Rand, at []uint16, cell []int32) (*solution, i
 			s.adopt(at)
 		default:
 			r.start(s, l.idle, rng)
-			effort := coarseSweeps * l.in.sweep()
+			effort := coarseSweeps * l.in.classes.Sweep()
 			used += effort
 			if !r.anneal(s, rng).run(1, 1/cooling, effort) {
 				return nil, used
 			}
 		}
 		used += newPasses(r.ctx, s, rng).run()
-		at = s.at
+		at = s.At
 	}
 	if !s.complete(r.idle) {
 		return nil, used
 	}
-	return &solution{s.at, s.worth()}, used
+	return &solution{s.At, s.worth()}, used
 }

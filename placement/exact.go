@@ -117,9 +117,9 @@ func (e *exact) classBytes() []int64 {
 	within := make([]int64, e.subsets)
 	var all int64
 	g := &e.in.classes
-	for c, w := range g.weight {
+	for c, w := range g.Weight {
 		var set uint32
-		for _, u := range g.pinsOf(int32(c)) {
+		for _, u := range g.Pins(int32(c)) {
 			set |= 1 << u
 		}
 		within[set] += w

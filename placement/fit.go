@@ -32,7 +32,7 @@ func (s *state) parted(u int32, h int) bool {
 		g := &s.in.groups[i]
 		d := g.domain[h]
 		n := s.taken[i][d] + g.weight[u]
-		if s.placed(u) && g.domain[s.at[u]] == d {
+		if s.placed(u) && g.domain[s.At[u]] == d {
 			n -= g.weight[u]
 		}
 		if n > g.limit {
@@ -46,7 +46,7 @@ func (s *state) parted(u int32, h int) bool {
 func (s *state) grouped(u int32) bool {
 	for _, i := range s.in.groupsOf[u] {
 		g := &s.in.groups[i]
-		if s.taken[i][g.domain[s.at[u]]] > g.limit {
+		if s.taken[i][g.domain[s.At[u]]] > g.limit {
 			return false
 		}
 	}
@@ -55,21 +55,21 @@ func (s *state) grouped(u int32) bool {
 
 // tradable reports whether u and v may trade hosts, room apart.
 func (s *state) tradable(u, v int32) bool {
-	a, b := int(s.at[u]), int(s.at[v])
+	a, b := int(s.At[u]), int(s.At[v])
 	return a != b && s.in.allows(u, b) && s.in.allows(v, a)
 }
 
 // trade is how the loads of u's and v's hosts change when the two trade places. kept and held are what u's and v's host go
 // on needing because of classes both own; see shared.
 func (s *state) trade(u, v int32, kept, held change) (there, here change) {
-	out, in := s.changes(u, int(s.at[v]))
-	back, forth := s.changes(v, int(s.at[u]))
+	out, in := s.changes(u, int(s.At[v]))
+	back, forth := s.changes(v, int(s.At[u]))
 	return out.plus(forth).plus(kept), in.plus(back).plus(held)
 }
 
 // shared is what the hosts of u and v go on needing because of classes both own when the two trade places.
 func (s *state) shared(u, v int32) (kept, held change) {
-	kept.bytes, held.bytes = s.common(u, v)
+	kept.bytes, held.bytes = s.Common(u, v)
 	if s.racks != nil {
 		kept.uplink, held.uplink = s.uplinksKept(u, v)
 	}
@@ -81,7 +81,7 @@ func (s *state) swap(u, v int32) bool {
 	if !s.tradable(u, v) {
 		return false
 	}
-	a, b := int(s.at[u]), int(s.at[v])
+	a, b := int(s.At[u]), int(s.At[v])
 	kept, held := s.shared(u, v)
 	if there, here := s.trade(u, v, kept, held); !s.holds(a, there) || !s.holds(b, here) {
 		return false

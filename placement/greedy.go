@@ -22,7 +22,7 @@ func (s *state) greedy(order []int32) (left []int32) {
 func (s *state) cheapest(u int32) int {
 	best, bestCost, bestFill := nowhere, int64(0), 0.0
 	for h := range s.n {
-		cost := s.arrival(u, h)
+		cost := s.Arrival(u, h)
 		if best != nowhere && cost > bestCost || !s.fits(u, h) {
 			continue
 		}

@@ -37,7 +37,7 @@ func (in *instance) fewest(ctx context.Context, idle []bool, effort int) (*insta
 	}
 	for count(p.best.open()) > bound && (p.closeOne() || p.closeTwo()) {
 	}
-	return in.only(p.best.open()), p.best.at
+	return in.only(p.best.open()), p.best.At
 }
 
 // packing tries to place all units on ever fewer hosts.

@@ -81,8 +81,8 @@ func within(a, b []uint64) bool {
 // onceWithin is the bytes of the classes that some of the units own, each once.
 func (in *instance) onceWithin(inside []bool) (sum int64) {
 	g := &in.classes
-	for c, w := range g.weight {
-		if slices.ContainsFunc(g.pinsOf(int32(c)), func(u uint16) bool { return inside[u] }) {
+	for c, w := range g.Weight {
+		if slices.ContainsFunc(g.Pins(int32(c)), func(u uint16) bool { return inside[u] }) {
 			sum += w
 		}
 	}

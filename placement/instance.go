@@ -3,7 +3,10 @@ package placement
 import (
 	"cmp"
 	"math"
+	"math/rand/v2"
 	"slices"
+
+	"github.com/scatter-vm/scatter/placement/hypergraph"
 )
 
 // instance is a Problem in the form the search works on. Units, hosts and classes are numbered in an order that depends on
@@ -24,7 +27,7 @@ type instance struct {
 	allowed   []uint64 // host sets of the units
 	groups    []group
 	groupsOf  [][]int32 // unit -> groups
-	classes   hypergraph
+	classes   hypergraph.Graph
 	constrain [][]int32 // unit -> constraints that restrict its hosts or made it a unit
 	empty     []int32   // units without an allowed host
 }
@@ -68,7 +71,7 @@ func compile(p *Problem) (*instance, error) {
 	}
 	in.makeUnits(r)
 	in.restrict(r)
-	in.classes = in.hypergraph()
+	in.gather()
 	in.floor = in.sourceTime(nil)
 	return in, nil
 }
@@ -85,8 +88,8 @@ func (in *instance) sourceTime(idle []bool) int64 {
 			bytes += in.units[u].own
 		}
 	}
-	for c, w := range in.classes.weight {
-		if slices.ContainsFunc(in.classes.pinsOf(int32(c)), leaves) {
+	for c, w := range in.classes.Weight {
+		if slices.ContainsFunc(in.classes.Pins(int32(c)), leaves) {
 			bytes += w
 		}
 	}
@@ -185,23 +188,27 @@ func (u *unit) add(index int, v *VM) {
 	u.priority = max(u.priority, v.Priority)
 }
 
-// hypergraph translates the classes to units, unites those of equal unit sets and sets aside those of one unit.
-func (in *instance) hypergraph() hypergraph {
+// gather translates the classes to units.
+func (in *instance) gather() {
 	covered := make([]int64, len(in.p.VMs))
-	var pins []uint16
-	var edges []edge
+	b := hypergraph.NewBuilder(len(in.units))
+	var units []uint16
 	for i := range in.p.Classes {
 		c := &in.p.Classes[i]
-		from := len(pins)
-		pins = in.appendPins(pins, c, covered)
-		switch len(pins) - from {
-		case 0:
-		case 1:
-			in.units[pins[from]].own += c.Bytes
-			pins = pins[:from]
-		default:
-			edges = append(edges, edge{hashPins(pins[from:]), int32(from), int32(len(pins) - from), c.Bytes})
+		if c.Bytes == 0 {
+			continue
 		}
+		units = units[:0]
+		for _, v := range distinct(c.VMs) {
+			covered[v] += c.Bytes
+			units = append(units, uint16(in.unitOf[v]))
+		}
+		b.Add(units, c.Bytes)
+	}
+	classes, own := b.Build()
+	in.classes = classes
+	for u := range in.units {
+		in.units[u].own = own[u]
 	}
 	for v, b := range covered {
 		memory := in.p.VMs[v].Memory
@@ -210,28 +217,16 @@ func (in *instance) hypergraph() hypergraph {
 		}
 		in.units[in.unitOf[v]].claim += memory
 	}
-	return buildHypergraph(mergeEdges(edges, pins), pins, len(in.units))
 }
 
-// appendPins appends the units of a class, ascending, and counts its bytes as covered for each VM. A class without bytes
-// has no pins.
-func (in *instance) appendPins(pins []uint16, c *Class, covered []int64) []uint16 {
-	if c.Bytes == 0 {
-		return pins
+// distinct lists each VM of a class once. The list is the class's own if it is in order.
+func distinct(vms []int) []int {
+	if strictlyAscending(vms) {
+		return vms
 	}
-	from := len(pins)
-	vms := c.VMs
-	if !strictlyAscending(vms) {
-		vms = slices.Clone(vms)
-		slices.Sort(vms)
-		vms = slices.Compact(vms)
-	}
-	for _, v := range vms {
-		covered[v] += c.Bytes
-		pins = append(pins, uint16(in.unitOf[v]))
-	}
-	slices.Sort(pins[from:])
-	return pins[:from+len(slices.Compact(pins[from:]))]
+	vms = slices.Clone(vms)
+	slices.Sort(vms)
+	return slices.Compact(vms)
 }
 
 func strictlyAscending(s []int) bool {
@@ -241,4 +236,20 @@ func strictlyAscending(s []int) bool {
 		}
 	}
 	return true
+}
+
+// sparse returns the instance with the classes lighter than a limit sampled.
+func (in *instance) sparse(rng *rand.Rand, limit int64) *instance {
+	out := *in
+	out.classes = in.classes.Sample(rng, limit)
+	return &out
+}
+
+// thinning tells below which weight classes should be sampled, and about what a sweep costs then; 0 when it does not pay,
+// or when hosts keep classes once, so that room depends on each.
+func (in *instance) thinning() (limit int64, sweep int) {
+	if in.shared {
+		return 0, in.classes.Sweep()
+	}
+	return in.classes.Thinning()
 }

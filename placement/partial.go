@@ -16,14 +16,14 @@ func (in *instance) leaveOut(ctx context.Context) (idle []bool, known []uint16) 
 	rng := rand.New(rand.NewPCG(in.p.Seed, 8))
 	s := newState(in)
 	if len(s.pack(nil, rng)) == 0 {
-		return nil, s.at
+		return nil, s.At
 	}
 	s = newState(in)
 	idle = make([]bool, len(in.units))
 	for _, u := range in.byPriority() {
 		idle[u] = !s.admit(ctx, u, rng)
 	}
-	return idle, s.at
+	return idle, s.At
 }
 
 func (in *instance) byPriority() []int32 {
@@ -42,8 +42,8 @@ func (s *state) admit(ctx context.Context, u int32, rng *rand.Rand) bool {
 	if ctx.Err() != nil || !slices.ContainsFunc(s.in.hostsFor(u), func(w uint64) bool { return w != 0 }) {
 		return false
 	}
-	before := slices.Clone(s.at)
-	if len(newRepair(s, rng).run([]int32{u}, 50*len(s.at)*s.n)) == 0 {
+	before := slices.Clone(s.At)
+	if len(newRepair(s, rng).run([]int32{u}, 50*len(s.At)*s.n)) == 0 {
 		return true
 	}
 	s.adopt(before)

@@ -38,16 +38,16 @@ const (
 )
 
 func newPasses(ctx context.Context, s *state, rng *rand.Rand) *passes {
-	n := len(s.at)
+	n := len(s.At)
 	f := &passes{state: s, ctx: ctx, dice: newDice(rng), queues: make([]queue, s.n), full: make([]bool, s.n), whole: make([]int64, n),
 		left: make([]int64, n), still: make([]int32, n), seen: make([]int32, n)}
 	for h := range f.queues {
 		f.queues[h].place = make([]int32, n)
 	}
-	g := s.classes
+	g := &s.in.classes
 	for u := range f.whole {
-		for _, c := range g.classesOf(int32(u)) {
-			f.whole[u] += g.weight[c]
+		for _, c := range g.Classes(int32(u)) {
+			f.whole[u] += g.Weight[c]
 		}
 	}
 	return f
@@ -55,19 +55,19 @@ func newPasses(ctx context.Context, s *state, rng *rand.Rand) *passes {
 
 // run makes passes until one gains nothing. It returns the effort.
 func (f *passes) run() int {
-	before := f.touched
+	before := f.Touched()
 	for range passesAtMost {
 		if f.ctx.Err() != nil || !f.gains() {
 			break
 		}
 	}
-	return f.touched - before + f.work
+	return f.Touched() - before + f.work
 }
 
 // gains makes a pass and tells whether it gained anything.
 func (f *passes) gains() bool {
 	f.begin()
-	hopeful := hopefulMoves + int(hopefulPart*float64(len(f.at)))
+	hopeful := hopefulMoves + int(hopefulPart*float64(len(f.At)))
 	var sum, most int64
 	kept := 0
 	for len(f.made)-kept < hopeful {
@@ -95,11 +95,11 @@ func (f *passes) begin() {
 	for h := range f.queues {
 		f.queues[h].clear()
 	}
-	n := len(f.at)
+	n := len(f.At)
 	for i, at := 0, f.dice.roll(n); i < n; i++ {
 		u := int32((at + i) % n)
 		if f.placed(u) {
-			f.left[u] = f.leave[u]
+			f.left[u] = f.Leave[u]
 			for h := range f.n {
 				f.appraise(u, h)
 			}
@@ -110,12 +110,12 @@ func (f *passes) begin() {
 // appraise computes what it gains to move u to h.
 func (f *passes) appraise(u int32, h int) {
 	f.work += 8
-	arrival := f.arrival(u, h)
-	if h == int(f.at[u]) || arrival == f.whole[u] || !f.in.allows(u, h) {
+	arrival := f.Arrival(u, h)
+	if h == int(f.At[u]) || arrival == f.whole[u] || !f.in.allows(u, h) {
 		f.queues[h].remove(u)
 		return
 	}
-	f.queues[h].set(u, f.leave[u]-arrival)
+	f.queues[h].set(u, f.Leave[u]-arrival)
 }
 
 // choose returns the move that gains most among those that are permitted; nowhere if there is none.
@@ -145,7 +145,7 @@ func (f *passes) choose() (u int32, host int) {
 
 // take moves u for good, as far as this pass goes, and computes anew what the move changes.
 func (f *passes) take(u int32, h int) {
-	from := int(f.at[u])
+	from := int(f.At[u])
 	f.made = append(f.made, made{u, uint16(from)})
 	f.still[u] = f.pass
 	for i := range f.queues {
@@ -154,19 +154,18 @@ func (f *passes) take(u int32, h int) {
 	f.move(u, h)
 	f.full[from] = false
 	f.moves++
-	g := f.classes
-	for _, p := range g.pairsOf(u) {
-		f.review(int32(p.mate), from, h)
+	g := &f.in.classes
+	for _, p := range g.Pairs(u) {
+		f.review(int32(p.Mate), from, h)
 	}
-	for _, c := range g.smallsOf(u) {
-		for _, v := range g.mates[c.from:c.to] {
+	for _, c := range g.Smalls(u) {
+		for _, v := range g.Mates(c) {
 			f.review(int32(v), from, h)
 		}
 	}
-	for _, c := range g.largesOf(u) {
-		seats := f.seat[int(c.row)*(f.limbo+1):]
-		if seats[from]>>16 <= 1 || seats[h]>>16 <= 2 {
-			for _, v := range g.pinsOf(c.class) {
+	for _, c := range g.Larges(u) {
+		if f.Crowd(c, from) <= 1 || f.Crowd(c, h) <= 2 {
+			for _, v := range g.Pins(c.Class) {
 				f.review(int32(v), from, h)
 			}
 		}
@@ -179,12 +178,12 @@ func (f *passes) review(u int32, from, to int) {
 		return
 	}
 	f.seen[u] = f.moves
-	if f.left[u] == f.leave[u] {
+	if f.left[u] == f.Leave[u] {
 		f.appraise(u, from)
 		f.appraise(u, to)
 		return
 	}
-	f.left[u] = f.leave[u]
+	f.left[u] = f.Leave[u]
 	for h := range f.n {
 		f.appraise(u, h)
 	}

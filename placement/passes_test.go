@@ -23,7 +23,7 @@ func TestPassesOnlyGain(t *testing.T) {
 		}
 		newPasses(t.Context(), s, rand.New(rand.NewPCG(1, 1))).run()
 		fresh := newState(s.in)
-		fresh.adopt(s.at)
+		fresh.adopt(s.At)
 		if !s.equals(fresh) || s.traffic() > before {
 			t.Fatalf("traffic %d, before %d", s.traffic(), before)
 		}
@@ -32,10 +32,10 @@ func TestPassesOnlyGain(t *testing.T) {
 				t.Fatalf("host %d: %d used, %d before, room for %d", h, s.used(h), used[h], s.in.room[h].memory)
 			}
 		}
-		for u := range int32(len(s.at)) {
+		for u := range int32(len(s.At)) {
 			for h := range s.n {
-				if s.placed(u) && h != int(s.at[u]) && s.leave[u] > s.arrival(u, h) && s.fits(u, h) {
-					t.Fatalf("unit %d on host %d would save %d", u, h, s.leave[u]-s.arrival(u, h))
+				if s.placed(u) && h != int(s.At[u]) && s.Leave[u] > s.Arrival(u, h) && s.fits(u, h) {
+					t.Fatalf("unit %d on host %d would save %d", u, h, s.Leave[u]-s.Arrival(u, h))
 				}
 			}
 		}

@@ -32,7 +32,7 @@ func (s *state) polish(ctx context.Context) {
 	p.rank()
 	for range 50 {
 		moved := p.moves()
-		if len(s.at) <= maxPolishSwaps {
+		if len(s.At) <= maxPolishSwaps {
 			moved = p.swaps() || moved
 		}
 		if !moved {
@@ -58,17 +58,17 @@ func (p *polish) rank() {
 func (p *polish) time(h int, c change) int64 { return sendTime(p.load[h].bytes+c.bytes, p.in.bps[h]) }
 
 func (p *polish) moves() (moved bool) {
-	for u := range int32(len(p.at)) {
+	for u := range int32(len(p.At)) {
 		if !p.placed(u) || p.ctx.Err() != nil {
 			continue
 		}
 		best, bestMerit := nowhere, merit{}
 		for h := range p.n {
-			if h == int(p.at[u]) || !p.in.allows(u, h) {
+			if h == int(p.At[u]) || !p.in.allows(u, h) {
 				continue
 			}
 			there, here := p.changes(u, h)
-			m := p.merit(int(p.at[u]), h, there, here)
+			m := p.merit(int(p.At[u]), h, there, here)
 			if m.betters() && m.minus(bestMerit).betters() && p.fits(u, h) {
 				best, bestMerit = h, m
 			}
@@ -87,7 +87,7 @@ func (m merit) minus(n merit) merit {
 }
 
 func (p *polish) swaps() (moved bool) {
-	for u := range int32(len(p.at)) {
+	for u := range int32(len(p.At)) {
 		if p.ctx.Err() != nil {
 			return moved
 		}
@@ -104,7 +104,7 @@ func (p *polish) swaps() (moved bool) {
 // worthwhile reports whether trading places betters the assignment. Classes of both are looked for only when that could
 // be so.
 func (p *polish) worthwhile(u, v int32) bool {
-	a, b := int(p.at[u]), int(p.at[v])
+	a, b := int(p.At[u]), int(p.At[v])
 	there, here := p.trade(u, v, change{}, change{})
 	if !p.merit(a, b, there, here).betters() {
 		return false

@@ -20,7 +20,7 @@ type repair struct {
 }
 
 func newRepair(s *state, rng *rand.Rand) *repair {
-	r := &repair{state: s, rng: rng, weight: make([]int64, len(s.at))}
+	r := &repair{state: s, rng: rng, weight: make([]int64, len(s.At))}
 	for u := range r.weight {
 		r.weight[u] = 1
 	}
@@ -76,7 +76,7 @@ func (r *repair) eject(u int32) bool {
 		}
 	}
 	for _, v := range best {
-		r.move(v, r.limbo)
+		r.move(v, r.Limbo)
 	}
 	if best != nil {
 		r.move(u, bestHost)
@@ -114,10 +114,10 @@ func (r *repair) oneVictim(u int32, h int, members []int32) []int32 {
 }
 
 func (r *repair) fitsWithout(u int32, h int, v int32) bool {
-	r.move(v, r.limbo)
+	r.move(v, r.Limbo)
 	ok := r.fits(u, h)
 	r.move(v, h)
-	r.spent += 2 * len(r.in.classes.classesOf(v))
+	r.spent += 2 * len(r.in.classes.Classes(v))
 	return ok
 }
 
@@ -133,7 +133,7 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 		if r.fits(u, h) {
 			break
 		}
-		r.move(v, r.limbo)
+		r.move(v, r.Limbo)
 		out = append(out, v)
 	}
 	ok := r.fits(u, h)
@@ -146,7 +146,7 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 			}
 			return back
 		})
-		r.move(u, r.limbo)
+		r.move(u, r.Limbo)
 	}
 	for _, v := range out {
 		r.move(v, h)
@@ -160,11 +160,11 @@ func (r *repair) manyVictims(u int32, h int, members []int32) []int32 {
 // drift makes a few random moves and exchanges that stay feasible.
 func (r *repair) drift() {
 	for range 10 {
-		u, v := int32(r.rng.IntN(len(r.at))), int32(r.rng.IntN(len(r.at)))
+		u, v := int32(r.rng.IntN(len(r.At))), int32(r.rng.IntN(len(r.At)))
 		switch {
-		case !r.placed(u) || !r.placed(v) || r.at[u] == r.at[v]:
-		case r.fits(u, int(r.at[v])):
-			r.move(u, int(r.at[v]))
+		case !r.placed(u) || !r.placed(v) || r.At[u] == r.At[v]:
+		case r.fits(u, int(r.At[v])):
+			r.move(u, int(r.At[v]))
 		default:
 			r.swap(u, v)
 		}
@@ -186,5 +186,5 @@ func (s *state) packWithin(ctx context.Context, idle []bool, rng *rand.Rand) (le
 
 // repairEffort bounds the search for room, in pins touched.
 func (in *instance) repairEffort() int {
-	return 500*len(in.units)*len(in.room) + 10*len(in.classes.pins)
+	return 500*len(in.units)*len(in.room) + 10*in.classes.Owners()
 }

@@ -31,7 +31,7 @@ func (s *state) hostID(u int32) int {
 	if !s.placed(u) {
 		return -1
 	}
-	return s.in.hostID[s.at[u]]
+	return s.in.hostID[s.At[u]]
 }
 
 // sendTime is the nanoseconds, rounded up, that bytes take on a link of bps bits per second.
@@ -56,8 +56,8 @@ type explainer struct {
 
 // explain fills in the reason of each VM: what its unit saves where it is.
 func (s *state) explain(reasons []Reason) {
-	x := &explainer{state: s, common: make([]int64, len(s.at))}
-	for u := range int32(len(s.at)) {
+	x := &explainer{state: s, common: make([]int64, len(s.At))}
+	for u := range int32(len(s.At)) {
 		r := s.reason(u)
 		if s.placed(u) {
 			r.With = x.closest(u)
@@ -77,7 +77,7 @@ func (s *state) reason(u int32) Reason {
 		return r
 	}
 	for h := range s.n {
-		if h == int(s.at[u]) || !s.in.allows(u, h) {
+		if h == int(s.At[u]) || !s.in.allows(u, h) {
 			continue
 		}
 		there, here := s.changes(u, h)
@@ -93,15 +93,15 @@ func (s *state) reason(u int32) Reason {
 func (x *explainer) closest(u int32) []int {
 	g := &x.in.classes
 	near := x.near[:0]
-	for _, c := range g.classesOf(u) {
-		for _, v := range g.pinsOf(c) {
-			if x.at[v] != x.at[u] || int32(v) == u {
+	for _, c := range g.Classes(u) {
+		for _, v := range g.Pins(c) {
+			if x.At[v] != x.At[u] || int32(v) == u {
 				continue
 			}
 			if x.common[v] == 0 {
 				near = append(near, int32(v))
 			}
-			x.common[v] += g.weight[c]
+			x.common[v] += g.Weight[c]
 		}
 	}
 	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(x.common[b], x.common[a]), cmp.Compare(a, b)) })

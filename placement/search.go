@@ -146,7 +146,7 @@ func two(rng *rand.Rand, of []*solution) (a, b *solution) {
 // found, in order.
 func (r *search) each(n int, f func(i int) *solution) []*solution {
 	out := make([]*solution, n)
-	bytes := r.in.classes.spreadBytes(len(r.in.units), len(r.in.room)+r.in.racks)
+	bytes := r.in.classes.SpreadBytes(len(r.in.room) + r.in.racks)
 	tickets := make(chan struct{}, max(1, min(n, runtime.GOMAXPROCS(0), stateBudget/max(bytes, 1))))
 	var wg sync.WaitGroup
 	for i := range n {

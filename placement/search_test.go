@@ -11,6 +11,10 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/scatter-vm/scatter/placement/hypergraph"
 	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
@@ -66,7 +70,7 @@ func TestResultDependsOnSeedAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.at
+		return s.At
 	}
 	first := search()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -190,28 +194,29 @@ func drawState(t *rapid.T) *state {
 
 // equals compares all tables.
 func (s *state) equals(t *state) bool {
-	same := s.spread.equals(&t.spread) && slices.Equal(s.load, t.load) && s.traffic() == t.traffic()
+	same := equal(&s.Spread, &t.Spread) && slices.Equal(s.load, t.load) && s.traffic() == t.traffic()
 	if s.racks != nil {
-		same = same && s.racks.equals(t.racks)
+		same = same && equal(s.racks, t.racks)
 	}
 	return same
 }
 
-func (s *spread) equals(t *spread) bool {
-	return slices.Equal(s.leave, t.leave) && slices.Equal(s.enter, t.enter) && slices.Equal(s.seat, t.seat)
+// equal compares the tables of two spreads.
+func equal(a, b *hypergraph.Spread) bool {
+	return cmp.Equal(a, b, cmp.AllowUnexported(hypergraph.Spread{}), cmpopts.IgnoreFields(hypergraph.Spread{}, "classes", "touched"))
 }
 
 func TestStateKeepsItsTablesForLargeClasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		fresh := newState(s.in)
-		fresh.adopt(s.at)
+		fresh.adopt(s.At)
 		if !s.equals(fresh) {
 			t.Fatal("tables differ")
 		}
 		for u := range int32(40) {
-			for _, c := range s.in.classes.classesOf(u) {
-				if !slices.Contains(s.in.classes.pinsOf(c), uint16(u)) {
+			for _, c := range s.in.classes.Classes(u) {
+				if !slices.Contains(s.in.classes.Pins(c), uint16(u)) {
 					t.Fatalf("class %d is not unit %d's", c, u)
 				}
 			}
@@ -223,8 +228,8 @@ func TestTradeForeseesTheLoads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		u, v := int32(rapid.IntRange(0, 39).Draw(t, "u")), int32(rapid.IntRange(0, 39).Draw(t, "v"))
-		a, b := int(s.at[u]), int(s.at[v])
-		if a == b || a == s.limbo || b == s.limbo {
+		a, b := int(s.At[u]), int(s.At[v])
+		if a == b || a == s.Limbo || b == s.Limbo {
 			return
 		}
 		before := slices.Clone(s.load)
@@ -253,11 +258,11 @@ func TestContractionKeepsCosts(t *testing.T) {
 			t.Fatal("nothing to unite")
 		}
 		coarse := newState(s.in.contract(cluster))
-		for k := range coarse.at {
+		for k := range coarse.At {
 			coarse.move(int32(k), rng.IntN(coarse.n))
 		}
 		fine := newState(s.in)
-		fine.adopt((&level{cluster: cluster}).project(coarse.at))
+		fine.adopt((&level{cluster: cluster}).project(coarse.At))
 		for h := range fine.n {
 			if fine.used(h) != coarse.used(h) || fine.load[h].bytes != coarse.load[h].bytes || fine.load[h].vms != coarse.load[h].vms {
 				t.Fatalf("host %d: %+v, coarse %+v", h, fine.load[h], coarse.load[h])
@@ -274,19 +279,19 @@ func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
 	}
 	limit, sweep := in.thinning()
 	thin := in.sparse(rand.New(rand.NewPCG(1, 1)), limit)
-	sum := func(g *hypergraph) (s float64) {
-		for _, w := range g.weight {
+	sum := func(g *hypergraph.Graph) (s float64) {
+		for _, w := range g.Weight {
 			s += float64(w)
 		}
 		return s
 	}
-	if n, m := len(in.classes.weight), len(thin.classes.weight); m > n/2 {
+	if n, m := len(in.classes.Weight), len(thin.classes.Weight); m > n/2 {
 		t.Errorf("%d of %d classes left", m, n)
 	}
 	if a, b := sum(&in.classes), sum(&thin.classes); b < 0.98*a || b > 1.02*a {
 		t.Errorf("%.0f bytes became %.0f", a, b)
 	}
-	if got := thin.sweep(); 10*got < 9*sweep || 10*got > 11*sweep {
+	if got := thin.classes.Sweep(); 10*got < 9*sweep || 10*got > 11*sweep {
 		t.Errorf("a sweep takes %d, foreseen %d", got, sweep)
 	}
 }

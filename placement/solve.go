@@ -44,7 +44,7 @@ func Solve(ctx context.Context, p Problem) (*Placement, error) {
 	pl := s.report()
 	pl.Balance = balance
 	if balance != nil {
-		in.stateOf(s.at).explain(pl.Reasons)
+		in.stateOf(s.At).explain(pl.Reasons)
 	}
 	if proven {
 		pl.LowerBound = pl.Cost
@@ -132,7 +132,7 @@ func (in *instance) anyhow() []uint16 {
 	if len(s.pack(nil, rand.New(rand.NewPCG(in.p.Seed, 7)))) > 0 {
 		return nil
 	}
-	return s.at
+	return s.At
 }
 
 // enough is a cost that need not be undercut: the search is over once it is reached.

@@ -142,7 +142,7 @@ func TestStateKeepsItsTables(t *testing.T) {
 			}
 		}
 		fresh := newState(in)
-		for u, h := range s.at {
+		for u, h := range s.At {
 			fresh.move(int32(u), int(h))
 		}
 		if !s.equals(fresh) {

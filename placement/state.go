@@ -1,6 +1,10 @@
 package placement
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/scatter-vm/scatter/placement/hypergraph"
+)
 
 // nowhere stands for no host.
 const nowhere = -1
@@ -9,12 +13,12 @@ const nowhere = -1
 // more host, without capacity, whose bytes do not count.
 type state struct {
 	in *instance
-	spread
-	n       int       // hosts
-	racks   *spread   // the same units among the racks, limbo standing for hosts without one; nil if no host has a rack
-	uplinks int64     // bytes that all racks receive
-	load    []load    // of each host
-	taken   [][]int64 // group, domain -> members there, residents included
+	hypergraph.Spread
+	n       int                // hosts
+	racks   *hypergraph.Spread // the same units among the racks, limbo standing for hosts without one; nil if no host has a rack
+	uplinks int64              // bytes that all racks receive
+	load    []load             // of each host
+	taken   [][]int64          // group, domain -> members there, residents included
 }
 
 // load is what the units on a host take.
@@ -27,15 +31,15 @@ type load struct {
 // newState returns the state with no unit placed.
 func newState(in *instance) *state {
 	n := len(in.room)
-	s := &state{in: in, n: n, spread: newSpread(&in.classes, len(in.units), n), load: make([]load, n+1)}
+	s := &state{in: in, n: n, Spread: hypergraph.NewSpread(&in.classes, n), load: make([]load, n+1)}
 	if in.racks > 0 {
-		racks := newSpread(&in.classes, len(in.units), in.racks)
+		racks := hypergraph.NewSpread(&in.classes, in.racks)
 		s.racks = &racks
 	}
 	for u := range in.units {
 		s.occupy(int32(u), n, 1)
 	}
-	for _, w := range in.classes.weight {
+	for _, w := range in.classes.Weight {
 		s.load[n].bytes += w
 	}
 	for i := range in.groups {
@@ -52,7 +56,7 @@ func (s *state) adopt(host []uint16) {
 }
 
 // placed reports whether u has a host.
-func (s *state) placed(u int32) bool { return int(s.at[u]) != s.limbo }
+func (s *state) placed(u int32) bool { return int(s.At[u]) != s.Limbo }
 
 // traffic is the bytes that all hosts and all racks receive together.
 func (s *state) traffic() int64 {
@@ -65,14 +69,14 @@ func (s *state) traffic() int64 {
 
 // move puts a unit on another host, or into limbo.
 func (s *state) move(u int32, to int) {
-	from := int(s.at[u])
+	from := int(s.At[u])
 	if from == to {
 		return
 	}
 	if s.racks != nil {
 		s.moveRack(u, to)
 	}
-	vacated, occupied := s.relocate(u, to)
+	vacated, occupied := s.Relocate(u, to)
 	s.load[from].bytes -= vacated
 	s.load[to].bytes += occupied
 	s.occupy(u, from, -1)
@@ -87,7 +91,7 @@ func (s *state) occupy(u int32, h int, sign int64) {
 	l.vms += sign * int64(unit.count)
 	l.bytes += sign * unit.own
 	l.units += int(sign)
-	if h == s.limbo {
+	if h == s.Limbo {
 		return
 	}
 	for _, g := range s.in.groupsOf[u] {
@@ -98,8 +102,8 @@ func (s *state) occupy(u int32, h int, sign int64) {
 // members lists the units of each host.
 func (s *state) members() [][]int32 {
 	out := make([][]int32, s.n)
-	for u, h := range s.at {
-		if int(h) != s.limbo {
+	for u, h := range s.At {
+		if int(h) != s.Limbo {
 			out[h] = append(out[h], int32(u))
 		}
 	}

@@ -14,8 +14,8 @@ func (c change) traffic() int64 { return c.bytes + c.uplink }
 func (s *state) changes(u int32, h int) (there, here change) {
 	x := &s.in.units[u]
 	n := int64(x.count)
-	there = change{-x.claim, -x.own - s.leave[u], 0, -x.vcpus, -n}
-	here = change{x.claim, x.own + s.arrival(u, h), 0, x.vcpus, n}
+	there = change{-x.claim, -x.own - s.Leave[u], 0, -x.vcpus, -n}
+	here = change{x.claim, x.own + s.Arrival(u, h), 0, x.vcpus, n}
 	if s.racks != nil {
 		there.uplink, here.uplink = s.uplinksAfter(u, h)
 	}
@@ -50,29 +50,29 @@ func (a *anneal) setExcess(h int, x excess) {
 // propose picks a host for u: mostly that of another owner of one of its classes, sometimes any.
 func (a *anneal) propose(u int32) int {
 	g := &a.in.classes
-	pairs, smalls, larges := g.pairsOf(u), g.smallsOf(u), g.largesOf(u)
+	pairs, smalls, larges := g.Pairs(u), g.Smalls(u), g.Larges(u)
 	n := len(pairs) + len(smalls) + len(larges)
 	if n == 0 || a.dice.roll(8) == 0 {
 		return a.dice.roll(a.n)
 	}
 	i := a.dice.roll(n)
 	if i < len(pairs) {
-		return int(a.at[pairs[i].mate])
+		return int(a.At[pairs[i].Mate])
 	}
 	if i -= len(pairs); i < len(smalls) {
-		c := &smalls[i]
-		return int(a.at[g.mates[int(c.from)+a.dice.roll(int(c.to-c.from))]])
+		mates := g.Mates(smalls[i])
+		return int(a.At[mates[a.dice.roll(len(mates))]])
 	}
-	pins := g.pinsOf(larges[i-len(smalls)].class)
-	return int(a.at[pins[a.dice.roll(len(pins))]])
+	pins := g.Pins(larges[i-len(smalls)].Class)
+	return int(a.At[pins[a.dice.roll(len(pins))]])
 }
 
 // step proposes one move, or where a host has no room for it an exchange.
 func (a *anneal) step() {
-	u := int32(a.dice.roll(len(a.at)))
+	u := int32(a.dice.roll(len(a.At)))
 	h := a.propose(u)
-	from := int(a.at[u])
-	if h == from || h == a.limbo || from == a.limbo || !a.in.allows(u, h) {
+	from := int(a.At[u])
+	if h == from || h == a.Limbo || from == a.Limbo || !a.in.allows(u, h) {
 		return
 	}
 	limit := a.heat * a.dice.exponential()
@@ -96,10 +96,10 @@ func (a *anneal) step() {
 
 // shift moves u and keeps the lists of members.
 func (a *anneal) shift(u int32, h int) {
-	from := a.members[a.at[u]]
+	from := a.members[a.At[u]]
 	last := from[len(from)-1]
 	from[a.place[u]], a.place[last] = last, a.place[u]
-	a.members[a.at[u]] = from[:len(from)-1]
+	a.members[a.At[u]] = from[:len(from)-1]
 	a.place[u] = int32(len(a.members[h]))
 	a.members[h] = append(a.members[h], u)
 	a.move(u, h)
@@ -109,7 +109,7 @@ func (a *anneal) shift(u int32, h int) {
 // stays within the limit. They are first judged as if they had no class in common with u, which never overstates the loss in
 // traffic.
 func (a *anneal) exchange(u int32, h int, there, here change, limit float64) {
-	from := int(a.at[u])
+	from := int(a.At[u])
 	var partner int32 = nowhere
 	least := limit
 	for range partners {

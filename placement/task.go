@@ -49,9 +49,9 @@ func (r *search) fresh(how recipe, rng *rand.Rand, effort int) *solution {
 		a.firstPrice = how.price
 		found := a.run(heat, heat/cooling, stages[k].effort)
 		if k == 0 && found && s.complete(r.idle) {
-			return &solution{s.at, a.value}
+			return &solution{s.At, a.value}
 		}
-		host = s.at
+		host = s.At
 	}
 	return nil
 }
@@ -69,12 +69,12 @@ func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
 	s.adopt(lift(&coarse, a.host))
 	r.anneal(s, rng).run(breedHeat, breedHeat/cooling, effort/2)
 	fine := newState(r.in)
-	fine.adopt(coarse.project(s.at))
+	fine.adopt(coarse.project(s.At))
 	x := r.anneal(fine, rng)
 	if !x.run(refineHeat, refineHeat/cooling, effort/2) {
 		return nil
 	}
-	return &solution{fine.at, x.value}
+	return &solution{fine.At, x.value}
 }
 
 // agreed unites the units that two assignments both keep together, and returns the unit of the coarser instance for each.
@@ -97,7 +97,7 @@ func agreed(a, b []uint16) []int32 {
 // them where they overfill a host.
 func (r *search) start(s *state, idle []bool, rng *rand.Rand) {
 	left := s.pack(idle, rng)
-	if len(left) > 0 && r.known != nil && len(s.at) == len(r.known) {
+	if len(left) > 0 && r.known != nil && len(s.At) == len(r.known) {
 		s.adopt(r.known)
 		return
 	}
@@ -118,7 +118,7 @@ func (s *state) complete(idle []bool) bool {
 
 // idlers lists the units in limbo.
 func (s *state) idlers() (units []int32) {
-	for u := range int32(len(s.at)) {
+	for u := range int32(len(s.At)) {
 		if !s.placed(u) {
 			units = append(units, u)
 		}

@@ -25,6 +25,7 @@ var rules = []struct {
 	{"scatter/pki", nil, nil, "certificates know nobody"},
 	{"dedup", []string{"dedup"}, []string{"github.com/zeebo/xxh3", "golang.org/x/sync"}, "finds equal pages, wherever they come from"},
 	{"placement/problem", nil, nil, "says what is to be placed, not how"},
+	{"placement/hypergraph", nil, nil, "knows units, classes and places, whatever they stand for"},
 	{"placement/internal/kit", []string{"placement"}, []string{"pgregory.net/rapid"}, "for tests"},
 	{"placement", []string{"placement"}, nil, "no I/O, deterministic: the standard library is all it needs"},
 	{"multicast", []string{"multicast"}, []string{"golang.org/x/net", "golang.org/x/sys", "github.com/klauspost/reedsolomon", "golang.org/x/crypto"}, "carries blocks, whatever is in them"},
