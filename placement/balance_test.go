@@ -109,12 +109,14 @@ func TestBalancedPlacementsHold(t *testing.T) {
 		if pl.Balance == nil || pl.Balance.Slack == 0 {
 			return
 		}
-		for i := range p.Hosts {
-			have += float64(roomOn(&p, &p.Hosts[i]).memory)
+		v, room := newSolver(t, &p), make([]float64, len(p.Hosts))
+		for h, i := range v.numbering.Hosts {
+			room[i] = float64(v.in.Room[h].Memory)
+			have += room[i]
 		}
 		for i, l := range pl.Loads {
 			// a host that no VM may use has no share, so that the others have more
-			if most := (1 + pl.Balance.Slack) * want * float64(roomOn(&p, &p.Hosts[i]).memory) / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
+			if most := (1 + pl.Balance.Slack) * want * room[i] / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
 				t.Fatalf("host %d gets %d, of at most %.0f", i, l.Memory, most)
 			}
 		}

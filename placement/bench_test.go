@@ -3,7 +3,9 @@ package placement
 import (
 	"testing"
 
+	"github.com/scatter-vm/scatter/placement/assign"
 	"github.com/scatter-vm/scatter/placement/internal/kit"
+	"github.com/scatter-vm/scatter/placement/pack"
 )
 
 // BenchmarkSolve reports the cost in percent of what greedy placement by overlap costs, and of what is known to be
@@ -28,13 +30,10 @@ func BenchmarkSolve(b *testing.B) {
 	} {
 		b.Run(x.name, func(b *testing.B) {
 			p, known := x.problem()
-			in, err := compile(&p)
-			if err != nil {
-				b.Fatal(err)
-			}
-			s := newState(in)
-			s.greedy(in.bySize())
-			greedy := s.traffic()
+			in := newSolver(b, &p).in
+			s := assign.New(in)
+			pack.Greedy(s, pack.BySize(in))
+			greedy := s.Traffic()
 			var pl *Placement
 			for b.Loop() {
 				pl = solve(b, p)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/scatter-vm/scatter/placement/conflict"
 	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
@@ -76,22 +77,22 @@ func TestConflictIsOne(t *testing.T) {
 		if !errors.As(err, &inf) {
 			return
 		}
-		c := conflict{p: &p, ctx: context.Background(), constraints: inf.Constraints, resources: inf.Resources}
+		c := conflict.Part{Constraints: inf.Constraints, Resources: inf.Resources}
 		for v := range p.VMs {
 			if slices.Contains(inf.VMs, p.VMs[v].Name) {
-				c.vms = append(c.vms, v)
+				c.VMs = append(c.VMs, v)
 			}
 		}
-		part := c.problem()
+		part := c.Of(&p)
 		if best, _ := kit.Brute(&part); best != nil || len(inf.VMs) == 0 {
 			t.Fatalf("%v: but %v does", err, best)
 		}
-		for i := range c.vms {
+		for i := range c.VMs {
 			less := c
-			less.vms = slices.Delete(slices.Clone(c.vms), i, i+1)
-			part := less.problem()
+			less.VMs = slices.Delete(slices.Clone(c.VMs), i, i+1)
+			part := less.Of(&p)
 			if best, _ := kit.Brute(&part); best == nil {
-				t.Fatalf("%v: nor without %s", err, p.VMs[c.vms[i]].Name)
+				t.Fatalf("%v: nor without %s", err, p.VMs[c.VMs[i]].Name)
 			}
 		}
 	})

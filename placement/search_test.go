@@ -3,7 +3,6 @@ package placement
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
@@ -11,10 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"github.com/scatter-vm/scatter/placement/hypergraph"
+	"github.com/scatter-vm/scatter/placement/compile"
 	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
@@ -28,6 +24,16 @@ func solve(t testing.TB, p Problem) *Placement {
 		t.Fatalf("%s; costs %d, traffic %d, says %d, %d", broken, cost, traffic, pl.Cost, pl.Traffic)
 	}
 	return pl
+}
+
+// newSolver is what Solve makes of a problem.
+func newSolver(t rapid.TB, p *Problem) *solver {
+	t.Helper()
+	in, numbering, err := compile.Problem(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &solver{p, in, numbering}
 }
 
 func TestFamiliesReachTheKnownOptimum(t *testing.T) {
@@ -62,11 +68,7 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 func TestResultDependsOnSeedAlone(t *testing.T) {
 	p := kit.Fleet(40, 6, 500, 0.1, 1)
 	search := func() []uint16 { // for so many steps, however long they take
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, _, err := in.solve(t.Context(), 20_000_000)
+		s, _, err := newSolver(t, &p).solve(t.Context(), 20_000_000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,13 +92,10 @@ func TestSolveEndsWithItsContext(t *testing.T) {
 
 func TestClockCutsOff(t *testing.T) {
 	p := kit.Fleet(60, 8, 500, 0.1, 1)
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := newSolver(t, &p)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, errClock)
 	defer cancel()
-	if s, proven, err := in.solve(ctx, in.effort()); s == nil || proven || err != nil || !s.complete(nil) {
+	if s, proven, err := v.solve(ctx, effort(&p, len(v.in.Units))); s == nil || proven || err != nil || !s.Complete(nil) {
 		t.Errorf("%v, %v, %v", s, proven, err)
 	}
 }
@@ -173,125 +172,15 @@ func TestReasonsSayWhatIsSaved(t *testing.T) {
 	}
 }
 
-// drawState draws a state whose classes are of all sizes.
-func drawState(t *rapid.T) *state {
-	p := kit.RandomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
-	p.Capacity = rapid.SampledFrom([]string{Sum, Shared}).Draw(t, "capacity")
-	for h := range p.Hosts {
-		p.Hosts[h].Rack = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "rack")
-	}
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newState(in)
-	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "moves"), 1))
-	for range 200 {
-		s.move(int32(rng.IntN(40)), rng.IntN(5))
-	}
-	return s
-}
-
-// equals compares all tables.
-func (s *state) equals(t *state) bool {
-	same := equal(&s.Spread, &t.Spread) && slices.Equal(s.load, t.load) && s.traffic() == t.traffic()
-	if s.racks != nil {
-		same = same && equal(s.racks, t.racks)
-	}
-	return same
-}
-
-// equal compares the tables of two spreads.
-func equal(a, b *hypergraph.Spread) bool {
-	return cmp.Equal(a, b, cmp.AllowUnexported(hypergraph.Spread{}), cmpopts.IgnoreFields(hypergraph.Spread{}, "classes", "touched"))
-}
-
-func TestStateKeepsItsTablesForLargeClasses(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		fresh := newState(s.in)
-		fresh.adopt(s.At)
-		if !s.equals(fresh) {
-			t.Fatal("tables differ")
+// TestMeshIsCutStraight: annealing unit by unit cuts a mesh in curves, up to a tenth longer.
+func TestMeshIsCutStraight(t *testing.T) {
+	thorough(t)
+	const side = 110
+	for hosts, cuts := range map[int]int{2: 1, 4: 2} {
+		p := kit.Mesh(side, hosts)
+		cut := solve(t, p).Cost - int64(len(p.Classes))
+		if best := int64(cuts * side); 100*cut > 102*best {
+			t.Errorf("%d hosts: %d classes are cut, the best is %d", hosts, cut, best)
 		}
-		for u := range int32(40) {
-			for _, c := range s.in.classes.Classes(u) {
-				if !slices.Contains(s.in.classes.Pins(c), uint16(u)) {
-					t.Fatalf("class %d is not unit %d's", c, u)
-				}
-			}
-		}
-	})
-}
-
-func TestTradeForeseesTheLoads(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		u, v := int32(rapid.IntRange(0, 39).Draw(t, "u")), int32(rapid.IntRange(0, 39).Draw(t, "v"))
-		a, b := int(s.At[u]), int(s.At[v])
-		if a == b || a == s.Limbo || b == s.Limbo {
-			return
-		}
-		before := slices.Clone(s.load)
-		kept, held := s.shared(u, v)
-		there, here := s.trade(u, v, kept, held)
-		traffic := s.traffic()
-		s.move(u, b)
-		s.move(v, a)
-		if got := s.traffic() - traffic; got != there.traffic()+here.traffic() {
-			t.Fatalf("%d bytes more, foreseen %+v and %+v", got, there, here)
-		}
-		for h, c := range map[int]change{a: there, b: here} {
-			if got := s.load[h].bytes - before[h].bytes; got != c.bytes || s.load[h].claim-before[h].claim != c.claim {
-				t.Fatalf("host %d: %d bytes more, foreseen %+v", h, got, c)
-			}
-		}
-	})
-}
-
-func TestContractionKeepsCosts(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		rng := rand.New(rand.NewPCG(1, 1))
-		cluster := s.in.coarsen(rng, nil, 0.5, nil)
-		if cluster == nil {
-			t.Fatal("nothing to unite")
-		}
-		coarse := newState(s.in.contract(cluster))
-		for k := range coarse.At {
-			coarse.move(int32(k), rng.IntN(coarse.n))
-		}
-		fine := newState(s.in)
-		fine.adopt((&level{cluster: cluster}).project(coarse.At))
-		for h := range fine.n {
-			if fine.used(h) != coarse.used(h) || fine.load[h].bytes != coarse.load[h].bytes || fine.load[h].vms != coarse.load[h].vms {
-				t.Fatalf("host %d: %+v, coarse %+v", h, fine.load[h], coarse.load[h])
-			}
-		}
-	})
-}
-
-func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
-	p := kit.Fleet(60, 8, 5000, 0.1, 1)
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limit, sweep := in.thinning()
-	thin := in.sparse(rand.New(rand.NewPCG(1, 1)), limit)
-	sum := func(g *hypergraph.Graph) (s float64) {
-		for _, w := range g.Weight {
-			s += float64(w)
-		}
-		return s
-	}
-	if n, m := len(in.classes.Weight), len(thin.classes.Weight); m > n/2 {
-		t.Errorf("%d of %d classes left", m, n)
-	}
-	if a, b := sum(&in.classes), sum(&thin.classes); b < 0.98*a || b > 1.02*a {
-		t.Errorf("%.0f bytes became %.0f", a, b)
-	}
-	if got := thin.classes.Sweep(); 10*got < 9*sweep || 10*got > 11*sweep {
-		t.Errorf("a sweep takes %d, foreseen %d", got, sweep)
 	}
 }

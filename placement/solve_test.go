@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/scatter-vm/scatter/placement/internal/kit"
+	"github.com/scatter-vm/scatter/placement/local"
 )
 
 func TestSolveEqualsBruteForce(t *testing.T) {
@@ -48,22 +49,19 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := kit.Draw(t)
 		best, cost := kit.Brute(&p)
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if best == nil && len(in.empty) == 0 || len(in.units) == 0 {
+		v := newSolver(t, &p)
+		if _, homeless := v.in.Homeless(); best == nil && !homeless || len(v.in.Units) == 0 {
 			return
 		}
-		s := in.seek(context.Background(), 300_000*len(in.units))
+		s := v.seek(context.Background(), 300_000*len(v.in.Units))
 		if s == nil {
 			if best != nil {
 				t.Fatalf("found nothing, but %v costs %d", best, cost)
 			}
 			return
 		}
-		s.polish(t.Context())
-		pl := s.report()
+		local.Polish(t.Context(), s)
+		pl := newReport(s, v.numbering).placement()
 		broken, got, _ := kit.Verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || got < cost {
 			t.Fatalf("%+v: %s; costs %d, but %v costs %d", pl, broken, got, best, cost)
@@ -124,29 +122,4 @@ func shuffle(t *rapid.T, p Problem) (q Problem, vmAt, hostAt []int) {
 	q.Classes = rapid.Permutation(q.Classes).Draw(t, "class order")
 	q.Constraints = rapid.Permutation(p.Constraints).Draw(t, "constraint order")
 	return q, vmAt, hostAt
-}
-
-// TestStateKeepsItsTables moves units at random and compares every table with one built anew.
-func TestStateKeepsItsTables(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := kit.Draw(t)
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newState(in)
-		for range rapid.IntRange(0, 20).Draw(t, "moves") {
-			if len(in.units) > 0 {
-				u := rapid.IntRange(0, len(in.units)-1).Draw(t, "unit")
-				s.move(int32(u), rapid.IntRange(0, s.n).Draw(t, "to"))
-			}
-		}
-		fresh := newState(in)
-		for u, h := range s.At {
-			fresh.move(int32(u), int(h))
-		}
-		if !s.equals(fresh) {
-			t.Fatalf("\n%+v\n%+v", s, fresh)
-		}
-	})
 }
