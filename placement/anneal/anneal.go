@@ -8,6 +8,7 @@ import (
 
 	"github.com/scatter-vm/scatter/placement/assign"
 	"github.com/scatter-vm/scatter/placement/chance"
+	"github.com/scatter-vm/scatter/placement/hypergraph"
 )
 
 // Tuning of the annealing, found on fleets and circuits of many sizes. Heat and price are in units of the mean loss of a
@@ -32,24 +33,25 @@ type Annealing struct {
 	Bound      int64   // a cost at which to stop; -1, as it is at first: none
 	FirstPrice float64 // of the excess of a mean unit, in mean losses
 
-	ctx    context.Context
-	dice   chance.Dice
-	roster roster
-	excess []excess
-	over   int // hosts with excess
-	tried  int // partners of exchanges
-	unit   measure
-	links  *links
-	heat   float64
-	price  float64
-	best   []uint16 // the cheapest assignment within all room
-	value  assign.Value
-	found  bool
+	ctx     context.Context
+	classes *hypergraph.Graph
+	dice    chance.Dice
+	roster  roster
+	excess  []excess
+	over    int // hosts with excess
+	tried   int // partners of exchanges
+	unit    measure
+	links   *links
+	heat    float64
+	price   float64
+	best    []uint16 // the cheapest assignment within all room
+	value   assign.Value
+	found   bool
 }
 
 // New prepares to improve a state.
 func New(ctx context.Context, s *assign.State, rng *rand.Rand) *Annealing {
-	a := &Annealing{State: s, ctx: ctx, dice: chance.NewDice(rng), Bound: -1, FirstPrice: usualPrice, roster: newRoster(s), best: make([]uint16, len(s.At))}
+	a := &Annealing{State: s, ctx: ctx, classes: &s.In.Classes, dice: chance.NewDice(rng), Bound: -1, FirstPrice: usualPrice, roster: newRoster(s), best: make([]uint16, len(s.At))}
 	a.links = newLinks(s)
 	a.unit = meanUnit(s.In.Units)
 	a.excess = make([]excess, s.N)

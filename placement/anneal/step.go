@@ -4,7 +4,7 @@ import "github.com/scatter-vm/scatter/placement/assign"
 
 // propose picks a host for u: mostly that of another owner of one of its classes, sometimes any.
 func (a *Annealing) propose(u int32) int {
-	g := &a.In.Classes
+	g := a.classes
 	pairs, smalls, larges := g.Pairs(u), g.Smalls(u), g.Larges(u)
 	n := len(pairs) + len(smalls) + len(larges)
 	if n == 0 || a.dice.Roll(8) == 0 {

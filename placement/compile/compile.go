@@ -4,7 +4,6 @@
 package compile
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/scatter-vm/scatter/placement/hypergraph"
@@ -24,7 +23,7 @@ func Problem(p *problem.Problem) (*model.Instance, *Numbering, error) {
 	if err := p.Validate(); err != nil {
 		return nil, nil, err
 	}
-	n := &Numbering{Hosts: hostsByName(p.Hosts)}
+	n := &Numbering{Hosts: byName(len(p.Hosts), func(h int) string { return p.Hosts[h].Name })}
 	in := &model.Instance{Objective: objective(p), Shared: p.Capacity == problem.Shared, Hosts: hosts(p, n.Hosts), SourceBPS: p.SourceBPS}
 	r, err := newRules(p, n)
 	if err != nil {
@@ -32,7 +31,7 @@ func Problem(p *problem.Problem) (*model.Instance, *Numbering, error) {
 	}
 	in.Units = n.units(p.VMs, r)
 	in.Permits, in.Groups = r.apply(n, &in.Hosts)
-	n.gather(p, in)
+	n.claim(p.VMs, n.gather(p.Classes, in), in)
 	in.Floor = in.SourceTime(nil)
 	return in, n, nil
 }
@@ -47,17 +46,12 @@ func objective(p *problem.Problem) model.Objective {
 	return model.LeastTraffic
 }
 
-// units unites the VMs that affinities keep together. What memory they take depends on the classes; see gather.
+// units unites the VMs that affinities keep together. What memory they take depends on the classes; see claim.
 func (n *Numbering) units(vms []problem.VM, r *rules) (units []model.Unit) {
-	order := make([]int, len(vms))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(vms[a].Name, vms[b].Name) })
 	n.Units = make([]int32, len(vms))
 	byRoot := map[int]int32{}
-	for _, v := range order {
-		root := r.root(v)
+	for _, v := range byName(len(vms), func(v int) string { return vms[v].Name }) {
+		root := r.together.root(v)
 		u, ok := byRoot[root]
 		if !ok {
 			u = int32(len(units))
@@ -71,13 +65,13 @@ func (n *Numbering) units(vms []problem.VM, r *rules) (units []model.Unit) {
 	return units
 }
 
-// gather translates the classes to units, and counts what memory units take.
-func (n *Numbering) gather(p *problem.Problem, in *model.Instance) {
-	covered := make([]int64, len(p.VMs))
+// gather translates the classes to units, and counts how many bytes of each VM they cover.
+func (n *Numbering) gather(classes []problem.Class, in *model.Instance) (covered []int64) {
+	covered = make([]int64, len(n.Units))
 	b := hypergraph.NewBuilder(len(in.Units))
 	var units []uint16
-	for i := range p.Classes {
-		c := &p.Classes[i]
+	for i := range classes {
+		c := &classes[i]
 		if c.Bytes == 0 {
 			continue
 		}
@@ -88,15 +82,20 @@ func (n *Numbering) gather(p *problem.Problem, in *model.Instance) {
 		}
 		b.Add(units, c.Bytes)
 	}
-	classes, own := b.Build()
-	in.Classes = classes
+	var own []int64
+	in.Classes, own = b.Build()
 	for u := range in.Units {
 		in.Units[u].Own = own[u]
 	}
-	for v, bytes := range covered {
-		memory := p.VMs[v].Memory
+	return covered
+}
+
+// claim counts what memory units take on any host, given how many bytes of each VM classes cover.
+func (n *Numbering) claim(vms []problem.VM, covered []int64, in *model.Instance) {
+	for v := range vms {
+		memory := vms[v].Memory
 		if in.Shared {
-			memory = max(0, memory-bytes)
+			memory = max(0, memory-covered[v])
 		}
 		in.Units[n.Units[v]].Claim += memory
 	}

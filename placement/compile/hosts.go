@@ -12,13 +12,13 @@ import (
 // usualBPS is how fast links are if nothing is said of any.
 const usualBPS = 10e9
 
-// hostsByName numbers hosts by name.
-func hostsByName(hosts []problem.Host) []int {
-	order := make([]int, len(hosts))
+// byName lists the numbers below n by the names they have.
+func byName(n int, name func(int) string) []int {
+	order := make([]int, n)
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(hosts[a].Name, hosts[b].Name) })
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(name(a), name(b)) })
 	return order
 }
 

@@ -15,23 +15,14 @@ type rules struct {
 	vm       map[string]int // -> index into Problem.VMs
 	host     map[string]int // -> host of the instance
 	resident map[string]int // -> host of the instance
-	parent   []int          // union-find over the VMs that affinities unite
+	together unions         // VMs that affinities unite
 	named    [][]int        // constraint -> VMs it concerns
 	away     [][]string     // constraint -> residents it concerns
 }
 
 func newRules(p *problem.Problem, n *Numbering) (*rules, error) {
-	r := &rules{p: p, hosts: n.Hosts, vm: map[string]int{}, host: map[string]int{}, resident: map[string]int{}}
-	for i, v := range p.VMs {
-		r.vm[v.Name] = i
-		r.parent = append(r.parent, i)
-	}
-	for h, id := range n.Hosts {
-		r.host[p.Hosts[id].Name] = h
-		for _, name := range p.Hosts[id].Residents {
-			r.resident[name] = h
-		}
-	}
+	r := &rules{p: p, hosts: n.Hosts, vm: map[string]int{}, host: map[string]int{}, resident: map[string]int{}, together: newUnions(len(p.VMs))}
+	r.index()
 	for i := range p.Constraints {
 		if err := r.read(i, &p.Constraints[i]); err != nil {
 			return nil, err
@@ -40,6 +31,20 @@ func newRules(p *problem.Problem, n *Numbering) (*rules, error) {
 	return r, nil
 }
 
+// index lists what names mean.
+func (r *rules) index() {
+	for v := range r.p.VMs {
+		r.vm[r.p.VMs[v].Name] = v
+	}
+	for h, id := range r.hosts {
+		r.host[r.p.Hosts[id].Name] = h
+		for _, name := range r.p.Hosts[id].Residents {
+			r.resident[name] = h
+		}
+	}
+}
+
+// read resolves the names in a constraint.
 func (r *rules) read(i int, c *problem.Constraint) error {
 	if err := check(i, c, r.host); err != nil {
 		return err
@@ -51,7 +56,7 @@ func (r *rules) read(i int, c *problem.Constraint) error {
 	r.named, r.away = append(r.named, vms), append(r.away, away)
 	if c.Kind == problem.Affinity {
 		for _, v := range vms {
-			r.unite(vms[0], v)
+			r.together.unite(vms[0], v)
 		}
 	}
 	return nil
@@ -59,6 +64,25 @@ func (r *rules) read(i int, c *problem.Constraint) error {
 
 // check finds what makes no sense in a constraint by itself.
 func check(i int, c *problem.Constraint, hosts map[string]int) error {
+	if err := checkKind(i, c); err != nil {
+		return err
+	}
+	for _, name := range c.Hosts {
+		if _, ok := hosts[name]; !ok {
+			return problem.Invalid(fmt.Sprintf("no host %q", name), "constraints[%d].hosts", i)
+		}
+	}
+	if c.Scope != "" && c.Scope != problem.ScopeHost && c.Scope != problem.ScopeRack {
+		return problem.Invalid(fmt.Sprintf("%q is neither host nor rack", c.Scope), "constraints[%d].scope", i)
+	}
+	if c.Max < 0 {
+		return problem.Invalid("negative", "constraints[%d].max", i)
+	}
+	return nil
+}
+
+// checkKind finds whether a constraint has what its kind needs.
+func checkKind(i int, c *problem.Constraint) error {
 	switch c.Kind {
 	case problem.Pin, problem.Exclude:
 		if len(c.Hosts) == 0 {
@@ -71,17 +95,6 @@ func check(i int, c *problem.Constraint, hosts map[string]int) error {
 	case problem.Affinity, problem.AntiAffinity:
 	default:
 		return problem.Invalid(fmt.Sprintf("%q is none of pin, exclude, affinity, anti-affinity, label", c.Kind), "constraints[%d].kind", i)
-	}
-	for _, name := range c.Hosts {
-		if _, ok := hosts[name]; !ok {
-			return problem.Invalid(fmt.Sprintf("no host %q", name), "constraints[%d].hosts", i)
-		}
-	}
-	if c.Scope != "" && c.Scope != problem.ScopeHost && c.Scope != problem.ScopeRack {
-		return problem.Invalid(fmt.Sprintf("%q is neither host nor rack", c.Scope), "constraints[%d].scope", i)
-	}
-	if c.Max < 0 {
-		return problem.Invalid("negative", "constraints[%d].max", i)
 	}
 	return nil
 }
@@ -109,59 +122,58 @@ func (r *rules) concerned(i int, c *problem.Constraint) (vms []int, away []strin
 	return slices.Compact(vms), slices.Compact(away), nil
 }
 
-func (r *rules) root(v int) int {
-	for r.parent[v] != v {
-		r.parent[v] = r.parent[r.parent[v]]
-		v = r.parent[v]
-	}
-	return v
-}
-
-func (r *rules) unite(a, b int) { r.parent[r.root(a)] = r.root(b) }
-
 // apply makes of the constraints where each unit may run, and which must be kept apart.
 func (r *rules) apply(n *Numbering, hs *model.Hosts) (model.Permits, model.Groups) {
 	permits, groups := model.NewPermits(len(n.VMs), len(n.Hosts)), model.NewGroups(len(n.VMs))
 	for i := range r.p.Constraints {
-		if c := &r.p.Constraints[i]; c.Kind == problem.AntiAffinity {
+		if r.p.Constraints[i].Kind == problem.AntiAffinity {
 			g := r.group(i, n, hs)
-			for u, w := range g.Weight {
-				if w > g.Limit {
-					permits.Narrow(u, model.NewHostSet(len(n.Hosts))) // its own members are too many
-				}
-			}
+			evict(&g, &permits)
 			groups.Add(g)
-		} else {
-			left := r.left(i, c)
-			for _, v := range r.named[i] {
-				permits.Narrow(n.Units[v], left)
-			}
+			continue
+		}
+		left := r.left(i)
+		for _, v := range r.named[i] {
+			permits.Narrow(n.Units[v], left)
 		}
 	}
 	return permits, groups
 }
 
-// left is the set of hosts that a constraint leaves to its VMs.
-func (r *rules) left(i int, c *problem.Constraint) model.HostSet {
-	set := model.NewHostSet(len(r.hosts))
-	for h, id := range r.hosts {
-		spec := &r.p.Hosts[id]
-		ok := true
-		switch c.Kind {
-		case problem.Pin:
-			ok = slices.Contains(c.Hosts, spec.Name)
-		case problem.Exclude:
-			ok = !slices.Contains(c.Hosts, spec.Name)
-		case problem.Label:
-			ok = problem.Carries(spec.Labels, c.Labels)
-		case problem.Affinity:
-			ok = !slices.ContainsFunc(r.away[i], func(name string) bool { return r.resident[name] != h })
+// evict leaves no host to units whose own members are too many for a group.
+func evict(g *model.Group, permits *model.Permits) {
+	for u, w := range g.Weight {
+		if w > g.Limit {
+			permits.Narrow(u, model.NewHostSet(len(g.Domain)))
 		}
-		if ok {
+	}
+}
+
+// left is the set of hosts that a constraint leaves to its VMs.
+func (r *rules) left(i int) model.HostSet {
+	set := model.NewHostSet(len(r.hosts))
+	for h := range r.hosts {
+		if r.leaves(i, h) {
 			set.Add(h)
 		}
 	}
 	return set
+}
+
+// leaves reports whether a constraint leaves a host to its VMs.
+func (r *rules) leaves(i, h int) bool {
+	c, host := &r.p.Constraints[i], &r.p.Hosts[r.hosts[h]]
+	switch c.Kind {
+	case problem.Pin:
+		return slices.Contains(c.Hosts, host.Name)
+	case problem.Exclude:
+		return !slices.Contains(c.Hosts, host.Name)
+	case problem.Label:
+		return problem.Carries(host.Labels, c.Labels)
+	case problem.Affinity:
+		return !slices.ContainsFunc(r.away[i], func(name string) bool { return r.resident[name] != h })
+	}
+	return true
 }
 
 // group is an anti-affinity, with the residents that it concerns.

@@ -98,20 +98,10 @@ func (e *exhaustion) sums(of func(*model.Unit) int64) []int64 {
 // classBytes is, for every subset, the bytes of the classes that touch it: all bytes less those of the classes that lie
 // in the complement.
 func (e *exhaustion) classBytes() []int64 {
-	within := make([]int64, e.subsets)
+	within := e.exactly()
 	var all int64
-	g := &e.in.Classes
-	for c, w := range g.Weight {
-		var set uint32
-		for _, u := range g.Pins(int32(c)) {
-			set |= 1 << u
-		}
-		within[set] += w
+	for _, w := range within {
 		all += w
-	}
-	for u := range e.in.Units {
-		within[1<<u] += e.in.Units[u].Own
-		all += e.in.Units[u].Own
 	}
 	for u := range e.in.Units {
 		for set := range within {
@@ -123,6 +113,23 @@ func (e *exhaustion) classBytes() []int64 {
 	out := make([]int64, e.subsets)
 	for set := range out {
 		out[set] = all - within[e.subsets-1^set]
+	}
+	return out
+}
+
+// exactly is, for every subset, the bytes of the class that has just these owners.
+func (e *exhaustion) exactly() []int64 {
+	out := make([]int64, e.subsets)
+	g := &e.in.Classes
+	for c, w := range g.Weight {
+		var set uint32
+		for _, u := range g.Pins(int32(c)) {
+			set |= 1 << u
+		}
+		out[set] += w
+	}
+	for u := range e.in.Units {
+		out[1<<u] += e.in.Units[u].Own
 	}
 	return out
 }
@@ -140,11 +147,7 @@ func (e *exhaustion) deal(rack int) *dealing {
 		if int(e.in.Uplink[h]) != rack {
 			continue
 		}
-		prices := make([]price, e.subsets)
-		for set := range prices {
-			prices[set] = e.price(h, uint32(set))
-		}
-		e.add(d, receiver{host: h}, prices)
+		e.add(d, receiver{host: h}, e.prices(h))
 	}
 	return d
 }

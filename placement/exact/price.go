@@ -16,6 +16,7 @@ type price struct {
 
 const never = math.MaxInt64
 
+// less reports whether a is better.
 func (a price) less(b price) bool {
 	if a.cost != b.cost {
 		return a.cost < b.cost
@@ -46,6 +47,15 @@ func (e *exhaustion) uplinked(rack int, prices []price) []price {
 	return out
 }
 
+// prices are what it costs to hand each subset to a host.
+func (e *exhaustion) prices(h int) []price {
+	out := make([]price, e.subsets)
+	for set := range out {
+		out[set] = e.price(h, uint32(set))
+	}
+	return out
+}
+
 // price is what it costs to hand a subset to a host, never if it does not fit.
 func (e *exhaustion) price(h int, set uint32) price {
 	room := &e.in.Room[h]
@@ -66,6 +76,7 @@ func (e *exhaustion) price(h int, set uint32) price {
 	return p
 }
 
+// allowed reports whether constraints let a subset be on a host.
 func (e *exhaustion) allowed(h int, set uint32) bool {
 	for u := range e.in.Units {
 		if set>>u&1 != 0 && !e.in.Allows(int32(u), h) {
@@ -78,21 +89,18 @@ func (e *exhaustion) allowed(h int, set uint32) bool {
 // apart reports whether the anti-affinities let a subset be in one domain, a host or a rack.
 func (e *exhaustion) apart(domain int32, set uint32) bool {
 	for i := range e.in.Groups.All {
-		g := &e.in.Groups.All[i]
-		if !slices.Contains(g.Domain, domain) {
-			continue
-		}
-		n := g.Start[domain]
-		any := false
-		for u, w := range g.Weight {
-			if set>>u&1 != 0 {
-				n += w
-				any = true
-			}
-		}
-		if any && n > g.Limit {
+		if g := &e.in.Groups.All[i]; slices.Contains(g.Domain, domain) && crowds(g, domain, set) {
 			return false
 		}
 	}
 	return true
+}
+
+// crowds reports whether a subset is too much of a group for a domain. What lives there already is no reason.
+func crowds(g *model.Group, domain int32, set uint32) bool {
+	var n int64
+	for u, w := range g.Weight {
+		n += w * int64(set>>u&1)
+	}
+	return n > 0 && n+g.Start[domain] > g.Limit
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/scatter-vm/scatter/placement/assign"
 	"github.com/scatter-vm/scatter/placement/chance"
+	"github.com/scatter-vm/scatter/placement/hypergraph"
 )
 
 // passes improves a state by k-way Fiduccia-Mattheyses local search: in a pass units move one after the other, none of them twice, the move
@@ -16,18 +17,19 @@ import (
 // Computers 1989.) Only traffic counts, and the state must be within all room.
 type passes struct {
 	*assign.State
-	ctx    context.Context
-	dice   chance.Dice
-	queues []queue // of each host: units that may go there
-	full   []bool  // hosts to which the best unit did not fit, until one leaves
-	whole  []int64 // bytes of each unit's classes
-	left   []int64 // what leave was when a unit's gains were last computed
-	still  []int32 // the pass in which a unit moved
-	seen   []int32 // the move after which a unit's gains were last computed
-	pass   int32
-	moves  int32
-	made   []made
-	work   int // gains computed, each of which is worth several visits
+	ctx     context.Context
+	classes *hypergraph.Graph
+	dice    chance.Dice
+	queues  []queue // of each host: units that may go there
+	full    []bool  // hosts to which the best unit did not fit, until one leaves
+	whole   []int64 // bytes of each unit's classes
+	left    []int64 // what leave was when a unit's gains were last computed
+	still   []int32 // the pass in which a unit moved
+	seen    []int32 // the move after which a unit's gains were last computed
+	pass    int32
+	moves   int32
+	made    []made
+	work    int // gains computed, each of which is worth several visits
 }
 
 // made is a move that can be taken back.
@@ -49,12 +51,12 @@ func Passes(ctx context.Context, s *assign.State, rng *rand.Rand) int {
 
 func newPasses(ctx context.Context, s *assign.State, rng *rand.Rand) *passes {
 	n := len(s.At)
-	f := &passes{State: s, ctx: ctx, dice: chance.NewDice(rng), queues: make([]queue, s.N), full: make([]bool, s.N), whole: make([]int64, n),
+	f := &passes{State: s, ctx: ctx, classes: &s.In.Classes, dice: chance.NewDice(rng), queues: make([]queue, s.N), full: make([]bool, s.N), whole: make([]int64, n),
 		left: make([]int64, n), still: make([]int32, n), seen: make([]int32, n)}
 	for h := range f.queues {
 		f.queues[h].place = make([]int32, n)
 	}
-	g := &s.In.Classes
+	g := f.classes
 	for u := range f.whole {
 		for _, c := range g.Classes(int32(u)) {
 			f.whole[u] += g.Weight[c]
@@ -164,7 +166,7 @@ func (f *passes) take(u int32, h int) {
 	f.Move(u, h)
 	f.full[from] = false
 	f.moves++
-	g := &f.In.Classes
+	g := f.classes
 	for _, p := range g.Pairs(u) {
 		f.review(int32(p.Mate), from, h)
 	}

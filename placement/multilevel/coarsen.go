@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/scatter-vm/scatter/placement/hypergraph"
 	"github.com/scatter-vm/scatter/placement/model"
 )
 
@@ -24,46 +25,62 @@ func coarsen(in *model.Instance, rng *rand.Rand, idle []bool, largest float64, c
 	return c.number()
 }
 
-// none stands for no unit.
-const none = -1
+const (
+	none       = -1   // stands for no unit
+	mostOwners = 1000 // of a class: what more have in common tells nothing
+)
 
 // clustering grows clusters around representatives.
 type clustering struct {
-	in     *model.Instance
-	idle   []bool       // units that are left alone
-	cell   []int32      // units of different ones are kept apart; nil: there are none
-	head   []int32      // unit -> representative of its cluster
-	sizes  []model.Unit // of each representative's cluster
-	size   []int32      // units in it
-	limit  model.Room
-	left   int
-	rating []float64
-	seen   []int32
+	in      *model.Instance
+	classes *hypergraph.Graph
+	idle    []bool       // units that are left alone
+	cell    []int32      // units of different ones are kept apart; nil: there are none
+	head    []int32      // unit -> representative of its cluster
+	sizes   []model.Unit // of each representative's cluster
+	size    []int32      // units in it
+	limit   model.Room
+	left    int
+	rating  []float64
+	seen    []int32
 }
 
 func newClustering(in *model.Instance, idle []bool, largest float64) *clustering {
 	n := len(in.Units)
-	c := &clustering{in: in, idle: idle, left: n, head: make([]int32, n), size: make([]int32, n), sizes: slices.Clone(in.Units), rating: make([]float64, n)}
+	c := &clustering{in: in, classes: &in.Classes, idle: idle, left: n, head: make([]int32, n), size: make([]int32, n), sizes: slices.Clone(in.Units), rating: make([]float64, n)}
 	for u := range c.head {
 		c.head[u], c.size[u] = int32(u), 1
 	}
+	c.limit = partOfRoomiest(in.Room, largest)
+	return c
+}
+
+// partOfRoomiest is a part of the most that any host offers of each resource.
+func partOfRoomiest(rooms []model.Room, share float64) model.Room {
 	var most model.Room
-	for _, r := range in.Room {
+	for _, r := range rooms {
 		most.Memory, most.VCPUs, most.VMs = max(most.Memory, r.Memory), max(most.VCPUs, r.VCPUs), max(most.VMs, r.VMs)
 	}
-	part := func(v int64) int64 { return int64(float64(v) * largest) }
-	c.limit = model.Room{Memory: part(most.Memory), VCPUs: part(most.VCPUs), VMs: part(most.VMs)}
-	return c
+	part := func(v int64) int64 { return int64(float64(v) * share) }
+	return model.Room{Memory: part(most.Memory), VCPUs: part(most.VCPUs), VMs: part(most.VMs)}
 }
 
 func (c *clustering) alone(u int32) bool { return c.head[u] == u && c.size[u] == 1 }
 
 // join puts u into the cluster with which it shares most for its size.
 func (c *clustering) join(u int32) {
-	g := &c.in.Classes
+	c.rate(u)
+	if v := c.choose(u); v != none {
+		c.merge(u, v)
+	}
+}
+
+// rate rates the clusters that u shares classes with: a class counts the more the fewer units own it.
+func (c *clustering) rate(u int32) {
+	g := c.classes
 	for _, class := range g.Classes(u) {
 		pins := g.Pins(class)
-		if len(pins) > 1000 {
+		if len(pins) > mostOwners {
 			continue
 		}
 		w := float64(g.Weight[class]) / float64(len(pins)-1)
@@ -76,6 +93,10 @@ func (c *clustering) join(u int32) {
 			}
 		}
 	}
+}
+
+// choose returns the best rated cluster for its size that u may join, or none, and clears the ratings.
+func (c *clustering) choose(u int32) int32 {
 	var best int32 = none
 	var most float64
 	for _, v := range c.seen {
@@ -86,26 +107,23 @@ func (c *clustering) join(u int32) {
 		}
 	}
 	c.seen = c.seen[:0]
-	if best != none {
-		c.merge(u, best)
-	}
+	return best
 }
 
+// compatible reports whether two clusters may become one.
 func (c *clustering) compatible(u, v int32) bool {
-	if c.idle != nil && (c.idle[u] || c.idle[v]) {
+	switch {
+	case c.idle != nil && (c.idle[u] || c.idle[v]), c.cell != nil && c.cell[u] != c.cell[v]:
+		return false
+	case len(c.in.Groups.Of(u)) > 0 || len(c.in.Groups.Of(v)) > 0:
 		return false
 	}
-	if c.cell != nil && c.cell[u] != c.cell[v] {
-		return false
-	}
-	a, b := &c.sizes[u], &c.sizes[v]
-	if a.Claim+b.Claim+a.Own+b.Own > c.limit.Memory || a.VCPUs+b.VCPUs > c.limit.VCPUs || int64(a.Count+b.Count) > c.limit.VMs {
-		return false
-	}
-	if len(c.in.Groups.Of(u)) > 0 || len(c.in.Groups.Of(v)) > 0 {
-		return false
-	}
-	return slices.Equal(c.in.HostsFor(u), c.in.HostsFor(v))
+	return c.small(&c.sizes[u], &c.sizes[v]) && slices.Equal(c.in.HostsFor(u), c.in.HostsFor(v))
+}
+
+// small reports whether two clusters together are within the limit.
+func (c *clustering) small(a, b *model.Unit) bool {
+	return a.Claim+b.Claim+a.Own+b.Own <= c.limit.Memory && a.VCPUs+b.VCPUs <= c.limit.VCPUs && int64(a.Count+b.Count) <= c.limit.VMs
 }
 
 func (c *clustering) merge(u, v int32) {

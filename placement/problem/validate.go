@@ -2,6 +2,7 @@ package problem
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -35,17 +36,11 @@ func (p *Problem) validateSizes() error {
 }
 
 func (p *Problem) validateOptions() error {
-	switch p.Objective {
-	case "", Traffic, Makespan, Hosts:
-	default:
-		return Invalid(fmt.Sprintf("%q is none of traffic, makespan, hosts", p.Objective), "objective")
-	}
-	switch p.Capacity {
-	case "", Sum, Shared:
-	default:
-		return Invalid(fmt.Sprintf("%q is neither sum nor shared", p.Capacity), "capacity")
-	}
 	switch {
+	case !slices.Contains([]string{"", Traffic, Makespan, Hosts}, p.Objective):
+		return Invalid(fmt.Sprintf("%q is none of traffic, makespan, hosts", p.Objective), "objective")
+	case !slices.Contains([]string{"", Sum, Shared}, p.Capacity):
+		return Invalid(fmt.Sprintf("%q is neither sum nor shared", p.Capacity), "capacity")
 	case !(p.Headroom >= 0 && p.Headroom <= 1):
 		return Invalid("must be 0 to 1", "memory_headroom")
 	case !(p.Balance >= 0 && p.Balance <= 1000):
@@ -54,51 +49,64 @@ func (p *Problem) validateOptions() error {
 		return Invalid("must be 0 to 1000", "vcpu_overcommit")
 	case p.SourceBPS < 0:
 		return Invalid("negative", "source_bps")
-	}
-	if p.Budget < 0 || p.Budget > 24*time.Hour {
+	case p.Budget < 0 || p.Budget > 24*time.Hour:
 		return Invalid("must be 0 to 24 h", "budget_ns")
 	}
 	return nil
 }
 
 func (p *Problem) validateVMs() error {
-	seen := map[string]bool{}
+	seen := names{}
 	var total int64
-	for i, v := range p.VMs {
-		switch {
-		case v.Name == "":
-			return Invalid("empty", "vms[%d].name", i)
-		case seen[v.Name]:
-			return Invalid(fmt.Sprintf("%q occurs twice", v.Name), "vms[%d].name", i)
-		case v.Memory < 0 || v.Memory > MaxBytes-total:
-			return Invalid("negative or too large", "vms[%d].memory_bytes", i)
-		case v.VCPUs < 0 || v.VCPUs > 1<<20:
-			return Invalid("negative or too large", "vms[%d].vcpus", i)
+	for i := range p.VMs {
+		v := &p.VMs[i]
+		if err := seen.add(v.Name, "vms[%d].name", i); err != nil {
+			return err
 		}
-		seen[v.Name] = true
+		if err := v.validateSizes(i, MaxBytes-total); err != nil {
+			return err
+		}
 		total += v.Memory
 	}
 	return nil
 }
 
+// validateSizes refuses more memory than what is left of all VMs' most.
+func (v *VM) validateSizes(i int, left int64) error {
+	switch {
+	case v.Memory < 0 || v.Memory > left:
+		return Invalid("negative or too large", "vms[%d].memory_bytes", i)
+	case v.VCPUs < 0 || v.VCPUs > 1<<20:
+		return Invalid("negative or too large", "vms[%d].vcpus", i)
+	}
+	return nil
+}
+
+// names are those that were seen.
+type names map[string]bool
+
+// add refuses a name that is empty or was seen.
+func (n names) add(name, field string, i int) error {
+	switch {
+	case name == "":
+		return Invalid("empty", field, i)
+	case n[name]:
+		return Invalid(fmt.Sprintf("%q occurs twice", name), field, i)
+	}
+	n[name] = true
+	return nil
+}
+
 func (p *Problem) validateHosts() error {
-	seen, resident := map[string]bool{}, map[string]bool{}
-	for i, h := range p.Hosts {
-		switch {
-		case h.Name == "":
-			return Invalid("empty", "hosts[%d].name", i)
-		case seen[h.Name]:
-			return Invalid(fmt.Sprintf("%q occurs twice", h.Name), "hosts[%d].name", i)
-		case h.Memory < 0 || h.Memory > MaxBytes:
-			return Invalid("negative or too large", "hosts[%d].memory_bytes", i)
-		case h.VCPUs < 0:
-			return Invalid("negative", "hosts[%d].vcpus", i)
-		case h.MaxVMs < 0:
-			return Invalid("negative", "hosts[%d].max_vms", i)
-		case h.LinkBPS < 0:
-			return Invalid("negative", "hosts[%d].link_bps", i)
+	seen, resident := names{}, map[string]bool{}
+	for i := range p.Hosts {
+		h := &p.Hosts[i]
+		if err := seen.add(h.Name, "hosts[%d].name", i); err != nil {
+			return err
 		}
-		seen[h.Name] = true
+		if err := h.validateSizes(i); err != nil {
+			return err
+		}
 		for _, r := range h.Residents {
 			if resident[r] {
 				return Invalid(fmt.Sprintf("%q lives on two hosts", r), "hosts[%d].residents", i)
@@ -109,22 +117,44 @@ func (p *Problem) validateHosts() error {
 	return nil
 }
 
+func (h *Host) validateSizes(i int) error {
+	switch {
+	case h.Memory < 0 || h.Memory > MaxBytes:
+		return Invalid("negative or too large", "hosts[%d].memory_bytes", i)
+	case h.VCPUs < 0:
+		return Invalid("negative", "hosts[%d].vcpus", i)
+	case h.MaxVMs < 0:
+		return Invalid("negative", "hosts[%d].max_vms", i)
+	case h.LinkBPS < 0:
+		return Invalid("negative", "hosts[%d].link_bps", i)
+	}
+	return nil
+}
+
 func (p *Problem) validateClasses() error {
 	owners := 0
 	var total int64
-	for i, c := range p.Classes {
+	for i := range p.Classes {
+		c := &p.Classes[i]
 		if owners += len(c.VMs); owners > MaxOwners {
 			return Invalid(fmt.Sprintf("more than %d owners", MaxOwners), "classes")
 		}
-		for _, v := range c.VMs {
-			if v < 0 || v >= len(p.VMs) {
-				return Invalid(fmt.Sprintf("vm %d of %d", v, len(p.VMs)), "classes[%d].vms", i)
-			}
+		if err := c.validateOwners(i, len(p.VMs)); err != nil {
+			return err
 		}
-		if n := int64(max(len(c.VMs), 1)); c.Bytes < 0 || c.Bytes > (MaxBytes-total)/n {
+		n := int64(max(len(c.VMs), 1))
+		if c.Bytes < 0 || c.Bytes > (MaxBytes-total)/n {
 			return Invalid("negative or too large", "classes[%d].bytes", i)
-		} else {
-			total += c.Bytes * n
+		}
+		total += c.Bytes * n
+	}
+	return nil
+}
+
+func (c *Class) validateOwners(i, vms int) error {
+	for _, v := range c.VMs {
+		if v < 0 || v >= vms {
+			return Invalid(fmt.Sprintf("vm %d of %d", v, vms), "classes[%d].vms", i)
 		}
 	}
 	return nil

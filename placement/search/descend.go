@@ -3,7 +3,6 @@ package search
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 
 	"github.com/scatter-vm/scatter/placement/assign"
@@ -29,7 +28,7 @@ func (r *search) passable() bool {
 }
 
 // descents spends a part of the effort on descents, and then on crossing what they have found.
-func (r *search) descents() (pool []*solution) {
+func (r *search) descents() (found pool) {
 	share := min(mostDescent, descentOfHost/float64(len(r.In.Room))) * float64(r.Effort)
 	var used atomic.Int64
 	for round := range maxRounds {
@@ -37,30 +36,30 @@ func (r *search) descents() (pool []*solution) {
 		if r.ctx.Err() != nil || spent >= share {
 			break
 		}
-		parents := pool
+		parents := found
 		if spent < freshShare*share || len(parents) < 2 {
 			parents = nil
 		}
 		born := r.each(mostLanes, func(i int) *solution {
-			rng := rand.New(rand.NewPCG(r.Seed, math.MaxUint64-uint64(round*mostLanes+i)))
+			rng := r.chance(math.MaxUint64 - uint64(round*mostLanes+i))
 			s, effort := r.descend(rng, parents)
 			used.Add(int64(effort))
 			return s
 		})
-		pool = best(append(pool, born...), descentPool)
+		found = found.with(born, descentPool)
 	}
 	r.Effort -= int(used.Load())
-	return pool[:min(len(pool), poolSize)]
+	return found[:min(len(found), poolSize)]
 }
 
 // descend finds a solution by coarsening, annealing what is left, and passes on the way back up; or from two of the parents, if there are any, by
 // coarsening within what they agree on, from the better one on. Then it coarsens within the hosts and makes passes again, as long as that gains
 // something. nil if it finds none.
-func (r *search) descend(rng *rand.Rand, parents []*solution) (s *solution, used int) {
+func (r *search) descend(rng *rand.Rand, parents pool) (s *solution, used int) {
 	if len(parents) == 0 {
 		s, used = r.valley(rng, nil, nil)
 	} else {
-		a, b := two(rng, parents)
+		a, b := parents.two(rng)
 		s, used = r.valley(rng, a.host, agreed(a.host, b.host))
 	}
 	for s != nil {
@@ -74,42 +73,37 @@ func (r *search) descend(rng *rand.Rand, parents []*solution) (s *solution, used
 	return s, used
 }
 
-func cellsOf(host []uint16) []int32 {
-	out := make([]int32, len(host))
-	for u, h := range host {
-		out[u] = int32(h)
-	}
-	return out
-}
-
-// valley goes down the levels, keeping units of different cells apart, and up again.
-func (r *search) valley(rng *rand.Rand, at []uint16, cell []int32) (*solution, int) {
+// valley goes down the levels, keeping units of different cells apart, and up again, from an assignment if there is one.
+func (r *search) valley(rng *rand.Rand, at []uint16, cell []int32) (s *solution, used int) {
 	levels := multilevel.Levels(r.In, rng, r.Idle, coarseUnits*len(r.In.Room), cell)
-	used := len(levels) * r.In.Classes.Sweep()
+	used = len(levels) * r.In.Classes.Sweep()
 	for i := range levels[1:] {
 		at = multilevel.Lift(&levels[i+1], at)
 	}
-	var s *assign.State
-	for k, l := range slices.Backward(levels) {
-		s = assign.New(l.In)
-		switch {
-		case k < len(levels)-1:
-			s.Adopt(levels[k+1].Project(at))
-		case at != nil:
-			s.Adopt(at)
-		default:
-			r.start(s, l.Idle, rng)
-			effort := coarseSweeps * l.In.Classes.Sweep()
-			used += effort
-			if !r.anneal(s, rng).Run(1, effort) {
-				return nil, used
-			}
+	bottom := &levels[len(levels)-1]
+	state := assign.New(bottom.In)
+	if at != nil {
+		state.Adopt(at)
+	} else {
+		effort := coarseSweeps * bottom.In.Classes.Sweep()
+		used += effort
+		if r.start(state, bottom.Idle, rng); !r.anneal(state, rng).Run(1, effort) {
+			return nil, used
 		}
-		used += local.Passes(r.ctx, s, rng)
-		at = s.At
 	}
-	if !s.Complete(r.Idle) {
+	state, effort := r.climb(levels, state, rng)
+	if used += effort; !state.Complete(r.Idle) {
 		return nil, used
 	}
-	return &solution{s.At, s.Worth()}, used
+	return &solution{state.At, state.Worth()}, used
+}
+
+// climb makes passes on the coarsest level, and then on each finer one from what came of it, and returns the state on the finest.
+func (r *search) climb(levels []multilevel.Level, s *assign.State, rng *rand.Rand) (finest *assign.State, used int) {
+	used = local.Passes(r.ctx, s, rng)
+	for k := len(levels) - 1; k > 0; k-- {
+		s = assign.At(levels[k-1].In, levels[k].Project(s.At))
+		used += local.Passes(r.ctx, s, rng)
+	}
+	return s, used
 }

@@ -3,7 +3,6 @@
 package search
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"math/rand/v2"
@@ -45,12 +44,6 @@ var recipes = [...]recipe{{1, 4, 0}, {1, 4, 10}, {2, 8, 0}, {1, 6, 25}, {1.5, 6,
 // scout is a way that finds what belongs together where annealing unit by unit hardly ever does: few classes cross, all weigh alike.
 var scout = recipe{1, 4, 5}
 
-// solution is an assignment within all room.
-type solution struct {
-	host []uint16
-	assign.Value
-}
-
 // Search is what to look for, and how hard.
 type Search struct {
 	In     *model.Instance
@@ -64,11 +57,10 @@ type Search struct {
 // Run returns the hosts of the units in the cheapest assignment found; false if it found none. Where ctx ends early, it returns the best so far.
 func (s Search) Run(ctx context.Context) (host []uint16, found bool) {
 	r := &search{Search: s, ctx: ctx}
-	best := r.run()
-	if best == nil {
-		return nil, false
+	if best := r.run(); best != nil {
+		return best.host, true
 	}
-	return best.host, true
+	return nil, false
 }
 
 // search is a search under way. What is left of its effort shrinks.
@@ -78,36 +70,42 @@ type search struct {
 	light int64 // weight below which fresh samples classes
 }
 
-// run fills a pool with solutions from scratch, by descents or a scout first, and breeds them in pairs, generation by generation, until the
-// effort is spent, the bound is reached or a whole generation agrees. It returns nil if it found none.
+// run fills a pool with solutions from scratch, by descents or a scout first, and breeds them. It returns nil if it found none.
 func (r *search) run() *solution {
 	limit, sweep := r.In.Thinning()
 	r.light = limit
-	pool := r.scout()
+	found := r.scout()
+	found = r.generate(found, sweep)
+	switch {
+	case len(found) > 0:
+		return found[0]
+	case r.Known != nil:
+		return &solution{r.Known, assign.At(r.In, r.Known).Worth()}
+	}
+	return nil
+}
+
+// generate breeds solutions in pairs, generation by generation, until the effort is spent, the bound is reached or a whole generation agrees. The
+// first generations, and one in four tasks later, are from scratch.
+func (r *search) generate(found pool, sweep int) pool {
 	generations, lanes := r.divide(sweep)
 	effort := r.Effort / (generations * lanes)
 	for g := range generations {
-		if r.ctx.Err() != nil || len(pool) > 0 && pool[0].Cost <= r.Bound {
+		if r.ctx.Err() != nil || len(found) > 0 && found[0].Cost <= r.Bound {
 			break
 		}
-		parents, fresh := pool, g < (generations+2)/4
+		parents, fresh := found, g < (generations+2)/4
 		born := r.each(lanes, func(i int) *solution { return r.task(g*mostLanes+i, fresh || g%4 == 3 && i == 0, parents, effort) })
-		pool = best(append(pool, born...), poolSize)
-		if len(born) == mostLanes && pool[0].equals(born) {
+		found = found.with(born, poolSize)
+		if len(born) == mostLanes && born.worth(found[0].Value) {
 			break
 		}
 	}
-	if len(pool) == 0 && r.Known != nil {
-		return &solution{r.Known, assign.At(r.In, r.Known).Worth()}
-	}
-	if len(pool) == 0 {
-		return nil
-	}
-	return pool[0]
+	return found
 }
 
 // scout spends a part of the effort on solutions by clusters: by descents, or else on one, if there are enough units.
-func (r *search) scout() []*solution {
+func (r *search) scout() pool {
 	if r.passable() {
 		return r.descents()
 	}
@@ -116,12 +114,14 @@ func (r *search) scout() []*solution {
 	}
 	effort := int(scoutShare * float64(r.Effort))
 	r.Effort -= effort
-	s := r.fresh(scout, rand.New(rand.NewPCG(r.Seed, math.MaxUint64)), effort)
-	if s == nil {
-		return nil
+	if s := r.fresh(scout, r.chance(math.MaxUint64), effort); s != nil {
+		return pool{s}
 	}
-	return []*solution{s}
+	return nil
 }
+
+// chance is the source of chance of one task, so that it does not matter which of several ends first.
+func (r *search) chance(task uint64) *rand.Rand { return rand.New(rand.NewPCG(r.Seed, task)) }
 
 // divide tells how many generations of how many tasks the effort is for. A sweep takes so much of it.
 func (r *search) divide(sweep int) (generations, lanes int) {
@@ -136,34 +136,10 @@ func (r *search) divide(sweep int) (generations, lanes int) {
 	return tasks / lanes, lanes
 }
 
-// equals reports whether all solutions are worth as much as s.
-func (s *solution) equals(all []*solution) bool {
-	return !slices.ContainsFunc(all, func(t *solution) bool { return t.Value != s.Value })
-}
-
-// task finds a solution from scratch or breeds two.
-func (r *search) task(number int, fresh bool, parents []*solution, effort int) *solution {
-	rng := rand.New(rand.NewPCG(r.Seed, uint64(number)))
-	if fresh || len(parents) < 2 {
-		return r.fresh(recipes[number%len(recipes)], rng, effort)
-	}
-	a, b := two(rng, parents)
-	return r.breed(a, b, rng, effort)
-}
-
-// two draws two solutions, the better one first.
-func two(rng *rand.Rand, of []*solution) (a, b *solution) {
-	i, j := rng.IntN(len(of)), rng.IntN(len(of)-1)
-	if j >= i {
-		j++
-	}
-	return of[min(i, j)], of[max(i, j)]
-}
-
 // each runs f(0) to f(n-1), as many at once as there are CPUs and memory for their states, and returns the solutions
 // found, in order.
-func (r *search) each(n int, f func(i int) *solution) []*solution {
-	out := make([]*solution, n)
+func (r *search) each(n int, f func(i int) *solution) pool {
+	out := make(pool, n)
 	bytes := r.In.Classes.SpreadBytes(len(r.In.Room) + r.In.Racks)
 	tickets := make(chan struct{}, max(1, min(n, runtime.GOMAXPROCS(0), stateBudget/max(bytes, 1))))
 	var wg sync.WaitGroup
@@ -176,13 +152,4 @@ func (r *search) each(n int, f func(i int) *solution) []*solution {
 	}
 	wg.Wait()
 	return slices.DeleteFunc(out, func(s *solution) bool { return s == nil })
-}
-
-// best returns the n cheapest solutions that differ.
-func best(pool []*solution, n int) []*solution {
-	slices.SortStableFunc(pool, func(a, b *solution) int {
-		return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(a.Traffic, b.Traffic), slices.Compare(a.host, b.host))
-	})
-	pool = slices.CompactFunc(pool, func(a, b *solution) bool { return slices.Equal(a.host, b.host) })
-	return pool[:min(n, len(pool))]
 }

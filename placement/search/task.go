@@ -11,6 +11,16 @@ import (
 	"github.com/scatter-vm/scatter/placement/pack"
 )
 
+// task finds a solution from scratch or breeds two.
+func (r *search) task(number int, fresh bool, parents pool, effort int) *solution {
+	rng := r.chance(uint64(number))
+	if fresh || len(parents) < 2 {
+		return r.fresh(recipes[number%len(recipes)], rng, effort)
+	}
+	a, b := parents.two(rng)
+	return r.breed(a, b, rng, effort)
+}
+
 // stage is a level with the effort to spend on it.
 type stage struct {
 	multilevel.Level
@@ -25,17 +35,24 @@ func (r *search) stages(how recipe, rng *rand.Rand, effort int) []stage {
 		few = how.few * len(r.In.Room)
 	}
 	var out []stage
-	arena := r.In
 	if r.light > 0 {
 		full := int(fullShare * float64(effort))
 		out = append(out, stage{multilevel.Level{In: r.In, Idle: r.Idle}, full})
-		arena, effort = r.In.Sampled(rng, r.light), effort-full
+		effort -= full
 	}
-	levels := multilevel.Levels(arena, rng, r.Idle, few, nil)
+	levels := multilevel.Levels(r.arena(rng), rng, r.Idle, few, nil)
 	for _, l := range levels {
 		out = append(out, stage{l, effort / len(levels)})
 	}
 	return out
+}
+
+// arena is the instance, with the light classes sampled where that pays.
+func (r *search) arena(rng *rand.Rand) *model.Instance {
+	if r.light > 0 {
+		return r.In.Sampled(rng, r.light)
+	}
+	return r.In
 }
 
 // fresh finds a solution from scratch, stage by stage.
@@ -65,10 +82,7 @@ func (r *search) fresh(how recipe, rng *rand.Rand, effort int) *solution {
 // breed anneals, from the better parent a on, among the assignments that keep together what both do, and then refines the
 // outcome unit by unit.
 func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
-	arena := r.In
-	if r.light > 0 {
-		arena = arena.Sampled(rng, r.light)
-	}
+	arena := r.arena(rng)
 	cluster := agreed(a.host, b.host)
 	coarse := multilevel.Contract(arena, cluster)
 	s := assign.New(coarse.In)
@@ -83,22 +97,6 @@ func (r *search) breed(a, b *solution, rng *rand.Rand, effort int) *solution {
 	return &solution{fine.At, x.Value()}
 }
 
-// agreed unites the units that two assignments both keep together, and returns the unit of the coarser instance for each.
-func agreed(a, b []uint16) []int32 {
-	number := map[[2]uint16]int32{}
-	out := make([]int32, len(a))
-	for u := range a {
-		key := [2]uint16{a[u], b[u]}
-		k, ok := number[key]
-		if !ok {
-			k = int32(len(number))
-			number[key] = k
-		}
-		out[u] = k
-	}
-	return out
-}
-
 // start packs all units that are not idle. Should some find no room, it falls back on the known assignment, or else puts
 // them where they overfill a host.
 func (r *search) start(s *assign.State, idle []bool, rng *rand.Rand) {
@@ -108,11 +106,16 @@ func (r *search) start(s *assign.State, idle []bool, rng *rand.Rand) {
 		return
 	}
 	for _, u := range left {
-		for _, h := range rng.Perm(s.N) {
-			if s.In.Allows(u, h) && s.Parted(u, h) {
-				s.Move(u, h)
-				break
-			}
+		overfill(s, u, rng)
+	}
+}
+
+// overfill puts a unit on a host that it may run on, whether there is room or not.
+func overfill(s *assign.State, u int32, rng *rand.Rand) {
+	for _, h := range rng.Perm(s.N) {
+		if s.In.Allows(u, h) && s.Parted(u, h) {
+			s.Move(u, h)
+			return
 		}
 	}
 }
