@@ -21,6 +21,7 @@ type InfeasibleError struct {
 	Proven      bool     // otherwise the search found no placement, but one may exist
 }
 
+// Error names the VMs, what they are short of, and the constraints.
 func (e *InfeasibleError) Error() string {
 	var b strings.Builder
 	b.WriteString("no placement")
@@ -55,6 +56,7 @@ type InvalidError struct {
 	Cause string
 }
 
+// Error names the field.
 func (e *InvalidError) Error() string { return "placement: " + e.Field + ": " + e.Cause }
 
 // Invalid is the error about a field, whose name is formatted.

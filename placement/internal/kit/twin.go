@@ -6,129 +6,76 @@ import (
 	"math/big"
 	"slices"
 
-	"pgregory.net/rapid"
-
 	"github.com/scatter-vm/scatter/placement/problem"
 )
-
-// Draw draws a small problem of any kind, feasible or not.
-func Draw(t *rapid.T) problem.Problem {
-	p := problem.Problem{
-		Objective: rapid.SampledFrom([]string{"", problem.Traffic, problem.Makespan, problem.Hosts}).Draw(t, "objective"),
-		Capacity:  rapid.SampledFrom([]string{"", problem.Sum, problem.Shared}).Draw(t, "capacity"),
-		Seed:      rapid.Uint64().Draw(t, "seed"),
-		SourceBPS: rapid.SampledFrom([]int64{0, 0, 1e9, 5e9}).Draw(t, "source"),
-		Headroom:  rapid.SampledFrom([]float64{0, 0, 0.15}).Draw(t, "headroom"), Overcommit: rapid.SampledFrom([]float64{0, 0, 1.5}).Draw(t, "overcommit"),
-	}
-	n, hosts := rapid.IntRange(0, 6).Draw(t, "vms"), rapid.IntRange(1, 4).Draw(t, "hosts")
-	for i := range n {
-		p.VMs = append(p.VMs, problem.VM{
-			Name: fmt.Sprintf("vm%d", i), Memory: rapid.Int64Range(0, 10).Draw(t, "memory"), VCPUs: rapid.IntRange(0, 3).Draw(t, "vcpus"),
-			Labels: map[string]string{"app": rapid.SampledFrom([]string{"a", "b"}).Draw(t, "app")}, Priority: rapid.IntRange(0, 2).Draw(t, "priority"),
-		})
-	}
-	for i := range hosts {
-		p.Hosts = append(p.Hosts, problem.Host{
-			Name: fmt.Sprintf("host%d", i), Memory: rapid.Int64Range(5, 30).Draw(t, "room"), VCPUs: rapid.IntRange(0, 8).Draw(t, "cpus"),
-			MaxVMs: rapid.IntRange(0, 4).Draw(t, "max"), LinkBPS: rapid.Int64Range(0, 3).Draw(t, "link") * 1e9,
-			Rack:   rapid.SampledFrom([]string{"", "r1", "r2"}).Draw(t, "rack"),
-			Labels: map[string]string{"zone": rapid.SampledFrom([]string{"x", "y"}).Draw(t, "zone")}, Residents: []string{fmt.Sprintf("old%d", i)},
-		})
-	}
-	if n == 0 {
-		return p
-	}
-	for range rapid.IntRange(0, 8).Draw(t, "classes") {
-		p.Classes = append(p.Classes, problem.Class{
-			VMs: rapid.SliceOfN(rapid.IntRange(0, n-1), 0, 5).Draw(t, "owners"), Bytes: rapid.Int64Range(0, 6).Draw(t, "bytes"),
-		})
-	}
-	for range rapid.IntRange(0, 2).Draw(t, "constraints") {
-		p.Constraints = append(p.Constraints, drawConstraint(t, &p))
-	}
-	return p
-}
-
-func drawConstraint(t *rapid.T, p *problem.Problem) problem.Constraint {
-	vm := rapid.Custom(func(t *rapid.T) string { return p.VMs[rapid.IntRange(0, len(p.VMs)-1).Draw(t, "i")].Name })
-	host := rapid.Custom(func(t *rapid.T) string { return p.Hosts[rapid.IntRange(0, len(p.Hosts)-1).Draw(t, "i")].Name })
-	c := problem.Constraint{
-		Kind: rapid.SampledFrom([]string{problem.Pin, problem.Exclude, problem.Affinity, problem.AntiAffinity, problem.AntiAffinity, problem.Label}).Draw(t, "kind"),
-		VMs:  rapid.SliceOfN(vm, 0, 3).Draw(t, "vms"),
-	}
-	switch c.Kind {
-	case problem.Pin, problem.Exclude:
-		c.Hosts = rapid.SliceOfN(host, 1, 2).Draw(t, "hosts")
-	case problem.Label:
-		c.Labels = map[string]string{"zone": rapid.SampledFrom([]string{"x", "y"}).Draw(t, "want")}
-		c.Select = map[string]string{"app": "a"}
-	case problem.AntiAffinity:
-		c.Scope = rapid.SampledFrom([]string{"", problem.ScopeHost, problem.ScopeRack}).Draw(t, "scope")
-		c.Max = rapid.IntRange(0, 2).Draw(t, "max")
-		fallthrough
-	case problem.Affinity:
-		if rapid.Bool().Draw(t, "resident") && len(c.VMs) > 0 {
-			c.VMs = append(c.VMs, p.Hosts[0].Residents[0])
-		}
-	}
-	return c
-}
 
 // Verdict is what the dumb twin finds about a placement: why it breaks the problem's rules, "" if it does not, and what
 // it costs.
 func Verdict(p *problem.Problem, host []int) (broken string, cost, traffic int64) {
-	bytes := make([]int64, len(p.Hosts))
-	covered := make([]int64, len(p.VMs))
-	var source int64
-	for _, c := range p.Classes {
-		at := map[int]bool{}
-		owners := slices.Clone(c.VMs)
-		slices.Sort(owners)
-		for _, v := range slices.Compact(owners) {
-			covered[v] += c.Bytes
-			if host[v] >= 0 {
-				at[host[v]] = true
-			}
-		}
-		racks := map[string]bool{}
-		for h := range at {
-			bytes[h] += c.Bytes
-			racks[p.Hosts[h].Rack] = true
-		}
-		delete(racks, "")
-		traffic += c.Bytes * int64(len(at)+len(racks))
-		source += c.Bytes * int64(min(len(at), 1))
+	w := &twin{p: p, host: host, bytes: make([]int64, len(p.Hosts)), covered: make([]int64, len(p.VMs))}
+	for i := range p.Classes {
+		w.deliver(&p.Classes[i])
 	}
-	return brokenRule(p, host, bytes, covered), costOf(p, host, bytes, source, traffic), traffic
+	return w.broken(), w.cost(), w.traffic
 }
 
-func costOf(p *problem.Problem, host []int, bytes []int64, source, traffic int64) int64 {
-	var fastest, most int64
-	for _, h := range p.Hosts {
-		fastest = max(fastest, h.LinkBPS)
-	}
-	if fastest == 0 {
-		fastest = 10e9
-	}
-	used := map[int]bool{}
-	for _, h := range host {
-		if h >= 0 {
-			used[h] = true
+// twin counts a placement out, without any table that could be wrong.
+type twin struct {
+	p       *problem.Problem
+	host    []int
+	bytes   []int64 // that each host receives
+	covered []int64 // bytes of each VM that classes cover
+	source  int64   // bytes that the source sends
+	traffic int64
+}
+
+// deliver sends a class to the hosts of its owners, and to their racks.
+func (w *twin) deliver(c *problem.Class) {
+	at := map[int]bool{}
+	owners := slices.Clone(c.VMs)
+	slices.Sort(owners)
+	for _, v := range slices.Compact(owners) {
+		w.covered[v] += c.Bytes
+		if w.host[v] >= 0 {
+			at[w.host[v]] = true
 		}
 	}
-	for h, b := range bytes {
-		most = max(most, ceilTime(b, cmp.Or(p.Hosts[h].LinkBPS, fastest)))
+	racks := map[string]bool{}
+	for h := range at {
+		w.bytes[h] += c.Bytes
+		racks[w.p.Hosts[h].Rack] = true
 	}
-	if p.SourceBPS > 0 {
-		most = max(most, ceilTime(source, p.SourceBPS))
-	}
-	switch p.Objective {
+	delete(racks, "")
+	w.traffic += c.Bytes * int64(len(at)+len(racks))
+	w.source += c.Bytes * int64(min(len(at), 1))
+}
+
+func (w *twin) cost() int64 {
+	switch w.p.Objective {
 	case problem.Makespan:
-		return most
+		return w.makespan()
 	case problem.Hosts:
-		return int64(len(used))
+		return w.hosts()
 	}
-	return traffic
+	return w.traffic
+}
+
+func (w *twin) makespan() (most int64) {
+	fastest := w.fastest()
+	for h, b := range w.bytes {
+		most = max(most, ceilTime(b, cmp.Or(w.p.Hosts[h].LinkBPS, fastest)))
+	}
+	if w.p.SourceBPS > 0 {
+		most = max(most, ceilTime(w.source, w.p.SourceBPS))
+	}
+	return most
+}
+
+func (w *twin) fastest() (bps int64) {
+	for _, h := range w.p.Hosts {
+		bps = max(bps, h.LinkBPS)
+	}
+	return cmp.Or(bps, 10e9)
 }
 
 func ceilTime(bytes, bps int64) int64 {
@@ -136,99 +83,118 @@ func ceilTime(bytes, bps int64) int64 {
 	return t.Add(t, big.NewInt(bps-1)).Div(t, big.NewInt(bps)).Int64()
 }
 
-func brokenRule(p *problem.Problem, host []int, bytes, covered []int64) string {
-	for h, spec := range p.Hosts {
-		var memory int64
-		vcpus, vms := 0, 0
-		for v, at := range host {
-			if at != h {
-				continue
-			}
-			vcpus, vms = vcpus+p.VMs[v].VCPUs, vms+1
-			if p.Capacity == problem.Shared {
-				memory += max(0, p.VMs[v].Memory-covered[v])
-			} else {
-				memory += p.VMs[v].Memory
-			}
+func (w *twin) hosts() int64 {
+	used := map[int]bool{}
+	for _, h := range w.host {
+		if h >= 0 {
+			used[h] = true
 		}
-		if p.Capacity == problem.Shared {
-			memory += bytes[h]
-		}
-		if float64(memory) > float64(spec.Memory)*(1-p.Headroom) || spec.VCPUs > 0 && float64(vcpus) > float64(spec.VCPUs)*cmp.Or(p.Overcommit, 1) || spec.MaxVMs > 0 && vms > spec.MaxVMs {
+	}
+	return int64(len(used))
+}
+
+func (w *twin) broken() string {
+	for h := range w.p.Hosts {
+		if w.overfull(h) {
 			return fmt.Sprintf("host %d is overfull", h)
 		}
 	}
-	for i := range p.Constraints {
-		if !obeyed(p, &p.Constraints[i], host) {
+	for i := range w.p.Constraints {
+		if !w.obeyed(&w.p.Constraints[i]) {
 			return fmt.Sprintf("constraint %d is broken", i)
 		}
 	}
 	return ""
 }
 
-// hostsOf lists the hosts of the VMs, and residents, that a constraint concerns.
-func hostsOf(p *problem.Problem, c *problem.Constraint, host []int) []int {
-	var out []int
-	for v, vm := range p.VMs {
-		if (slices.Contains(c.VMs, vm.Name) || len(c.VMs) == 0 && len(c.Select) == 0 || len(c.Select) > 0 && problem.Carries(vm.Labels, c.Select)) && host[v] >= 0 {
-			out = append(out, host[v])
-		}
-	}
-	for h, spec := range p.Hosts {
-		for _, r := range spec.Residents {
-			if slices.Contains(c.VMs, r) {
-				out = append(out, h)
-			}
-		}
-	}
-	return out
+func (w *twin) overfull(h int) bool {
+	p, spec := w.p, &w.p.Hosts[h]
+	memory, vcpus, vms := w.taken(h)
+	return float64(memory) > float64(spec.Memory)*(1-p.Headroom) || spec.VCPUs > 0 && float64(vcpus) > float64(spec.VCPUs)*cmp.Or(p.Overcommit, 1) || spec.MaxVMs > 0 && vms > spec.MaxVMs
 }
 
-func obeyed(p *problem.Problem, c *problem.Constraint, host []int) bool {
-	at := hostsOf(p, c, host)
-	count := map[string]int{}
-	residents := map[string]int{}
-	domain := func(h int) string {
-		if c.Scope == problem.ScopeRack && p.Hosts[h].Rack != "" {
-			return "rack " + p.Hosts[h].Rack
-		}
-		return fmt.Sprint(h)
+func (w *twin) taken(h int) (memory int64, vcpus, vms int) {
+	shared := w.p.Capacity == problem.Shared
+	if shared {
+		memory = w.bytes[h]
 	}
-	for h, spec := range p.Hosts {
-		for _, r := range spec.Residents {
-			if slices.Contains(c.VMs, r) {
-				residents[domain(h)]++
-			}
+	for v, at := range w.host {
+		if at != h {
+			continue
+		}
+		vcpus, vms = vcpus+w.p.VMs[v].VCPUs, vms+1
+		if shared {
+			memory += max(0, w.p.VMs[v].Memory-w.covered[v])
+		} else {
+			memory += w.p.VMs[v].Memory
 		}
 	}
-	for _, h := range at {
-		spec := &p.Hosts[h]
-		count[domain(h)]++
+	return memory, vcpus, vms
+}
+
+func (w *twin) obeyed(c *problem.Constraint) bool {
+	at := append(w.hostsOf(c), w.residentHosts(c)...)
+	if c.Kind == problem.AntiAffinity {
+		return w.apart(c, at)
+	}
+	return !slices.ContainsFunc(at, func(h int) bool {
+		spec := &w.p.Hosts[h]
 		switch c.Kind {
 		case problem.Pin:
-			if !slices.Contains(c.Hosts, spec.Name) {
-				return false
-			}
+			return !slices.Contains(c.Hosts, spec.Name)
 		case problem.Exclude:
-			if slices.Contains(c.Hosts, spec.Name) {
-				return false
-			}
+			return slices.Contains(c.Hosts, spec.Name)
 		case problem.Label:
-			if !problem.Carries(spec.Labels, c.Labels) {
-				return false
-			}
-		case problem.Affinity:
-			if h != at[0] {
-				return false
-			}
+			return !problem.Carries(spec.Labels, c.Labels)
 		}
-	}
+		return c.Kind == problem.Affinity && h != at[0]
+	})
+}
+
+// apart tells whether no domain has more members than it may, unless residents are too many by themselves.
+func (w *twin) apart(c *problem.Constraint, at []int) bool {
+	count, residents := w.perDomain(c, at), w.perDomain(c, w.residentHosts(c))
 	for d, n := range count {
-		if c.Kind == problem.AntiAffinity && n > max(c.Max, 1) && n > residents[d] {
+		if n > max(c.Max, 1) && n > residents[d] {
 			return false
 		}
 	}
 	return true
+}
+
+func (w *twin) perDomain(c *problem.Constraint, hosts []int) map[string]int {
+	count := map[string]int{}
+	for _, h := range hosts {
+		domain := fmt.Sprint(h)
+		if rack := w.p.Hosts[h].Rack; c.Scope == problem.ScopeRack && rack != "" {
+			domain = "rack " + rack
+		}
+		count[domain]++
+	}
+	return count
+}
+
+// hostsOf lists the hosts of the VMs that a constraint concerns.
+func (w *twin) hostsOf(c *problem.Constraint) (hosts []int) {
+	for v, vm := range w.p.VMs {
+		named := slices.Contains(c.VMs, vm.Name) || len(c.VMs) == 0 && len(c.Select) == 0
+		if (named || len(c.Select) > 0 && problem.Carries(vm.Labels, c.Select)) && w.host[v] >= 0 {
+			hosts = append(hosts, w.host[v])
+		}
+	}
+	return hosts
+}
+
+// residentHosts lists the hosts of the residents that a constraint concerns.
+func (w *twin) residentHosts(c *problem.Constraint) (hosts []int) {
+	for h, spec := range w.p.Hosts {
+		for _, r := range spec.Residents {
+			if slices.Contains(c.VMs, r) {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	return hosts
 }
 
 // Brute tries every placement and returns the cheapest.
@@ -238,15 +204,19 @@ func Brute(p *problem.Problem) (best []int, cost int64) {
 		if broken, c, _ := Verdict(p, host); broken == "" && (best == nil || c < cost) {
 			best, cost = append([]int{}, host...), c
 		}
-		i := 0
-		for ; i < len(host); i++ {
-			if host[i]++; host[i] < len(p.Hosts) {
-				break
-			}
-			host[i] = 0
-		}
-		if i == len(host) {
+		if !next(host, len(p.Hosts)) {
 			return best, cost
 		}
 	}
+}
+
+// next counts up in hosts; false after the last.
+func next(host []int, hosts int) bool {
+	for i := range host {
+		if host[i]++; host[i] < hosts {
+			return true
+		}
+		host[i] = 0
+	}
+	return false
 }
