@@ -5,6 +5,9 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/scatter-vm/scatter/placement/assign"
+	"github.com/scatter-vm/scatter/placement/model"
 )
 
 // Balance is how evenly a placement fills the hosts, and what that costs.
@@ -21,95 +24,83 @@ const slackStep = 1.1
 
 // solveBalanced solves the problem without balance first: if that cannot be done, balance is not to blame, and what it costs is known. Then it
 // lowers what each host offers to its share with some slack, and loosens that until there is a placement of as many VMs.
-func (in *instance) solveBalanced(ctx context.Context, effort int) (s *state, proven bool, b *Balance, err error) {
-	wanted := in.p.Balance > 0 && in.p.Objective != Hosts
+func (v *solver) solveBalanced(ctx context.Context, effort int) (s *assign.State, proven bool, b *Balance, err error) {
+	wanted := v.p.Balance > 0 && v.in.Objective != model.FewestHosts
 	if wanted {
 		effort /= 2
 	}
-	free, proven, err := in.solve(ctx, effort)
+	free, proven, err := v.solve(ctx, effort)
 	if err != nil || !wanted {
 		return free, proven, nil, err
 	}
-	for slack := in.p.Balance; ; slack = (1+slack)*slackStep - 1 {
-		capped := in.balanced(slack)
-		if capped == nil {
+	even := newShares(v.p, v.in)
+	for slack := v.p.Balance; ; slack = (1+slack)*slackStep - 1 {
+		rooms, binds := even.rooms(slack)
+		if !binds {
 			return free, proven, &Balance{}, nil
 		}
-		if free.within(capped.room) {
+		if within(free, rooms) {
 			return free, proven, &Balance{Slack: slack}, nil
 		}
+		capped := &solver{v.p, v.in.Offering(rooms), v.numbering}
 		s, proven := capped.attempt(ctx, effort, false)
-		if s == nil || s.vms() < free.vms() {
+		if s == nil || s.VMs() < free.VMs() {
 			continue
 		}
-		return s, proven, &Balance{Slack: slack, Traffic: s.traffic() - free.traffic(), Makespan: s.makespan() - free.makespan()}, nil
+		return s, proven, &Balance{Slack: slack, Traffic: s.Traffic() - free.Traffic(), Makespan: s.Makespan() - free.Makespan()}, nil
 	}
 }
 
-// balanced is the instance with no more room on any host than its share of all memory, with that slack; nil if all have less room anyway.
-func (in *instance) balanced(slack float64) *instance {
-	var want, have float64
-	for i := range in.p.VMs {
-		want += float64(in.p.VMs[i].Memory)
-	}
-	usable := in.usable()
-	for h, r := range in.room {
-		if usable[h] {
-			have += float64(max(0, r.memory))
-		}
-	}
-	out := *in
-	out.room = slices.Clone(in.room)
-	binds := false
-	for h := range out.room {
-		r := &out.room[h]
-		if most := math.Ceil((1 + slack) * want * float64(r.memory) / max(have, 1)); usable[h] && most < float64(r.memory) {
-			r.memory, binds = int64(most), true
-		}
-	}
-	if !binds {
-		return nil
-	}
-	return &out
+// shares is how all memory is handed out evenly, by what hosts have free.
+type shares struct {
+	room   []model.Room
+	usable []bool  // hosts that may take any unit
+	want   float64 // memory of all VMs
+	have   float64 // of all usable hosts
 }
 
-// usable tells which hosts may take any unit.
-func (in *instance) usable() []bool {
-	usable := make([]bool, len(in.room))
-	for h := range usable {
-		for u := range int32(len(in.units)) {
-			if in.allows(u, h) {
-				usable[h] = true
-				break
-			}
+func newShares(p *Problem, in *model.Instance) *shares {
+	e := &shares{room: in.Room, usable: make([]bool, len(in.Room))}
+	for i := range p.VMs {
+		e.want += float64(p.VMs[i].Memory)
+	}
+	for h, r := range in.Room {
+		if e.usable[h] = usable(in, h); e.usable[h] {
+			e.have += float64(max(0, r.Memory))
 		}
 	}
-	return usable
+	return e
+}
+
+// usable tells whether any unit may run on a host.
+func usable(in *model.Instance, h int) bool {
+	for u := range int32(len(in.Units)) {
+		if in.Allows(u, h) {
+			return true
+		}
+	}
+	return false
+}
+
+// rooms is what hosts offer with no more room on any than its share of all memory, with that slack. binds is false if all have less room
+// anyway.
+func (e *shares) rooms(slack float64) (rooms []model.Room, binds bool) {
+	rooms = slices.Clone(e.room)
+	for h := range rooms {
+		r := &rooms[h]
+		if most := math.Ceil((1 + slack) * e.want * float64(r.Memory) / max(e.have, 1)); e.usable[h] && most < float64(r.Memory) {
+			r.Memory, binds = int64(most), true
+		}
+	}
+	return rooms, binds
 }
 
 // within tells whether a state needs no more memory than that.
-func (s *state) within(rooms []room) bool {
+func within(s *assign.State, rooms []model.Room) bool {
 	for h, r := range rooms {
-		if s.used(h) > r.memory {
+		if s.Used(h) > r.Memory {
 			return false
 		}
 	}
 	return true
-}
-
-// vms is how many VMs are placed.
-func (s *state) vms() (n int64) {
-	for h := range s.n {
-		n += s.load[h].vms
-	}
-	return n
-}
-
-// makespan is the time until the slowest link is done.
-func (s *state) makespan() time.Duration {
-	t := s.in.floor
-	for h := range s.n {
-		t = max(t, sendTime(s.load[h].bytes, s.in.bps[h]))
-	}
-	return time.Duration(t)
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 // alike is n VMs of a GiB that have nearly all in common, and hosts with room for so many each.
@@ -13,12 +15,12 @@ func alike(n int, slots ...int64) Problem {
 	all := make([]int, n)
 	for i := range n {
 		all[i] = i
-		p.VMs = append(p.VMs, VM{Name: string(rune('a' + i)), Memory: gib})
+		p.VMs = append(p.VMs, VM{Name: string(rune('a' + i)), Memory: kit.GiB})
 		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 10})
 	}
 	p.Classes = append(p.Classes, Class{VMs: all, Bytes: 1000})
 	for i, s := range slots {
-		p.Hosts = append(p.Hosts, Host{Name: string(rune('A' + i)), Memory: s * gib, LinkBPS: 8e9})
+		p.Hosts = append(p.Hosts, Host{Name: string(rune('A' + i)), Memory: s * kit.GiB, LinkBPS: 8e9})
 	}
 	return p
 }
@@ -50,8 +52,8 @@ func TestBalance(t *testing.T) {
 			p.Constraints = []Constraint{{Kind: Affinity, VMs: []string{"a", "b", "c", "d", "e", "f"}}}
 		}, alike(6, 9, 9, 9), [3]int{6, 0, 0}, 2.24, 0},
 		"one host":    {func(p *Problem) { p.Constraints = []Constraint{{Kind: Pin, Hosts: []string{"B"}}} }, alike(6, 9, 9, 9), [3]int{6, 0, 0}, 0.25, 0},
-		"little room": {func(p *Problem) { p.Hosts[2].Memory = gib }, alike(7, 3, 3, 9), [3]int{3, 3, 1}, 0, 0},
-		"in part":     {func(p *Problem) { p.Partial, p.Hosts[2].Memory = true, gib }, alike(9, 3, 3, 9), [3]int{3, 3, 1}, 0, 0},
+		"little room": {func(p *Problem) { p.Hosts[2].Memory = kit.GiB }, alike(7, 3, 3, 9), [3]int{3, 3, 1}, 0, 0},
+		"in part":     {func(p *Problem) { p.Partial, p.Hosts[2].Memory = true, kit.GiB }, alike(9, 3, 3, 9), [3]int{3, 3, 1}, 0, 0},
 	} {
 		p := c.problem
 		if c.edit != nil {
@@ -80,7 +82,7 @@ func TestBalance(t *testing.T) {
 // bound that is said.
 func TestBalancedPlacementsHold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		free, err := Solve(t.Context(), p)
 		p.Balance = rapid.Float64Range(0.01, 3).Draw(t, "balance")
 		pl, errB := Solve(t.Context(), p)
@@ -91,7 +93,7 @@ func TestBalancedPlacementsHold(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if broken, _, _ := verdict(&p, pl.Host); broken != "" {
+		if broken, _, _ := kit.Verdict(&p, pl.Host); broken != "" {
 			t.Fatal(broken)
 		}
 		var want, have float64
@@ -107,12 +109,14 @@ func TestBalancedPlacementsHold(t *testing.T) {
 		if pl.Balance == nil || pl.Balance.Slack == 0 {
 			return
 		}
-		for i := range p.Hosts {
-			have += float64(p.roomOn(&p.Hosts[i]).memory)
+		v, room := newSolver(t, &p), make([]float64, len(p.Hosts))
+		for h, i := range v.numbering.Hosts {
+			room[i] = float64(v.in.Room[h].Memory)
+			have += room[i]
 		}
 		for i, l := range pl.Loads {
 			// a host that no VM may use has no share, so that the others have more
-			if most := (1 + pl.Balance.Slack) * want * float64(p.roomOn(&p.Hosts[i]).memory) / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
+			if most := (1 + pl.Balance.Slack) * want * room[i] / have; float64(l.Memory) > most+1 && len(p.Constraints) == 0 {
 				t.Fatalf("host %d gets %d, of at most %.0f", i, l.Memory, most)
 			}
 		}

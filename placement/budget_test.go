@@ -3,6 +3,8 @@ package placement
 import (
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 // TestBudgetIsKept: whatever there is to do beside the search ends with the budget as well. What was 19 times a budget is now hardly more than it;
@@ -14,7 +16,7 @@ func TestBudgetIsKept(t *testing.T) {
 			for _, slack := range []float64{0.1, 1.5, 8} {
 				for _, size := range [][3]int{{95, 95, 75}, {300, 40, 2000}, {1000, 64, 10000}} {
 					for _, balance := range []float64{0, 0.25} {
-						p := fleetProblem(size[0], size[1], size[2], slack, 1)
+						p := kit.Fleet(size[0], size[1], size[2], slack, 1)
 						p.Objective, p.Capacity, p.Budget, p.Balance = objective, capacity, budget, balance
 						if testing.Short() && (size[0] != 95 || objective != Hosts) {
 							continue

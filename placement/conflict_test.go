@@ -9,6 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/conflict"
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 func infeasible(t *testing.T, p Problem) *InfeasibleError {
@@ -22,7 +25,7 @@ func infeasible(t *testing.T, p Problem) *InfeasibleError {
 }
 
 func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
-	base := uniform(20, 4, 8)
+	base := kit.Uniform(20, 4, 8)
 	vm := func(i int) string { return base.VMs[i].Name }
 	pin := Constraint{Kind: Pin, VMs: []string{vm(3)}, Hosts: []string{"host001"}}
 	labels := Constraint{Kind: Label, Name: "gpu", VMs: []string{vm(5)}, Labels: map[string]string{"gpu": "yes"}}
@@ -44,7 +47,7 @@ func TestConflictIsNamedAndNoLargerThanNeeded(t *testing.T) {
 		p := base
 		p.Hosts = slices.Clone(base.Hosts)
 		for h := range p.Hosts {
-			p.Hosts[h].Memory = test.room * gib
+			p.Hosts[h].Memory = test.room * kit.GiB
 		}
 		p.Constraints = test.constraints
 		test.want.Proven = true
@@ -68,48 +71,35 @@ func names(vms []VM) (out []string) {
 // TestConflictIsOne takes what was named as a problem of its own: it must be infeasible, and feasible without any VM.
 func TestConflictIsOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		_, err := Solve(context.Background(), p)
 		var inf *InfeasibleError
 		if !errors.As(err, &inf) {
 			return
 		}
-		c := conflict{p: &p, ctx: context.Background(), constraints: inf.Constraints, resources: inf.Resources}
+		c := conflict.Part{Constraints: inf.Constraints, Resources: inf.Resources}
 		for v := range p.VMs {
 			if slices.Contains(inf.VMs, p.VMs[v].Name) {
-				c.vms = append(c.vms, v)
+				c.VMs = append(c.VMs, v)
 			}
 		}
-		part := c.problem()
-		if best, _ := brute(&part); best != nil || len(inf.VMs) == 0 {
+		part := c.Of(&p)
+		if best, _ := kit.Brute(&part); best != nil || len(inf.VMs) == 0 {
 			t.Fatalf("%v: but %v does", err, best)
 		}
-		for i := range c.vms {
+		for i := range c.VMs {
 			less := c
-			less.vms = slices.Delete(slices.Clone(c.vms), i, i+1)
-			part := less.problem()
-			if best, _ := brute(&part); best == nil {
-				t.Fatalf("%v: nor without %s", err, p.VMs[c.vms[i]].Name)
+			less.VMs = slices.Delete(slices.Clone(c.VMs), i, i+1)
+			part := less.Of(&p)
+			if best, _ := kit.Brute(&part); best == nil {
+				t.Fatalf("%v: nor without %s", err, p.VMs[c.VMs[i]].Name)
 			}
 		}
 	})
 }
 
-func TestMessages(t *testing.T) {
-	for want, err := range map[string]error{
-		"no placement for vm a: short of memory, vcpus":                        &InfeasibleError{VMs: []string{"a"}, Resources: []string{Memory, VCPUs}, Proven: true},
-		"no placement found for vms a, b: constraint pin":                      &InfeasibleError{VMs: []string{"a", "b"}, Names: []string{"pin"}},
-		"no placement for 6 vms (a, b, c, d, e, ...): constraints x, affinity": &InfeasibleError{VMs: []string{"a", "b", "c", "d", "e", "f"}, Names: []string{"x", "affinity"}, Proven: true},
-		"placement: vms[3].name: empty":                                        invalid("empty", "vms[%d].name", 3),
-	} {
-		if err.Error() != want {
-			t.Errorf("got %q, want %q", err, want)
-		}
-	}
-}
-
 func TestPartialLeavesOutTheLeastImportant(t *testing.T) {
-	p := uniform(12, 2, 4)
+	p := kit.Uniform(12, 2, 4)
 	for i := range p.VMs {
 		p.VMs[i].Priority = i % 3
 	}
@@ -130,16 +120,16 @@ func TestPartialLeavesOutTheLeastImportant(t *testing.T) {
 
 func TestPartialPlacesAllItCan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		p.Partial = true
 		pl, err := Solve(context.Background(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if broken, cost, _ := verdict(&p, pl.Host); broken != "" || cost != pl.Cost {
+		if broken, cost, _ := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost {
 			t.Fatalf("%+v: %s, costs %d", pl, broken, cost)
 		}
-		if best, _ := brute(&p); best != nil && slices.Contains(pl.Host, -1) {
+		if best, _ := kit.Brute(&p); best != nil && slices.Contains(pl.Host, -1) {
 			t.Fatalf("%v, but %v places all", pl.Host, best)
 		}
 	})

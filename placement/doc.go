@@ -12,4 +12,15 @@
 //
 // Solve does no I/O. Its result depends on the problem and the seed alone, not on the order of VMs, hosts, classes or
 // constraints: effort is counted in steps, and the clock is only a safety net (see Problem.Budget).
+//
+// The way of a problem through the rooms:
+//
+//	problem -> compile -> model      names become numbers; hypergraph holds what units have in common
+//	           bound                 proves by counting that it cannot be done, or costs that nothing undercuts
+//	           exact                 few units: all there is
+//	           pack                  room for all, for the important, or on the fewest hosts
+//	           search                anneal, local (passes, polish) and multilevel, from many beginnings
+//	           conflict              without a placement: the smallest part of the problem that has none
+//
+// All of them change an assignment by the tables of assign. This package decides what is tried, and tells what came of it in the problem's words.
 package placement

@@ -11,6 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
+	"github.com/scatter-vm/scatter/placement/problem"
 )
 
 const example = `{
@@ -34,15 +37,15 @@ const example = `{
 func TestProblemInJSON(t *testing.T) {
 	want := Problem{
 		VMs: []VM{
-			{Name: "web1", Memory: 4 * gib, VCPUs: 2},
-			{Name: "web2", Memory: 4 * gib, VCPUs: 2, Labels: map[string]string{"tier": "web"}},
-			{Name: "db", Memory: 8 * gib, VCPUs: 4, Priority: 9},
+			{Name: "web1", Memory: 4 * kit.GiB, VCPUs: 2},
+			{Name: "web2", Memory: 4 * kit.GiB, VCPUs: 2, Labels: map[string]string{"tier": "web"}},
+			{Name: "db", Memory: 8 * kit.GiB, VCPUs: 4, Priority: 9},
 		},
 		Hosts: []Host{
-			{Name: "a", Memory: 8 * gib, VCPUs: 8, LinkBPS: 1e10, Rack: "r1"},
-			{Name: "b", Memory: 16 * gib, MaxVMs: 3, Labels: map[string]string{"ssd": "yes"}, Residents: []string{"old"}},
+			{Name: "a", Memory: 8 * kit.GiB, VCPUs: 8, LinkBPS: 1e10, Rack: "r1"},
+			{Name: "b", Memory: 16 * kit.GiB, MaxVMs: 3, Labels: map[string]string{"ssd": "yes"}, Residents: []string{"old"}},
 		},
-		Classes: []Class{{VMs: []int{0, 1}, Bytes: gib}, {VMs: []int{2}, Bytes: 4096}},
+		Classes: []Class{{VMs: []int{0, 1}, Bytes: kit.GiB}, {VMs: []int{2}, Bytes: 4096}},
 		Constraints: []Constraint{
 			{Kind: Label, Name: "fast disk", VMs: []string{"db"}, Labels: map[string]string{"ssd": "yes"}},
 			{Kind: AntiAffinity, VMs: []string{"db", "web1"}, Scope: ScopeRack, Max: 1},
@@ -75,35 +78,37 @@ func TestProblemInJSON(t *testing.T) {
 
 func TestInvalidProblemsAreNamed(t *testing.T) {
 	for want, change := range map[string]func(p *Problem){
-		"vms[0].name":                 func(p *Problem) { p.VMs[0].Name = "" },
-		"vms[2].name":                 func(p *Problem) { p.VMs[2].Name = "web1" },
-		"vms[1].memory_bytes":         func(p *Problem) { p.VMs[1].Memory = -1 },
-		"vms[2].memory_bytes":         func(p *Problem) { p.VMs[2].Memory = MaxBytes },
-		"vms[1].vcpus":                func(p *Problem) { p.VMs[1].VCPUs = -1 },
-		"hosts[0].name":               func(p *Problem) { p.Hosts[0].Name = "" },
-		"hosts[1].name":               func(p *Problem) { p.Hosts[1].Name = "a" },
-		"hosts[0].memory_bytes":       func(p *Problem) { p.Hosts[0].Memory = -1 },
-		"hosts[0].vcpus":              func(p *Problem) { p.Hosts[0].VCPUs = -1 },
-		"hosts[0].max_vms":            func(p *Problem) { p.Hosts[0].MaxVMs = -1 },
-		"hosts[0].link_bps":           func(p *Problem) { p.Hosts[0].LinkBPS = -1 },
-		"hosts[1].residents":          func(p *Problem) { p.Hosts[0].Residents = []string{"old"} },
-		"classes[0].vms":              func(p *Problem) { p.Classes[0].VMs = []int{3} },
-		"classes[1].vms":              func(p *Problem) { p.Classes[1].VMs = []int{-1} },
-		"classes[1].bytes":            func(p *Problem) { p.Classes[1].Bytes = MaxBytes },
-		"classes[0].bytes":            func(p *Problem) { p.Classes[0].Bytes = -1 },
-		"constraints[0].kind":         func(p *Problem) { p.Constraints[0].Kind = "near" },
-		"constraints[0].labels":       func(p *Problem) { p.Constraints[0].Labels = nil },
-		"constraints[0].hosts":        func(p *Problem) { p.Constraints[0] = Constraint{Kind: Pin, VMs: []string{"db"}} },
-		"constraints[1].hosts":        func(p *Problem) { p.Constraints[1] = Constraint{Kind: Exclude, Hosts: []string{"c"}} },
-		"constraints[1].vms":          func(p *Problem) { p.Constraints[1].VMs[0] = "nobody" },
-		"constraints[1].scope":        func(p *Problem) { p.Constraints[1].Scope = "row" },
-		"constraints[1].max":          func(p *Problem) { p.Constraints[1].Max = -1 },
-		"objective":                   func(p *Problem) { p.Objective = "speed" },
-		"capacity":                    func(p *Problem) { p.Capacity = "some" },
-		"budget_ns":                   func(p *Problem) { p.Budget = -1 },
-		"vms":                         func(p *Problem) { p.VMs = make([]VM, MaxVMs+1) },
-		"hosts":                       func(p *Problem) { p.Hosts = make([]Host, MaxHosts+1) },
-		"vms and classes times hosts": func(p *Problem) { p.Hosts, p.Classes = make([]Host, MaxHosts), make([]Class, maxCells/MaxHosts) },
+		"vms[0].name":           func(p *Problem) { p.VMs[0].Name = "" },
+		"vms[2].name":           func(p *Problem) { p.VMs[2].Name = "web1" },
+		"vms[1].memory_bytes":   func(p *Problem) { p.VMs[1].Memory = -1 },
+		"vms[2].memory_bytes":   func(p *Problem) { p.VMs[2].Memory = MaxBytes },
+		"vms[1].vcpus":          func(p *Problem) { p.VMs[1].VCPUs = -1 },
+		"hosts[0].name":         func(p *Problem) { p.Hosts[0].Name = "" },
+		"hosts[1].name":         func(p *Problem) { p.Hosts[1].Name = "a" },
+		"hosts[0].memory_bytes": func(p *Problem) { p.Hosts[0].Memory = -1 },
+		"hosts[0].vcpus":        func(p *Problem) { p.Hosts[0].VCPUs = -1 },
+		"hosts[0].max_vms":      func(p *Problem) { p.Hosts[0].MaxVMs = -1 },
+		"hosts[0].link_bps":     func(p *Problem) { p.Hosts[0].LinkBPS = -1 },
+		"hosts[1].residents":    func(p *Problem) { p.Hosts[0].Residents = []string{"old"} },
+		"classes[0].vms":        func(p *Problem) { p.Classes[0].VMs = []int{3} },
+		"classes[1].vms":        func(p *Problem) { p.Classes[1].VMs = []int{-1} },
+		"classes[1].bytes":      func(p *Problem) { p.Classes[1].Bytes = MaxBytes },
+		"classes[0].bytes":      func(p *Problem) { p.Classes[0].Bytes = -1 },
+		"constraints[0].kind":   func(p *Problem) { p.Constraints[0].Kind = "near" },
+		"constraints[0].labels": func(p *Problem) { p.Constraints[0].Labels = nil },
+		"constraints[0].hosts":  func(p *Problem) { p.Constraints[0] = Constraint{Kind: Pin, VMs: []string{"db"}} },
+		"constraints[1].hosts":  func(p *Problem) { p.Constraints[1] = Constraint{Kind: Exclude, Hosts: []string{"c"}} },
+		"constraints[1].vms":    func(p *Problem) { p.Constraints[1].VMs[0] = "nobody" },
+		"constraints[1].scope":  func(p *Problem) { p.Constraints[1].Scope = "row" },
+		"constraints[1].max":    func(p *Problem) { p.Constraints[1].Max = -1 },
+		"objective":             func(p *Problem) { p.Objective = "speed" },
+		"capacity":              func(p *Problem) { p.Capacity = "some" },
+		"budget_ns":             func(p *Problem) { p.Budget = -1 },
+		"vms":                   func(p *Problem) { p.VMs = make([]VM, MaxVMs+1) },
+		"hosts":                 func(p *Problem) { p.Hosts = make([]Host, MaxHosts+1) },
+		"vms and classes times hosts": func(p *Problem) {
+			p.Hosts, p.Classes = make([]Host, MaxHosts), make([]Class, problem.MaxCells/MaxHosts)
+		},
 	} {
 		var p Problem
 		if err := json.Unmarshal([]byte(example), &p); err != nil {
@@ -132,7 +137,7 @@ func FuzzSolve(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if broken, cost, _ := verdict(&p, pl.Host); broken != "" || cost != pl.Cost || pl.LowerBound > cost {
+		if broken, cost, _ := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost || pl.LowerBound > cost {
 			t.Fatalf("%s: %s, costs %d, says %d, bound %d", b, broken, cost, pl.Cost, pl.LowerBound)
 		}
 	})

@@ -6,6 +6,12 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/placement/assign"
+	"github.com/scatter-vm/scatter/placement/exact"
+	"github.com/scatter-vm/scatter/placement/internal/kit"
+	"github.com/scatter-vm/scatter/placement/local"
+	"github.com/scatter-vm/scatter/placement/pack"
 )
 
 // thorough skips what takes more than seconds.
@@ -19,15 +25,12 @@ func thorough(t *testing.T) {
 // byOverlap is the traffic when each VM, the largest first, goes where it adds least.
 func byOverlap(t *testing.T, p Problem) int64 {
 	t.Helper()
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newState(in)
-	if left := s.greedy(in.bySize()); len(left) > 0 {
+	in := newSolver(t, &p).in
+	s := assign.New(in)
+	if left := pack.Greedy(s, pack.BySize(in)); len(left) > 0 {
 		t.Fatalf("%d units found no room", len(left))
 	}
-	return s.traffic()
+	return s.Traffic()
 }
 
 // TestSmallProblemsAreSolvedExactly, and the search, which larger ones are left to, would have come close. Hosts are hard to
@@ -40,20 +43,17 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 	var sum, worst float64
 	solved := 0
 	for i := 0; solved < n; i++ {
-		p := tinyTight(6+i%9, 2+i/9%4, uint64(i))
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		exact := in.solveExact()
+		p := kit.Tight(6+i%9, 2+i/9%4, uint64(i))
+		v := newSolver(t, &p)
+		exact := exact.Solve(v.in)
 		if len(p.VMs) == 6 {
-			host, cost := brute(&p)
-			if (host == nil) != (exact == nil) || host != nil && cost != exact.traffic() {
+			host, cost := kit.Brute(&p)
+			if (host == nil) != (exact == nil) || host != nil && cost != exact.Traffic() {
 				t.Fatalf("instance %d: %v costs %d by trying all, not so by exhaustion over subsets", i, host, cost)
 			}
 		}
 		if exact == nil {
-			if host := in.anyhow(); host != nil {
+			if host := pack.Anyhow(v.in, p.Seed); host != nil {
 				t.Fatalf("instance %d: nothing found, but %v has room", i, host)
 			}
 			infeasible(t, p)
@@ -63,16 +63,16 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 			continue
 		}
 		solved++
-		best := exact.traffic()
+		best := exact.Traffic()
 		if pl := solve(t, p); pl.Cost != best || !pl.Optimal || pl.LowerBound != best {
 			t.Errorf("instance %d: cost %d, optimal %v, bound %d; the best is %d", i, pl.Cost, pl.Optimal, pl.LowerBound, best)
 		}
-		found := in.seek(t.Context(), in.effort())
+		found := v.seek(t.Context(), effort(&p, len(v.in.Units)))
 		if found == nil {
 			t.Fatalf("instance %d: nothing found, %d is possible", i, best)
 		}
-		found.polish(t.Context())
-		gap := float64(found.traffic())/float64(best) - 1
+		local.Polish(t.Context(), found)
+		gap := float64(found.Traffic())/float64(best) - 1
 		sum, worst = sum+gap, max(worst, gap)
 	}
 	t.Logf("%d instances; the search alone: mean gap %.3f %%, worst %.2f %%", n, 100*sum/float64(n), 100*worst)
@@ -84,7 +84,7 @@ func TestSmallProblemsAreSolvedExactly(t *testing.T) {
 // TestSecondsAreNearlyAsGoodAsMinutes compares the usual effort with a multiple.
 func TestSecondsAreNearlyAsGoodAsMinutes(t *testing.T) {
 	thorough(t)
-	for _, p := range []Problem{fleetProblem(60, 8, 5000, 0.03, 1), fleetProblem(200, 32, 50000, 0.1, 1)} {
+	for _, p := range []Problem{kit.Fleet(60, 8, 5000, 0.03, 1), kit.Fleet(200, 32, 50000, 0.1, 1)} {
 		usual := solve(t, p).Cost
 		p.Budget = 10 * time.Second
 		if long := solve(t, p).Cost; float64(usual) > 1.02*float64(long) {
@@ -95,7 +95,7 @@ func TestSecondsAreNearlyAsGoodAsMinutes(t *testing.T) {
 
 func TestLargeFleet(t *testing.T) {
 	thorough(t)
-	p := fleetProblem(2000, 200, 500000, 0.1, 1)
+	p := kit.Fleet(2000, 200, 500000, 0.1, 1)
 	pl := solve(t, p)
 	greedy := byOverlap(t, p)
 	t.Logf("%.1f %% of greedy", 100*float64(pl.Cost)/float64(greedy))
@@ -113,7 +113,7 @@ func TestManyUnits(t *testing.T) {
 	thorough(t)
 	for _, hosts := range []int{2, 32} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
-			p := netlist(12000, 14000, hosts, 0.03, 1)
+			p := kit.Netlist(12000, 14000, hosts, 0.03, 1)
 			var once int64
 			for _, c := range p.Classes {
 				once += c.Bytes

@@ -2,116 +2,109 @@ package placement
 
 import (
 	"cmp"
-	"math"
-	"math/bits"
 	"slices"
+
+	"github.com/scatter-vm/scatter/placement/assign"
+	"github.com/scatter-vm/scatter/placement/bound"
+	"github.com/scatter-vm/scatter/placement/compile"
 )
 
-// report translates a state into the numbering of the problem.
-func (s *state) report() *Placement {
-	in := s.in
-	pl := &Placement{Host: make([]int, len(in.p.VMs)), Loads: make([]Load, s.n), Reasons: make([]Reason, len(in.p.VMs))}
-	pl.Traffic, pl.Makespan = s.traffic(), s.makespan()
-	for v, u := range in.unitOf {
-		pl.Host[v] = s.hostID(u)
+// report translates a state into the numbering of the problem, and tells why units are where they are.
+type report struct {
+	*assign.State
+	numbering *compile.Numbering
+	common    []int64 // bytes shared with the unit in question, by unit
+	near      []int32
+}
+
+func newReport(s *assign.State, n *compile.Numbering) *report {
+	return &report{State: s, numbering: n, common: make([]int64, len(s.At))}
+}
+
+// placement is the state as a placement of the problem's VMs.
+func (r *report) placement() *Placement {
+	vms := len(r.numbering.Units)
+	pl := &Placement{Host: make([]int, vms), Loads: make([]Load, r.N), Reasons: make([]Reason, vms)}
+	pl.Traffic, pl.Makespan = r.Traffic(), r.Makespan()
+	for v, u := range r.numbering.Units {
+		pl.Host[v] = r.host(u)
 	}
-	for h := range s.n {
-		l := &s.load[h]
-		pl.Loads[in.hostID[h]] = Load{VMs: int(l.vms), Memory: s.used(h), VCPUs: int(l.vcpus), Bytes: l.bytes}
+	for h := range r.N {
+		l := &r.Loads[h]
+		pl.Loads[r.numbering.Hosts[h]] = Load{VMs: int(l.VMs), Memory: r.Used(h), VCPUs: int(l.VCPUs), Bytes: l.Bytes}
 	}
-	s.explain(pl.Reasons)
-	pl.Cost = s.worth().cost
-	pl.LowerBound = newBound(in).of(s.placed)
+	r.explain(pl.Reasons)
+	pl.Cost = r.Worth().Cost
+	pl.LowerBound = bound.Cost(r.In, r.Placed)
 	pl.Optimal = pl.LowerBound >= pl.Cost
 	return pl
 }
 
-// hostID is the index of u's host in the problem, -1 when it is not placed.
-func (s *state) hostID(u int32) int {
-	if !s.placed(u) {
+// host is the index of u's host in the problem, -1 when it is not placed.
+func (r *report) host(u int32) int {
+	if !r.Placed(u) {
 		return -1
 	}
-	return s.in.hostID[s.at[u]]
-}
-
-// sendTime is the nanoseconds, rounded up, that bytes take on a link of bps bits per second.
-func sendTime(bytes, bps int64) int64 {
-	hi, lo := bits.Mul64(uint64(bytes), 8e9)
-	if hi >= uint64(bps) {
-		return math.MaxInt64
-	}
-	q, rest := bits.Div64(hi, lo, uint64(bps))
-	if rest > 0 {
-		q++
-	}
-	return int64(min(q, math.MaxInt64))
-}
-
-// explainer tells why units are where they are.
-type explainer struct {
-	*state
-	common []int64 // bytes shared with the unit in question, by unit
-	near   []int32
+	return r.numbering.Hosts[r.At[u]]
 }
 
 // explain fills in the reason of each VM: what its unit saves where it is.
-func (s *state) explain(reasons []Reason) {
-	x := &explainer{state: s, common: make([]int64, len(s.at))}
-	for u := range int32(len(s.at)) {
-		r := s.reason(u)
-		if s.placed(u) {
-			r.With = x.closest(u)
+func (r *report) explain(reasons []Reason) {
+	for u := range int32(len(r.At)) {
+		why := r.reason(u)
+		if r.Placed(u) {
+			why.With = r.closest(u)
 		}
-		for _, v := range s.in.units[u].vms {
-			r.VM = v
-			reasons[v] = r
+		for _, v := range r.numbering.VMs[u] {
+			why.VM = v
+			reasons[v] = why
 		}
 	}
 }
 
 // reason compares u's host with the next best: the one with the least more traffic among those that have room, or if
 // none has, among those allowed.
-func (s *state) reason(u int32) Reason {
-	r := Reason{Host: s.hostID(u), Next: -1}
-	if r.Host == -1 {
-		return r
+func (r *report) reason(u int32) Reason {
+	why := Reason{Host: r.host(u), Next: -1}
+	if why.Host == -1 {
+		return why
 	}
-	for h := range s.n {
-		if h == int(s.at[u]) || !s.in.allows(u, h) {
+	for h := range r.N {
+		if h == int(r.At[u]) || !r.In.Allows(u, h) {
 			continue
 		}
-		there, here := s.changes(u, h)
-		saved, room := there.traffic()+here.traffic(), s.fits(u, h)
-		if r.Next == -1 || room && !r.Room || room == r.Room && saved < r.Saved {
-			r.Next, r.Saved, r.Room = s.in.hostID[h], saved, room
+		there, here := r.Changes(u, h)
+		saved, room := there.Traffic()+here.Traffic(), r.Fits(u, h)
+		if why.Next == -1 || room && !why.Room || room == why.Room && saved < why.Saved {
+			why.Next, why.Saved, why.Room = r.numbering.Hosts[h], saved, room
 		}
 	}
-	return r
+	return why
 }
 
 // closest lists VMs of up to three other units that share most bytes with u.
-func (x *explainer) closest(u int32) []int {
-	g := &x.in.classes
-	near := x.near[:0]
-	for _, c := range g.classesOf(u) {
-		for _, v := range g.pinsOf(c) {
-			if x.at[v] != x.at[u] || int32(v) == u {
+func (r *report) closest(u int32) []int {
+	g := &r.In.Classes
+	near := r.near[:0]
+	for _, c := range g.Classes(u) {
+		for _, v := range g.Pins(c) {
+			if r.At[v] != r.At[u] || int32(v) == u {
 				continue
 			}
-			if x.common[v] == 0 {
+			if r.common[v] == 0 {
 				near = append(near, int32(v))
 			}
-			x.common[v] += g.weight[c]
+			r.common[v] += g.Weight[c]
 		}
 	}
-	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(x.common[b], x.common[a]), cmp.Compare(a, b)) })
+	slices.SortFunc(near, func(a, b int32) int { return cmp.Or(cmp.Compare(r.common[b], r.common[a]), cmp.Compare(a, b)) })
 	var out []int
 	for i, v := range near {
 		if i < 3 {
-			out = append(out, x.in.units[v].vms[0])
+			out = append(out, r.numbering.VMs[v][0])
 		}
-		x.common[v] = 0
+		r.common[v] = 0
 	}
-	x.near = near
+	r.near = near
 	return out
 }

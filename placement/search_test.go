@@ -3,13 +3,15 @@ package placement
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/compile"
+	"github.com/scatter-vm/scatter/placement/internal/kit"
 )
 
 func solve(t testing.TB, p Problem) *Placement {
@@ -18,16 +20,26 @@ func solve(t testing.TB, p Problem) *Placement {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if broken, cost, traffic := verdict(&p, pl.Host); broken != "" || cost != pl.Cost || traffic != pl.Traffic {
+	if broken, cost, traffic := kit.Verdict(&p, pl.Host); broken != "" || cost != pl.Cost || traffic != pl.Traffic {
 		t.Fatalf("%s; costs %d, traffic %d, says %d, %d", broken, cost, traffic, pl.Cost, pl.Traffic)
 	}
 	return pl
 }
 
+// newSolver is what Solve makes of a problem.
+func newSolver(t rapid.TB, p *Problem) *solver {
+	t.Helper()
+	in, numbering, err := compile.Problem(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &solver{p, in, numbering}
+}
+
 func TestFamiliesReachTheKnownOptimum(t *testing.T) {
 	for _, shape := range [][3]int{{24, 8, 4}, {24, 4, 4}, {48, 8, 6}, {96, 16, 8}} {
 		for seed := range uint64(3) {
-			p, best := families(shape[0], shape[1], shape[2], seed)
+			p, best := kit.Families(shape[0], shape[1], shape[2], seed)
 			if pl := solve(t, p); pl.Cost != best || !pl.Optimal {
 				t.Errorf("%v: cost %d, best %d, bound %d", shape, pl.Cost, best, pl.LowerBound)
 			}
@@ -45,7 +57,7 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 	}
 	for _, c := range shapes {
 		for seed := range seeds {
-			p, cost := planted(c.vms, c.classes, c.hosts, 0.05, 20, seed)
+			p, cost := kit.Planted(c.vms, c.classes, c.hosts, 0.05, 20, seed)
 			if pl := solve(t, p); pl.Cost > cost {
 				t.Errorf("%v, seed %d: cost %d, the blocks' is %d", c, seed, pl.Cost, cost)
 			}
@@ -54,17 +66,13 @@ func TestPlantedBlocksAreFound(t *testing.T) {
 }
 
 func TestResultDependsOnSeedAlone(t *testing.T) {
-	p := fleetProblem(40, 6, 500, 0.1, 1)
+	p := kit.Fleet(40, 6, 500, 0.1, 1)
 	search := func() []uint16 { // for so many steps, however long they take
-		in, err := compile(&p)
+		s, _, err := newSolver(t, &p).solve(t.Context(), 20_000_000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _, err := in.solve(t.Context(), 20_000_000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.at
+		return s.At
 	}
 	first := search()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -77,27 +85,24 @@ func TestSolveEndsWithItsContext(t *testing.T) {
 	why := errors.New("called off")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() { cancel(why) }()
-	if pl, err := Solve(ctx, fleetProblem(200, 16, 20000, 0.1, 1)); !errors.Is(err, why) {
+	if pl, err := Solve(ctx, kit.Fleet(200, 16, 20000, 0.1, 1)); !errors.Is(err, why) {
 		t.Errorf("%v, %v", pl, err)
 	}
 }
 
 func TestClockCutsOff(t *testing.T) {
-	p := fleetProblem(60, 8, 500, 0.1, 1)
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := kit.Fleet(60, 8, 500, 0.1, 1)
+	v := newSolver(t, &p)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Nanosecond, errClock)
 	defer cancel()
-	if s, proven, err := in.solve(ctx, in.effort()); s == nil || proven || err != nil || !s.complete(nil) {
+	if s, proven, err := v.solve(ctx, effort(&p, len(v.in.Units))); s == nil || proven || err != nil || !s.Complete(nil) {
 		t.Errorf("%v, %v, %v", s, proven, err)
 	}
 }
 
 func TestEqualCostSpreadsMemory(t *testing.T) {
 	for _, n := range []int{12, 36} { // by exhaustion and by search
-		p := uniform(n, 3, float64(n))
+		p := kit.Uniform(n, 3, float64(n))
 		p.Hosts[1].Memory *= 2
 		pl := solve(t, p)
 		if got := []int{pl.Loads[0].VMs, pl.Loads[1].VMs, pl.Loads[2].VMs}; !slices.Equal(got, []int{n / 4, n / 2, n / 4}) {
@@ -107,7 +112,7 @@ func TestEqualCostSpreadsMemory(t *testing.T) {
 }
 
 func TestFewestHosts(t *testing.T) {
-	p := uniform(40, 10, 8)
+	p := kit.Uniform(40, 10, 8)
 	p.Objective, p.Budget = Hosts, 50*time.Millisecond
 	p.Classes = []Class{{VMs: []int{0, 39}, Bytes: 7}, {VMs: []int{1, 2, 3}, Bytes: 5}}
 	if pl := solve(t, p); pl.Cost != 5 || !pl.Optimal || pl.Traffic != 12 {
@@ -116,7 +121,7 @@ func TestFewestHosts(t *testing.T) {
 }
 
 func TestMakespanFollowsTheLinks(t *testing.T) {
-	p := uniform(30, 3, 30)
+	p := kit.Uniform(30, 3, 30)
 	p.Objective, p.Budget = Makespan, 200*time.Millisecond
 	for i := range p.VMs {
 		p.Classes = append(p.Classes, Class{VMs: []int{i}, Bytes: 1 << 20})
@@ -129,9 +134,9 @@ func TestMakespanFollowsTheLinks(t *testing.T) {
 }
 
 func TestSharedMemoryHoldsMore(t *testing.T) {
-	p, _ := families(24, 4, 4, 1)
+	p, _ := kit.Families(24, 4, 4, 1)
 	for h := range p.Hosts {
-		p.Hosts[h].Memory = 5 * gib
+		p.Hosts[h].Memory = 5 * kit.GiB
 	}
 	if _, err := Solve(t.Context(), p); err == nil {
 		t.Fatal("24 VMs of 1 GiB fit 20 GiB")
@@ -149,7 +154,7 @@ func TestSharedMemoryHoldsMore(t *testing.T) {
 }
 
 func TestReasonsSayWhatIsSaved(t *testing.T) {
-	p := uniform(4, 3, 2)
+	p := kit.Uniform(4, 3, 2)
 	p.Classes = []Class{{VMs: []int{0, 2}, Bytes: 100}, {VMs: []int{0, 1, 2}, Bytes: 10}, {VMs: []int{1, 3}, Bytes: 7}}
 	p.Constraints = []Constraint{{Kind: Pin, VMs: []string{p.VMs[3].Name}, Hosts: []string{"host002"}}}
 	pl := solve(t, p)
@@ -167,124 +172,15 @@ func TestReasonsSayWhatIsSaved(t *testing.T) {
 	}
 }
 
-// drawState draws a state whose classes are of all sizes.
-func drawState(t *rapid.T) *state {
-	p := randomNets(40, 50, 4, 0.5, rapid.Uint64().Draw(t, "nets"))
-	p.Capacity = rapid.SampledFrom([]string{Sum, Shared}).Draw(t, "capacity")
-	for h := range p.Hosts {
-		p.Hosts[h].Rack = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "rack")
-	}
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newState(in)
-	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "moves"), 1))
-	for range 200 {
-		s.move(int32(rng.IntN(40)), rng.IntN(5))
-	}
-	return s
-}
-
-// equals compares all tables.
-func (s *state) equals(t *state) bool {
-	same := s.spread.equals(&t.spread) && slices.Equal(s.load, t.load) && s.traffic() == t.traffic()
-	if s.racks != nil {
-		same = same && s.racks.equals(t.racks)
-	}
-	return same
-}
-
-func (s *spread) equals(t *spread) bool {
-	return slices.Equal(s.leave, t.leave) && slices.Equal(s.enter, t.enter) && slices.Equal(s.seat, t.seat)
-}
-
-func TestStateKeepsItsTablesForLargeClasses(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		fresh := newState(s.in)
-		fresh.adopt(s.at)
-		if !s.equals(fresh) {
-			t.Fatal("tables differ")
+// TestMeshIsCutStraight: annealing unit by unit cuts a mesh in curves, up to a tenth longer.
+func TestMeshIsCutStraight(t *testing.T) {
+	thorough(t)
+	const side = 110
+	for hosts, cuts := range map[int]int{2: 1, 4: 2} {
+		p := kit.Mesh(side, hosts)
+		cut := solve(t, p).Cost - int64(len(p.Classes))
+		if best := int64(cuts * side); 100*cut > 102*best {
+			t.Errorf("%d hosts: %d classes are cut, the best is %d", hosts, cut, best)
 		}
-		for u := range int32(40) {
-			for _, c := range s.in.classes.classesOf(u) {
-				if !slices.Contains(s.in.classes.pinsOf(c), uint16(u)) {
-					t.Fatalf("class %d is not unit %d's", c, u)
-				}
-			}
-		}
-	})
-}
-
-func TestTradeForeseesTheLoads(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		u, v := int32(rapid.IntRange(0, 39).Draw(t, "u")), int32(rapid.IntRange(0, 39).Draw(t, "v"))
-		a, b := int(s.at[u]), int(s.at[v])
-		if a == b || a == s.limbo || b == s.limbo {
-			return
-		}
-		before := slices.Clone(s.load)
-		kept, held := s.shared(u, v)
-		there, here := s.trade(u, v, kept, held)
-		traffic := s.traffic()
-		s.move(u, b)
-		s.move(v, a)
-		if got := s.traffic() - traffic; got != there.traffic()+here.traffic() {
-			t.Fatalf("%d bytes more, foreseen %+v and %+v", got, there, here)
-		}
-		for h, c := range map[int]change{a: there, b: here} {
-			if got := s.load[h].bytes - before[h].bytes; got != c.bytes || s.load[h].claim-before[h].claim != c.claim {
-				t.Fatalf("host %d: %d bytes more, foreseen %+v", h, got, c)
-			}
-		}
-	})
-}
-
-func TestContractionKeepsCosts(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawState(t)
-		rng := rand.New(rand.NewPCG(1, 1))
-		cluster := s.in.coarsen(rng, nil, 0.5, nil)
-		if cluster == nil {
-			t.Fatal("nothing to unite")
-		}
-		coarse := newState(s.in.contract(cluster))
-		for k := range coarse.at {
-			coarse.move(int32(k), rng.IntN(coarse.n))
-		}
-		fine := newState(s.in)
-		fine.adopt((&level{cluster: cluster}).project(coarse.at))
-		for h := range fine.n {
-			if fine.used(h) != coarse.used(h) || fine.load[h].bytes != coarse.load[h].bytes || fine.load[h].vms != coarse.load[h].vms {
-				t.Fatalf("host %d: %+v, coarse %+v", h, fine.load[h], coarse.load[h])
-			}
-		}
-	})
-}
-
-func TestSparseKeepsTheHeavyAndTheSum(t *testing.T) {
-	p := fleetProblem(60, 8, 5000, 0.1, 1)
-	in, err := compile(&p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limit, sweep := in.thinning()
-	thin := in.sparse(rand.New(rand.NewPCG(1, 1)), limit)
-	sum := func(g *hypergraph) (s float64) {
-		for _, w := range g.weight {
-			s += float64(w)
-		}
-		return s
-	}
-	if n, m := len(in.classes.weight), len(thin.classes.weight); m > n/2 {
-		t.Errorf("%d of %d classes left", m, n)
-	}
-	if a, b := sum(&in.classes), sum(&thin.classes); b < 0.98*a || b > 1.02*a {
-		t.Errorf("%.0f bytes became %.0f", a, b)
-	}
-	if got := thin.sweep(); 10*got < 9*sweep || 10*got > 11*sweep {
-		t.Errorf("a sweep takes %d, foreseen %d", got, sweep)
 	}
 }

@@ -8,12 +8,15 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/placement/internal/kit"
+	"github.com/scatter-vm/scatter/placement/local"
 )
 
 func TestSolveEqualsBruteForce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
-		best, cost := brute(&p)
+		p := kit.Draw(t)
+		best, cost := kit.Brute(&p)
 		pl, err := Solve(context.Background(), p)
 		var inf *InfeasibleError
 		if best == nil {
@@ -25,7 +28,7 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v, but %v costs %d", err, best, cost)
 		}
-		broken, got, traffic := verdict(&p, pl.Host)
+		broken, got, traffic := kit.Verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || traffic != pl.Traffic {
 			t.Fatalf("%+v: %s; costs %d, traffic %d", pl, broken, got, traffic)
 		}
@@ -44,25 +47,22 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 func TestSearchEqualsBruteForce(t *testing.T) {
 	missed := 0
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
-		best, cost := brute(&p)
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if best == nil && len(in.empty) == 0 || len(in.units) == 0 {
+		p := kit.Draw(t)
+		best, cost := kit.Brute(&p)
+		v := newSolver(t, &p)
+		if _, homeless := v.in.Homeless(); best == nil && !homeless || len(v.in.Units) == 0 {
 			return
 		}
-		s := in.seek(context.Background(), 300_000*len(in.units))
+		s := v.seek(context.Background(), 300_000*len(v.in.Units))
 		if s == nil {
 			if best != nil {
 				t.Fatalf("found nothing, but %v costs %d", best, cost)
 			}
 			return
 		}
-		s.polish(t.Context())
-		pl := s.report()
-		broken, got, _ := verdict(&p, pl.Host)
+		local.Polish(t.Context(), s)
+		pl := newReport(s, v.numbering).placement()
+		broken, got, _ := kit.Verdict(&p, pl.Host)
 		if broken != "" || got != pl.Cost || got < cost {
 			t.Fatalf("%+v: %s; costs %d, but %v costs %d", pl, broken, got, best, cost)
 		}
@@ -77,7 +77,7 @@ func TestSearchEqualsBruteForce(t *testing.T) {
 
 func TestOrderOfInputDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
+		p := kit.Draw(t)
 		q, vmAt, hostAt := shuffle(t, p)
 		a, errA := Solve(context.Background(), p)
 		b, errB := Solve(context.Background(), q)
@@ -117,34 +117,9 @@ func shuffle(t *rapid.T, p Problem) (q Problem, vmAt, hostAt []int) {
 		for _, v := range c.VMs {
 			vms = append(vms, slices.Index(vmAt, v))
 		}
-		q.Classes = append(q.Classes, Class{rapid.Permutation(vms).Draw(t, "owners"), c.Bytes})
+		q.Classes = append(q.Classes, Class{VMs: rapid.Permutation(vms).Draw(t, "owners"), Bytes: c.Bytes})
 	}
 	q.Classes = rapid.Permutation(q.Classes).Draw(t, "class order")
 	q.Constraints = rapid.Permutation(p.Constraints).Draw(t, "constraint order")
 	return q, vmAt, hostAt
-}
-
-// TestStateKeepsItsTables moves units at random and compares every table with one built anew.
-func TestStateKeepsItsTables(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := drawProblem(t)
-		in, err := compile(&p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newState(in)
-		for range rapid.IntRange(0, 20).Draw(t, "moves") {
-			if len(in.units) > 0 {
-				u := rapid.IntRange(0, len(in.units)-1).Draw(t, "unit")
-				s.move(int32(u), rapid.IntRange(0, s.n).Draw(t, "to"))
-			}
-		}
-		fresh := newState(in)
-		for u, h := range s.at {
-			fresh.move(int32(u), int(h))
-		}
-		if !s.equals(fresh) {
-			t.Fatalf("\n%+v\n%+v", s, fresh)
-		}
-	})
 }
