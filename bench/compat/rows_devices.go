@@ -7,8 +7,7 @@ func devices() Part {
 	disk := func(name, options string) {
 		p.Rows = append(p.Rows, Row{Name: name, Verdict: Moves, Options: options, Images: images(image)})
 	}
-	d0 := "-drive if=none,id=d0,file=$SHARED/a.qcow2,format=qcow2 "
-	net := "-netdev user,id=n0,restrict=on -device "
+	d0, net := "-drive if=none,id=d0,file=$SHARED/a.qcow2,format=qcow2 ", "-netdev user,id=n0,restrict=on -device "
 	disk("disk: virtio-blk", d0+"-device virtio-blk-pci,drive=d0")
 	disk("disk: virtio-blk with an I/O thread", d0+"-object iothread,id=io0 -device virtio-blk-pci,drive=d0,iothread=io0")
 	disk("disk: virtio-scsi", d0+"-device virtio-scsi-pci -device scsi-hd,drive=d0,serial=x1")
