@@ -72,9 +72,9 @@ func (c *confinement) overdrawn() bool {
 	var have model.Room
 	for h, r := range c.in.Room {
 		if c.hosts.Has(h) {
-			memory := have.Memory + r.Memory
-			have = have.Plus(r)
-			have.Memory = memory
+			have.Memory += r.Memory
+			have.VCPUs = min(have.VCPUs+r.VCPUs, model.Unlimited)
+			have.VMs = min(have.VMs+r.VMs, model.Unlimited)
 		}
 	}
 	return !want.Within(have) || c.crowded()
