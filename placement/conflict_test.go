@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -133,4 +134,20 @@ func TestPartialPlacesAllItCan(t *testing.T) {
 			t.Fatalf("%v, but %v places all", pl.Host, best)
 		}
 	})
+}
+
+// TestShortOfMemoryOnManyHosts: however many hosts are short of it, memory is what is named: sums of room do not overflow.
+func TestShortOfMemoryOnManyHosts(t *testing.T) {
+	for _, hosts := range []int{1, 7, 8, 9, 40} {
+		var p Problem
+		for h := range hosts {
+			p.Hosts = append(p.Hosts, Host{Name: fmt.Sprint("h", h), Memory: 2 << 30})
+		}
+		for v := range 2*hosts + 4 {
+			p.VMs = append(p.VMs, VM{Name: fmt.Sprint("v", v), Memory: 1 << 30})
+		}
+		if got := infeasible(t, p); !slices.Equal(got.Resources, []string{Memory}) {
+			t.Errorf("%d hosts: %v", hosts, got)
+		}
+	}
 }

@@ -72,9 +72,7 @@ func (c *confinement) overdrawn() bool {
 	var have model.Room
 	for h, r := range c.in.Room {
 		if c.hosts.Has(h) {
-			have.Memory += r.Memory
-			have.VCPUs = min(have.VCPUs+r.VCPUs, model.Unlimited)
-			have.VMs = min(have.VMs+r.VMs, model.Unlimited)
+			have = have.Plus(r)
 		}
 	}
 	return !want.Within(have) || c.crowded()
