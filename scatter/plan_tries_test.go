@@ -52,7 +52,7 @@ func TestPlanTriesTargets(t *testing.T) {
 		t.Errorf("blockers told: %q", b)
 	}
 	for _, h := range hosts {
-		sitekit.NoTries(t, h)
+		kit.NothingLeft(t, filepath.Join(h.RunDir, "tries"))
 	}
 	t.Run("all or none", func(t *testing.T) {
 		cfg := cfg

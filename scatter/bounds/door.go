@@ -41,6 +41,7 @@ type Door struct {
 	told      time.Time // when that was last told
 }
 
+// NewDoor makes a door that tells log when strangers had to make way.
 func NewDoor(log *slog.Logger) *Door { return &Door{log: log, peers: make(map[string]int)} }
 
 // Knock gives a new connection a place among the strangers.

@@ -40,7 +40,7 @@ func (h peerLog) Handle(ctx context.Context, r slog.Record) error {
 		size += len(a.Key) + len(a.Value.String())
 		return true
 	})
-	if peer == "" || !h.Enabled(ctx, r.Level) {
+	if peer == "" {
 		return h.Handler.Handle(ctx, r)
 	}
 	now := time.Now()
@@ -142,6 +142,8 @@ func (l *LogLedger) Limit() Limit {
 	now := time.Now()
 	l.all.forgive(logRate, now)
 	out := Limit{Resource: "log_bytes", Held: l.all.spent, Most: maxLog, MostPeer: MaxLogPeer}
+	l.others.forgive(logRatePeer, now)
+	out.Peer = l.others.spent
 	for _, a := range l.peers {
 		a.forgive(logRatePeer, now)
 		out.Peer = max(out.Peer, a.spent)

@@ -16,8 +16,8 @@ import (
 
 // Bounds of the logs that QEMUs write into a target's run directory.
 const (
-	MaxVMLogs  = 256 << 20 // Bytes of all, once they were tidied
-	MaxVMLog   = 1 << 20   // Bytes of one, as long as these are not too many
+	MaxVMLogs  = 256 << 20 // bytes of all, once they were tidied
+	MaxVMLog   = 1 << 20   // bytes of one, as long as these are not too many
 	KeepVMLog  = 64 << 10  // bytes of one that was cut
 	MaxOldLogs = 256       // of VMs that are not here any more
 	tidyEvery  = 30 * time.Second

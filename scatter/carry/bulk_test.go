@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"

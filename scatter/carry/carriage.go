@@ -17,6 +17,14 @@ import (
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
+// Carriage is how contents get to the targets.
+type Carriage struct {
+	source.Planned
+	Sender    *multicast.Sender
+	Tracker   *ledger.Tracker
+	toTargets atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
+}
+
 // OpenDataPlane hands out the key and learns where the targets take datagrams.
 func (e *Carriage) OpenDataPlane(ctx context.Context) error {
 	local, err := wire.LocalAddr(e.Cfg.Interface, e.Cfg.Local, e.Cfg.GroupBase, e.Links)
@@ -64,6 +72,7 @@ func begun(ctx context.Context, l *wire.Link, s *multicast.Sender, m control.Beg
 	}
 }
 
+// RunBulk sends the contents. What it could not send, converge will.
 func (e *Carriage) RunBulk(ctx context.Context) {
 	b := &bulk{e: e, schedule: e.Schedule, tracker: e.Tracker}
 	err := b.run(ctx)
@@ -109,6 +118,7 @@ func (e *Carriage) multicastTo(target string, msg []byte) error {
 	return fmt.Errorf("target %s: unknown", target)
 }
 
+// MulticastFrom takes a target's word about datagrams.
 func (e *Carriage) MulticastFrom(host int, body []byte) {
 	s := e.toTargets.Load()
 	if s == nil {
@@ -145,12 +155,4 @@ func (e *Carriage) gather(v *source.VM, p *vmPages, dst []byte) {
 	for _, i := range p.to {
 		clear(dst[int(i)*model.PageSize : int(i+1)*model.PageSize])
 	}
-}
-
-// Carriage is how contents get to the targets.
-type Carriage struct {
-	source.Planned
-	Sender    *multicast.Sender
-	Tracker   *ledger.Tracker
-	toTargets atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
@@ -46,6 +47,7 @@ type Packer struct {
 	gain planning.Gain
 }
 
+// NewPacker makes a packer for a stream. rate is what compression must keep up with, in bytes/s.
 func NewPacker(rate func() int64) (*Packer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(FrameSize))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/planning"
 )

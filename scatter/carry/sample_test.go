@@ -5,10 +5,11 @@ import (
 	"reflect"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/source"
-	"pgregory.net/rapid"
 )
 
 // TestSampling: no more samples than agreed, most where most bytes are, spread over each class.

@@ -5,6 +5,7 @@ package handover
 import (
 	"errors"
 	"fmt"
+
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
@@ -93,6 +94,7 @@ var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "veri
 
 func (k EventKind) String() string { return eventNames[k] }
 
+// Event is what a driver tells the core.
 type Event struct {
 	Kind    EventKind
 	VM      int        // all but evTargetLost and evCancel
@@ -128,6 +130,7 @@ var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "verify", 
 
 func (k actionKind) String() string { return actionNames[k] }
 
+// Action is what the core asks of a driver.
 type Action struct {
 	Kind   actionKind
 	VM     int

@@ -1,9 +1,10 @@
 package inspect
 
 import (
-	"github.com/scatter-vm/scatter/scatter/model"
 	"net/netip"
 	"time"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // Config configures [Check].

@@ -1,19 +1,15 @@
 package inspect
 
 import (
-	"crypto/tls"
 	"net/netip"
+	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
-	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/internal/sitekit"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/pki"
-	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 func TestProbeTargetsRefusesItsConfig(t *testing.T) {
@@ -34,45 +30,35 @@ func TestProberDoubtsAnswers(t *testing.T) {
 	for range 3 {
 		p.FromTarget(0, control.Counted{}) // more than one question has
 	}
-	p.link = silentTarget(t)
+	p.link = sitekit.OpenOutpost(t, nil, "target", nil).Link()
 	if err := p.ask(t.Context(), control.Ping{}, &p.o.there); err == nil || !strings.Contains(err.Error(), "answered counted") {
 		t.Error(err)
 	}
 }
 
-// silentTarget is a link to a target that answers nothing but the greeting.
-func silentTarget(t *testing.T) *wire.Link {
-	t.Helper()
-	ca := kit.NewAuthority(t)
-	conf, err := pki.LoadServer(ca.Host("target"), nil)
+// TestProbeTargets probes a real target over the loopback interface, which floods; and one that is not there.
+func TestProbeTargets(t *testing.T) {
+	s := sitekit.OpenOutpost(t, nil, "target", nil)
+	gone := model.TargetAddr{Name: "gone", Addr: netip.MustParseAddrPort("127.0.0.1:1")}
+	found, err := ProbeTargets(t.Context(), Config{Interface: "lo", TLSDir: s.TLSDir, Targets: []model.TargetAddr{gone, s.Target}, Hold: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", netip.AddrPortFrom(kit.Loopback, 0).String(), conf)
-	if err != nil {
-		t.Fatal(err)
+	if f := found[0]; f.Host != gone.String() || f.Check != "control connection" || f.Level != LevelError || !strings.Contains(f.Remedy, "scatter recv") {
+		t.Errorf("of a target that is not there: %+v", f)
 	}
-	var wg sync.WaitGroup
-	t.Cleanup(wg.Wait)
-	t.Cleanup(func() { l.Close() })
-	wg.Go(func() {
-		raw, err := l.Accept()
-		if err != nil {
-			return
+	level := map[string]string{"control connection": LevelOK, "sockets": LevelOK, "datagrams": LevelOK, "MTU": LevelOK, "multicast": LevelOK, "querier": LevelOK,
+		"flooding": LevelWarning}
+	if os.Getuid() != 0 {
+		delete(level, "sockets") // as the system has it
+	}
+	for _, f := range found[1:] {
+		if want, ok := level[f.Check]; f.Host != "target" || ok && f.Level != want {
+			t.Errorf("got %+v, want %s", f, want)
 		}
-		defer raw.Close()
-		c := control.NewConn(raw.(*tls.Conn), "source", time.Minute)
-		if _, err := c.Receive(); err == nil && c.Send(control.Welcome{Version: model.ProtocolVersion, Name: "target"}) == nil {
-			for err == nil {
-				_, err = c.Receive()
-			}
-		}
-	})
-	link, err := wire.Open(t.Context(), wire.Dialer{Target: model.TargetAddr{Name: "target", Addr: netip.MustParseAddrPort(l.Addr().String())},
-		TLSDir: ca.Host("source"), Evacuation: "00112233445566ff", Sent: new(atomic.Int64)})
-	if err != nil {
-		t.Fatal(err)
+		delete(level, f.Check)
 	}
-	t.Cleanup(link.Close)
-	return link
+	if len(level) > 0 {
+		t.Errorf("nothing about %v in %+v", level, found)
+	}
 }

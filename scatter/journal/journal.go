@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/cespare/xxhash/v2"
+
 	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
@@ -129,14 +130,10 @@ func (j *Journal) inPlace() error {
 
 // Append writes r and returns when it is on disk, where recover looks for it.
 func (j *Journal) Append(r handover.Record) error {
-	body, err := json.Marshal(r)
+	line, err := lineOf(r)
 	if err != nil {
 		return fmt.Errorf("journal %s: %w", j.Path, err)
 	}
-	if len(body) > maxRecord {
-		return fmt.Errorf("journal %s: record of %d bytes", j.Path, len(body))
-	}
-	line := journalLine(body)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.inPlace(); err != nil {
@@ -152,6 +149,15 @@ func (j *Journal) Append(r handover.Record) error {
 	}
 	j.end += int64(len(line))
 	return nil
+}
+
+// lineOf is a record as it is written.
+func lineOf(r handover.Record) ([]byte, error) {
+	body, err := json.Marshal(r)
+	if err == nil && len(body) > maxRecord {
+		err = fmt.Errorf("record of %d bytes", len(body))
+	}
+	return journalLine(body), err
 }
 
 // journalLine puts the checksum before a record.

@@ -2,14 +2,14 @@ package journal
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/scatter-vm/scatter/scatter/handover"
 	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
 // Bounds of a target's journal, in bytes. VMs come and go for as long as a receiver lives.
@@ -39,11 +39,11 @@ func (j *Journal) Shrink(still func([]handover.Record) []handover.Record) error 
 	}
 	var lines bytes.Buffer
 	for _, r := range still(records) {
-		body, err := json.Marshal(r)
+		line, err := lineOf(r)
 		if err != nil {
 			return fmt.Errorf("journal %s: %w", j.Path, err)
 		}
-		lines.Write(journalLine(body))
+		lines.Write(line)
 	}
 	f, err := j.replace(lines.Bytes())
 	if err != nil {

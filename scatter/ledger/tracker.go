@@ -70,7 +70,7 @@ type Tracker struct {
 	mu      sync.Mutex // guards the fields below
 	open    map[blockKey]sentBlock
 	spare   [][]byte          // payloads of confirmed blocks, to use again; at most mostSpare
-	early   map[blockKey]bool // Confirmed before send knew the number
+	early   map[blockKey]bool // confirmed before Send knew the number
 	count   int               // blocks confirmed
 	placed  int64             // distinct bytes confirmed
 	pages   []int64           // by VM: pages confirmed
@@ -104,6 +104,7 @@ func NewTracker(host []int, layout *dedup.Layout, held *dedup.Held, done func(vm
 		left: make(map[multicast.ChannelID][]leaver), refused: make(map[multicast.ChannelID][]Cargo), backlog: make(map[int]*backlog), news: make(chan struct{})}
 }
 
+// Send sends a block, and expects its confirmation.
 func (t *Tracker) Send(ctx context.Context, ch multicast.ChannelID, payload []byte, c Cargo) error {
 	t.expect(c)
 	n, err := t.Sender.Send(ctx, ch, payload)

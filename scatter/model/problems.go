@@ -55,6 +55,7 @@ func (p *Problems) NamesOf(kind, remedy string, names []string) {
 	}
 }
 
+// NamesOf are the names of what is in a list.
 func NamesOf[T any](list []T, name func(T) string) []string {
 	var out []string
 	for _, v := range list {

@@ -20,7 +20,7 @@ func (e checking) verify(ctx context.Context, v *migrant) error {
 	}
 	answer := make(chan control.Digested, 1)
 	e.digestMu.Lock()
-	e.DigestOf[v.Index] = answer
+	e.digestOf[v.Index] = answer
 	e.digestMu.Unlock()
 	leftOut := e.writtenByLoad(ctx, v)
 	if err := e.Links[v.Host].Conn.Send(control.Digest{VM: v.Index, Skip: spansOf(leftOut)}); err != nil {
@@ -49,9 +49,9 @@ func (e checking) verify(ctx context.Context, v *migrant) error {
 func (e checking) digested(m control.Digested) {
 	e.digestMu.Lock()
 	defer e.digestMu.Unlock()
-	if c := e.DigestOf[m.VM]; c != nil {
+	if c := e.digestOf[m.VM]; c != nil {
 		c <- m
-		delete(e.DigestOf, m.VM)
+		delete(e.digestOf, m.VM)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // evacuationOf is an evacuation before anything was done.
 func evacuationOf(cfg source.Config) *Evacuation {
-	e := &Evacuation{DigestOf: make(map[int]chan control.Digested)}
+	e := &Evacuation{digestOf: make(map[int]chan control.Digested)}
 	e.Cfg, e.Log, e.Listener = cfg, slog.New(slog.DiscardHandler), e
 	if cfg.Log != nil {
 		e.Log = cfg.Log

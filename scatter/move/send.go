@@ -59,7 +59,7 @@ func MakePlan(ctx context.Context, cfg source.Config) (*planning.Plan, error) {
 }
 
 func newEvacuation(cfg source.Config) (*Evacuation, error) {
-	e := &Evacuation{DigestOf: make(map[int]chan control.Digested)}
+	e := &Evacuation{digestOf: make(map[int]chan control.Digested)}
 	if err := e.Configure(cfg); err != nil {
 		return nil, err
 	}

@@ -9,11 +9,8 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
-// What the stages of an evacuation hand on. Each is what the one before it has found, and its own: a stage knows nothing of those after it.
-//
-//	run ← party ← inquiry ← scanned ← planned ← carriage ← evacuation
-
-// Evacuation is one run of the source side, to its end.
+// Evacuation is one run of the source side, to its end. It is the last of the stages, each of which has what the one before it has found, and its
+// own: run ← Party ← inquiry ← Scanned ← Planned ← Carriage ← Evacuation.
 type Evacuation struct {
 	carry.Carriage
 	migrants   []*migrant  // by VM
@@ -24,7 +21,7 @@ type Evacuation struct {
 
 	convergeBytes atomic.Int64
 	digestMu      sync.Mutex // guards digestOf
-	DigestOf      map[int]chan control.Digested
+	digestOf      map[int]chan control.Digested
 }
 
 // The drivers of an evacuation, by what they do.

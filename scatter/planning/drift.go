@@ -44,6 +44,7 @@ func VMsByName(p *Problem) map[string]*placement.VM {
 	return out
 }
 
+// HostsByName finds the hosts of a problem.
 func HostsByName(p *Problem) map[string]*placement.Host {
 	out := make(map[string]*placement.Host, len(p.Hosts))
 	for i := range p.Hosts {

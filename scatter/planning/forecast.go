@@ -245,6 +245,7 @@ const FilterSpeed = 1 << 30 // bytes/s at which QEMU and the filter work off dir
 
 const FixedPerStop = 20 * time.Millisecond
 
+// Seconds is so many of them.
 func Seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
 
 // TCPBytes adds to n bytes of a TLS connection what TCP, IP and Ethernet add in full segments.

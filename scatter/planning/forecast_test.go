@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/scatter-vm/scatter/scatter/model"
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // playOf plays a plan for VMs on hosts that are sent in the given classes.

@@ -36,9 +36,9 @@ type Channel struct {
 
 	// Channels with the same group follow one another: hosts of both stay joined.
 	Lane   int // number of the group's address; -1 = unicast
-	Opens  int // Channel at whose beginning this one is opened; groups only
+	Opens  int // channel at whose beginning this one is opened; groups only
 	After  int // next channel of the same group, to be open before this one is closed; -1 = none
-	joins  int // Hosts that join the group for it
+	joins  int // hosts that join the group for it
 	leaves int // hosts that leave the group after it
 }
 
@@ -312,6 +312,7 @@ const (
 // BlocksOf is how many blocks so many contents make, unless they have very many owners.
 func BlocksOf(contents int) int { return (contents + BlockContents - 1) / BlockContents }
 
+// GroupCount is how many channels go by multicast.
 func (p *Schedule) GroupCount() int {
 	n := 0
 	for _, c := range p.Channels {

@@ -8,8 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 var groupBase = netip.MustParseAddr("239.77.0.0")

@@ -137,6 +137,7 @@ func classesOf(p *Problem) []ClassInfo {
 	return classes
 }
 
+// HostNames are the names of a problem's hosts.
 func HostNames(p *Problem) []string {
 	return model.NamesOf(p.Hosts, func(h placement.Host) string { return h.Name })
 }

@@ -11,8 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/jsonschema-go/jsonschema"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"pgregory.net/rapid"
+
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
 // readSchema reads one of the schemas that users get.

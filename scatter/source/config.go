@@ -15,6 +15,63 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
+// Config configures an evacuation on the source.
+type Config struct {
+	VMs       []string           // QMP sockets of the VMs to move
+	Held      []model.Blocker    // VMs of this host that are known to be out of reach, and why: they stay
+	Targets   []model.TargetAddr // hosts that may receive
+	Interface string             // network interface that leads to the targets
+	TLSDir    string             // directory with ca-cert.pem, client-cert.pem, client-key.pem
+	RunDir    string             // journal and sockets; default DefaultRunDir
+	Rate      int64              // ceiling of everything sent, bytes/s; 0 = find it
+	Downtime  time.Duration      // tolerated switch-over pause per VM; default 300 ms
+	Parallel  int                // VMs in converge at one time; default 2
+	OnStall   model.OnStall      // default StallKeep
+	Timeout   time.Duration      // of the whole evacuation; 0 = none
+
+	Place   map[string]string // VM name -> host name, fixed by the operator
+	Rules   planning.Rules    // labels and constraints
+	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
+
+	Objective string         // what placement makes small: traffic, makespan or hosts; default traffic
+	Capacity  string         // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
+	Balance   float64        // no target gets more than 1 + this times its share of the VMs' memory, by what it has free; 0 = DefaultBalance, negative: what it has room for
+	Budget    time.Duration  // for the search of a placement; 0 = as long as pays
+	Seed      uint64         // of that search; the same seed gives the same placement
+	AllOrNone bool           // move nothing if any VM cannot move; otherwise that VM stays and the others go
+	Exclude   []string       // VMs to leave out: their names, or patterns for names as of path.Match
+	Partial   bool           // move as many VMs as there is room for, the others stay
+	Plan      *planning.Plan // to be executed as it is, if it still holds; nil = a new one is made
+	Force     bool           // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
+
+	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
+	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
+	MaxGroups int        // target sets that get a multicast group at most; default 64
+	Unicast   bool       // use no multicast at all
+
+	Local netip.Addr // address of Interface that all comes from; default: the one that leads to the targets
+	MTU   int        // of the way to the targets; 0 = of Interface
+	DSCP  int        // of all that is sent, 0 to 63
+	NoGSO bool       // cut datagrams up here instead of leaving that to kernel and network card
+
+	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
+	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
+	MaxMemberships int
+
+	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after a second or two, and
+	// gets what it lacks by unicast, while the others do not wait for it; default 0.5, negative: it stays.
+	SlowRatio float64
+
+	NoCompress bool   // send blocks uncompressed
+	CPUs       int    // that scan and bulk keep busy at most; 0 = all
+	Verify     bool   // digest all RAM on both sides before each commit
+	KeepSource bool   // leave the source QEMUs paused instead of quitting them
+	Trace      string // file that records every engine event and action as JSON lines
+
+	Log    *slog.Logger      // nil discards
+	Events func(model.Event) // progress for people and scripts; called from one goroutine, must not block
+}
+
 // SetDefaults completes and checks the configuration.
 func (c *Config) SetDefaults() error {
 	if c.RunDir == "" {
@@ -82,63 +139,6 @@ func (c *Config) processors() int {
 // workers scan and make the index.
 func (c *Config) workers() dedup.Workers {
 	return dedup.Workers{Count: c.processors(), Begin: system.StandBehindGuests}
-}
-
-// Config configures an evacuation on the source.
-type Config struct {
-	VMs       []string           // QMP sockets of the VMs to move
-	Held      []model.Blocker    // VMs of this host that are known to be out of reach, and why: they stay
-	Targets   []model.TargetAddr // hosts that may receive
-	Interface string             // network interface that leads to the targets
-	TLSDir    string             // directory with ca-cert.pem, client-cert.pem, client-key.pem
-	RunDir    string             // journal and sockets; default DefaultRunDir
-	Rate      int64              // ceiling of everything sent, bytes/s; 0 = find it
-	Downtime  time.Duration      // tolerated switch-over pause per VM; default 300 ms
-	Parallel  int                // VMs in converge at one time; default 2
-	OnStall   model.OnStall      // default StallKeep
-	Timeout   time.Duration      // of the whole evacuation; 0 = none
-
-	Place   map[string]string // VM name -> host name, fixed by the operator
-	Rules   planning.Rules    // labels and constraints
-	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
-
-	Objective string         // what placement makes small: traffic, makespan or hosts; default traffic
-	Capacity  string         // how the VMs' memory counts on a host: sum or shared; default sum. Targets insist on sum
-	Balance   float64        // no target gets more than 1 + this times its share of the VMs' memory, by what it has free; 0 = DefaultBalance, negative: what it has room for
-	Budget    time.Duration  // for the search of a placement; 0 = as long as pays
-	Seed      uint64         // of that search; the same seed gives the same placement
-	AllOrNone bool           // move nothing if any VM cannot move; otherwise that VM stays and the others go
-	Exclude   []string       // VMs to leave out: their names, or patterns for names as of path.Match
-	Partial   bool           // move as many VMs as there is room for, the others stay
-	Plan      *planning.Plan // to be executed as it is, if it still holds; nil = a new one is made
-	Force     bool           // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
-
-	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
-	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
-	MaxGroups int        // target sets that get a multicast group at most; default 64
-	Unicast   bool       // use no multicast at all
-
-	Local netip.Addr // address of Interface that all comes from; default: the one that leads to the targets
-	MTU   int        // of the way to the targets; 0 = of Interface
-	DSCP  int        // of all that is sent, 0 to 63
-	NoGSO bool       // cut datagrams up here instead of leaving that to kernel and network card
-
-	// MaxMemberships bounds the groups that a host is a member of at one time, and with them the multicast addresses used;
-	// default 16. More than the targets' net.ipv4.igmp_max_memberships, usually 20, does not pay.
-	MaxMemberships int
-
-	// SlowRatio is the share of what the other hosts of a group get below which a host leaves it, after a second or two, and
-	// gets what it lacks by unicast, while the others do not wait for it; default 0.5, negative: it stays.
-	SlowRatio float64
-
-	NoCompress bool   // send blocks uncompressed
-	CPUs       int    // that scan and bulk keep busy at most; 0 = all
-	Verify     bool   // digest all RAM on both sides before each commit
-	KeepSource bool   // leave the source QEMUs paused instead of quitting them
-	Trace      string // file that records every engine event and action as JSON lines
-
-	Log    *slog.Logger      // nil discards
-	Events func(model.Event) // progress for people and scripts; called from one goroutine, must not block
 }
 
 // CoreOptions is what the core needs to know.

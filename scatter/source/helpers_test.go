@@ -1,19 +1,10 @@
 package source
 
 import (
-	"runtime"
 	"testing"
 
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 )
-
-// heap is the memory in use, in bytes.
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
 
 // found is a real VM, discovered.
 func found(t *testing.T, args ...string) *VM {

@@ -2,6 +2,7 @@ package source
 
 import (
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -44,11 +45,11 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 			}
 			v.argv, e.VMs = c.argv, []*VM{v}
 			e.Links[0].Serve(0, asking{e})
-			if _, err := e.try(t.Context(), []Question{{}}); err != nil {
+			if _, err := e.try(t.Context(), []question{{}}); err != nil {
 				t.Fatal(err)
 			}
 			e.Links[0].Close()
-			got := e.Refused.Of(Question{})
+			got := e.Refused.of(question{})
 			if got == nil && c.want == "" {
 				return
 			}
@@ -57,7 +58,7 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 			}
 		})
 	}
-	sitekit.NoTries(t, s)
+	kit.NothingLeft(t, filepath.Join(s.RunDir, "tries"))
 }
 
 // TestTriesThatWouldHarm: a VM whose helper serves one connection is not tried, and that is told.
@@ -73,12 +74,12 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	e := inquiryOf(Config{Events: told.Add})
 	e.Links, e.VMs = []*wire.Link{s.Link()}, []*VM{v}
 	e.Links[0].Serve(0, asking{e})
-	if ok, err := e.try(t.Context(), []Question{{}}); !ok || err != nil {
+	if ok, err := e.try(t.Context(), []question{{}}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	e.Links[0].Close()
-	if w := told.Of("warning", "vm"); e.Refused.Of(Question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
-		t.Errorf("%v, told %q", e.Refused.Of(Question{}), w)
+	if w := told.Of("warning", "vm"); e.Refused.of(question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
+		t.Errorf("%v, told %q", e.Refused.of(question{}), w)
 	}
 }
 

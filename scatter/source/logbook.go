@@ -29,6 +29,7 @@ func (e *Party) record(v *VM, k handover.RecordKind) error {
 	return e.Journal.Append(e.RecordOf(v, k))
 }
 
+// RecordOf is a record of a VM, as it was found.
 func (e *Party) RecordOf(v *VM, k handover.RecordKind) handover.Record {
 	r := handover.Record{Kind: k, VM: v.Index, Name: v.Name(), Socket: v.Facts.Socket, PID: v.Facts.PID, Start: v.Facts.StartTime,
 		Paused: !handover.Runs(v.Facts.Status), Host: e.HostName(v.Host)}

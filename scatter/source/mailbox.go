@@ -34,6 +34,7 @@ func (m *mailbox) Wait() <-chan struct{} {
 	return m.ready
 }
 
+// Take returns all events that are there.
 func (m *mailbox) Take() []handover.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,6 +11,17 @@ import (
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
+// Party is who takes part.
+type Party struct {
+	run
+	VMs      []*VM    // that move
+	Stays    []stayer // that do not
+	Links    []*wire.Link
+	Listener wire.Listener // for what targets say
+
+	Unsettled bool // a VM that stays has other settings than it had
+}
+
 // HostName is the name of a target; "" for none (-1).
 func (e *Party) HostName(host int) string {
 	if host < 0 {
@@ -89,15 +100,4 @@ func (e *Party) tellApart() {
 			e.Log.Info("vm", "vm", v.Name(), "own name", v.Facts.Own, "socket", v.Facts.Socket)
 		}
 	}
-}
-
-// Party is who takes part.
-type Party struct {
-	run
-	VMs      []*VM    // that move
-	Stays    []stayer // that do not
-	Links    []*wire.Link
-	Listener wire.Listener // for what targets say
-
-	Unsettled bool // a VM that stays has other settings than it had
 }

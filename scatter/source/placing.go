@@ -13,6 +13,15 @@ import (
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
+// Planned is where VMs go, and how their contents get there.
+type Planned struct {
+	Scanned
+	posed    *planning.Problem
+	passed   []string // rules that do not apply
+	Schedule *planning.Schedule
+	Public   *planning.Plan
+}
+
 // problem is what placement has to solve: the live VMs and targets, the operator's rules, and what targets refuse.
 func (e *Planned) problem() (*planning.Problem, error) {
 	p := &planning.Problem{Objective: e.Cfg.Objective, Capacity: e.Cfg.Capacity, Balance: max(0, e.Cfg.Balance), Budget: e.Cfg.Budget, Seed: e.Cfg.Seed,
@@ -35,7 +44,7 @@ func (e *Planned) problem() (*planning.Problem, error) {
 	}
 	for h, l := range e.Links {
 		for _, v := range e.VMs {
-			if err := e.Refused.Of(Question{h, v.Number}); err != nil {
+			if err := e.Refused.of(question{h, v.Number}); err != nil {
 				p.Constraints = append(p.Constraints, placement.Constraint{Name: fmt.Sprintf("refusal of vm %s by %v", v.Name(), err),
 					Kind: placement.Exclude, VMs: []string{v.Name()}, Hosts: []string{l.Welcome.Name}})
 			}
@@ -202,13 +211,4 @@ func checkPlaces(p *model.Problems, place map[string]string, vms []string, links
 			p.Add(model.Blocker{VM: vm, Host: place[vm], Problem: "is placed on a host that is not among the targets"})
 		}
 	}
-}
-
-// Planned is where VMs go, and how their contents get there.
-type Planned struct {
-	Scanned
-	posed    *planning.Problem
-	passed   []string // rules that do not apply
-	Schedule *planning.Schedule
-	Public   *planning.Plan
 }

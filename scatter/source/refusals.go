@@ -14,8 +14,14 @@ import (
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
-// Question is what a target is asked: would it take this VM? The VM has the number that it had first.
-type Question struct{ host, vm int }
+// inquiry is which targets would take which VMs.
+type inquiry struct {
+	Party
+	Refused refusals
+}
+
+// question is what a target is asked: would it take this VM? The VM has the number that it had first.
+type question struct{ host, vm int }
 
 // judgeAll has each target judge each VM by what it says of itself, without starting anything.
 func (e *inquiry) judgeAll(ctx context.Context) error {
@@ -33,13 +39,13 @@ func (e *inquiry) tryFixed(ctx context.Context) error {
 
 // try has targets try the VMs that they are to get, and tells whether all take them. If one does not, that VM is tried by all targets and all VMs
 // by that one, so that it is known where else they can go.
-func (e *inquiry) try(ctx context.Context, planned []Question) (ok bool, err error) {
+func (e *inquiry) try(ctx context.Context, planned []question) (ok bool, err error) {
 	if err := e.ask(ctx, planned, true); err != nil {
 		return false, err
 	}
 	hosts, vms := make(map[int]bool), make(map[int]bool)
 	for _, q := range planned {
-		if e.Refused.Of(q) != nil {
+		if e.Refused.of(q) != nil {
 			hosts[q.host], vms[q.vm] = true, true
 		}
 	}
@@ -51,10 +57,10 @@ func (e *inquiry) try(ctx context.Context, planned []Question) (ok bool, err err
 }
 
 // questions are those about VMs that are not refused, and not yet tried.
-func (e *inquiry) questions(which func(host int, v *VM) bool) (all []Question) {
+func (e *inquiry) questions(which func(host int, v *VM) bool) (all []question) {
 	for host := range e.Links {
 		for _, v := range e.VMs {
-			if q := (Question{host, v.Number}); which(host, v) && e.Refused.open(q) {
+			if q := (question{host, v.Number}); which(host, v) && e.Refused.open(q) {
 				all = append(all, q)
 			}
 		}
@@ -62,9 +68,9 @@ func (e *inquiry) questions(which func(host int, v *VM) bool) (all []Question) {
 	return all
 }
 
-// Ask asks the targets, which are to try the VMs or only to judge them, and waits for all answers.
-func (e *inquiry) ask(ctx context.Context, questions []Question, try bool) error {
-	e.Refused.Ask(questions, try)
+// ask asks the targets, which are to try the VMs or only to judge them, and waits for all answers.
+func (e *inquiry) ask(ctx context.Context, questions []question, try bool) error {
+	e.Refused.ask(questions, try)
 	byNumber := make(map[int]*VM)
 	for _, v := range e.VMs {
 		byNumber[v.Number] = v
@@ -121,7 +127,7 @@ func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 			continue
 		}
 		for host, l := range e.Links {
-			if err := e.Refused.Of(Question{host, v.Number}); err != nil && e.Cfg.Place[v.Name()] == l.Name() {
+			if err := e.Refused.of(question{host, v.Number}); err != nil && e.Cfg.Place[v.Name()] == l.Name() {
 				why[i] = []model.Blocker{{VM: v.Name(), Host: l.Name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
 			}
 		}
@@ -161,8 +167,8 @@ func (e *refusalError) Error() string {
 }
 
 // nameFlags finds QEMU's names of the processor's flags that a target lacks.
-func (e *inquiry) nameFlags(ctx context.Context, q Question, v *VM) {
-	refusal, ok := e.Refused.Of(q).(*refusalError)
+func (e *inquiry) nameFlags(ctx context.Context, q question, v *VM) {
+	refusal, ok := e.Refused.of(q).(*refusalError)
 	if !ok || len(refusal.off) == 0 {
 		return
 	}
@@ -180,22 +186,22 @@ const examineTimeout = 2 * model.TryTimeout
 // refusals keeps which targets would not take which VMs.
 type refusals struct {
 	mu      sync.Mutex // guards the fields below
-	Why     map[Question]error
-	tried   map[Question]bool
-	untried map[Question]string // why
-	asked   map[Question]bool   // that have no answer yet
+	why     map[question]error
+	tried   map[question]bool
+	untried map[question]string // why
+	asked   map[question]bool   // that have no answer yet
 	done    chan struct{}       // closed when every answer is there
 	news    chan struct{}       // gets something, now and then, while answers come
 }
 
 // Ask begins to wait for the answers to questions. try: they are about more than a judgement, and need not be asked again.
-func (r *refusals) Ask(questions []Question, try bool) {
+func (r *refusals) ask(questions []question, try bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.Why == nil {
-		r.Why, r.tried, r.untried = make(map[Question]error), make(map[Question]bool), make(map[Question]string)
+	if r.why == nil {
+		r.why, r.tried, r.untried = make(map[question]error), make(map[question]bool), make(map[question]string)
 	}
-	r.asked, r.done, r.news = make(map[Question]bool), make(chan struct{}), make(chan struct{}, 1)
+	r.asked, r.done, r.news = make(map[question]bool), make(chan struct{}), make(chan struct{}, 1)
 	for _, q := range questions {
 		r.asked[q] = true
 		if try {
@@ -208,14 +214,14 @@ func (r *refusals) Ask(questions []Question, try bool) {
 }
 
 // open tells whether it makes sense to ask: the VM is not refused there, and was not tried.
-func (r *refusals) open(q Question) bool {
+func (r *refusals) open(q question) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.Why[q] == nil && !r.tried[q]
+	return r.why[q] == nil && !r.tried[q]
 }
 
 // answer takes the answer to a question; nil = the host takes the VM. Only the first counts, and only if it was asked.
-func (r *refusals) answer(q Question, err error) {
+func (r *refusals) answer(q question, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.asked[q] {
@@ -223,7 +229,7 @@ func (r *refusals) answer(q Question, err error) {
 	}
 	delete(r.asked, q)
 	if err != nil {
-		r.Why[q] = err
+		r.why[q] = err
 	}
 	select {
 	case r.news <- struct{}{}:
@@ -235,7 +241,7 @@ func (r *refusals) answer(q Question, err error) {
 }
 
 // note keeps why a host has not tried a VM that it is asked about.
-func (r *refusals) note(q Question, why string) {
+func (r *refusals) note(q question, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asked[q] {
@@ -244,17 +250,17 @@ func (r *refusals) note(q Question, why string) {
 }
 
 // whyUntried is why a host has not tried a VM; "" if it has.
-func (r *refusals) whyUntried(q Question) string {
+func (r *refusals) whyUntried(q question) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.untried[q]
 }
 
 // explain replaces a refusal by one that says more.
-func (r *refusals) explain(q Question, err error) {
+func (r *refusals) explain(q question, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Why[q] = err
+	r.why[q] = err
 }
 
 // HostLost refuses all that a host has not answered.
@@ -269,18 +275,18 @@ func (r *refusals) HostLost(host int, err error) {
 	}
 }
 
-// Of is why a host refuses a VM, or nil.
-func (r *refusals) Of(q Question) error {
+// of is why a host refuses a VM, or nil.
+func (r *refusals) of(q question) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.Why[q]
+	return r.why[q]
 }
 
 // everywhere is the reasons of all hosts if every one refuses vm, else nothing.
 func (r *refusals) everywhere(vm, hosts int) []string {
 	var all []string
 	for h := range hosts {
-		err := r.Of(Question{h, vm})
+		err := r.of(question{h, vm})
 		if err == nil {
 			return nil
 		}
@@ -302,12 +308,6 @@ func roomFor(l *wire.Link, v *VM) error {
 	return nil
 }
 
-// inquiry is which targets would take which VMs.
-type inquiry struct {
-	Party
-	Refused refusals
-}
-
 // Examined takes a target's answer to a question.
 func (e *inquiry) Examined(host int, m control.Examined) {
 	var err error
@@ -315,7 +315,7 @@ func (e *inquiry) Examined(host int, m control.Examined) {
 		err = &refusalError{host: e.Links[host].Name(), why: m.Error, off: m.Off}
 	}
 	if m.Untried != "" && err == nil {
-		e.Refused.note(Question{host, m.VM}, m.Untried)
+		e.Refused.note(question{host, m.VM}, m.Untried)
 	}
-	e.Refused.answer(Question{host, m.VM}, err)
+	e.Refused.answer(question{host, m.VM}, err)
 }

@@ -18,10 +18,10 @@ func answered(r *refusals) bool {
 }
 
 // allQuestions are those about so many VMs to so many hosts.
-func allQuestions(hosts, vms int) (all []Question) {
+func allQuestions(hosts, vms int) (all []question) {
 	for host := range hosts {
 		for vm := range vms {
-			all = append(all, Question{host, vm})
+			all = append(all, question{host, vm})
 		}
 	}
 	return all
@@ -29,52 +29,52 @@ func allQuestions(hosts, vms int) (all []Question) {
 
 func TestRefusalsWaitForAllAnswers(t *testing.T) {
 	var r refusals
-	r.answer(Question{0, 0}, nil) // nobody has asked yet
-	r.Ask(allQuestions(2, 2), false)
+	r.answer(question{0, 0}, nil) // nobody has asked yet
+	r.ask(allQuestions(2, 2), false)
 	full := errors.New("h1: is full")
-	r.answer(Question{0, 0}, nil)
-	r.answer(Question{0, 0}, full) // only the first word counts
-	r.answer(Question{0, 1}, nil)
-	r.answer(Question{1, 0}, full)
+	r.answer(question{0, 0}, nil)
+	r.answer(question{0, 0}, full) // only the first word counts
+	r.answer(question{0, 1}, nil)
+	r.answer(question{1, 0}, full)
 	if answered(&r) {
 		t.Fatal("done with three of four answers")
 	}
-	r.answer(Question{1, 1}, errors.New("h1: no such machine"))
+	r.answer(question{1, 1}, errors.New("h1: no such machine"))
 	if !answered(&r) {
 		t.Fatal("not done with all answers")
 	}
-	r.answer(Question{1, 1}, nil) // too late
-	if r.Of(Question{0, 0}) != nil || r.Of(Question{1, 0}) != full || r.Of(Question{1, 1}) == nil || r.Of(Question{7, 7}) != nil {
-		t.Errorf("answers %v", r.Why)
+	r.answer(question{1, 1}, nil) // too late
+	if r.of(question{0, 0}) != nil || r.of(question{1, 0}) != full || r.of(question{1, 1}) == nil || r.of(question{7, 7}) != nil {
+		t.Errorf("answers %v", r.why)
 	}
 }
 
 // TestRefusalsOfTwoRounds: what was judged can still be tried, unless it was refused; nothing is tried twice.
 func TestRefusalsOfTwoRounds(t *testing.T) {
 	var r refusals
-	takes, judged, tried := Question{0, 0}, Question{0, 1}, Question{1, 0}
-	r.Ask([]Question{takes, judged}, false)
+	takes, judged, tried := question{0, 0}, question{0, 1}, question{1, 0}
+	r.ask([]question{takes, judged}, false)
 	r.answer(takes, nil)
 	r.answer(judged, errors.New("h0: no such machine"))
 	r.answer(tried, errors.New("h1: was not asked"))
-	r.Ask([]Question{tried}, true)
+	r.ask([]question{tried}, true)
 	r.answer(judged, nil) // not asked any more
 	r.answer(tried, nil)
-	if !answered(&r) || !r.open(takes) || r.open(judged) || r.open(tried) || r.Of(tried) != nil {
-		t.Errorf("open %v, %v, %v, refusals %v", r.open(takes), r.open(judged), r.open(tried), r.Why)
+	if !answered(&r) || !r.open(takes) || r.open(judged) || r.open(tried) || r.of(tried) != nil {
+		t.Errorf("open %v, %v, %v, refusals %v", r.open(takes), r.open(judged), r.open(tried), r.why)
 	}
-	if r.Ask(nil, true); !answered(&r) {
+	if r.ask(nil, true); !answered(&r) {
 		t.Error("waits for answers that nobody was asked for")
 	}
 }
 
 func TestRefusalsEverywhere(t *testing.T) {
 	var r refusals
-	r.Ask(allQuestions(2, 2), true)
-	r.answer(Question{0, 0}, errors.New("a"))
-	r.answer(Question{1, 0}, errors.New("b"))
-	r.answer(Question{0, 1}, errors.New("a"))
-	r.answer(Question{1, 1}, nil)
+	r.ask(allQuestions(2, 2), true)
+	r.answer(question{0, 0}, errors.New("a"))
+	r.answer(question{1, 0}, errors.New("b"))
+	r.answer(question{0, 1}, errors.New("a"))
+	r.answer(question{1, 1}, nil)
 	if why := r.everywhere(0, 2); !slices.Equal(why, []string{"a", "b"}) {
 		t.Errorf("refused everywhere because of %q", why)
 	}
@@ -86,19 +86,19 @@ func TestRefusalsEverywhere(t *testing.T) {
 // TestRefusalsOfALostHost: it refuses what it has not answered, and nobody waits for it.
 func TestRefusalsOfALostHost(t *testing.T) {
 	var r refusals
-	r.Ask(allQuestions(1, 3), true)
-	r.answer(Question{0, 1}, nil)
+	r.ask(allQuestions(1, 3), true)
+	r.answer(question{0, 1}, nil)
 	away := errors.New("away")
 	r.HostLost(0, away)
-	if !answered(&r) || r.Of(Question{0, 0}) != away || r.Of(Question{0, 1}) != nil || r.Of(Question{0, 2}) != away {
-		t.Errorf("answers %v", r.Why)
+	if !answered(&r) || r.of(question{0, 0}) != away || r.of(question{0, 1}) != nil || r.of(question{0, 2}) != away {
+		t.Errorf("answers %v", r.why)
 	}
 }
 
 // TestExaminedCountsOnce: made-up answers do not stand in for real ones.
 func TestExaminedCountsOnce(t *testing.T) {
 	e := standing(t)
-	e.Refused.Ask(allQuestions(2, 3), true)
+	e.Refused.ask(allQuestions(2, 3), true)
 	for vm := 3; vm < 100; vm++ {
 		asking{&e.inquiry}.FromTarget(0, control.Examined{VM: vm})
 	}
@@ -110,7 +110,7 @@ func TestExaminedCountsOnce(t *testing.T) {
 			asking{&e.inquiry}.FromTarget(host, control.Examined{VM: vm, Error: "no disk"})
 		}
 	}
-	if !answered(&e.Refused) || e.Refused.Of(Question{1, 2}).Error() != "h1: no disk" {
-		t.Errorf("answers %v", e.Refused.Why)
+	if !answered(&e.Refused) || e.Refused.of(question{1, 2}).Error() != "h1: no disk" {
+		t.Errorf("answers %v", e.Refused.why)
 	}
 }

@@ -46,9 +46,9 @@ func TestRemediesOfAllTargets(t *testing.T) {
 	var e inquiry
 	e.Links = make([]*wire.Link, 3)
 	e.VMs = []*VM{vmCalled("vm1")}
-	e.Refused.Ask(allQuestions(3, 1), true)
+	e.Refused.ask(allQuestions(3, 1), true)
 	for host, why := range []string{"beta: No such file or directory", "gamma: No such file or directory", "delta: its processor lacks flags that the VM's has: aes"} {
-		e.Refused.answer(Question{host, 0}, errors.New(why))
+		e.Refused.answer(question{host, 0}, errors.New(why))
 	}
 	got := e.refusedEverywhere()[0]
 	if len(got) != 1 || strings.Count(got[0].Remedy, "--rewrite") != 1 || !strings.Contains(got[0].Remedy, "-cpu") {

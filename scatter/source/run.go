@@ -15,6 +15,20 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
+// run is one evacuation, as all its stages know it.
+type run struct {
+	Cfg     Config
+	Log     *slog.Logger
+	ID      [8]byte
+	Started time.Time
+	Pacer   *multicast.Pacer // all that leaves the source
+	Journal *journal.Journal
+
+	Inbox        mailbox // what happens, for the core; also before it begins
+	Warnings     warnings
+	ControlBytes atomic.Int64 // all connections, below TLS
+}
+
 // LeftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
 func (e *run) LeftOut(pages int, err error) {
 	e.Tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: %d pages are left to the control path: %v", pages, err)})
@@ -37,6 +51,7 @@ func (e *run) Rate() int64 {
 	return r
 }
 
+// Name is the evacuation's number, in hexadecimal digits.
 func (e *run) Name() string { return hex.EncodeToString(e.ID[:]) }
 
 // Tell reports progress to the caller.
@@ -61,7 +76,7 @@ func (e *run) Tell(ev model.Event) {
 // Post hands an event to the core.
 func (e *run) Post(ev handover.Event) { e.Inbox.put(ev) }
 
-// Warnings collects what the report repeats; mu also keeps the caller's Events from being called twice at once.
+// warnings collects what the report repeats; Mu also keeps the caller's Events from being called twice at once.
 type warnings struct {
 	Mu   sync.Mutex
 	List []string
@@ -75,18 +90,5 @@ func (w *warnings) add(s string) {
 	}
 }
 
-// run is one evacuation, as all its stages know it.
-type run struct {
-	Cfg     Config
-	Log     *slog.Logger
-	ID      [8]byte
-	Started time.Time
-	Pacer   *multicast.Pacer // all that leaves the source
-	Journal *journal.Journal
-
-	Inbox        mailbox // what happens, for the core; also before it begins
-	Warnings     warnings
-	ControlBytes atomic.Int64 // all connections, below TLS
-}
-
+// mostWorkers bounds those who make blocks: what is being made at one time is bounded, and with it its memory.
 const mostWorkers = 4

@@ -19,6 +19,31 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
+// Scanned is what the VMs hold.
+type Scanned struct {
+	inquiry
+	Seed    dedup.Seed
+	Layout  *dedup.Layout
+	Regions []region
+	Index   *dedup.Index
+	Held    *dedup.Held
+	Classes []planning.ClassInfo
+
+	Pages    model.Pages
+	PagesOf  []model.Pages
+	ownBytes []int64
+	Hot      []int64       // pages by VM
+	gap      time.Duration // between the looks that found them
+	read     atomic.Int64  // bytes, by the scan that is under way
+}
+
+// region is one RAM block of one VM in the numbering of package dedup.
+type region struct {
+	VM     int
+	block  int // in the VM's stream
+	Memory int // in its qemu.Memory
+}
+
 // scanReader shows the VMs' memory to package dedup, region by region.
 type scanReader struct{ e *Scanned }
 
@@ -208,24 +233,6 @@ func (e *Scanned) CountPages(first, second *dedup.Look) {
 	}
 }
 
-// Scanned is what the VMs hold.
-type Scanned struct {
-	inquiry
-	Seed    dedup.Seed
-	Layout  *dedup.Layout
-	Regions []region
-	Index   *dedup.Index
-	Held    *dedup.Held
-	Classes []planning.ClassInfo
-
-	Pages    model.Pages
-	PagesOf  []model.Pages
-	ownBytes []int64
-	Hot      []int64       // pages by VM
-	gap      time.Duration // between the looks that found them
-	read     atomic.Int64  // bytes, by the scan that is under way
-}
-
 // Owners appends page numbers to dst, translated for the wire.
 func (e *Scanned) Owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
 	for _, p := range pages {
@@ -234,13 +241,6 @@ func (e *Scanned) Owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
 		dst = append(dst, block.Owner{VM: uint16(r.VM), Block: uint16(r.block), Page: index})
 	}
 	return dst
-}
-
-// region is one RAM block of one VM in the numbering of package dedup.
-type region struct {
-	VM     int
-	block  int // in the VM's stream
-	Memory int // in its qemu.Memory
 }
 
 // Configure begins an evacuation: it completes and checks the configuration, and gives it its number, its secret and its run directory.

@@ -25,11 +25,11 @@ func TestInvariant6IndexCostsLittle(t *testing.T) {
 		}
 		e.VMs = append(e.VMs, &VM{Index: vm, Facts: &qemu.VM{Name: "vm"}, Mem: mem, Blocks: []system.RAMBlock{{Name: "pc.ram", Length: pages * model.PageSize}}})
 	}
-	before := heap()
+	before := kit.Heap()
 	if err := e.Scan(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if each := float64(heap()-before) / (vms * pages); each > 24 {
+	if each := float64(kit.Heap()-before) / (vms * pages); each > 24 {
 		t.Errorf("%.1f bytes for each page", each)
 	}
 	if s := e.Index.Stats(); s.Pages != vms*pages || s.Shared == 0 || e.Held.Get(dedup.Page(0)) != 0 {

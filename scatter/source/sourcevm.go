@@ -40,6 +40,7 @@ type VM struct {
 	Blind atomic.Bool // what the target holds is not known
 }
 
+// Name is what the VM is called.
 func (v *VM) Name() string { return v.Facts.Name }
 
 // StartMigration makes QEMU migrate to us and returns the connection.
@@ -84,6 +85,7 @@ func (v *VM) EndMigration(ctx context.Context) error {
 	return v.Await(ctx, func(i qemu.MigrationInfo) (bool, error) { return Idle(i.Status), nil })
 }
 
+// Idle tells whether no migration is under way.
 func Idle(s qemu.MigrationStatus) bool {
 	return s == "" || s == qemu.MigrationNone || s.Ended()
 }
@@ -98,6 +100,7 @@ func (v *VM) RestoreSettings(ctx context.Context) error {
 	return err
 }
 
+// RestoreSettings gives a QEMU migration settings.
 func RestoreSettings(ctx context.Context, c *qemu.Client, caps map[string]bool, params qemu.Parameters) error {
 	return errors.Join(c.SetCapabilities(ctx, caps), c.SetParameters(ctx, params))
 }

@@ -20,7 +20,7 @@ func leaving(t *testing.T) (*Planned, *kit.Tells) {
 	told := &kit.Tells{}
 	e.Cfg.Events = told.Add
 	e.Journal, _ = enginekit.NewJournal(t, filepath.Join(t.TempDir(), "send-0011223344556677.journal"))
-	e.Refused.Ask(allQuestions(2, 3), true)
+	e.Refused.ask(allQuestions(2, 3), true)
 	return e, told
 }
 
@@ -39,14 +39,14 @@ func TestLeaveRenumbers(t *testing.T) {
 			if host == 1 && vm == 2 {
 				err = full
 			}
-			e.Refused.answer(Question{host, vm}, err)
+			e.Refused.answer(question{host, vm}, err)
 		}
 	}
 	if err := e.leave([][]model.Blocker{{{VM: "a", Problem: "is broken"}, {VM: "a", Problem: "is old", Remedy: "renew it"}}, nil, nil}); err != nil {
 		t.Fatal(err)
 	}
-	if names := model.NamesOf(e.VMs, (*VM).Name); !slices.Equal(names, []string{"b", "c"}) || e.VMs[1].Index != 1 || e.Refused.Of(Question{1, e.VMs[1].Number}) != full || e.Refused.Of(Question{1, e.VMs[0].Number}) != nil {
-		t.Errorf("left are %v, refusals %v", names, e.Refused.Why)
+	if names := model.NamesOf(e.VMs, (*VM).Name); !slices.Equal(names, []string{"b", "c"}) || e.VMs[1].Index != 1 || e.Refused.of(question{1, e.VMs[1].Number}) != full || e.Refused.of(question{1, e.VMs[0].Number}) != nil {
+		t.Errorf("left are %v, refusals %v", names, e.Refused.why)
 	}
 	if got := told.Of("blocker", "a"); !slices.Equal(got, []string{"is broken", "is old (renew it)"}) {
 		t.Errorf("told %q", got)

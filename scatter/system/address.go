@@ -73,6 +73,7 @@ func pickAddr(usable []netip.Prefix, near []netip.Addr) netip.Addr {
 	return usable[0].Addr()
 }
 
+// FamilyOf names the family of an address.
 func FamilyOf(a netip.Addr) string {
 	if a.Is4() {
 		return "IPv4"

@@ -29,8 +29,11 @@ func ReadHead(p *stream.Parser) ([]byte, error) {
 	}
 }
 
-// WriteHead writes the head of a stream, and a PING of that value by which its reader shows that it has taken it.
-func WriteHead(w *stream.Writer, head []byte, ping uint32) error {
+// HeadPing marks the end of the head in QEMU's own order of work.
+const HeadPing = 0x5ca77e2d
+
+// WriteHead writes the head of a stream, and a PING: when HeadPing comes back, QEMU has taken the head.
+func WriteHead(w *stream.Writer, head []byte) error {
 	p := stream.NewParser(bytes.NewReader(head), stream.Options{})
 	for {
 		it, err := p.Next()
@@ -47,7 +50,7 @@ func WriteHead(w *stream.Writer, head []byte, ping uint32) error {
 	if err := w.Follow(p); err != nil {
 		return err
 	}
-	if err := w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, ping)); err != nil {
+	if err := w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, HeadPing)); err != nil {
 		return err
 	}
 	return w.Flush()

@@ -142,6 +142,7 @@ func (p *Process) Tail() string {
 	return strings.TrimSpace(string(b[:n]))
 }
 
+// Close lets go of the process. What is known of its end stays known.
 func (p *Process) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,6 +153,7 @@ func (p *Process) Close() {
 	}
 }
 
+// Exists tells whether there is anything of that name.
 func Exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

@@ -66,12 +66,7 @@ func TestProcessGone(t *testing.T) {
 // living is a process that lives, in place of a QEMU.
 func living(t *testing.T) *Process {
 	t.Helper()
-	cmd := exec.Command("sleep", "3600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	p, err := OpenProcess(cmd.Process.Pid, "", "")
+	p, err := OpenProcess(kit.Sleeper(t).Process.Pid, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

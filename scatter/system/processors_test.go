@@ -5,8 +5,9 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"golang.org/x/sys/unix"
+
+	"github.com/scatter-vm/scatter/scatter/internal/kit"
 )
 
 // TestStandBehindGuests wants the nice value for the thread that asks, and for no other; and no lower one than before.

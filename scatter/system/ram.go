@@ -19,6 +19,7 @@ type RAMBlock struct {
 	Hidden bool   // QEMU does not tell its address: 7.2 and some small blocks
 }
 
+// Pages is how many it has.
 func (b RAMBlock) Pages() uint32 { return uint32(b.Length / model.PageSize) }
 
 // MatchBlocks finds the stream's RAM blocks among those of a QEMU process.

@@ -31,6 +31,7 @@ type Told struct {
 	known       bool
 }
 
+// Take notes what a peer has told.
 func (t *Told) Take(p control.Ping) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

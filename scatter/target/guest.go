@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -43,9 +44,6 @@ const (
 	guestEnded                       // it has lived here, and has ended
 	guestAborted                     // nothing of it is left, and it never ran
 )
-
-// pingPrepared marks the end of the header in QEMU's own order of work.
-const pingPrepared = 0x5ca77e2d
 
 // startTimeout bounds the start of a QEMU until it waits for pages.
 const startTimeout = 60 * time.Second
@@ -235,7 +233,7 @@ func (g *guest) openIncoming(ctx context.Context) error {
 	g.wg.Go(g.readReturn)
 	w := stream.NewWriter(in)
 	g.ram.Connect(in, w)
-	if err := system.WriteHead(w, g.p.Header, pingPrepared); err != nil {
+	if err := system.WriteHead(w, g.p.Header); err != nil {
 		return fmt.Errorf("QEMU did not take the head of the stream: %w", err)
 	}
 	select {
@@ -260,7 +258,7 @@ func (g *guest) readReturn() {
 			return
 		}
 		switch {
-		case m.Kind == stream.ReturnPong && m.Value == pingPrepared:
+		case m.Kind == stream.ReturnPong && m.Value == system.HeadPing:
 			select {
 			case <-g.prepared:
 			default:

@@ -47,7 +47,7 @@ func TestGuestHearsQEMU(t *testing.T) {
 		t.Error("prepared by a PONG to another PING")
 	default:
 	}
-	pong := stream.Return{Kind: stream.ReturnPong, Value: pingPrepared}
+	pong := stream.Return{Kind: stream.ReturnPong, Value: system.HeadPing}
 	say(t, qemu, pong, pong)
 	<-g.prepared
 	say(t, qemu, stream.Return{Kind: stream.ReturnShut})

@@ -864,10 +864,10 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first == block.MaxContents {
-			before = heap()
+			before = kit.Heap()
 		}
 	}
-	if grown := heap() - before; grown > 4<<20 {
+	if grown := kit.Heap() - before; grown > 4<<20 {
 		t.Errorf("%d MiB are kept of %d MiB that were placed", grown>>20, len(dst)>>20)
 	}
 	if !bytes.Equal(dst[model.PageSize*1000:][:model.PageSize], page) {

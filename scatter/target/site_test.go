@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -160,10 +159,7 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 // ended is a process that has ended, in place of a QEMU with that log.
 func ended(t *testing.T, log string) *system.Process {
 	t.Helper()
-	cmd := exec.Command("sleep", "3600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd := kit.Sleeper(t)
 	p, err := system.OpenProcess(cmd.Process.Pid, "", log)
 	if err != nil {
 		t.Fatal(err)
@@ -177,12 +173,7 @@ func ended(t *testing.T, log string) *system.Process {
 // living is a process that lives, in place of a QEMU.
 func living(t *testing.T) *system.Process {
 	t.Helper()
-	cmd := exec.Command("sleep", "3600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	p, err := system.OpenProcess(cmd.Process.Pid, "", "")
+	p, err := system.OpenProcess(kit.Sleeper(t).Process.Pid, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

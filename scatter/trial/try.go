@@ -29,9 +29,6 @@ const (
 	MaxTries    = 32              // under way at one time, those that wait included
 )
 
-// pingTried marks the end of the head of a stream in QEMU's own order of work.
-const pingTried = 0x5ca77e2e
-
 // Trials starts QEMUs that no VM lives in, to see whether they start. They have a directory of their own, no name and no room, and do
 // not outlive this process.
 type Trials struct {
@@ -41,7 +38,7 @@ type Trials struct {
 	log      *slog.Logger
 
 	dir    string
-	turns  chan struct{} // Held while a try may compute
+	turns  chan struct{} // held while a try may compute
 	places chan struct{} // held while there is anything of it
 	number atomic.Uint64
 
@@ -198,7 +195,7 @@ func (t *Trials) tryStream(ctx context.Context, q *qemu.Process, m control.Exami
 
 // awaitPong writes the head of a stream and waits until QEMU has taken it: it has then accepted the machine type and the RAM blocks.
 func awaitPong(in net.Conn, header []byte) error {
-	if err := system.WriteHead(stream.NewWriter(in), header, pingTried); err != nil {
+	if err := system.WriteHead(stream.NewWriter(in), header); err != nil {
 		return err
 	}
 	for {
@@ -206,7 +203,7 @@ func awaitPong(in net.Conn, header []byte) error {
 		if err != nil {
 			return err
 		}
-		if m.Kind == stream.ReturnPong && m.Value == pingTried {
+		if m.Kind == stream.ReturnPong && m.Value == system.HeadPing {
 			return nil
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,17 +26,6 @@ func trialsOf(t *testing.T, policy qemu.LaunchPolicy) *Trials {
 	t.Helper()
 	policy.QEMU, policy.Programs = kit.RealQEMU, new(qemu.Programs)
 	return NewTrials(policy, "", kit.ShortDir(t), slog.New(slog.DiscardHandler))
-}
-
-// nothingLeft says that nothing of a try is left on this host.
-func nothingLeft(t *testing.T, s *Trials) {
-	t.Helper()
-	if left, _ := os.ReadDir(s.dir); len(left) > 0 {
-		t.Errorf("left over in %s: %v", s.dir, left)
-	}
-	if out, _ := exec.Command("pgrep", "-f", s.dir).Output(); len(out) > 0 {
-		t.Errorf("processes of tries: %s", out)
-	}
 }
 
 // fit is a small real VM that could leave.
@@ -75,7 +63,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	nothingLeft(t, s)
+	kit.NothingLeft(t, s.dir)
 }
 
 // TestTriesEndWithTheSource: whoever asked is gone, and what was started for it.
@@ -87,7 +75,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	if err := s.Examine(ctx, v.ExamineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
 	}
-	nothingLeft(t, s)
+	kit.NothingLeft(t, s.dir)
 }
 
 // TestTriesThatHang: a QEMU that waits for a file for ever is given up, and nobody waits for it meanwhile.
@@ -130,7 +118,7 @@ func TestTriesThatHang(t *testing.T) {
 	if err := s.Examine(t.Context(), v.ExamineMessage(false, true)); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
-	nothingLeft(t, s)
+	kit.NothingLeft(t, s.dir)
 }
 
 // TestTriesTakeNothing: a VM that runs here is not touched by a try of one that wants all the same sockets, ports and files.
@@ -167,5 +155,5 @@ func TestTriesTakeNothing(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	nothingLeft(t, s)
+	kit.NothingLeft(t, s.dir)
 }

@@ -98,6 +98,7 @@ func (l *Link) Close() {
 	l.wg.Wait()
 }
 
+// Name is the target's.
 func (l *Link) Name() string { return l.Welcome.Name }
 
 // Ask opens a connection of its own and asks what became of a VM.
@@ -105,6 +106,7 @@ func (l *Link) Ask(ctx context.Context, vm int) (control.VMState, error) {
 	return AskState(ctx, l.Dialer, vm)
 }
 
+// AskState asks a target what became of a VM, by a connection of its own.
 func AskState(ctx context.Context, d Dialer, vm int) (control.VMState, error) {
 	m, err := Exchange(ctx, d, control.Query{VM: vm})
 	if err != nil {

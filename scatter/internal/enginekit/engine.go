@@ -1,3 +1,4 @@
+// Package enginekit is what tests of several rooms need that knows some of these: recorded streams, plans, journals.
 package enginekit
 
 import (
@@ -5,12 +6,13 @@ import (
 	"net/netip"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/scatter-vm/scatter/placement"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
-	"pgregory.net/rapid"
 )
 
 var GroupBase = netip.MustParseAddr("239.77.0.0")
@@ -20,6 +22,7 @@ func VmsOf(contents int, vms ...int) planning.ClassInfo {
 	return planning.ClassInfo{VMs: vms, Contents: contents, Bytes: int64(contents) * model.PageSize}
 }
 
+// MustPlan is a schedule of VMs on host[vm].
 func MustPlan(t rapid.TB, hosts int, host []int, classes []planning.ClassInfo, lim planning.GroupLimits) *planning.Schedule {
 	t.Helper()
 	names := make([]string, hosts)
@@ -33,6 +36,7 @@ func MustPlan(t rapid.TB, hosts int, host []int, classes []planning.ClassInfo, l
 	return p
 }
 
+// NewJournal opens a journal until the test ends.
 func NewJournal(t testing.TB, path string) (*journal.Journal, []handover.Record) {
 	t.Helper()
 	j, records, err := journal.Open(path)
@@ -76,6 +80,7 @@ func KeptPlan(t *testing.T) *planning.Plan {
 	return p
 }
 
+// PlacedCount is how many VMs have a host.
 func PlacedCount(p *placement.Placement) (n int) {
 	for _, h := range p.Host {
 		if h >= 0 {
@@ -85,6 +90,7 @@ func PlacedCount(p *placement.Placement) (n int) {
 	return n
 }
 
+// ReadJournal are the records of a journal, also of one that is in use.
 func ReadJournal(t *testing.T, path string) []handover.Record {
 	t.Helper()
 	records, _, err := journal.Peek(path)

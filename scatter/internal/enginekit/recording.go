@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
-	"pgregory.net/rapid"
 )
 
 // PageAt names a page of a recording.
@@ -74,6 +75,7 @@ type Recording struct {
 	Layout       *dedup.Layout
 }
 
+// OpenRecording reads a recorded stream of a real QEMU.
 func OpenRecording(t testing.TB, name string) *Recording {
 	t.Helper()
 	f, err := os.Open(filepath.Join("../../qemu/stream/testdata", name+".qevm.gz"))
@@ -108,6 +110,7 @@ func OpenRecording(t testing.TB, name string) *Recording {
 	return r
 }
 
+// Page is the number of a page in package dedup.
 func (r *Recording) Page(k PageAt) dedup.Page {
 	return r.First[k.Block] + dedup.Page(k.Offset/model.PageSize)
 }

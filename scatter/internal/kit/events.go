@@ -12,12 +12,14 @@ type Tells struct {
 	all []model.Event
 }
 
+// Add takes an event.
 func (l *Tells) Add(e model.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, e)
 }
 
+// Of are the messages of one kind about a VM.
 func (l *Tells) Of(kind, vm string) (messages []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -95,4 +96,34 @@ func NiceOf(t *testing.T, thread int) int {
 		return 0 // it has just ended
 	}
 	return 20 - n
+}
+
+// Sleeper starts a process that does nothing until the test ends.
+func Sleeper(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("sleep", "3600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd
+}
+
+// Heap is the memory in use, in bytes.
+func Heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// NothingLeft says that neither files nor processes of a directory of tries are left.
+func NothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left over in %s: %v", dir, left)
+	}
+	if out, _ := exec.Command("pgrep", "-f", dir).Output(); len(out) > 0 {
+		t.Errorf("processes of tries: %s", out)
+	}
 }

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"golang.org/x/sys/unix"
 )
 
 // OwnRAM is a RAM block in this process, with which it is read and written as that of a QEMU is.

@@ -1,12 +1,10 @@
+// Package sitekit is a target for tests of other rooms, as they know one: by its address.
 package sitekit
 
 import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +21,7 @@ type Outpost struct {
 	t      *testing.T
 	Target model.TargetAddr
 	TLSDir string // of host "source"
-	runDir string // of the target
+	RunDir string // of the target
 	Log    *kit.LogBook
 	stop   func() // ends the target and waits for it
 }
@@ -42,7 +40,7 @@ func OpenOutpost(t *testing.T, ca *kit.Authority, name string, change func(*targ
 	if change != nil {
 		change(&cfg)
 	}
-	s.runDir = cfg.RunDir
+	s.RunDir = cfg.RunDir
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- target.Receive(ctx, cfg) }()
@@ -84,17 +82,4 @@ func OpenHost(t *testing.T, ca *kit.Authority, name string, change func(*target.
 			change(c)
 		}
 	})
-}
-
-// NoTries says that nothing of a try is left on a host.
-func NoTries(t *testing.T, s *Outpost) {
-	t.Helper()
-	dir := filepath.Join(s.runDir, "tries")
-	if left, _ := os.ReadDir(dir); len(left) > 0 {
-		t.Errorf("left over in %s: %v", dir, left)
-	}
-	out, _ := exec.Command("pgrep", "-f", dir).Output()
-	if len(out) > 0 {
-		t.Errorf("processes of tries: %s", out)
-	}
 }
