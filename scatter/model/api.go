@@ -292,5 +292,8 @@ const WindowBytes = 24 << 20
 // MaxListen bounds how long a target listens to probes: twice the longest hold, and some.
 const MaxListen = 2*MaxHold + time.Minute
 
-// TryTimeout bounds one try of a VM on a target.
-const TryTimeout = 20 * time.Second
+// TryTimeout bounds one try of a VM on a target that has processors to spare, TryMost one on any target.
+const (
+	TryTimeout = 20 * time.Second
+	TryMost    = 2 * time.Minute
+)

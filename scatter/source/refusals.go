@@ -181,7 +181,7 @@ func (e *inquiry) nameFlags(ctx context.Context, q question, v *VM) {
 }
 
 // examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
-const examineTimeout = 2 * model.TryTimeout
+const examineTimeout = model.TryMost + model.TryTimeout
 
 // refusals keeps which targets would not take which VMs.
 type refusals struct {

@@ -80,7 +80,7 @@ func (t *Trials) Examine(ctx context.Context, m control.Examine) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errSlow)
+	ctx, cancel := system.WithFairTimeout(ctx, t.timeout, model.TryMost, errSlow)
 	defer cancel()
 	c, err := t.judgeWithin(ctx, m, place)
 	if err != nil || c == nil {
