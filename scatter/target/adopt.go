@@ -56,9 +56,10 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	}
 	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name,
 		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
-	g.paused = rec.Paused
-	err := g.retake(ctx, rec)
-	if err != nil {
+	g.pid.Store(int64(rec.PID))
+	g.life.rec.Paused, g.life.rec.Socket, g.life.rec.PID = rec.Paused, rec.Socket, rec.PID
+	alive := running{g}
+	if err := alive.retake(ctx, rec); err != nil {
 		log.Error("its QEMU does not answer", "pid", rec.PID, "err", err)
 		return true // still somebody's VM: its journal stays
 	}
@@ -66,8 +67,8 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	r.guests[g.key], r.names[rec.Name] = g, true
 	r.room.used, r.room.cores = r.room.used+rec.Memory, r.room.cores+rec.VCPUs
 	r.mu.Unlock()
-	g.watchProcess()
-	log.Info("taken over", "state", g.state.String())
+	alive.watch()
+	log.Info("taken over", "state", g.life.now().String())
 	return true
 }
 
@@ -77,45 +78,13 @@ func (r *receiver) remember(rec handover.Record) {
 	g.forgotten = true // it has neither name nor room
 	switch rec.Kind {
 	case handover.RecPrepare, handover.RecLoaded, handover.RecAbort:
-		g.state = guestAborted
+		g.life.state = guestAborted
 	default:
-		g.state = guestEnded
+		g.life.state = guestEnded
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.guests[g.key] = g
-}
-
-// retake takes hold of the QEMU of a guest that was loaded at least.
-func (g *guest) retake(ctx context.Context, rec handover.Record) (err error) {
-	g.state = guestRunning
-	g.pid.Store(int64(rec.PID))
-	if rec.Kind == handover.RecDone {
-		g.proc, err = retake(ctx, rec, g.r.cfg.RunDir) // its monitor belongs to others by now
-		return err
-	}
-	g.proc, g.client, err = reopen(ctx, rec, g.r.cfg.RunDir)
-	if err != nil {
-		return err
-	}
-	if rec.Kind == handover.RecLoaded {
-		g.state = guestLoaded
-		return nil
-	}
-	// It was told to run, but perhaps that never reached QEMU.
-	err = g.letRun(rec.StateToRun())
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if _, refused := errors.AsType[refusedError](err); refused {
-		g.state = guestLoaded // the source decides
-		g.log.Warn("was told to run, but does not", "err", err)
-		return g.recordLocked(handover.RecLoaded)
-	}
-	if err != nil {
-		return fmt.Errorf("cont: %w", err)
-	}
-	g.arrived()
-	return nil
 }
 
 // endUnrecorded ends the QEMUs that a receiver was starting for a VM when it was killed, and says how many there were.

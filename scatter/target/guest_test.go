@@ -21,8 +21,8 @@ import (
 func (s *site) listening(state guestState) (*guest, net.Conn) {
 	s.t.Helper()
 	g, far := s.guest(0, "web", state)
-	g.proc = ended(s.t, "/nonexistent/web.log")
-	g.wg.Go(g.readReturn)
+	g.grip.proc = ended(s.t, "/nonexistent/web.log")
+	g.wg.Go(func() { receiving{g}.readReturn(g.grip.in) })
 	return g, far
 }
 
@@ -83,7 +83,7 @@ func TestGuestLoadedTooLate(t *testing.T) {
 	s.open()
 	g, _ := s.guest(0, "web", guestStreaming)
 	g.abort(errAway)
-	g.loaded()
+	receiving{g}.loaded()
 	vms, _ := handover.Histories(enginekit.ReadJournal(t, s.r.journal.Path))
 	if g.where() != control.StateAborted || len(vms) != 1 || vms[0].Last.Kind != handover.RecAbort {
 		t.Errorf("the guest is %s, journal %+v", g.where(), vms[0].Last)
@@ -99,10 +99,10 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 	if err := os.Remove(s.r.journal.Path); err != nil {
 		t.Fatal(err)
 	}
-	streaming.loaded()
+	receiving{streaming}.loaded()
 	wantFailed(t, l, streaming, "journal")
-	_, refused := errors.AsType[refusedError](loaded.run("running"))
-	if err := loaded.run("running"); !refused || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateLoaded {
+	_, refused := errors.AsType[refusedError](running{loaded}.run("running"))
+	if err := (running{loaded}.run("running")); !refused || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateLoaded {
 		t.Errorf("run: %v, the guest is %s", err, loaded.where())
 	}
 }
@@ -111,12 +111,12 @@ func TestGuestRunsOnlyWhenLoaded(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	for vm, state := range []guestState{guestStarting, guestWaiting, guestStreaming, guestEnded, guestAborted} {
 		g, _ := s.guest(vm, state.String(), state)
-		if err := g.run("running"); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.state != state {
-			t.Errorf("%s: %v, now %s", state, err, g.state)
+		if err := (running{g}.run("running")); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.life.now() != state {
+			t.Errorf("%s: %v, now %s", state, err, g.life.now())
 		}
 	}
 	g, _ := s.guest(9, "runs", guestRunning)
-	if err := g.run("running"); err != nil {
+	if err := (running{g}.run("running")); err != nil {
 		t.Errorf("told again: %v", err)
 	}
 	g.abort(errAway)
@@ -144,17 +144,16 @@ func TestGuestDigest(t *testing.T) {
 	l := s.open()
 	ram := system.RAMBlock{Name: "pc.ram", Length: 16 * model.PageSize}
 	g, _ := s.guest(0, "web", guestStarting, ram)
-	g.mu.Lock()
 	b, mem := kit.OwnRAM(t, 16)
 	kit.Stamp(b[model.PageSize:], 5)
-	g.ram, g.state = pages.NewRAM([]system.RAMBlock{ram}, mem, false), guestLoaded
-	g.mu.Unlock()
+	g.grip.take(func(h *grip) { h.ram = pages.NewRAM([]system.RAMBlock{ram}, mem, false) })
+	g.set(guestLoaded)
 	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := next(t, l.Conn)
 	want, derr := system.DigestRAM(t.Context(), oneBlock(b), []system.RAMBlock{ram}, nil)
-	if d, ok := m.(control.Digested); !ok || derr != nil || system.CompareDigests("web", g.ram.Blocks, want, d) != nil {
+	if d, ok := m.(control.Digested); !ok || derr != nil || system.CompareDigests("web", g.grip.ram.Blocks, want, d) != nil {
 		t.Errorf("%+v, %v, %v", m, err, derr)
 	}
 }
@@ -165,4 +164,29 @@ type oneBlock []byte
 func (b oneBlock) ReadPages(_ int, first uint32, n int, dst []byte) error {
 	copy(dst, b[int(first)*model.PageSize:(int(first)+n)*model.PageSize])
 	return nil
+}
+
+// TestLookingWaitsForNoRecord: a disk that takes its time keeps only those waiting who change the same VM.
+func TestLookingWaitsForNoRecord(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	s.open()
+	g, _ := s.guest(0, "web", guestWaiting, system.RAMBlock{Name: "pc.ram", Length: model.PageSize})
+	g.life.turn <- struct{}{} // a record is being written
+	changed := make(chan error)
+	go func() { changed <- g.life.change(guestWaiting, guestStreaming, "", nil) }()
+	if w := g.where(); w != control.StateHeld {
+		t.Errorf("the guest is %s", w)
+	}
+	if s.session().sink(0) == nil {
+		t.Error("its pages have nowhere to go")
+	}
+	select {
+	case err := <-changed:
+		t.Errorf("changed before its turn: %v", err)
+	default:
+	}
+	<-g.life.turn
+	if err := <-changed; err != nil || g.life.now() != guestStreaming {
+		t.Errorf("%v, the guest is %s", err, g.life.now())
+	}
 }

@@ -31,10 +31,11 @@ func (s *site) loadedGuest(args ...string) (*guest, *kit.LiveQEMU) {
 	kit.Eventually(s.t, func() bool { return target.Status() != "inmigrate" && source.Status() == "postmigrate" })
 	g, _ := s.guest(0, "web", guestLoaded)
 	var err error
-	if g.proc, err = system.OpenProcess(target.Cmd.Process.Pid, target.Socket, filepath.Join(dir, "web.log")); err != nil {
+	if g.grip.proc, err = system.OpenProcess(target.Cmd.Process.Pid, target.Socket, filepath.Join(dir, "web.log")); err != nil {
 		s.t.Fatal(err)
 	}
-	g.client = target.Client
+	g.grip.client = target.Client
+	g.life.rec.Socket, g.life.rec.PID = g.grip.proc.Socket, g.grip.proc.PID
 	return g, target
 }
 
@@ -44,7 +45,7 @@ func TestRunAnswersWhenItRuns(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			s := openSite(t, nil, "target", nil)
 			g, q := s.loadedGuest()
-			if err := g.run(state); err != nil || g.where() != control.StateRunning {
+			if err := (running{g}.run(state)); err != nil || g.where() != control.StateRunning {
 				t.Fatalf("%v, the guest is %s", err, g.where())
 			}
 			c, err := qemu.Dial(t.Context(), q.Socket) // its monitor is free for others
@@ -55,7 +56,7 @@ func TestRunAnswersWhenItRuns(t *testing.T) {
 			if st, err := c.Status(t.Context()); err != nil || st.Status != want {
 				t.Errorf("%+v, %v", st, err)
 			}
-			if err := g.run(state); err != nil {
+			if err := (running{g}.run(state)); err != nil {
 				t.Errorf("told again: %v", err)
 			}
 		})
@@ -69,7 +70,7 @@ func TestRefusedVMIsKept(t *testing.T) {
 	args := []string{"-drive", "if=virtio,format=raw,file=" + disk}
 	g, _ := s.loadedGuest(args...)
 	other := kit.StartQEMU(t, kit.SocketDir(t), "other", args...)
-	err := g.run("running")
+	err := running{g}.run("running")
 	if m := failed(0, err); !m.Refused || !strings.Contains(m.Error, "lock") || g.where() != control.StateLoaded {
 		t.Fatalf("%+v, the guest is %s", m, g.where())
 	}
@@ -78,7 +79,7 @@ func TestRefusedVMIsKept(t *testing.T) {
 	}
 	other.Client.Quit(t.Context())
 	other.Wait()
-	if err := g.run("running"); err != nil || g.where() != control.StateRunning {
+	if err := (running{g}.run("running")); err != nil || g.where() != control.StateRunning {
 		t.Errorf("%v, the guest is %s", err, g.where())
 	}
 }
@@ -89,9 +90,9 @@ func TestRunOfADeadQEMU(t *testing.T) {
 	g, q := s.loadedGuest()
 	q.Cmd.Process.Signal(syscall.SIGSTOP)
 	ran := make(chan error)
-	go func() { ran <- g.run("running") }()
+	go func() { ran <- running{g}.run("running") }()
 	kit.Eventually(t, func() bool { return g.where() == control.StateLaunching })
-	if err := g.run("running"); err == nil || failed(0, err).Refused {
+	if err := (running{g}.run("running")); err == nil || failed(0, err).Refused {
 		t.Errorf("told again while it is being run: %v", err)
 	}
 	g.abort(errAway)
@@ -108,7 +109,7 @@ func TestRunOfADeadQEMU(t *testing.T) {
 func TestDeadGuestDoesNotRun(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	g, q := s.loadedGuest()
-	if err := g.run("running"); err != nil {
+	if err := (running{g}.run("running")); err != nil {
 		t.Fatal(err)
 	}
 	q.Cmd.Process.Kill()
@@ -116,7 +117,7 @@ func TestDeadGuestDoesNotRun(t *testing.T) {
 	if w := g.where(); w != control.StateEnded {
 		t.Errorf("it is said to be %s", w)
 	}
-	if err := g.run("running"); err == nil || failed(0, err).Refused {
+	if err := (running{g}.run("running")); err == nil || failed(0, err).Refused {
 		t.Errorf("told again to run: %v", err)
 	}
 }
@@ -126,8 +127,8 @@ func TestEndedGuestIsKnown(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
 	g, q := s.loadedGuest()
-	g.watchProcess()
-	if err := g.run("running"); err != nil {
+	running{g}.watch()
+	if err := (running{g}.run("running")); err != nil {
 		t.Fatal(err)
 	}
 	q.Cmd.Process.Kill()

@@ -18,12 +18,12 @@ const (
 )
 
 // loadedMessage tells the source that the guest is complete, and which disks it has here.
-func (g *guest) loadedMessage() control.Loaded {
+func loadedMessage(g *guest) control.Loaded {
 	m := control.Loaded{VM: g.key.vm, Renamed: g.r.cfg.Launcher != ""}
 	for _, r := range g.r.cfg.Policy.Rewrites {
 		m.Rewrites = append(m.Rewrites, control.Rewrite{From: r.From, To: r.To})
 	}
-	outline, err := g.outline()
+	outline, err := outlineOf(g)
 	if err != nil {
 		m.Error = err.Error()
 		return m
@@ -40,7 +40,7 @@ func (g *guest) loadedMessage() control.Loaded {
 }
 
 // setLimits sets the limits of disks that the command line does not say. A launcher may have named the devices otherwise.
-func (g *guest) setLimits(ctx context.Context, client *qemu.Client) error {
+func setLimits(ctx context.Context, g *guest, client *qemu.Client) error {
 	var all []inventory.Limits
 	for _, l := range g.p.Limits {
 		all = append(all, inventory.Limits(l))
@@ -53,10 +53,9 @@ func (g *guest) setLimits(ctx context.Context, client *qemu.Client) error {
 	return err
 }
 
-func (g *guest) outline() (o inventory.Outline, err error) {
-	g.mu.Lock()
-	client := g.client
-	g.mu.Unlock()
+// outlineOf is what the guest's QEMU says of its disks and devices.
+func outlineOf(g *guest) (o inventory.Outline, err error) {
+	client, _, _ := g.grip.held()
 	if client == nil {
 		return o, errors.New("its monitor is closed")
 	}

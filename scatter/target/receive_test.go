@@ -562,7 +562,7 @@ func (s *site) feeding(g *guest, far net.Conn, messages ...control.Message) []by
 	}
 	c.Close()
 	if g.where() != control.StateAborted {
-		g.in.Close()
+		g.grip.in.Close()
 	}
 	return <-got
 }
@@ -683,7 +683,7 @@ func TestDeliver(t *testing.T) {
 		go func() { io.Copy(&wrote[i], far); ended <- struct{}{} }()
 	}
 	r := enginekit.OpenRecording(t, "stopped-10.0")
-	good.ram.Connect(good.in, writerAfter(t, r, good.in))
+	good.grip.ram.Connect(good.grip.in, writerAfter(t, r, good.grip.in))
 	session := s.session()
 	payload := blockOf(t, block.Owner{VM: 0, Page: 3}, block.Owner{VM: 1, Page: 3}, block.Owner{VM: 2, Block: 9}, block.Owner{VM: 2, Page: 1 << 30},
 		block.Owner{VM: 77, Page: 1}, block.Owner{VM: 0, Page: 15})
@@ -841,10 +841,9 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	ram := system.RAMBlock{Name: "pc.ram", Length: size * model.PageSize}
 	g, _ := s.guest(0, "web", guestStarting)
 	dst, mem := kit.OwnRAM(t, size)
-	g.mu.Lock()
-	g.ram, g.state = pages.NewRAM([]system.RAMBlock{ram}, mem, true), guestWaiting
-	g.mu.Unlock()
-	g.ram.Open()
+	g.grip.take(func(h *grip) { h.ram = pages.NewRAM([]system.RAMBlock{ram}, mem, true) })
+	g.set(guestWaiting)
+	g.grip.ram.Open()
 	session := s.session()
 	enc, err := block.NewEncoder()
 	if err != nil {

@@ -291,7 +291,7 @@ func (r *receiver) streamConn(ctx context.Context, c *control.Conn, key guestKey
 	if err := c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name}); err != nil {
 		return err
 	}
-	return g.feed(ctx, c)
+	return receiving{g}.feed(c)
 }
 
 // recoverConn answers questions about VMs of an earlier or broken evacuation.
@@ -312,14 +312,16 @@ func (r *receiver) recoverConn(c *control.Conn, key sessionKey) error {
 		case control.Query:
 			vm = m.VM
 		case control.Run:
-			if vm = m.VM; r.guest(guestKey{key, vm}) != nil {
-				if err := r.guest(guestKey{key, vm}).run(m.State); err != nil && !errors.Is(err, errLaunching) {
+			vm = m.VM
+			if g := r.guest(guestKey{key, vm}); g != nil {
+				if err := (running{g}).run(m.State); err != nil && !errors.Is(err, errLaunching) {
 					return errors.Join(err, c.Send(failed(vm, err)))
 				}
 			}
 		case control.Abort:
-			if vm = m.VM; r.guest(guestKey{key, vm}) != nil {
-				r.guest(guestKey{key, vm}).abortAndWait(errors.New(m.Reason))
+			vm = m.VM
+			if g := r.guest(guestKey{key, vm}); g != nil {
+				g.abortAndWait(errors.New(m.Reason))
 			}
 		default:
 			return fmt.Errorf("source %s: %s on a recover connection", key.source, m.Type())

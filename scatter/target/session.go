@@ -117,10 +117,10 @@ func (s *session) handle(ctx context.Context, m control.Message) error {
 	case control.Prepare:
 		return s.prepare(ctx, m)
 	case control.Digest:
-		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error { return g.sendDigest(ctx, s.conn, m.Skip) })
+		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error { return receiving{g}.sendDigest(ctx, s.conn, m.Skip) })
 	case control.Run:
 		return s.withGuest(job{m.VM, m.Type()}, func(g *guest) error {
-			if err := g.run(m.State); err != nil {
+			if err := (running{g}).run(m.State); err != nil {
 				return err
 			}
 			return s.conn.Send(control.Running{VM: m.VM})
@@ -267,7 +267,7 @@ func (s *session) prepare(ctx context.Context, m control.Prepare) error {
 		return nil
 	}
 	s.wg.Go(func() {
-		if err := g.prepare(ctx); err != nil {
+		if err := (receiving{g}).prepare(ctx); err != nil {
 			g.abort(err)
 			s.fail(m.VM, fmt.Errorf("vm %s: %w", m.Name, err))
 		}
@@ -281,12 +281,10 @@ func (s *session) sink(vm int) pages.Sink {
 	if g == nil {
 		return nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ram == nil {
-		return nil // it does not stand yet
+	if _, ram, _ := g.grip.held(); ram != nil {
+		return ram
 	}
-	return g.ram
+	return nil // it does not stand yet
 }
 
 // unplaced gives up a guest that could not take its pages.

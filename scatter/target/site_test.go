@@ -12,6 +12,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
@@ -142,18 +143,31 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	s.r.mu.Unlock()
 	g := newGuest(s.r, key, control.Prepare{VM: vm, Name: name, Memory: 1 << 20, VCPUs: 1}, conn)
 	near, far := net.Pipe()
-	g.state, g.in, g.ram = state, near, pages.NewRAM(blocks, nil, false)
+	g.life.state, g.grip.in, g.grip.ram = state, near, pages.NewRAM(blocks, nil, false)
 	if state == guestWaiting {
-		g.ram.Open()
+		g.grip.ram.Open()
 	}
 	if state == guestRunning {
-		g.proc = living(s.t)
+		g.grip.proc = living(s.t)
 	}
 	if err := s.r.enter(g); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { near.Close(); far.Close() })
 	return g, far
+}
+
+// set puts the guest into a state, as if it had come there.
+func (g *guest) set(state guestState) {
+	g.life.mu.Lock()
+	defer g.life.mu.Unlock()
+	g.life.state = state
+}
+
+// record writes down that the guest stands as it does.
+func (g *guest) record(kind handover.RecordKind) error {
+	s := g.life.now()
+	return g.life.change(s, s, kind, nil)
 }
 
 // ended is a process that has ended, in place of a QEMU with that log.

@@ -1,0 +1,64 @@
+package target
+
+import (
+	"net"
+	"sync"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pages"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// grip is what a target holds of a VM's QEMU. What it gets after it has let go, it lets go of at once.
+type grip struct {
+	mu     sync.Mutex // guards the fields below, and is held over nothing that waits
+	loose  bool
+	proc   *system.Process // stays after it has let go, to be waited for
+	client *qemu.Client
+	ram    *pages.RAM    // nil before its QEMU has told it
+	in     net.Conn      // QEMU's incoming socket
+	stream *control.Conn // from the source, once it streams
+}
+
+// take adds to what is held. It tells whether it is held: if not, whoever calls it has it let go of once more.
+func (h *grip) take(add func(*grip)) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	add(h)
+	return !h.loose
+}
+
+// held is what is held now; parts of it are nil before there are any.
+func (h *grip) held() (client *qemu.Client, ram *pages.RAM, in net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.client, h.ram, h.in
+}
+
+// process is that of its QEMU; nil before there is one.
+func (h *grip) process() *system.Process {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.proc
+}
+
+// letGo closes everything but the process, which goes on.
+func (h *grip) letGo() {
+	h.mu.Lock()
+	h.loose = true
+	stream, in, ram, client := h.stream, h.in, h.ram, h.client
+	h.mu.Unlock()
+	if stream != nil {
+		stream.Close()
+	}
+	if in != nil {
+		in.Close() // first, so that none waits for QEMU in ram
+	}
+	if ram != nil {
+		ram.Close()
+	}
+	if client != nil {
+		client.Close()
+	}
+}

@@ -1,0 +1,274 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// startTimeout bounds the start of a QEMU until it waits for pages.
+const startTimeout = 60 * time.Second
+
+// receiving takes a guest from nothing to a VM that is complete and paused.
+type receiving struct{ *guest }
+
+// prepare starts the QEMU, hands it the head of the stream and tells the source that it waits for pages.
+func (g receiving) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := checkPrepare(g.p); err != nil {
+		return err
+	}
+	if err := g.r.journalRoom(); err != nil {
+		return err
+	}
+	if err := g.note(nil); err != nil {
+		return err
+	}
+	ram, err := g.launch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := g.openIncoming(ctx, ram); err != nil {
+		return err
+	}
+	zero, err := ram.Zero()
+	if err != nil {
+		return err
+	}
+	ram.Open()
+	if err := g.life.change(guestStarting, guestWaiting, "", nil); err != nil {
+		return g.givenUp(err)
+	}
+	g.log.Info("waits for pages", "direct", ram.Direct())
+	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero})
+}
+
+// givenUp tells why a guest is not in the state that it should be in.
+func (g receiving) givenUp(err error) error {
+	if cause := g.life.why(); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// note writes down that the guest is being prepared, and what has become known of it.
+func (g receiving) note(amend func(*handover.Record)) error {
+	err := g.life.change(guestStarting, guestStarting, handover.RecPrepare, amend)
+	if _, ok := errors.AsType[stateError](err); ok {
+		return g.givenUp(err)
+	}
+	return err
+}
+
+func checkPrepare(p control.Prepare) error {
+	if err := qemu.CheckName(p.Name); err != nil {
+		return err
+	}
+	for _, b := range p.Blocks {
+		if b.Length%model.PageSize != 0 || b.Length/model.PageSize >= system.MaxGuestPages {
+			return fmt.Errorf("ram block %.64q: length %d", b.ID, b.Length)
+		}
+	}
+	if sum := blockBytes(p.Blocks); sum > p.Memory+1<<30 {
+		return fmt.Errorf("ram blocks of %d bytes, but memory of %d", sum, p.Memory)
+	}
+	return nil
+}
+
+// launch starts the QEMU, by ourselves or by the launcher that the operator named, and takes hold of its RAM.
+func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
+	proc, client, err := g.r.start(ctx, g.p)
+	if err != nil {
+		return nil, err
+	}
+	g.pid.Store(int64(proc.PID))
+	if !g.grip.take(func(h *grip) { h.proc, h.client = proc, client }) {
+		g.end() // it was given up when there was nothing yet to be ended
+		return nil, g.life.why()
+	}
+	running{g.guest}.watch()
+	vm, err := client.Describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := setLimits(ctx, g.guest, client); err != nil {
+		return nil, err
+	}
+	if err := g.note(func(rec *handover.Record) { rec.Socket, rec.PID = proc.Socket, proc.PID }); err != nil {
+		return nil, err
+	}
+	blocks, err := matchBlocks(g.p.Blocks, vm.Blocks)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := qemu.OpenMemory(vm.PID, vm.Blocks)
+	if err != nil {
+		g.log.Warn("guest memory cannot be reached, pages go through QEMU's incoming socket, and nothing can be verified", "err", err)
+		mem = nil
+	}
+	ram := pages.NewRAM(blocks, mem, !g.r.cfg.NoDirect)
+	if !g.grip.take(func(h *grip) { h.ram = ram }) {
+		ram.Close()
+		return nil, g.life.why()
+	}
+	return ram, nil
+}
+
+// matchBlocks finds the RAM blocks of the source's QEMU in ours.
+func matchBlocks(theirs []control.Block, ours []qemu.RAMBlock) ([]system.RAMBlock, error) {
+	var listed []stream.RAMBlock
+	for _, b := range theirs {
+		listed = append(listed, stream.RAMBlock{Name: b.ID, Length: b.Length})
+	}
+	blocks, err := system.MatchBlocks(listed, ours)
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range blocks {
+		if have := ours[b.Index].MaxLength; b.Length > have {
+			return nil, fmt.Errorf("ram block %s: %d bytes, here at most %d", theirs[i].ID, b.Length, have)
+		}
+	}
+	return blocks, nil
+}
+
+// openIncoming opens the way into QEMU, writes the head of the stream and waits until QEMU has taken it:
+// it has then accepted the machine type and the RAM blocks.
+func (g receiving) openIncoming(ctx context.Context, ram *pages.RAM) error {
+	client, _, _ := g.grip.held()
+	in, err := client.MigrateIncoming(ctx)
+	if err != nil {
+		return err
+	}
+	if !g.grip.take(func(h *grip) { h.in = in }) {
+		in.Close()
+		return g.life.why()
+	}
+	g.wg.Go(func() { g.readReturn(in) })
+	w := stream.NewWriter(in)
+	ram.Connect(in, w)
+	if err := system.WriteHead(w, g.p.Header); err != nil {
+		return fmt.Errorf("QEMU did not take the head of the stream: %w", err)
+	}
+	select {
+	case <-g.prepared:
+		return nil
+	case <-client.Done():
+		return fmt.Errorf("QEMU ended: %s", g.grip.process().Tail())
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// readReturn reads what QEMU says about the load, until it closes the socket.
+func (g receiving) readReturn(in net.Conn) {
+	for {
+		m, err := stream.ReadReturn(in)
+		if err != nil {
+			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
+				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", system.NoEOF(err)))
+			}
+			g.fail(err)
+			return
+		}
+		switch {
+		case m.Kind == stream.ReturnPong && m.Value == system.HeadPing:
+			select {
+			case <-g.prepared:
+			default:
+				close(g.prepared)
+			}
+		case m.Kind == stream.ReturnShut && m.Value == 0:
+			g.loaded()
+			return
+		case m.Kind == stream.ReturnShut:
+			g.fail(fmt.Errorf("QEMU could not load the VM: %s", g.grip.process().Tail()))
+			return
+		}
+	}
+}
+
+// loaded: from here on the VM waits for the source's word, so the journal must know of it first. It does nothing to a guest that was given up
+// meanwhile.
+func (g receiving) loaded() {
+	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, nil)
+	if _, other := errors.AsType[stateError](err); other {
+		return
+	}
+	if err != nil {
+		g.fail(err)
+		return
+	}
+	g.log.Info("loaded")
+	_ = g.conn.Send(loadedMessage(g.guest)) // a lost source asks
+}
+
+// feed copies the guest's stream from its connection to QEMU. It returns when the source ends it.
+func (g receiving) feed(c *control.Conn) error {
+	if err := g.life.change(guestWaiting, guestStreaming, "", nil); err != nil {
+		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
+	}
+	if !g.grip.take(func(h *grip) { h.stream = c }) {
+		return fmt.Errorf("vm %s: was given up: %w", g.p.Name, g.life.why())
+	}
+	_, ram, in := g.grip.held()
+	ram.Stop() // from the first byte of the stream on, bulk comes too late
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	var buf []byte
+	for {
+		m, err := c.Receive()
+		if err != nil {
+			err = fmt.Errorf("vm %s: its stream broke off: %w", g.p.Name, system.NoEOF(err))
+			g.fail(err)
+			return err
+		}
+		switch m := m.(type) {
+		case control.Data:
+			_, err = in.Write(m.Body)
+		case control.Packed:
+			if buf, err = z.DecodeAll(m.Body, buf[:0]); err == nil {
+				_, err = in.Write(buf)
+			}
+		case control.DataEnd:
+			g.complete.Store(true)
+			return nil
+		default:
+			err = fmt.Errorf("unexpected %s", m.Type())
+		}
+		if err != nil {
+			err = g.lastWords(fmt.Errorf("vm %s: stream: %w", g.p.Name, err))
+			g.fail(err)
+			return err
+		}
+	}
+}
+
+// sendDigest digests the loaded guest's RAM, but for what is to be skipped.
+func (g receiving) sendDigest(ctx context.Context, c *control.Conn, skip []control.Span) error {
+	_, ram, _ := g.grip.held()
+	if s := g.life.now(); s != guestLoaded || ram == nil {
+		return fmt.Errorf("vm %s: cannot be digested: it is %s", g.p.Name, s)
+	}
+	sums, err := ram.Digest(ctx, skip)
+	if err != nil {
+		return fmt.Errorf("vm %s: cannot be digested: %w", g.p.Name, err)
+	}
+	return c.Send(control.Digested{VM: g.key.vm, Sums: sums})
+}

@@ -1,0 +1,264 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// refusedError says that a VM was not run. The guest is as it was before, unless its QEMU has ended.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
+// errLaunching answers a second Run while the first one is under way.
+var errLaunching = errors.New("is being run already")
+
+// running lets a VM that is complete live here, and notices its end.
+type running struct{ *guest }
+
+// run lets the VM live here, in the run state that it had on the source, and returns once its QEMU has said that it does. Called again,
+// it says that again. A refusedError means that the VM has not run. After any other error nobody knows yet: ask for its state.
+func (g running) run(state string) error {
+	err := g.begin(state)
+	if errors.Is(err, errRuns) {
+		return nil
+	}
+	if err == nil {
+		err = g.launch(state)
+	}
+	if err != nil {
+		return fmt.Errorf("vm %s: %w", g.p.Name, err)
+	}
+	return nil
+}
+
+// launch lets a VM run whose record says that it is about to, and settles what came of it.
+func (g running) launch(state string) error {
+	client, _, _ := g.grip.held()
+	resumed := client.Subscribe(64)
+	defer resumed.Close()
+	err := g.letRun(state)
+	_, refused := errors.AsType[refusedError](err)
+	proc := g.grip.process()
+	gone := err != nil && client.Err() != nil && proc.Wait(system.KillWait)
+	switch {
+	case err == nil:
+		g.arrived()
+	case gone && sawResume(resumed):
+		err = fmt.Errorf("has run here for a moment, then its QEMU ended: %s", proc.Tail())
+		g.leave()
+	case gone:
+		tail := proc.Tail()
+		g.giveUp(err, guestLaunching)
+		err = refusedError{fmt.Errorf("its QEMU ended before it ran the VM: %s", tail)}
+	case refused:
+		err = errors.Join(err, g.back())
+	default:
+		g.unseen.Store(true) // whether it runs may show later
+		g.log.Error("QEMU does not say whether it runs the VM: look at it", "socket", proc.Socket, "err", err)
+	}
+	return err
+}
+
+// back leaves a VM whose QEMU refuses to run it loaded, whether or not that can be recorded: its last record only says that it was told to run.
+func (g running) back() error {
+	err := g.life.change(guestLaunching, guestLoaded, handover.RecLoaded, nil)
+	if err != nil {
+		_ = g.life.change(guestLaunching, guestLoaded, "", nil)
+	}
+	return err
+}
+
+// errRuns: there is nothing to be done any more.
+var errRuns = errors.New("runs already")
+
+// begin takes a loaded guest to launching. Its record is on disk before.
+func (g running) begin(state string) error {
+	err := g.life.change(guestLoaded, guestLaunching, handover.RecRun, func(rec *handover.Record) { rec.Paused = !handover.Runs(state) })
+	if err == nil {
+		return nil
+	}
+	other, ok := errors.AsType[stateError](err)
+	switch {
+	case !ok:
+		return refusedError{err}
+	case other.is == guestRunning && g.lives():
+		return errRuns
+	case other.is == guestRunning:
+		return errors.New("has run here, and its QEMU has ended")
+	case other.is == guestLaunching:
+		return errLaunching
+	}
+	return refusedError{fmt.Errorf("is %s, not loaded", other.is)}
+}
+
+// arrived: the VM lives here. Its monitor is left to others.
+func (g running) arrived() {
+	if err := g.life.change(guestLaunching, guestRunning, "", nil); err != nil {
+		g.log.Error("runs here, unexpectedly", "err", err)
+		return
+	}
+	g.grip.letGo()
+	g.log.Info("runs here")
+	if err := g.life.change(guestRunning, guestRunning, handover.RecDone, nil); err != nil {
+		g.log.Error("journal", "err", err)
+	}
+}
+
+// launchFor bounds how long a QEMU may take to say whether it runs the VM: opening disks on storage that is busy takes its time.
+const launchFor = 10 * time.Minute
+
+// letRun continues the VM, unless it was paused on the source, and tells the network where it is now.
+func (g running) letRun(state string) error {
+	ctx, cancel := context.WithTimeout(g.r.life, launchFor)
+	defer cancel()
+	client, _, _ := g.grip.held()
+	if err := continueVM(ctx, client, state); err != nil {
+		return err
+	}
+	if err := client.AnnounceSelf(ctx); err != nil && client.Err() == nil {
+		g.log.Warn("announce-self", "err", err)
+	}
+	return nil
+}
+
+// continueVM continues a VM that is loaded, if it ran on the source, and returns when QEMU says how it stands. A refusedError is QEMU's
+// word that it does not run.
+func continueVM(ctx context.Context, c *qemu.Client, state string) error {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if status.Status == "inmigrate" {
+		return refusedError{errors.New("QEMU has not finished to load it")}
+	}
+	if !handover.Runs(state) {
+		return nil
+	}
+	resumed := c.Subscribe(64)
+	defer resumed.Close()
+	if err := c.Cont(ctx); err != nil {
+		if _, ok := errors.AsType[*qemu.QMPError](err); ok { // for a disk that it cannot lock perhaps
+			return refusedError{fmt.Errorf("QEMU does not continue it: %w", err)}
+		}
+		return err
+	}
+	for {
+		status, err := c.Status(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !stands(status.Status) || sawResume(resumed): // whatever it has come to since, it did run
+			return nil
+		}
+		if err := system.Pause(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("QEMU is %s after cont: %w", status.Status, err)
+		}
+	}
+}
+
+// stands tells whether a VM in this run state has not begun to run.
+func stands(status string) bool {
+	switch status {
+	case "paused", "inmigrate", "prelaunch", "finish-migrate", "postmigrate", "restore-vm":
+		return true
+	}
+	return false
+}
+
+// sawResume tells whether QEMU has said that it lets the VM's processors run. It says so before it does.
+func sawResume(events *qemu.Subscription) bool {
+	for {
+		select {
+		case ev, ok := <-events.C:
+			if !ok {
+				return false
+			}
+			if ev.Event == "RESUME" {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// watchEvery is how often a QEMU is looked after.
+const watchEvery = time.Second
+
+// watch notices the end of the QEMU: a VM that was loaded has failed then, one that ran has given its room back.
+func (g running) watch() {
+	proc := g.grip.process()
+	g.wg.Go(func() {
+		for !proc.Wait(watchEvery) || g.beingRun() {
+			select {
+			case <-g.closing:
+				return
+			case <-time.After(settleEvery):
+			}
+		}
+		defer proc.Close()
+		if s := g.life.now(); s == guestRunning || s == guestLaunching {
+			g.leave()
+			return
+		}
+		if err := fmt.Errorf("its QEMU ended: %s", proc.Tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
+			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
+		}
+	})
+}
+
+// settleEvery is how often the watcher of a QEMU that has ended sees whether run has found out what became of it.
+const settleEvery = 10 * time.Millisecond
+
+// beingRun tells whether run finds out what becomes of the QEMU.
+func (g running) beingRun() bool { return g.life.now() == guestLaunching && !g.unseen.Load() }
+
+// leave: a VM that lived here has ended, and gives its name and room back.
+func (g running) leave() {
+	if g.life.change(guestRunning, guestEnded, "", nil) != nil && g.life.change(guestLaunching, guestEnded, "", nil) != nil {
+		return
+	}
+	g.log.Info("ended here")
+	g.grip.letGo()
+	proc := g.grip.process()
+	proc.Clean()
+	proc.Close()
+	g.r.forget(g.guest)
+	g.r.dropUnasked(g.guest)
+}
+
+// retake takes hold of the QEMU of a guest that an earlier receiver had, and that was loaded at least.
+func (g running) retake(ctx context.Context, rec handover.Record) error {
+	if rec.Kind == handover.RecDone {
+		proc, err := retake(ctx, rec, g.r.cfg.RunDir) // its monitor belongs to others by now
+		g.grip.proc, g.life.state = proc, guestRunning
+		return err
+	}
+	proc, client, err := reopen(ctx, rec, g.r.cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	g.grip.proc, g.grip.client = proc, client
+	if g.life.state = guestLoaded; rec.Kind == handover.RecLoaded {
+		return nil
+	}
+	g.life.state = guestLaunching // it was told to run, but perhaps that never reached QEMU
+	err = g.letRun(rec.StateToRun())
+	if _, refused := errors.AsType[refusedError](err); refused {
+		g.log.Warn("was told to run, but does not", "err", err)
+		return g.back() // the source decides
+	}
+	if err != nil {
+		return fmt.Errorf("cont: %w", err)
+	}
+	g.arrived()
+	return nil
+}
