@@ -34,6 +34,9 @@ func (s MigrationStatus) Ended() bool {
 	return s == MigrationCompleted || s == MigrationFailed || s == MigrationCancelled
 }
 
+// Idle tells whether no migration is under way.
+func (s MigrationStatus) Idle() bool { return s == "" || s == MigrationNone || s.Ended() }
+
 // MigrationInfo is the answer to query-migrate. Times are in milliseconds.
 type MigrationInfo struct {
 	Status             MigrationStatus `json:"status"`

@@ -60,9 +60,9 @@ func (e checking) digested(m control.Digested) {
 func (e checking) compareDisks(ctx context.Context, v *migrant) error {
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
-	ours, err := inventory.ReadOutline(ctx, v.Client)
+	ours, err := v.Outline(ctx)
 	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
+		return err
 	}
 	theirs := v.disks.Load()
 	switch {

@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -18,7 +19,8 @@ import (
 func TestLoadedTellsWhyDisksAreNotKnown(t *testing.T) {
 	v := kit.StartQEMU(t, kit.SocketDir(t), "web", "-drive", "file="+kit.Image(t)+",format=raw,if=virtio,id=d0")
 	e := checking{&Evacuation{}}
-	s := migrantsOf([]*source.VM{{Facts: &qemu.VM{Name: "web"}, Client: v.Client}})[0]
+	facts := &qemu.VM{Name: "web"}
+	s := migrantsOf([]*source.VM{{Facts: facts, Source: &qmp.Source{Client: v.Client, VM: facts}}})[0]
 	told := func(m *control.Loaded) string {
 		s.disks.Store(m)
 		return system.Text(e.compareDisks(t.Context(), s))

@@ -20,9 +20,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// holdDowntime is the down-time limit, in ms, at which QEMU stays in pre-copy. Zero would switch over at once.
-const holdDowntime = 1
-
 // converge runs QEMU's migration through the filter to the target. It returns when the source QEMU has closed the
 // migration, which it does once it has given the VM away, or when the VM is taken back.
 func (e converging) converge(ctx context.Context, v *migrant) error {
@@ -43,12 +40,12 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	if err := v.tune(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel))); err != nil {
+	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel))); err != nil {
 		return err
 	}
-	events := v.Client.Subscribe(256)
+	events := v.Subscribe(256)
 	defer events.Close()
-	qc, err := v.StartMigration(ctx)
+	qc, err := v.Migrate(ctx)
 	if err != nil {
 		return err
 	}
@@ -207,7 +204,7 @@ func (e converging) lateStop(v *migrant, events *qemu.Subscription) {
 
 // stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
 func (e converging) stopSeen(ctx context.Context, v *migrant, ev qemu.Event) {
-	status, err := v.Client.Status(ctx)
+	status, err := v.Status(ctx)
 	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
 		return
 	}
@@ -221,7 +218,7 @@ func eventTime(ev qemu.Event) time.Time {
 
 // pass is called when QEMU begins another pass over the dirty pages.
 func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) error {
-	info, err := v.Client.QueryMigrate(ctx)
+	info, err := v.QueryMigrate(ctx)
 	if err != nil || info.RAM == nil {
 		return err
 	}
@@ -235,7 +232,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) err
 	switch s.Step(steer.Observation{Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load()}) {
 	case steer.SwitchOver:
 		e.standstill.begin(v.Index)
-		return v.release(ctx, s, info.RAM.Remaining)
+		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)
 	case steer.GiveUp:
 		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -94,7 +94,7 @@ func (e handing) forget(ctx context.Context, v *migrant, why error) {
 func (e handing) restore(ctx context.Context, v *migrant) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QMPTimeout)
 	defer cancel()
-	if err := v.RestoreSettings(ctx); err != nil {
+	if err := v.Restore(ctx); err != nil {
 		e.Tell(model.Event{Type: "warning", VM: v.Name(), Message: fmt.Sprintf("vm %s: its migration settings could not be put back: %v; "+
 			"'scatter recover --run-dir %s' tries again", v.Name(), err, e.Cfg.RunDir)})
 	}
@@ -137,7 +137,7 @@ func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found ha
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	var asked sync.WaitGroup
-	asked.Go(func() { found.Source, serr = statusOf(ctx, v.Client, v.Proc) })
+	asked.Go(func() { found.Source, serr = statusOf(ctx, v.Source, v.Proc) })
 	asked.Go(func() { found.Target, terr = e.Links[v.Host].Ask(ctx, v.Index) })
 	asked.Wait()
 	found.SourceKnown, found.TargetKnown = serr == nil, terr == nil
@@ -147,13 +147,13 @@ func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found ha
 }
 
 // statusOf tells how a source QEMU stands, once its migration is over. An error means that it does not say.
-func statusOf(ctx context.Context, client *qemu.Client, proc *system.Process) (handover.SourceState, error) {
+func statusOf(ctx context.Context, vm hypervisor.Source, proc *system.Process) (handover.SourceState, error) {
 	if !proc.Alive() {
 		return handover.SourceGone, nil
 	}
 	for {
-		info, err := client.QueryMigrate(ctx)
-		if err == nil && source.Idle(info.Status) {
+		info, err := vm.QueryMigrate(ctx)
+		if err == nil && info.Status.Idle() {
 			break
 		}
 		if err == nil {
@@ -162,11 +162,11 @@ func statusOf(ctx context.Context, client *qemu.Client, proc *system.Process) (h
 		if !proc.Alive() {
 			return handover.SourceGone, nil
 		}
-		if system.Pause(ctx, 10*time.Millisecond) != nil || client.Err() != nil {
+		if system.Pause(ctx, 10*time.Millisecond) != nil || vm.Err() != nil {
 			return "", fmt.Errorf("source QEMU: %w", err)
 		}
 	}
-	status, err := client.Status(ctx)
+	status, err := vm.Status(ctx)
 	if err != nil {
 		return "", fmt.Errorf("source QEMU: %w", err)
 	}
@@ -192,7 +192,7 @@ func (e handing) quitSource(ctx context.Context, v *migrant) {
 	_ = system.Pause(ctx, firstSteps) // where it ends, at once
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QMPTimeout)
 	defer cancel()
-	err := v.Client.Quit(ctx)
+	err := v.Quit(ctx)
 	if err == nil || v.Proc.Wait(0) {
 		return
 	}

@@ -48,6 +48,8 @@ func leftBehind(t *testing.T, dir string, records ...handover.Record) string {
 }
 
 // vmCalled is a VM of which nothing but its name is known.
-func vmCalled(name string) *source.VM { return &source.VM{Facts: &qemu.VM{Name: name}, Host: -1} }
+func vmCalled(name string) *source.VM {
+	return &source.VM{Source: enginekit.Nobody{}, Facts: &qemu.VM{Name: name}, Host: -1}
+}
 
 func linkTo(name string) *wire.Link { return &wire.Link{Welcome: control.Welcome{Name: name}} }

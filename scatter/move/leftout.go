@@ -2,7 +2,6 @@ package move
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/scatter-vm/scatter/qemu/stream"
@@ -55,9 +54,9 @@ func spansOf(pieces []piece) (spans []control.Span) {
 func (v *migrant) pieces(ctx context.Context, gpa, n uint64, why string) (out []piece, err error) {
 	for n > 0 {
 		part := min(n, model.PageSize-gpa%model.PageSize)
-		index, offset, ok, err := v.Client.Address(ctx, v.Facts.Blocks, gpa)
+		index, offset, ok, err := v.Address(ctx, gpa)
 		if err != nil {
-			return out, fmt.Errorf("vm %s: address %#x: %w", v.Name(), gpa, err)
+			return out, err
 		}
 		for i, b := range v.Blocks {
 			if ok && b.Index == index && offset < b.Length {

@@ -15,7 +15,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/source"
-	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -102,15 +101,7 @@ func (v *migrant) giveShut(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
-	return v.Await(ctx, func(i qemu.MigrationInfo) (bool, error) {
-		switch i.Status {
-		case qemu.MigrationCompleted:
-			return true, nil
-		case qemu.MigrationFailed, qemu.MigrationCancelled:
-			return false, fmt.Errorf("vm %s: QEMU reports %s: %s", v.Name(), i.Status, i.ErrorDesc)
-		}
-		return false, nil
-	})
+	return v.AwaitCompleted(ctx)
 }
 
 // pause stops a VM that would not converge otherwise, unless it is being taken back, or was stopped by others meanwhile. note is
@@ -123,7 +114,7 @@ func (v *migrant) pause(ctx context.Context, note func() error) error {
 	if v.Gone.Load() {
 		return nil
 	}
-	status, err := v.Client.Status(ctx)
+	status, err := v.Status(ctx)
 	if err != nil || !status.Running {
 		return err
 	}
@@ -133,7 +124,7 @@ func (v *migrant) pause(ctx context.Context, note func() error) error {
 	v.mu.Lock()
 	v.pausedByUs = true
 	v.mu.Unlock()
-	return v.Client.Stop(ctx)
+	return v.Stop(ctx)
 }
 
 // takeBack ends the migration and sees that the VM is as others have left it: running, paused or suspended. It tells whether the
@@ -150,7 +141,7 @@ func (v *migrant) takeBack(ctx context.Context, patience time.Duration) (off boo
 	v.pausing.Lock()   // from here on nobody stops it any more: gone is set
 	v.pausing.Unlock() //lint:ignore SA2001 whoever was about to stop it is waited for
 	for end := time.Now().Add(patience); ; {
-		status, err := v.Client.Status(ctx)
+		status, err := v.Status(ctx)
 		if err == nil {
 			var settled bool
 			if settled, err = v.settle(ctx, status); settled {
@@ -183,7 +174,7 @@ func (v *migrant) settle(ctx context.Context, status qemu.RunState) (bool, error
 	default:
 		return true, nil
 	}
-	return false, v.Client.Cont(ctx)
+	return false, v.Cont(ctx)
 }
 
 func (v *migrant) wasPausedByUs() bool {
@@ -244,25 +235,6 @@ func (v *migrant) awaitLoaded(ctx context.Context) error {
 	return nil
 }
 
-// tune sets what QEMU must know about the way to the target: its bandwidth is the network's, not this socket's.
-func (v *migrant) tune(ctx context.Context, bandwidth int64) error {
-	if err := v.SetCapabilities(ctx); err != nil {
-		return err
-	}
-	known, err := v.Client.Parameters(ctx)
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	p := qemu.Parameters{DowntimeLimit: new(uint64(holdDowntime)), MaxBandwidth: new(uint64(0))}
-	if known.AvailSwitchoverBandwidth != nil && bandwidth > 0 {
-		p.AvailSwitchoverBandwidth = new(uint64(bandwidth))
-	}
-	if err := v.Client.SetParameters(ctx, p); err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	return nil
-}
-
 // newFilter makes the filter for a VM whose bulk is confirmed.
 func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filter {
 	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
@@ -281,31 +253,11 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 	return f
 }
 
-// release lets QEMU switch over: what remains is declared to fit into the limit.
-func (v *migrant) release(ctx context.Context, s *steer.Steering, remaining int64) error {
-	p := qemu.Parameters{DowntimeLimit: new(uint64(max(2, s.Limit.Milliseconds())))}
-	known, err := v.Client.Parameters(ctx)
-	if err != nil {
-		return err
-	}
-	if known.AvailSwitchoverBandwidth != nil {
-		// QEMU compares its dirty pages, most of which the filter drops, to bandwidth x limit.
-		need := 4 * float64(remaining+model.PageSize) / max(0.002, s.Limit.Seconds())
-		p.AvailSwitchoverBandwidth = new(uint64(max(need, float64(s.Rate))))
-	}
-	err = v.Client.SetParameters(ctx, p)
-	var q *qemu.QMPError
-	if errors.As(err, &q) {
-		return nil // the migration has just ended
-	}
-	return err
-}
-
 // look notes the VM's run state, unless it is one that its migration gives it.
 func (v *migrant) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	status, err := v.Client.Status(ctx)
+	status, err := v.Status(ctx)
 	if err != nil || status.Status == "finish-migrate" || status.Status == "postmigrate" {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -30,6 +31,9 @@ func sourceOf(t *testing.T, q *kit.LiveQEMU, e *Evacuation) *migrant {
 	e.VMs, e.migrants = append(e.VMs, v), append(e.migrants, m)
 	return m
 }
+
+// monitorOf is what others could say to the VM's QEMU.
+func monitorOf(v *migrant) *qemu.Client { return v.Source.(*qmp.Source).Client }
 
 // TestOpenJournalBars: a VM that an evacuation has left open is not sent anew, and one whose process is another is.
 func TestOpenJournalBars(t *testing.T) {
@@ -78,14 +82,14 @@ func TestRecoverPutsSettingsBack(t *testing.T) {
 	q := kit.StartQEMU(t, kit.SocketDir(t), "web", "-S")
 	q.Do("migrate-set-parameters", map[string]int{"downtime-limit": 1234})
 	v := sourceOf(t, q, e)
-	if err := v.CheckMigration(t.Context()); err != nil {
+	if _, err := v.Examine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r := e.recordOf(v, handover.RecSettings)
-	if err := v.tune(t.Context(), 1); err != nil {
+	if err := v.Hold(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	v.Client.Close() // that is how a killed sender leaves it
+	v.Source.Close() // that is how a killed sender leaves it
 	path := leftBehind(t, dir, r)
 	got, err := RecoverSource(t.Context(), model.RecoverConfig{RunDir: dir, Log: slog.New(slog.DiscardHandler)}, path)
 	if err != nil || len(got) != 0 || system.Exists(path) {
@@ -114,17 +118,17 @@ func TestSourceIsLeftAsItWas(t *testing.T) {
 		off    bool
 	}{
 		"running":             {func(*kit.LiveQEMU, *migrant) {}, "running", false},
-		"paused by a manager": {func(q *kit.LiveQEMU, v *migrant) { v.Client.Stop(q.T.Context()) }, "paused", false},
+		"paused by a manager": {func(q *kit.LiveQEMU, v *migrant) { v.Stop(q.T.Context()) }, "paused", false},
 		"paused by scatter": {func(q *kit.LiveQEMU, v *migrant) {
 			if err := v.pause(q.T.Context(), func() error { return nil }); err != nil {
 				q.T.Fatal(err)
 			}
 		}, "running", false},
 		"powered off": {func(q *kit.LiveQEMU, v *migrant) {
-			if err := v.Client.Do(q.T.Context(), "system_reset", nil, nil); err != nil {
+			if err := monitorOf(v).Do(q.T.Context(), "system_reset", nil, nil); err != nil {
 				q.T.Fatal(err)
 			}
-			kit.Eventually(q.T, func() bool { s, err := v.Client.Status(q.T.Context()); return err == nil && s.Status == "shutdown" })
+			kit.Eventually(q.T, func() bool { s, err := v.Status(q.T.Context()); return err == nil && s.Status == "shutdown" })
 		}, "shutdown", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +137,7 @@ func TestSourceIsLeftAsItWas(t *testing.T) {
 			c.before(q, v)
 			v.Gone.Store(true)
 			off, err := v.takeBack(t.Context(), 0)
-			s, serr := v.Client.Status(t.Context())
+			s, serr := v.Status(t.Context())
 			if err != nil || serr != nil || off != c.off || s.Status != c.want {
 				t.Errorf("off %v, %s, %v, %v", off, s.Status, err, serr)
 			}
@@ -149,9 +153,9 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 		want string
 	}{
 		{nil, func(q *kit.LiveQEMU, v *migrant) { q.Cmd.Process.Kill() }, "source-gone: killed, or crashed"},
-		{nil, func(q *kit.LiveQEMU, v *migrant) { v.Client.Quit(q.T.Context()) }, "source-gone: shut down (host-qmp-quit)"},
-		{[]string{"-no-reboot"}, func(q *kit.LiveQEMU, v *migrant) { v.Client.Do(q.T.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
-		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *migrant) { v.Client.Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
+		{nil, func(q *kit.LiveQEMU, v *migrant) { v.Quit(q.T.Context()) }, "source-gone: shut down (host-qmp-quit)"},
+		{[]string{"-no-reboot"}, func(q *kit.LiveQEMU, v *migrant) { monitorOf(v).Do(q.T.Context(), "system_reset", nil, nil) }, "source-gone: shut down (host-qmp-system-reset)"},
+		{[]string{"-no-reboot", "-no-shutdown"}, func(q *kit.LiveQEMU, v *migrant) { monitorOf(v).Do(q.T.Context(), "system_reset", nil, nil) }, "powered-off: its guest has powered itself off"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			e := evacuationOf(mustConfig(t))
@@ -164,12 +168,12 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 			defer func() { cancel(); <-over }()
 			go q.Wait()
 			kit.Eventually(t, func() bool { // until it follows the events
-				v.Client.Stop(t.Context())
+				v.Stop(t.Context())
 				v.mu.Lock()
 				defer v.mu.Unlock()
-				return v.found == "paused" || v.Client.Cont(t.Context()) != nil
+				return v.found == "paused" || v.Cont(t.Context()) != nil
 			})
-			v.Client.Cont(t.Context())
+			v.Cont(t.Context())
 			c.end(q, v)
 			<-e.Inbox.Wait()
 			var got string

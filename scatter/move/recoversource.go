@@ -14,9 +14,10 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -93,12 +94,12 @@ func (s *sourceRecovery) run(ctx context.Context) model.Recovered {
 		out.Where, out.Action = model.OnSource, "had stayed"
 		return out
 	}
-	source, client, serr := s.sourceStatus(ctx)
-	if client != nil {
-		defer client.Close()
+	source, vm, serr := s.sourceStatus(ctx)
+	if vm != nil {
+		defer vm.Close()
 	}
 	if !s.h.Begun() {
-		return s.untouched(ctx, out, source, client, serr)
+		return s.untouched(ctx, out, source, vm, serr)
 	}
 	target, terr := s.targetState(ctx)
 	act := handover.Decide(handover.Evidence{Source: source, SourceKnown: serr == nil, Target: target, TargetKnown: terr == nil, Converged: s.h.Converged(),
@@ -110,7 +111,7 @@ func (s *sourceRecovery) run(ctx context.Context) model.Recovered {
 		}
 		return out
 	}
-	return s.told(out, s.do(ctx, act, client))
+	return s.told(out, s.do(ctx, act, vm))
 }
 
 // leftOver ends the source QEMU of a VM that had arrived, if it is there still and was not to be kept. One that does not answer keeps the
@@ -119,14 +120,14 @@ func (s *sourceRecovery) leftOver(ctx context.Context, out model.Recovered) mode
 	if s.h.Last.Keep {
 		return out
 	}
-	source, client, err := s.sourceStatus(ctx)
-	if client != nil {
-		defer client.Close()
+	source, vm, err := s.sourceStatus(ctx)
+	if vm != nil {
+		defer vm.Close()
 	}
 	if err == nil && source == handover.SourceCompleted {
 		out.Action = "had arrived, its source QEMU was ended"
 		if !s.cfg.DryRun {
-			err = client.Quit(ctx)
+			err = vm.Quit(ctx)
 		}
 	}
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *sourceRecovery) leftOver(ctx context.Context, out model.Recovered) mode
 }
 
 // untouched is a VM that was only looked at.
-func (s *sourceRecovery) untouched(ctx context.Context, out model.Recovered, source handover.SourceState, client *qemu.Client, err error) model.Recovered {
+func (s *sourceRecovery) untouched(ctx context.Context, out model.Recovered, source handover.SourceState, vm hypervisor.Source, err error) model.Recovered {
 	switch {
 	case source == handover.SourceGone:
 		out.Where, out.Action = model.Ended, "ended on the source; its move had not begun"
@@ -152,19 +153,32 @@ func (s *sourceRecovery) untouched(ctx context.Context, out model.Recovered, sou
 	if source == handover.SourceGone {
 		return s.told(out, s.note(handover.RecEnded))
 	}
-	return s.told(out, errors.Join(s.restore(ctx, client), s.stayed()))
+	return s.told(out, errors.Join(s.restore(ctx, vm), s.stayed()))
 }
 
-// restore gives a QEMU back the migration settings that it had.
-func (s *sourceRecovery) restore(ctx context.Context, client *qemu.Client) error {
-	if s.h.Settings.Kind == "" || s.h.Settings.Params == nil || client == nil {
+// restore gives a VM back the migration settings that it had.
+func (s *sourceRecovery) restore(ctx context.Context, vm hypervisor.Source) error {
+	if vm == nil {
 		return nil
 	}
-	var params qemu.Parameters
-	if err := json.Unmarshal(s.h.Settings.Params, &params); err != nil {
-		return fmt.Errorf("vm %s: its settings in the journal: %w", s.h.Last.Name, err)
+	if _, err := s.settings(); err != nil {
+		return err
 	}
-	return source.RestoreSettings(ctx, client, s.h.Settings.Caps, params)
+	return vm.Restore(ctx)
+}
+
+// settings are those that the journal says the VM had; none where they were not changed.
+func (s *sourceRecovery) settings() (had hypervisor.Settings, err error) {
+	if s.h.Settings.Kind == "" || s.h.Settings.Params == nil {
+		return had, nil
+	}
+	if err := json.Unmarshal(s.h.Settings.Params, &had.Params); err != nil {
+		return had, fmt.Errorf("vm %s: its settings in the journal: %w", s.h.Last.Name, err)
+	}
+	if had.Caps = s.h.Settings.Caps; had.Caps == nil {
+		had.Caps = make(map[string]bool)
+	}
+	return had, nil
 }
 
 // told completes what is said of a VM once that was tried.
@@ -186,7 +200,7 @@ func orError(s string, err error) string {
 }
 
 // sourceStatus tells how the QEMU stands that the journal names; another process of its pid is not it.
-func (s *sourceRecovery) sourceStatus(ctx context.Context) (handover.SourceState, *qemu.Client, error) {
+func (s *sourceRecovery) sourceStatus(ctx context.Context) (handover.SourceState, hypervisor.Source, error) {
 	rec := s.h.Last
 	proc, err := system.OpenProcess(rec.PID, rec.Socket, "") // first, so that the answers are about what is held
 	if system.NoProcess(err) {
@@ -202,23 +216,24 @@ func (s *sourceRecovery) sourceStatus(ctx context.Context) (handover.SourceState
 	if start, err := qemu.StartTime(rec.PID); err == nil && rec.Start != 0 && start != rec.Start {
 		return handover.SourceGone, nil, nil
 	}
-	client, err := qemu.Dial(ctx, rec.Socket)
+	had, _ := s.settings() // restore says what is wrong with them
+	vm, err := qmp.Reopen(ctx, rec.Name, rec.Socket, proc, had)
 	if err != nil {
 		if !proc.Alive() {
 			return handover.SourceGone, nil, nil
 		}
 		return "", nil, err
 	}
-	if client.PID() != rec.PID {
-		client.Close()
+	if vm.PID() != rec.PID {
+		vm.Close()
 		if rec.Start == 0 {
 			return handover.SourceGone, nil, nil // another process may have its number
 		}
-		return "", nil, fmt.Errorf("process %d lives, but its QMP socket %s is that of process %d", rec.PID, rec.Socket, client.PID())
+		return "", nil, fmt.Errorf("process %d lives, but its QMP socket %s is that of process %d", rec.PID, rec.Socket, vm.PID())
 	}
 	// A migration whose socket has just been closed by our crash needs a moment to fail.
-	state, err := statusOf(ctx, client, proc)
-	return state, client, err
+	state, err := statusOf(ctx, vm, proc)
+	return state, vm, err
 }
 
 func (s *sourceRecovery) dialer() (wire.Dialer, error) {
@@ -238,7 +253,7 @@ func (s *sourceRecovery) targetState(ctx context.Context) (control.VMState, erro
 }
 
 // do carries a decision out. Its record is on disk before.
-func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, client *qemu.Client) error {
+func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, vm hypervisor.Source) error {
 	switch d.Do {
 	case handover.DoAbort:
 		s.forget(ctx)
@@ -246,29 +261,29 @@ func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, client *qem
 			if s.untold {
 				return nil // the journal stays for it
 			}
-			return errors.Join(s.restore(ctx, client), s.note(handover.RecEnded))
+			return errors.Join(s.restore(ctx, vm), s.note(handover.RecEnded))
 		}
-		return errors.Join(s.restore(ctx, client), s.stayed())
+		return errors.Join(s.restore(ctx, vm), s.stayed())
 	case handover.DoCont:
 		if err := s.note(handover.RecAbort); err != nil {
 			return err
 		}
 		s.forget(ctx)
 		if !s.h.LeftPaused() {
-			if err := client.Cont(ctx); err != nil {
+			if err := vm.Cont(ctx); err != nil {
 				return err
 			}
 		}
-		return errors.Join(s.restore(ctx, client), s.stayed())
+		return errors.Join(s.restore(ctx, vm), s.stayed())
 	case handover.DoRun:
-		return s.runOnTarget(ctx, client)
+		return s.runOnTarget(ctx, vm)
 	case handover.DoQuitSource:
-		return s.arrived(ctx, client)
+		return s.arrived(ctx, vm)
 	}
 	return nil
 }
 
-func (s *sourceRecovery) runOnTarget(ctx context.Context, client *qemu.Client) error {
+func (s *sourceRecovery) runOnTarget(ctx context.Context, vm hypervisor.Source) error {
 	if err := s.note(handover.RecRun); err != nil {
 		return err
 	}
@@ -283,18 +298,18 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, client *qemu.Client) e
 	if st, ok := m.(control.State); !ok || st.State != control.StateRunning {
 		return fmt.Errorf("target answered %+v to run", m)
 	}
-	return s.arrived(ctx, client)
+	return s.arrived(ctx, vm)
 }
 
 // arrived: the VM runs on the target; its source QEMU ends, if it is there still.
-func (s *sourceRecovery) arrived(ctx context.Context, client *qemu.Client) error {
+func (s *sourceRecovery) arrived(ctx context.Context, vm hypervisor.Source) error {
 	if err := s.note(handover.RecDone); err != nil {
 		return err
 	}
-	if client == nil {
+	if vm == nil {
 		return nil
 	}
-	return client.Quit(ctx)
+	return vm.Quit(ctx)
 }
 
 // forget tells the target to forget the VM. A target that does not hear it keeps the VM paused, if it holds it, and asks nobody

@@ -20,7 +20,7 @@ func (e watching) watchSources(ctx context.Context) {
 	told := make([]chan struct{}, len(e.migrants)) // closed when all events of a VM were read
 	for i, v := range e.migrants {
 		told[i] = make(chan struct{})
-		events := v.Client.Subscribe(256)
+		events := v.Subscribe(256)
 		wg.Go(func() {
 			defer close(told[i])
 			defer events.Close()
@@ -62,7 +62,7 @@ func (e watching) poweredOff(ctx context.Context, v *migrant) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	for {
-		status, err := v.Client.Status(ctx)
+		status, err := v.Status(ctx)
 		if err == nil && status.Status == "shutdown" {
 			e.Post(handover.Event{Kind: handover.EvPoweredOff, VM: v.Index, Err: errPoweredOff(v)})
 			return

@@ -34,7 +34,8 @@ func (e *Party) RecordOf(v *VM, k handover.RecordKind) handover.Record {
 	r := handover.Record{Kind: k, VM: v.Index, Name: v.Name(), Socket: v.Facts.Socket, PID: v.Facts.PID, Start: v.Facts.StartTime,
 		Paused: !handover.Runs(v.Facts.Status), Host: e.HostName(v.Host)}
 	if k == handover.RecSettings {
-		r.Caps, r.Params = v.caps, settingsText(v.params)
+		had := v.Settings()
+		r.Caps, r.Params = had.Caps, settingsText(had.Params)
 	}
 	if v.Host >= 0 {
 		r.Address = e.Links[v.Host].Target.String()

@@ -89,7 +89,9 @@ func TestDriftNeedsForce(t *testing.T) {
 	}
 }
 
-func vmCalled(name string) *VM { return &VM{Facts: &qemu.VM{Name: name}, Host: -1} }
+func vmCalled(name string) *VM {
+	return &VM{Source: enginekit.Nobody{}, Facts: &qemu.VM{Name: name}, Host: -1}
+}
 
 func linkTo(name string) *wire.Link { return &wire.Link{Welcome: control.Welcome{Name: name}} }
 

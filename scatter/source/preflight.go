@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -78,72 +80,36 @@ func (e *Party) forced(v *VM, why []model.Blocker) (left []model.Blocker) {
 func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
-	var all model.Problems
-	all.Add(v.CheckMigration(ctx))
-	all.Add(v.takeStock(ctx))
-	found := all.Err()
+	d, found := v.Examine(ctx)
+	v.remarks = append(v.remarks, d.Remarks...)
 	if found != nil && !onlyRisks(found) {
 		return found
 	}
+	v.argv, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Written, d.Limits, uint64(d.Memory)
 	if err := note(); err != nil {
 		return err
 	}
-	cpu, err := v.Client.CPUWords(ctx)
+	cpu, err := v.CPUWords(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
 	v.cpu = cpu
-	if err := v.SetCapabilities(ctx); err != nil {
+	if err := v.Ready(ctx); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
 	// Whatever was found, and whoever has lost patience, the VM must be left as it was.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), system.QMPTimeout)
 	defer cancel()
-	if err := errors.Join(herr, v.EndMigration(ctx), v.RestoreSettings(ctx)); err != nil {
+	if err := errors.Join(herr, v.EndMigration(ctx), v.Restore(ctx)); err != nil {
 		return err
 	}
 	return found
 }
 
-// CheckMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
-func (v *VM) CheckMigration(ctx context.Context) error {
-	info, err := v.Client.QueryMigrate(ctx)
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	var found model.Problems
-	if !Idle(info.Status) {
-		found.Add(model.Blocker{VM: v.Name(), Problem: fmt.Sprintf("a migration is already %s", info.Status), Remedy: "let it end, or cancel it (migrate_cancel)"})
-	}
-	for _, why := range info.BlockedReasons {
-		found.Add(model.Blocker{VM: v.Name(), Problem: "QEMU refuses to migrate it: " + why, Remedy: remedyFor(why)})
-	}
-	caps, err := v.Client.Capabilities(ctx)
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	for _, why := range unfitCapabilities(caps) {
-		found.Add(why)
-	}
-	v.caps = capabilitiesToSet(caps)
-	p, err := v.Client.Parameters(ctx)
-	if err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	v.params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
-	if err := v.checkParameters(ctx, p, &found); err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	if err := v.checkTracking(ctx, &found); err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
-	}
-	return found.Err()
-}
-
 // captureHeader reads the stream up to the end of the ram START section.
 func (v *VM) captureHeader(ctx context.Context) error {
-	c, err := v.StartMigration(ctx)
+	c, err := v.Migrate(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,20 +142,22 @@ func (v *VM) elsewhere() error {
 func DiscoverVM(ctx context.Context, index int, socket string) (*VM, error) {
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
-	vm, client, err := qemu.Discover(ctx, socket)
+	from, proc, err := qmp.Open(ctx, socket)
 	if err != nil {
-		return nil, fmt.Errorf("vm at %s: %w", socket, err)
+		return nil, err
 	}
-	v := &VM{Index: index, Number: index, Facts: vm, Client: client, Host: -1}
-	if v.Proc, err = system.OpenProcess(vm.PID, socket, ""); err != nil {
-		v.Close()
-		return nil, fmt.Errorf("vm %s: %w", vm.Name, err)
-	}
-	mem, err := qemu.OpenMemory(vm.PID, vm.Blocks)
+	v := &VM{Source: from, Index: index, Number: index, Facts: from.VM, Proc: proc, Host: -1}
+	mem, err := qemu.OpenMemory(v.Facts.PID, v.Facts.Blocks)
 	if err != nil {
 		v.Close()
-		return nil, model.Blocker{VM: vm.Name, Problem: err.Error()}
+		return nil, model.Blocker{VM: v.Name(), Problem: err.Error()}
 	}
 	v.Mem = mem
 	return v, nil
+}
+
+// onlyRisks tells whether all that was found may be forced.
+func onlyRisks(err error) bool {
+	blocked, ok := errors.AsType[*model.BlockedError](err)
+	return ok && !slices.ContainsFunc(blocked.Blockers, func(b model.Blocker) bool { return !b.Risk })
 }

@@ -1,16 +1,11 @@
 package source
 
 import (
-	"context"
-	"errors"
-	"io"
-	"os/exec"
-	"strconv"
-	"strings"
+	"maps"
 	"testing"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
-	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // TestPreflightOfAnotherRoot: a QEMU gets its end of the stream as a descriptor, so it may see other files than we.
@@ -25,26 +20,37 @@ func TestPreflightOfAnotherRoot(t *testing.T) {
 	}
 }
 
-// TestWhyClosed: where QEMU has closed its migration, its own words count, and never a bare end of file.
-func TestWhyClosed(t *testing.T) {
-	v, err := DiscoverVM(t.Context(), 0, kit.RealVM(t, "vm", "-m", "16"))
+// TestPreflightLeavesSettings: what another manager has set is there again after preflight.
+func TestPreflightLeavesSettings(t *testing.T) {
+	socket := kit.RealVM(t, "vm", "-m", "16")
+	set := func(f func(*qemu.Client) error) {
+		t.Helper()
+		c, err := qemu.Dial(t.Context(), socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := f(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs := map[string]bool{"pause-before-switchover": true, "auto-converge": true, "late-block-activate": true, "validate-uuid": true}
+	set(func(c *qemu.Client) error { return c.SetCapabilities(t.Context(), theirs) })
+	v, err := DiscoverVM(t.Context(), 0, socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.Close()
-	if err := v.Client.Do(t.Context(), "migrate", map[string]string{"uri": "exec:exit 7"}, nil); err != nil {
-		t.Fatal(err)
+	err = v.Preflight(t.Context(), func() error { return nil })
+	v.Close()
+	if err != nil {
+		t.Error(err)
 	}
-	got := v.WhyClosed(t.Context(), io.EOF)
-	if got == nil || !strings.Contains(got.Error(), "QEMU gave its migration up: ") || strings.Contains(got.Error(), "EOF") {
-		t.Errorf("got %v", got)
-	}
-	exec.Command("kill", "-9", strconv.Itoa(v.Facts.PID)).Run()
-	<-v.Client.Done()
-	if got := v.WhyClosed(context.WithoutCancel(t.Context()), io.ErrUnexpectedEOF); got == nil || !strings.Contains(got.Error(), "its QEMU has ended") {
-		t.Errorf("got %v", got)
-	}
-	if err := system.NoEOF(io.ErrUnexpectedEOF); strings.Contains(err.Error(), "EOF") || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("got %v", err)
-	}
+	set(func(c *qemu.Client) error {
+		caps, err := c.Capabilities(t.Context())
+		maps.DeleteFunc(caps, func(_ string, on bool) bool { return !on })
+		if !maps.Equal(caps, theirs) {
+			t.Errorf("after preflight: %v", caps)
+		}
+		return err
+	})
 }

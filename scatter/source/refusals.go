@@ -11,6 +11,7 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/remedy"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -123,12 +124,12 @@ func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
 	for i, v := range e.VMs {
 		if all := e.Refused.everywhere(v.Number, len(e.Links)); len(all) > 0 {
-			why[i] = []model.Blocker{{VM: v.Name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remediesFor(all)}}
+			why[i] = []model.Blocker{{VM: v.Name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remedy.ForAll(all)}}
 			continue
 		}
 		for host, l := range e.Links {
 			if err := e.Refused.of(question{host, v.Number}); err != nil && e.Cfg.Place[v.Name()] == l.Name() {
-				why[i] = []model.Blocker{{VM: v.Name(), Host: l.Name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedyFor(err.Error())}}
+				why[i] = []model.Blocker{{VM: v.Name(), Host: l.Name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedy.For(err.Error())}}
 			}
 		}
 	}
@@ -172,7 +173,7 @@ func (e *inquiry) nameFlags(ctx context.Context, q question, v *VM) {
 	if !ok || len(refusal.off) == 0 {
 		return
 	}
-	on, _, err := v.Client.CPUFlags(ctx, refusal.off...)
+	on, _, err := v.CPUFlags(ctx, refusal.off...)
 	if err != nil {
 		e.Log.Warn("flags of its processor cannot be named", "vm", v.Name(), "err", err)
 		return

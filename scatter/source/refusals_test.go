@@ -3,9 +3,11 @@ package source
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 func answered(r *refusals) bool {
@@ -112,5 +114,20 @@ func TestExaminedCountsOnce(t *testing.T) {
 	}
 	if !answered(&e.Refused) || e.Refused.of(question{1, 2}).Error() != "h1: no disk" {
 		t.Errorf("answers %v", e.Refused.why)
+	}
+}
+
+// What each target lacks has its remedy, once.
+func TestRemediesOfAllTargets(t *testing.T) {
+	var e inquiry
+	e.Links = make([]*wire.Link, 3)
+	e.VMs = []*VM{vmCalled("vm1")}
+	e.Refused.ask(allQuestions(3, 1), true)
+	for host, why := range []string{"beta: No such file or directory", "gamma: No such file or directory", "delta: its processor lacks flags that the VM's has: aes"} {
+		e.Refused.answer(question{host, 0}, errors.New(why))
+	}
+	got := e.refusedEverywhere()[0]
+	if len(got) != 1 || strings.Count(got[0].Remedy, "--rewrite") != 1 || !strings.Contains(got[0].Remedy, "-cpu") {
+		t.Errorf("%+v", got)
 	}
 }

@@ -2,14 +2,11 @@ package target
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"path/filepath"
 	"slices"
 
-	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -34,7 +31,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	rec := h.Last
 	log := r.log.With("vm", rec.Name, "source", rec.Peer, "evacuation", rec.Evacuation)
 	if rec.Kind == handover.RecPrepare && rec.PID == 0 {
-		n, err := endUnrecorded(r.cfg.RunDir, rec.Name)
+		n, err := r.host.EndUnrecorded(rec.Name, false)
 		if n > 0 {
 			log.Warn("a QEMU was being started when the receiver was killed; it was ended", "processes", n)
 		}
@@ -49,7 +46,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 		return false
 	}
 	if rec.Kind == handover.RecPrepare {
-		if err := endLeftover(ctx, r.journal, rec); err != nil {
+		if err := endLeftover(ctx, r.host, r.journal, rec); err != nil {
 			log.Error("a QEMU that waits in vain could not be ended: end it by hand", "pid", rec.PID, "err", err)
 		}
 		return false
@@ -87,71 +84,14 @@ func (r *receiver) remember(rec handover.Record) {
 	r.guests[g.key] = g
 }
 
-// endUnrecorded ends the QEMUs that a receiver was starting for a VM when it was killed, and says how many there were.
-func endUnrecorded(runDir, name string) (int, error) {
-	pids, err := qemu.Leftovers(runDir, name)
-	ended := 0
-	for _, pid := range pids {
-		proc, perr := system.OpenProcess(pid, "", filepath.Join(runDir, name+".log"))
-		switch {
-		case perr == nil:
-			proc.SignalKill()
-			proc.Reap()
-			proc.Close()
-			ended++
-		case !system.NoProcess(perr):
-			err = errors.Join(err, perr)
-		}
-	}
-	return ended, err
-}
-
-// retake takes hold of a QEMU that a journal names, if it still lives and is the one that was meant. Its monitor may be
-// another's.
-func retake(ctx context.Context, rec handover.Record, runDir string) (*system.Process, error) {
-	log := filepath.Join(runDir, rec.Name+".log")
-	if !system.Exists(log) {
-		log = ""
-	}
-	proc, err := system.OpenProcess(rec.PID, rec.Socket, log) // first, so that the answer is about what is held
-	if err != nil {
-		return nil, fmt.Errorf("vm %s: %w", rec.Name, err)
-	}
-	pid, err := qemu.MonitorPID(ctx, rec.Socket)
-	if err == nil && pid != rec.PID {
-		err = fmt.Errorf("process %d is not the one that was started (%d)", pid, rec.PID)
-	}
-	if err != nil {
-		proc.Close()
-		return nil, fmt.Errorf("vm %s: %w", rec.Name, err)
-	}
-	return proc, nil
-}
-
-// reopen is retake with the monitor.
-func reopen(ctx context.Context, rec handover.Record, runDir string) (*system.Process, *qemu.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
-	defer cancel()
-	proc, err := retake(ctx, rec, runDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := qemu.Dial(ctx, rec.Socket)
-	if err != nil {
-		proc.Close()
-		return nil, nil, fmt.Errorf("vm %s: %w", rec.Name, err)
-	}
-	return proc, client, nil
-}
-
 // endLeftover ends a QEMU that waits for pages that never come.
-func endLeftover(ctx context.Context, j *journal.Journal, rec handover.Record) error {
-	proc, client, err := reopen(ctx, rec, filepath.Dir(j.Path))
+func endLeftover(ctx context.Context, host hypervisor.Host, j *journal.Journal, rec handover.Record) error {
+	proc, vm, err := host.Reopen(ctx, rec, true)
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	defer client.Close()
+	defer vm.Close()
 	rec.Kind, rec.Cause = handover.RecAbort, "left over"
 	if err := j.Append(rec); err != nil {
 		return err

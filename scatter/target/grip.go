@@ -4,8 +4,8 @@ import (
 	"net"
 	"sync"
 
-	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -15,7 +15,7 @@ type grip struct {
 	mu     sync.Mutex // guards the fields below, and is held over nothing that waits
 	loose  bool
 	proc   *system.Process // stays after it has let go, to be waited for
-	client *qemu.Client
+	vm     hypervisor.Target
 	ram    *pages.RAM    // nil before its QEMU has told it
 	in     net.Conn      // QEMU's incoming socket
 	stream *control.Conn // from the source, once it streams
@@ -30,10 +30,10 @@ func (h *grip) take(add func(*grip)) bool {
 }
 
 // held is what is held now; parts of it are nil before there are any.
-func (h *grip) held() (client *qemu.Client, ram *pages.RAM, in net.Conn) {
+func (h *grip) held() (vm hypervisor.Target, ram *pages.RAM, in net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.client, h.ram, h.in
+	return h.vm, h.ram, h.in
 }
 
 // process is that of its QEMU; nil before there is one.
@@ -47,7 +47,7 @@ func (h *grip) process() *system.Process {
 func (h *grip) letGo() {
 	h.mu.Lock()
 	h.loose = true
-	stream, in, ram, client := h.stream, h.in, h.ram, h.client
+	stream, in, ram, vm := h.stream, h.in, h.ram, h.vm
 	h.mu.Unlock()
 	if stream != nil {
 		stream.Close()
@@ -58,7 +58,7 @@ func (h *grip) letGo() {
 	if ram != nil {
 		ram.Close()
 	}
-	if client != nil {
-		client.Close()
+	if vm != nil {
+		vm.Close()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -101,7 +102,7 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 	}
 	receiving{streaming}.loaded()
 	wantFailed(t, l, streaming, "journal")
-	_, refused := errors.AsType[refusedError](running{loaded}.run("running"))
+	_, refused := errors.AsType[hypervisor.RefusedError](running{loaded}.run("running"))
 	if err := (running{loaded}.run("running")); !refused || !strings.Contains(err.Error(), "journal") || loaded.where() != control.StateLoaded {
 		t.Errorf("run: %v, the guest is %s", err, loaded.where())
 	}

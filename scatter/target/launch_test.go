@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -34,7 +35,7 @@ func (s *site) loadedGuest(args ...string) (*guest, *kit.LiveQEMU) {
 	if g.grip.proc, err = system.OpenProcess(target.Cmd.Process.Pid, target.Socket, filepath.Join(dir, "web.log")); err != nil {
 		s.t.Fatal(err)
 	}
-	g.grip.client = target.Client
+	g.grip.vm = qmp.TargetOf(target.Client, g.log)
 	g.life.rec.Socket, g.life.rec.PID = g.grip.proc.Socket, g.grip.proc.PID
 	return g, target
 }

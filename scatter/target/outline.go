@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -39,29 +38,15 @@ func loadedMessage(g *guest) control.Loaded {
 	return m
 }
 
-// setLimits sets the limits of disks that the command line does not say. A launcher may have named the devices otherwise.
-func setLimits(ctx context.Context, g *guest, client *qemu.Client) error {
-	var all []inventory.Limits
-	for _, l := range g.p.Limits {
-		all = append(all, inventory.Limits(l))
-	}
-	err := inventory.SetLimits(ctx, client, all)
-	if err != nil && g.r.cfg.Launcher != "" {
-		g.log.Warn("the launcher must set them", "err", err)
-		return nil
-	}
-	return err
-}
-
 // outlineOf is what the guest's QEMU says of its disks and devices.
 func outlineOf(g *guest) (o inventory.Outline, err error) {
-	client, _, _ := g.grip.held()
-	if client == nil {
+	vm, _, _ := g.grip.held()
+	if vm == nil {
 		return o, errors.New("its monitor is closed")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), system.QMPTimeout)
 	defer cancel()
-	if o, err = inventory.ReadOutline(ctx, client); err != nil {
+	if o, err = vm.Outline(ctx); err != nil {
 		return o, err
 	}
 	layers := 0

@@ -90,31 +90,28 @@ func checkPrepare(p control.Prepare) error {
 
 // launch starts the QEMU, by ourselves or by the launcher that the operator named, and takes hold of its RAM.
 func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
-	proc, client, err := g.r.start(ctx, g.p)
+	proc, vm, err := g.r.host.Start(ctx, g.p)
 	if err != nil {
 		return nil, err
 	}
 	g.pid.Store(int64(proc.PID))
-	if !g.grip.take(func(h *grip) { h.proc, h.client = proc, client }) {
+	if !g.grip.take(func(h *grip) { h.proc, h.vm = proc, vm }) {
 		g.end() // it was given up when there was nothing yet to be ended
 		return nil, g.life.why()
 	}
 	running{g.guest}.watch()
-	vm, err := client.Describe(ctx)
+	facts, err := vm.Describe(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := setLimits(ctx, g.guest, client); err != nil {
 		return nil, err
 	}
 	if err := g.note(func(rec *handover.Record) { rec.Socket, rec.PID = proc.Socket, proc.PID }); err != nil {
 		return nil, err
 	}
-	blocks, err := matchBlocks(g.p.Blocks, vm.Blocks)
+	blocks, err := matchBlocks(g.p.Blocks, facts.Blocks)
 	if err != nil {
 		return nil, err
 	}
-	mem, err := qemu.OpenMemory(vm.PID, vm.Blocks)
+	mem, err := qemu.OpenMemory(facts.PID, facts.Blocks)
 	if err != nil {
 		g.log.Warn("guest memory cannot be reached, pages go through QEMU's incoming socket, and nothing can be verified", "err", err)
 		mem = nil
@@ -148,8 +145,8 @@ func matchBlocks(theirs []control.Block, ours []qemu.RAMBlock) ([]system.RAMBloc
 // openIncoming opens the way into QEMU, writes the head of the stream and waits until QEMU has taken it:
 // it has then accepted the machine type and the RAM blocks.
 func (g receiving) openIncoming(ctx context.Context, ram *pages.RAM) error {
-	client, _, _ := g.grip.held()
-	in, err := client.MigrateIncoming(ctx)
+	vm, _, _ := g.grip.held()
+	in, err := vm.MigrateIncoming(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,7 +163,7 @@ func (g receiving) openIncoming(ctx context.Context, ram *pages.RAM) error {
 	select {
 	case <-g.prepared:
 		return nil
-	case <-client.Done():
+	case <-vm.Done():
 		return fmt.Errorf("QEMU ended: %s", g.grip.process().Tail())
 	case <-ctx.Done():
 		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))

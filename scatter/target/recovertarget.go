@@ -1,14 +1,17 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 
-	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -40,6 +43,11 @@ func RecoverTarget(ctx context.Context, cfg model.RecoverConfig) ([]model.Recove
 	return out, nil
 }
 
+// hostOf is this host, without a receiver.
+func hostOf(cfg model.RecoverConfig) hypervisor.Host {
+	return &qmp.Host{RunDir: cfg.RunDir, Log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))}
+}
+
 // recoverGuest decides one VM on a target without a receiver. Nothing is to be said of VMs that are gone.
 func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journal, h *handover.History) (model.Recovered, bool) {
 	out := model.Recovered{VM: h.Last.Name, Host: h.Last.Peer}
@@ -52,7 +60,7 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 		out.Where, out.Action = model.OnTarget, "runs here"
 	case h.Last.Kind == handover.RecRun:
 		out.Where, out.Action = model.OnTarget, "runs here"
-		if err := finishRun(ctx, j, h.Last); err != nil {
+		if err := finishRun(ctx, hostOf(cfg), j, h.Last); err != nil {
 			out.Where, out.Action = model.InDoubt, "was told to run here: see whether it does: "+err.Error()
 		}
 	case h.Last.Kind == handover.RecLoaded && alive:
@@ -65,7 +73,7 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 	default:
 		out.Where, out.Action = model.OnSource, "was not complete here, its QEMU was ended"
 		if !cfg.DryRun {
-			if err := endLeftover(ctx, j, h.Last); err != nil {
+			if err := endLeftover(ctx, hostOf(cfg), j, h.Last); err != nil {
 				out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
 			}
 		}
@@ -75,30 +83,24 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 
 // endStarting ends a QEMU that was being started when the receiver was killed, and tells whether there was one.
 func endStarting(cfg model.RecoverConfig, rec handover.Record, out *model.Recovered) bool {
-	pids, err := qemu.Leftovers(cfg.RunDir, rec.Name)
-	if err == nil && len(pids) > 0 && !cfg.DryRun {
-		_, err = endUnrecorded(cfg.RunDir, rec.Name)
-	}
+	n, err := hostOf(cfg).EndUnrecorded(rec.Name, cfg.DryRun)
 	out.Where, out.Action = model.OnSource, "was not complete here, its QEMU was ended"
 	if err != nil {
 		out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
 	}
-	return err != nil || len(pids) > 0
+	return err != nil || n > 0
 }
 
 // finishRun makes sure that a VM runs that was told to: the word may never have reached its QEMU.
-func finishRun(ctx context.Context, j *journal.Journal, rec handover.Record) error {
-	proc, client, err := reopen(ctx, rec, filepath.Dir(j.Path))
+func finishRun(ctx context.Context, host hypervisor.Host, j *journal.Journal, rec handover.Record) error {
+	proc, vm, err := host.Reopen(ctx, rec, true)
 	if err != nil {
 		return err
 	}
 	defer proc.Close()
-	defer client.Close()
-	if err := continueVM(ctx, client, rec.StateToRun()); err != nil {
+	defer vm.Close()
+	if _, err := vm.Run(ctx, rec.StateToRun()); err != nil {
 		return err
-	}
-	if err := client.AnnounceSelf(ctx); err != nil {
-		return fmt.Errorf("runs, but was not announced to the network: %w", err)
 	}
 	rec.Kind = handover.RecDone
 	return j.Append(rec)
@@ -128,7 +130,7 @@ func RunHere(ctx context.Context, cfg model.RecoverConfig) (model.Recovered, err
 		}
 		rec := h.Last
 		rec.Kind = handover.RecRun
-		if err := errors.Join(j.Append(rec), finishRun(ctx, j, rec)); err != nil {
+		if err := errors.Join(j.Append(rec), finishRun(ctx, hostOf(cfg), j, rec)); err != nil {
 			out.Action = "could not be run here: " + err.Error()
 			return out, fmt.Errorf("vm %s: %w", cfg.Run, err)
 		}

@@ -19,6 +19,8 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/bounds"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
+	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
@@ -36,6 +38,7 @@ type receiver struct {
 	life    context.Context // ends when the receiver is told to stop
 	journal *journal.Journal
 	room    room
+	host    hypervisor.Host
 	tries   *trial.Trials
 	door    *bounds.Door
 
@@ -116,6 +119,7 @@ func newReceiver(ctx context.Context, cfg Config) (*receiver, error) {
 	log, logged := bounds.LimitLog(cfg.Log)
 	r := &receiver{cfg: cfg, log: log, logged: logged, life: ctx, journal: j, sessions: make(map[sessionKey]*session),
 		tries: trial.NewTrials(cfg.Policy, cfg.Launcher, cfg.RunDir, log), door: bounds.NewDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
+	r.host = &qmp.Host{Policy: cfg.Policy, Launcher: cfg.Launcher, RunDir: cfg.RunDir, Log: log}
 	r.vmLogs = &bounds.VMLogs{Dir: cfg.RunDir, Here: r.here, Log: log}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
@@ -420,4 +424,12 @@ func (r *receiver) close() {
 		g.release()
 	}
 	r.journal.Close()
+}
+
+// defaultQEMU is the binary that tells the version when none is configured.
+func defaultQEMU(binary string) string {
+	if binary != "" {
+		return binary
+	}
+	return "/usr/bin/qemu-system-x86_64"
 }

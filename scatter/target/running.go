@@ -9,13 +9,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
-
-// refusedError says that a VM was not run. The guest is as it was before, unless its QEMU has ended.
-type refusedError struct{ error }
-
-func (e refusedError) Unwrap() error { return e.error }
 
 // errLaunching answers a second Run while the first one is under way.
 var errLaunching = errors.New("is being run already")
@@ -24,7 +20,7 @@ var errLaunching = errors.New("is being run already")
 type running struct{ *guest }
 
 // run lets the VM live here, in the run state that it had on the source, and returns once its QEMU has said that it does. Called again,
-// it says that again. A refusedError means that the VM has not run. After any other error nobody knows yet: ask for its state.
+// it says that again. A RefusedError means that the VM has not run. After any other error nobody knows yet: ask for its state.
 func (g running) run(state string) error {
 	err := g.begin(state)
 	if errors.Is(err, errRuns) {
@@ -41,23 +37,20 @@ func (g running) run(state string) error {
 
 // launch lets a VM run whose record says that it is about to, and settles what came of it.
 func (g running) launch(state string) error {
-	client, _, _ := g.grip.held()
-	resumed := client.Subscribe(64)
-	defer resumed.Close()
-	err := g.letRun(state)
-	_, refused := errors.AsType[refusedError](err)
+	ran, err := g.letRun(state)
+	_, refused := errors.AsType[hypervisor.RefusedError](err)
 	proc := g.grip.process()
-	gone := err != nil && client.Err() != nil && proc.Wait(system.KillWait)
+	gone := errors.Is(err, qemu.ErrMonitorClosed) && proc.Wait(system.KillWait)
 	switch {
 	case err == nil:
 		g.arrived()
-	case gone && sawResume(resumed):
+	case gone && ran:
 		err = fmt.Errorf("has run here for a moment, then its QEMU ended: %s", proc.Tail())
 		g.leave()
 	case gone:
 		tail := proc.Tail()
 		g.giveUp(err, guestLaunching)
-		err = refusedError{fmt.Errorf("its QEMU ended before it ran the VM: %s", tail)}
+		err = hypervisor.RefusedError{Err: fmt.Errorf("its QEMU ended before it ran the VM: %s", tail)}
 	case refused:
 		err = errors.Join(err, g.back())
 	default:
@@ -88,7 +81,7 @@ func (g running) begin(state string) error {
 	other, ok := errors.AsType[stateError](err)
 	switch {
 	case !ok:
-		return refusedError{err}
+		return hypervisor.RefusedError{Err: err}
 	case other.is == guestRunning && g.lives():
 		return errRuns
 	case other.is == guestRunning:
@@ -96,7 +89,7 @@ func (g running) begin(state string) error {
 	case other.is == guestLaunching:
 		return errLaunching
 	}
-	return refusedError{fmt.Errorf("is %s, not loaded", other.is)}
+	return hypervisor.RefusedError{Err: fmt.Errorf("is %s, not loaded", other.is)}
 }
 
 // arrived: the VM lives here. Its monitor is left to others.
@@ -115,79 +108,12 @@ func (g running) arrived() {
 // launchFor bounds how long a QEMU may take to say whether it runs the VM: opening disks on storage that is busy takes its time.
 const launchFor = 10 * time.Minute
 
-// letRun continues the VM, unless it was paused on the source, and tells the network where it is now.
-func (g running) letRun(state string) error {
+// letRun has the VM run.
+func (g running) letRun(state string) (ran bool, err error) {
 	ctx, cancel := context.WithTimeout(g.r.life, launchFor)
 	defer cancel()
-	client, _, _ := g.grip.held()
-	if err := continueVM(ctx, client, state); err != nil {
-		return err
-	}
-	if err := client.AnnounceSelf(ctx); err != nil && client.Err() == nil {
-		g.log.Warn("announce-self", "err", err)
-	}
-	return nil
-}
-
-// continueVM continues a VM that is loaded, if it ran on the source, and returns when QEMU says how it stands. A refusedError is QEMU's
-// word that it does not run.
-func continueVM(ctx context.Context, c *qemu.Client, state string) error {
-	status, err := c.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if status.Status == "inmigrate" {
-		return refusedError{errors.New("QEMU has not finished to load it")}
-	}
-	if !handover.Runs(state) {
-		return nil
-	}
-	resumed := c.Subscribe(64)
-	defer resumed.Close()
-	if err := c.Cont(ctx); err != nil {
-		if _, ok := errors.AsType[*qemu.QMPError](err); ok { // for a disk that it cannot lock perhaps
-			return refusedError{fmt.Errorf("QEMU does not continue it: %w", err)}
-		}
-		return err
-	}
-	for {
-		status, err := c.Status(ctx)
-		switch {
-		case err != nil:
-			return err
-		case !stands(status.Status) || sawResume(resumed): // whatever it has come to since, it did run
-			return nil
-		}
-		if err := system.Pause(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("QEMU is %s after cont: %w", status.Status, err)
-		}
-	}
-}
-
-// stands tells whether a VM in this run state has not begun to run.
-func stands(status string) bool {
-	switch status {
-	case "paused", "inmigrate", "prelaunch", "finish-migrate", "postmigrate", "restore-vm":
-		return true
-	}
-	return false
-}
-
-// sawResume tells whether QEMU has said that it lets the VM's processors run. It says so before it does.
-func sawResume(events *qemu.Subscription) bool {
-	for {
-		select {
-		case ev, ok := <-events.C:
-			if !ok {
-				return false
-			}
-			if ev.Event == "RESUME" {
-				return true
-			}
-		default:
-			return false
-		}
-	}
+	vm, _, _ := g.grip.held()
+	return vm.Run(ctx, state)
 }
 
 // watchEvery is how often a QEMU is looked after.
@@ -237,22 +163,23 @@ func (g running) leave() {
 
 // retake takes hold of the QEMU of a guest that an earlier receiver had, and that was loaded at least.
 func (g running) retake(ctx context.Context, rec handover.Record) error {
-	if rec.Kind == handover.RecDone {
-		proc, err := retake(ctx, rec, g.r.cfg.RunDir) // its monitor belongs to others by now
-		g.grip.proc, g.life.state = proc, guestRunning
-		return err
-	}
-	proc, client, err := reopen(ctx, rec, g.r.cfg.RunDir)
+	arrived := rec.Kind == handover.RecDone // its monitor belongs to others by now
+	proc, vm, err := g.r.host.Reopen(ctx, rec, !arrived)
 	if err != nil {
 		return err
 	}
-	g.grip.proc, g.grip.client = proc, client
-	if g.life.state = guestLoaded; rec.Kind == handover.RecLoaded {
+	g.grip.proc, g.grip.vm = proc, vm
+	switch {
+	case arrived:
+		g.life.state = guestRunning
+		return nil
+	case rec.Kind == handover.RecLoaded:
+		g.life.state = guestLoaded
 		return nil
 	}
 	g.life.state = guestLaunching // it was told to run, but perhaps that never reached QEMU
-	err = g.letRun(rec.StateToRun())
-	if _, refused := errors.AsType[refusedError](err); refused {
+	_, err = g.letRun(rec.StateToRun())
+	if _, refused := errors.AsType[hypervisor.RefusedError](err); refused {
 		g.log.Warn("was told to run, but does not", "err", err)
 		return g.back() // the source decides
 	}

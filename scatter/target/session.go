@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/multicast/probe"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -216,7 +217,7 @@ func (s *session) fail(vm int, err error) {
 
 // failed puts an error into a message.
 func failed(vm int, err error) control.Failed {
-	_, refused := errors.AsType[refusedError](err)
+	_, refused := errors.AsType[hypervisor.RefusedError](err)
 	return control.Failed{VM: vm, Error: err.Error(), Refused: refused}
 }
 

@@ -1,4 +1,4 @@
-package source
+package qmp
 
 import (
 	"context"
@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/remedy"
 )
 
 // refusedCapabilities are migration capabilities that change the stream into something that cannot be
@@ -65,17 +67,65 @@ func capabilitiesToSet(caps map[string]bool) map[string]bool {
 	return now
 }
 
-// SetCapabilities makes capabilities as they have to be.
-func (v *VM) SetCapabilities(ctx context.Context) error {
-	v.changed.Store(true)
+// Ready makes capabilities as they have to be.
+func (s *Source) Ready(ctx context.Context) error {
+	s.changed.Store(true)
 	want := make(map[string]bool)
-	for c := range v.caps {
+	for c := range s.had.Caps {
 		want[c] = setCapability[c]
 	}
-	if err := v.Client.SetCapabilities(ctx, want); err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	return s.named(s.SetCapabilities(ctx, want))
+}
+
+// Settings are those that Examine has found.
+func (s *Source) Settings() hypervisor.Settings { return s.had }
+
+// Restore gives QEMU back the migration settings that it had. The VM's place does not hang on it.
+func (s *Source) Restore(ctx context.Context) error {
+	if s.had.Caps == nil || !s.Unsettled() {
+		return nil
 	}
-	return nil
+	err := errors.Join(s.SetCapabilities(ctx, s.had.Caps), s.SetParameters(ctx, s.had.Params))
+	s.changed.Store(err != nil)
+	return err
+}
+
+// Unsettled tells whether QEMU has other migration settings than it had, and lives.
+func (s *Source) Unsettled() bool { return s.changed.Load() && s.proc.Alive() }
+
+// checkMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
+func (s *Source) checkMigration(ctx context.Context) (remarks []string, err error) {
+	info, err := s.QueryMigrate(ctx)
+	if err != nil {
+		return nil, s.named(err)
+	}
+	var found model.Problems
+	if !info.Status.Idle() {
+		found.Add(model.Blocker{VM: s.VM.Name, Problem: fmt.Sprintf("a migration is already %s", info.Status), Remedy: "let it end, or cancel it (migrate_cancel)"})
+	}
+	for _, why := range info.BlockedReasons {
+		found.Add(model.Blocker{VM: s.VM.Name, Problem: "QEMU refuses to migrate it: " + why, Remedy: remedy.For(why)})
+	}
+	caps, err := s.Capabilities(ctx)
+	if err != nil {
+		return nil, s.named(err)
+	}
+	for _, why := range unfitCapabilities(caps) {
+		found.Add(why)
+	}
+	s.had.Caps = capabilitiesToSet(caps)
+	p, err := s.Parameters(ctx)
+	if err != nil {
+		return nil, s.named(err)
+	}
+	s.had.Params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
+	if remarks, err = s.checkParameters(ctx, p, &found); err != nil {
+		return nil, s.named(err)
+	}
+	if err := s.checkTracking(ctx, &found); err != nil {
+		return nil, s.named(err)
+	}
+	return remarks, found.Err()
 }
 
 // fitParameters may have any value.
@@ -97,7 +147,7 @@ var fitParameters = map[string]string{
 }
 
 // checkParameters finds parameters that hinder a migration, and remarks on those that it does not know.
-func (v *VM) checkParameters(ctx context.Context, p qemu.Parameters, found *model.Problems) error {
+func (s *Source) checkParameters(ctx context.Context, p qemu.Parameters, found *model.Problems) (remarks []string, err error) {
 	if p.TLSCreds != nil && *p.TLSCreds != "" {
 		found.Add(model.Blocker{Problem: "migration parameter tls-creds is set", Remedy: "clear it, scatter encrypts by itself"})
 	}
@@ -105,16 +155,16 @@ func (v *VM) checkParameters(ctx context.Context, p qemu.Parameters, found *mode
 		found.Add(model.Blocker{Problem: "migration mode " + *p.Mode, Remedy: "set it to normal"})
 	}
 	var all map[string]json.RawMessage
-	if err := v.Client.Do(ctx, "query-migrate-parameters", nil, &all); err != nil {
-		return err
+	if err := s.Do(ctx, "query-migrate-parameters", nil, &all); err != nil {
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if _, fit := fitParameters[name]; fit || name == "tls-creds" || name == "mode" || unset(all[name]) {
 			continue
 		}
-		v.remarks = append(v.remarks, fmt.Sprintf("migration parameter %.60s is %.60s, of which this scatter does not know what it does", name, all[name]))
+		remarks = append(remarks, fmt.Sprintf("migration parameter %.60s is %.60s, of which this scatter does not know what it does", name, all[name]))
 	}
-	return nil
+	return remarks, nil
 }
 
 // unset tells whether a value is what parameters have that nobody has set.
@@ -123,22 +173,16 @@ func unset(value json.RawMessage) bool {
 }
 
 // checkTracking finds guest RAM of which QEMU would lose writes.
-func (v *VM) checkTracking(ctx context.Context, found *model.Problems) error {
-	ids, err := v.Client.LosesWrites(ctx)
+func (s *Source) checkTracking(ctx context.Context, found *model.Problems) error {
+	ids, err := s.LosesWrites(ctx)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
 	what := "QEMU loses writes of emulated (TCG) guests while it migrates them, with any tool, to all RAM but the first block: " + strings.Join(ids, ", ")
 	remedy := "stop the guest first and use --force; or run it with KVM, or with all its RAM in one block"
-	if v.Facts.Version[0] < qemu.TCGTracksWrites[0] {
+	if s.VM.Version[0] < qemu.TCGTracksWrites[0] {
 		what, remedy = "QEMU before 9.0 loses writes of emulated (TCG) guests while it migrates them, with any tool", "stop the guest first and use --force; or run it with KVM, or with QEMU 9.0"
 	}
 	found.Add(model.Blocker{Problem: what, Remedy: remedy, Risk: true})
 	return nil
-}
-
-// onlyRisks tells whether all that was found may be forced.
-func onlyRisks(err error) bool {
-	blocked, ok := errors.AsType[*model.BlockedError](err)
-	return ok && !slices.ContainsFunc(blocked.Blockers, func(b model.Blocker) bool { return !b.Risk })
 }

@@ -1,11 +1,8 @@
-package source
+package remedy
 
 import (
-	"errors"
 	"strings"
 	"testing"
-
-	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
 // The words are those of the launch policy, of QEMU 7.2 and 10.0, and our own. All others have a remedy, too.
@@ -35,23 +32,8 @@ func TestRemedies(t *testing.T) {
 		`Migration is disabled when VirtFS export path '/a' is mounted in the guest using mount_tag 'x'`:                                        "unmount",
 		`something nobody has heard of`: "another target",
 	} {
-		if got := remedyFor(words); !strings.Contains(got, want) {
+		if got := For(words); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %s", words, got, want)
 		}
-	}
-}
-
-// What each target lacks has its remedy, once.
-func TestRemediesOfAllTargets(t *testing.T) {
-	var e inquiry
-	e.Links = make([]*wire.Link, 3)
-	e.VMs = []*VM{vmCalled("vm1")}
-	e.Refused.ask(allQuestions(3, 1), true)
-	for host, why := range []string{"beta: No such file or directory", "gamma: No such file or directory", "delta: its processor lacks flags that the VM's has: aes"} {
-		e.Refused.answer(question{host, 0}, errors.New(why))
-	}
-	got := e.refusedEverywhere()[0]
-	if len(got) != 1 || strings.Count(got[0].Remedy, "--rewrite") != 1 || !strings.Contains(got[0].Remedy, "-cpu") {
-		t.Errorf("%+v", got)
 	}
 }

@@ -1,4 +1,5 @@
-package source
+// Package remedy tells what an operator can do about what a target, or QEMU, has to say against a VM: words that come as text.
+package remedy
 
 import (
 	"slices"
@@ -32,8 +33,8 @@ var remedies = []struct{ words, remedy string }{
 
 const useKVM = "load KVM there, and let recv open /dev/kvm"
 
-// remedyFor finds out what to do about what a target, or QEMU, has to say against a VM.
-func remedyFor(words string) string {
+// For finds out what to do about what a target, or QEMU, has to say against a VM.
+func For(words string) string {
 	words = strings.ToLower(words)
 	for _, r := range remedies {
 		if strings.Contains(words, r.words) {
@@ -43,11 +44,11 @@ func remedyFor(words string) string {
 	return "mend it, choose another target (--to), or leave the VM out (--exclude)"
 }
 
-// remediesFor are those for what several targets say, each once.
-func remediesFor(all []string) string {
+// ForAll are those for what several targets say, each once.
+func ForAll(all []string) string {
 	var out []string
 	for _, words := range all {
-		if r := remedyFor(words); !slices.Contains(out, r) {
+		if r := For(words); !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}

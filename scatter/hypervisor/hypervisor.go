@@ -1,0 +1,132 @@
+// Package hypervisor is what scatter needs of whatever owns the VMs of a host: to describe one, to start, hold and end its migration, to start one
+// that waits for its stream, to let it run, and to end it. Package qmp does this with QEMU's own monitor. All of them drive QEMU, so run
+// states, events and the stream are in QEMU's words.
+package hypervisor
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/inventory"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// Source is a VM on the host that it leaves. Its methods may be called from any goroutine, obey their contexts, and name the VM in their errors.
+// A *qemu.QMPError in the chain of an error says that the hypervisor has refused, and that the VM is as it was.
+type Source interface {
+	Described
+	Runs
+	Migration
+	// Close lets go of the VM, which stays as it is.
+	Close() error
+}
+
+// Described tells what a VM is now.
+type Described interface {
+	// Examine finds out what the VM consists of, and all that hinders its migration, or bends it: that is a *model.BlockedError, with which the
+	// description holds all the same where every blocker is a risk. Nothing is changed.
+	Examine(ctx context.Context) (Description, error)
+	// CPUWords is what the VM's first processor offers to the guest.
+	CPUWords(ctx context.Context) ([]qemu.CPUWord, error)
+	// CPUFlags names the switches of the VM's processor that are on and off; of names, if any are given.
+	CPUFlags(ctx context.Context, names ...string) (on, off []string, err error)
+	// Outline is what the two ends of a migration must have alike: disks with their layers, and devices.
+	Outline(ctx context.Context) (inventory.Outline, error)
+	// Address finds a guest physical address in the RAM blocks that were found; ok is false where there is no RAM.
+	Address(ctx context.Context, gpa uint64) (block int, offset uint64, ok bool, err error)
+}
+
+// Description is what another host must know of a VM to start one that is the same.
+type Description struct {
+	Argv    []string       // of a QEMU that is the VM as it is now
+	Memory  int64          // bytes, for which it has to have room
+	Written []control.File // files that its disks write to
+	Limits  []control.Limits
+	Remarks []string // what does not hinder it, and should be known
+}
+
+// Runs lets a VM's processors run, and tells whether they do.
+type Runs interface {
+	// Status is the run state.
+	Status(ctx context.Context) (qemu.RunState, error)
+	// Stop stops the VM, Cont continues it. Both return when that is done.
+	Stop(ctx context.Context) error
+	Cont(ctx context.Context) error
+	// Quit ends the VM's QEMU, without a word to the guest: it lives elsewhere. It returns when the QEMU has gone, or has said that it goes.
+	Quit(ctx context.Context) error
+	// Subscribe follows what the hypervisor tells of the VM by itself: STOP, RESUME, SUSPEND, WAKEUP, SHUTDOWN, MIGRATION_PASS.
+	Subscribe(buffer int) *qemu.Subscription
+	// Err is why nothing more can be asked; nil as long as it can.
+	Err() error
+}
+
+// Migration is that of a VM into a socket of ours. The VM goes on by itself when that is closed before SHUT(0) was written to it.
+type Migration interface {
+	// Ready makes migration settings as they have to be; Restore puts them back, also those of Hold. Settings are those that they had.
+	Ready(ctx context.Context) error
+	Restore(ctx context.Context) error
+	Settings() Settings
+	// Unsettled tells whether settings are not as they were.
+	Unsettled() bool
+	// Hold is Ready for a migration that does not switch over by itself, whatever remains; rate is what the way to its target carries, in bytes/s.
+	Hold(ctx context.Context, rate int64) error
+	// Migrate starts the migration and returns its stream, of which both directions are ours.
+	Migrate(ctx context.Context) (net.Conn, error)
+	// QueryMigrate tells how it stands.
+	QueryMigrate(ctx context.Context) (qemu.MigrationInfo, error)
+	// LetSwitch has it switch over once remaining bytes, of which most are never sent, are all that is left; limit and rate are what was expected.
+	LetSwitch(ctx context.Context, remaining int64, limit time.Duration, rate int64) error
+	// AwaitCompleted returns when the VM is given away: after SHUT(0).
+	AwaitCompleted(ctx context.Context) error
+	// EndMigration sees that none is under way any more.
+	EndMigration(ctx context.Context) error
+	// WhyClosed puts into words why the stream has ended, which err only says.
+	WhyClosed(ctx context.Context, err error) error
+}
+
+// Settings are migration settings as a journal keeps them.
+type Settings struct {
+	Caps   map[string]bool
+	Params qemu.Parameters
+}
+
+// Host starts VMs on the host that they go to.
+type Host interface {
+	// Start starts what a source describes, and returns when it waits for its stream. After an error nothing of it is left.
+	Start(ctx context.Context, p control.Prepare) (*system.Process, Target, error)
+	// Reopen takes hold of a VM again that a journal names, if it still lives and is the one that was meant. Without the monitor, which may be
+	// another's by now, there is only its process.
+	Reopen(ctx context.Context, rec handover.Record, monitor bool) (*system.Process, Target, error)
+	// EndUnrecorded ends what was being started under this name when a receiver was killed, and says how many there were; dry: only that.
+	EndUnrecorded(name string, dry bool) (int, error)
+}
+
+// Target is a VM that waits for its migration stream, and runs once it is told to. Its methods may be called from any goroutine.
+type Target interface {
+	// Describe tells its process and its RAM blocks.
+	Describe(ctx context.Context) (*qemu.VM, error)
+	// MigrateIncoming opens the way into it, of which both directions are ours.
+	MigrateIncoming(ctx context.Context) (net.Conn, error)
+	// Outline is what it must have alike with its source.
+	Outline(ctx context.Context) (inventory.Outline, error)
+	// Run continues a VM that is loaded, unless it was paused on the source, and tells the network where it is now. It returns when the VM's own
+	// QEMU says how it stands. A RefusedError says that it does not run. An error with qemu.ErrMonitorClosed in its chain says that nothing more
+	// can be asked, and ran whether the VM has run, for a moment at least. After any other error nobody knows yet.
+	Run(ctx context.Context, state string) (ran bool, err error)
+	// Done is closed when nothing more can be asked, and Err says why then.
+	Done() <-chan struct{}
+	Err() error
+	// Close leaves the monitor to others.
+	Close() error
+}
+
+// RefusedError says that a VM was not run. It is as it was before, unless its QEMU has ended.
+type RefusedError struct{ Err error }
+
+func (e RefusedError) Error() string { return e.Err.Error() }
+
+func (e RefusedError) Unwrap() error { return e.Err }
