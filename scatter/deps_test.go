@@ -86,8 +86,19 @@ var rules = []struct {
 	{"scatter", []string{"scatter", "dedup", "placement", "multicast", "qemu"},
 		[]string{"github.com/cespare/xxhash/v2", "github.com/klauspost/compress", "golang.org/x/sync", "golang.org/x/sys"}, "the engine composes what is below it"},
 	{"bench/problem", []string{"placement"}, nil, "makes problems for placement"},
-	{"cmd/scatter", []string{"cmd/scatter", "scatter", "qemu", "bench"}, []string{"github.com/spf13", "github.com/BurntSushi/toml", "github.com/prometheus/client_golang", "github.com/vbauerster/mpb/v8",
-		"github.com/VividCortex/ewma", "github.com/acarl005/stripansi", "github.com/mattn/go-runewidth", "golang.org/x/sys"}, "commands"},
+	{"cmd/scatter/internal/usage", nil, nil, "tells one kind of error from all others"},
+	{"cmd/scatter/internal/units", nil, nil, "words amounts, whatever they are of"},
+	{"cmd/scatter/internal/flagfile", []string{"cmd/scatter/internal/usage"}, []string{"github.com/BurntSushi/toml"}, "reads and writes files, whatever is in them"},
+	{"cmd/scatter/internal/config", []string{"cmd/scatter/internal/flagfile"}, []string{"github.com/spf13", "github.com/BurntSushi/toml"}, "gives flags their values, whatever they mean"},
+	{"cmd/scatter/internal/targets", []string{"cmd/scatter/internal/flagfile", "cmd/scatter/internal/units", "cmd/scatter/internal/usage", "scatter"}, []string{"github.com/spf13/pflag"}, "finds targets"},
+	{"cmd/scatter/internal/flags", []string{"cmd/scatter/internal/flagfile", "cmd/scatter/internal/targets", "cmd/scatter/internal/units", "cmd/scatter/internal/usage", "scatter"},
+		[]string{"github.com/spf13/pflag"}, "turns flags into what the engine is told"},
+	{"cmd/scatter/internal/discover", []string{"cmd/scatter/internal/usage", "scatter"}, nil, "finds VMs"},
+	{"cmd/scatter/internal/view", []string{"cmd/scatter/internal/units", "scatter"}, []string{"github.com/vbauerster/mpb/v8", "golang.org/x/sys"}, "shows events: knows no command"},
+	{"cmd/scatter/internal/render", []string{"cmd/scatter/internal/units", "scatter"}, nil, "writes results: knows no command"},
+	{"cmd/scatter/internal/metrics", []string{"scatter"}, []string{"github.com/prometheus/client_golang"}, "tells Prometheus what recv holds"},
+	{"cmd/scatter/internal/kit", []string{"scatter"}, []string{"github.com/google/go-cmp"}, "for tests"},
+	{"cmd/scatter", []string{"cmd/scatter", "scatter", "qemu", "bench"}, []string{"github.com/spf13"}, "commands"},
 }
 
 // listed is what go list says of a package.

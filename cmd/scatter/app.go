@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/config"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/view"
 )
 
 // app is one run of the program: its streams and the flags that every command has.
@@ -33,9 +38,9 @@ func (a *app) Main(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.started {
-		err = &usageError{err}
+		err = &usage.Error{Err: err}
 		// Flags may not have been read as far as --json.
-		a.json = a.json || slices.Contains(args, "--json") || a.getenv(envName("json")) == "true"
+		a.json = a.json || slices.Contains(args, "--json") || a.getenv(config.EnvName("json")) == "true"
 	}
 	sayExit(a.stderr, a.json, err)
 	return exitCode(err)
@@ -50,7 +55,7 @@ target hosts. Memory that guests share crosses the source's link once, by IP mul
 
 Run 'scatter recv' on each target, then 'scatter check', 'scatter plan' and 'scatter send'
 on the source. 'scatter recover' decides after a crash where each guest lives.
-` + configHelp,
+` + config.Help,
 		Annotations:       exitHelp("See 'scatter COMMAND --help'; docs/scripting.md has the whole table."),
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -77,13 +82,13 @@ const helpTemplate = `{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}
 
 // needsCommand makes a command that only groups others fail instead of printing its help as if it had done something.
 func needsCommand(c *cobra.Command, _ []string) error {
-	return usagef("%s: which command? Try '%s --help'", c.CommandPath(), c.CommandPath())
+	return usage.Errorf("%s: which command? Try '%s --help'", c.CommandPath(), c.CommandPath())
 }
 
 // prepare gives flags that the command line left out their values from the environment and the file.
 func (a *app) prepare(c *cobra.Command, _ []string) error {
-	if err := a.fill(c); err != nil {
-		return &usageError{err}
+	if err := config.Fill(c, a.getenv, &a.config); err != nil {
+		return &usage.Error{Err: err}
 	}
 	return nil
 }
@@ -120,6 +125,19 @@ func (a *app) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opt))
 	}
 	return slog.New(slog.NewTextHandler(w, opt))
+}
+
+// newView shows an evacuation: under --json by lines on stdout, where events are wanted.
+func (a *app) newView(events bool) *view.View {
+	v := view.New(a.stdout, a.stderr, view.Options{JSON: a.json, Events: events})
+	v.Log = a.logger(v)
+	return v
+}
+
+// interruptible attaches Ctrl-C to ctx for as long as v is shown.
+func (a *app) interruptible(ctx context.Context, v *view.View) (context.Context, func()) {
+	say := func(format string, args ...any) { a.say(v, format, args...) }
+	return interruptible(ctx, say, v.Between, os.Exit)
 }
 
 // levelValue is a log level as a flag.

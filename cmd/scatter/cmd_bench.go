@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/scatter-vm/scatter/bench/problem"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 )
 
 func newBench(a *app) *cobra.Command {
@@ -28,7 +30,7 @@ func newBench(a *app) *cobra.Command {
 // problemFlags are those of bench problem.
 type problemFlags struct {
 	problem.Config
-	memory sizeFlag
+	memory units.Size
 	busy   bool
 }
 
@@ -78,7 +80,7 @@ func profileHelp() string {
 
 func (p *problemFlags) print(a *app) error {
 	if p.busy && p.Profile != "B" {
-		return usagef("--busy is for profile B only")
+		return usage.Errorf("--busy is for profile B only")
 	}
 	if p.busy {
 		p.Profile = "B busy"
@@ -86,7 +88,7 @@ func (p *problemFlags) print(a *app) error {
 	p.Memory = int64(p.memory)
 	made, _, err := problem.Calibrated(p.Config)
 	if err != nil {
-		return &usageError{err}
+		return &usage.Error{Err: err}
 	}
 	return json.NewEncoder(a.stdout).Encode(made)
 }

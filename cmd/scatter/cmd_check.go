@@ -2,19 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/targets"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 type checkOptions struct {
-	targetFlags
+	targets       targets.Flags
 	way           wayFlags
 	iface, tlsDir string
 	groupBase     string
@@ -46,7 +47,7 @@ waits that long and probes again. A querier that asks meanwhile is found as well
 	f := c.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `interface` that leads to the other hosts (required)")
 	f.StringVar(&o.tlsDir, "tls-dir", "", "`directory` of this host's certificates (required with --to)")
-	o.targetFlags.add(f, "")
+	o.targets.Add(f, "")
 	f.StringVar(&o.groupBase, "group-base", "239.77.0.0", "first multicast `address` to use, of IPv4 or IPv6 (ff15::77:0)")
 	o.way.add(f)
 	f.DurationVar(&o.hold, "hold", 0, "probe targets again after this `time`, at most 10m")
@@ -56,24 +57,24 @@ waits that long and probes again. A querier that asks meanwhile is found as well
 
 func (o *checkOptions) config(ctx context.Context) (scatter.CheckConfig, error) {
 	cfg := scatter.CheckConfig{Interface: o.iface, TLSDir: o.tlsDir, QEMU: o.qemu, Hold: o.hold}
-	if err := required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || !o.targetFlags.given()); err != nil {
+	if err := flags.Required("interface", o.iface != "", "tls-dir", o.tlsDir != "" || !o.targets.Given()); err != nil {
 		return cfg, err
 	}
-	if o.hold < 0 || o.hold > scatter.MaxHold || o.hold > 0 && !o.targetFlags.given() {
-		return cfg, usagef("--hold %v: must be up to %v, with --to", o.hold, scatter.MaxHold)
+	if o.hold < 0 || o.hold > scatter.MaxHold || o.hold > 0 && !o.targets.Given() {
+		return cfg, usage.Errorf("--hold %v: must be up to %v, with --to", o.hold, scatter.MaxHold)
 	}
 	var err error
-	if cfg.Targets, _, err = o.targetFlags.read(ctx, scatter.OwnNames(o.tlsDir)); err != nil {
+	if cfg.Targets, _, err = o.targets.Read(ctx, scatter.OwnNames(o.tlsDir)); err != nil {
 		return cfg, err
 	}
 	if cfg.Local, err = o.way.local(); err != nil {
 		return cfg, err
 	}
 	if cfg.GroupPort = o.way.groupPort; cfg.GroupPort == 0 {
-		return cfg, usagef("--group-port 0: must be > 0")
+		return cfg, usage.Errorf("--group-port 0: must be > 0")
 	}
-	if cfg.GroupBase, err = parseGroupBase(o.groupBase); err != nil {
-		return cfg, &usageError{err}
+	if cfg.GroupBase, err = flags.ParseGroupBase(o.groupBase); err != nil {
+		return cfg, &usage.Error{Err: err}
 	}
 	return cfg, nil
 }
@@ -108,34 +109,4 @@ func checkStatus(findings []scatter.Finding) error {
 		return nil
 	}
 	return fmt.Errorf("check: errors found: %d", bad)
-}
-
-func (a *app) printFindings(findings []scatter.Finding) error {
-	if !a.json {
-		return writeFindings(&sections{w: a.stdout}, findings)
-	}
-	for _, f := range findings {
-		if err := json.NewEncoder(a.stdout).Encode(struct {
-			Type string `json:"type"`
-			scatter.Finding
-		}{"finding", f}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeFindings prints a line per finding, and what to do below those that need it.
-func writeFindings(s *sections, findings []scatter.Finding) error {
-	for _, f := range findings {
-		where := "this host"
-		if f.Host != "" {
-			where = "host " + f.Host
-		}
-		s.printf("%-8s %s: %s: %s\n", strings.ToUpper(f.Level), where, f.Check, f.Message)
-		if f.Remedy != "" && f.Level != "ok" {
-			s.printf("%-8s -> %s\n", "", f.Remedy)
-		}
-	}
-	return s.err
 }

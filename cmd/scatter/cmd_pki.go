@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter/pki"
 )
 
@@ -56,7 +58,7 @@ func newPKIInit(a *app) *cobra.Command {
 
 func (o *pkiInitOptions) run(a *app) error {
 	if o.dir == "" {
-		return usagef("--dir is required")
+		return usage.Errorf("--dir is required")
 	}
 	if err := checkDays(o.days); err != nil {
 		return err
@@ -95,7 +97,7 @@ one host, for 'scatter recv' and 'scatter send' alike. Keys have mode 0600.`,
 }
 
 func (o *pkiIssueOptions) run(a *app) error {
-	if err := required("ca", o.ca != "", "name", o.name != "", "ip", len(o.ips) > 0, "dir", o.dir != ""); err != nil {
+	if err := flags.Required("ca", o.ca != "", "name", o.name != "", "ip", len(o.ips) > 0, "dir", o.dir != ""); err != nil {
 		return err
 	}
 	if err := checkDays(o.days); err != nil {
@@ -105,7 +107,7 @@ func (o *pkiIssueOptions) run(a *app) error {
 	for _, s := range o.ips {
 		ip, err := netip.ParseAddr(s)
 		if err != nil {
-			return usagef("--ip %q: must be an IP address", s)
+			return usage.Errorf("--ip %q: must be an IP address", s)
 		}
 		ips = append(ips, ip)
 	}
@@ -135,7 +137,7 @@ func life(days int) time.Duration { return time.Duration(days) * day }
 // checkDays keeps certificates within a century, far from the bounds of a time.Duration.
 func checkDays(n int) error {
 	if n < 1 || n > 36500 {
-		return usagef("--days %d: must be between 1 and 36500", n)
+		return usage.Errorf("--days %d: must be between 1 and 36500", n)
 	}
 	return nil
 }

@@ -5,16 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/discover"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/render"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 // planOptions are the flags of plan.
 type planOptions struct {
-	planFlags
+	flags.Evacuation
 	capacity    string
 	problem     string
 	save        string
@@ -48,7 +52,7 @@ With --problem it plans from a description instead of live VMs; docs/problem.sch
 		RunE: a.running(slog.LevelError, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
-	o.planFlags.add(f)
+	o.Evacuation.Add(f)
 	f.StringVar(&o.capacity, "capacity", "", "how VMs' memory counts on a host: `sum|shared`; shared: the host merges equal pages (default: sum)")
 	f.StringVar(&o.problem, "problem", "", "plan from the JSON `file` instead of live VMs")
 	f.StringVar(&o.save, "save", "", "keep the plan in `file`, for 'send --plan'")
@@ -61,9 +65,9 @@ With --problem it plans from a description instead of live VMs; docs/problem.sch
 func (o *planOptions) run(ctx context.Context, a *app) error {
 	switch {
 	case o.capacity != "" && o.capacity != scatter.CapacitySum && o.capacity != scatter.CapacityShared:
-		return usagef("--capacity %q: must be sum or shared", o.capacity)
+		return usage.Errorf("--capacity %q: must be sum or shared", o.capacity)
 	case o.anonymise && o.saveProblem == "":
-		return usagef("--anonymise needs --save-problem")
+		return usage.Errorf("--anonymise needs --save-problem")
 	}
 	files, err := o.open()
 	if err != nil {
@@ -73,63 +77,43 @@ func (o *planOptions) run(ctx context.Context, a *app) error {
 	if o.problem != "" {
 		return o.fromProblem(ctx, a, files)
 	}
-	cfg, err := o.config(ctx)
+	cfg, err := o.Config(ctx)
 	if err != nil {
 		return err
 	}
 	cfg.Capacity = o.capacity
-	return a.plan(ctx, cfg, o.discover, false, files)
+	return a.plan(ctx, cfg, o.Discover, false, files)
 }
 
 // fromProblem plans without live VMs.
 func (o *planOptions) fromProblem(ctx context.Context, a *app, files *planFiles) error {
-	if len(o.vms) > 0 || o.discover != "" || o.targetFlags.given() {
-		return usagef("--problem says which VMs and hosts there are: it excludes --vm, --discover and --to")
+	if o.Live() {
+		return usage.Errorf("--problem says which VMs and hosts there are: it excludes --vm, --discover and --to")
 	}
 	problem, err := o.readProblem(a)
 	if err != nil {
 		return err
 	}
-	net, err := o.network()
+	net, err := o.Network()
 	if err != nil {
 		return err
 	}
 	p, err := scatter.PlanProblem(ctx, *problem, net)
 	if _, blocked := errors.AsType[*scatter.BlockedError](err); err != nil && !blocked {
-		return usagef("--problem: %s: %w", o.problem, err)
+		return usage.Errorf("--problem: %s: %w", o.problem, err)
 	}
 	return a.showPlan(p, files)
 }
 
 // readProblem reads the problem. Flags win over what it says.
 func (o *planOptions) readProblem(a *app) (p *scatter.Problem, err error) {
-	if p, err = readFile("problem", o.problem, scatter.ReadProblem); err != nil {
+	if p, err = flagfile.Read("problem", o.problem, scatter.ReadProblem); err != nil {
 		return nil, err
-	}
-	place, rules, err := o.placementFlags.read()
-	if err != nil {
-		return nil, err
-	}
-	if o.objective != "" {
-		p.Objective = o.objective
 	}
 	if o.capacity != "" {
 		p.Capacity = o.capacity
 	}
-	if o.balance.given {
-		p.Balance = max(0, o.balance.slack)
-	}
-	if o.budget > 0 {
-		p.Budget = o.budget
-	}
-	if o.seed > 0 {
-		p.Seed = o.seed
-	}
-	p.Partial = p.Partial || o.partial
-	for _, vm := range sortedKeys(place) {
-		p.Constraints = append(p.Constraints, scatter.Pin("--place "+vm+"="+place[vm], vm, place[vm]))
-	}
-	passed, err := rules.Apply(p)
+	passed, err := o.Override(p)
 	for _, what := range passed {
 		a.say(a.stderr, "%s", what)
 	}
@@ -140,8 +124,8 @@ func (o *planOptions) readProblem(a *app) (p *scatter.Problem, err error) {
 }
 
 // plan makes a plan and shows it. With events, the way to it is printed too under --json.
-func (a *app) plan(ctx context.Context, cfg scatter.SendConfig, discover string, events bool, files *planFiles) error {
-	p, err := makePlan(ctx, a, cfg, discover, events)
+func (a *app) plan(ctx context.Context, cfg scatter.SendConfig, glob string, events bool, files *planFiles) error {
+	p, err := makePlan(ctx, a, cfg, glob, events)
 	blocked, isBlocked := errors.AsType[*scatter.BlockedError](err)
 	if err != nil && !isBlocked {
 		return nothingMoved(err)
@@ -160,28 +144,18 @@ func (a *app) showPlan(p *scatter.Plan, files *planFiles) error {
 	if n := len(p.Blockers); n > 0 {
 		return &statusError{code: exitNothing, err: fmt.Errorf("blockers: %d; send would move nothing", n), blockers: p.Blockers}
 	}
-	if stay := whoStays(p); len(stay) > 0 {
+	if stay := render.Staying(p); len(stay) > 0 {
 		return &statusError{code: exitSomeStay, err: fmt.Errorf("send would leave on this host: %s", names(stay)), stayed: stay, blockers: p.Stays}
 	}
 	return nil
 }
 
-// whoStays is the VMs that cannot move, each once.
-func whoStays(p *scatter.Plan) (all []string) {
-	for _, b := range p.Stays {
-		if !slices.Contains(all, b.VM) {
-			all = append(all, b.VM)
-		}
-	}
-	return all
-}
-
-func makePlan(ctx context.Context, a *app, cfg scatter.SendConfig, discover string, events bool) (*scatter.Plan, error) {
+func makePlan(ctx context.Context, a *app, cfg scatter.SendConfig, glob string, events bool) (*scatter.Plan, error) {
 	v := a.newView(events)
 	defer v.Close()
 	ctx, stop := a.interruptible(ctx, v)
 	defer stop()
-	if err := findVMs(ctx, &cfg, discover, v.Event); err != nil {
+	if err := discover.VMs(ctx, &cfg, glob, v.Event); err != nil {
 		return nil, err
 	}
 	cfg.Log, cfg.Events = v.Log, v.Event

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -49,15 +50,15 @@ recv' for the moment: complete VMs stay as they are.`,
 }
 
 func (o *recoverOptions) run(ctx context.Context, a *app) error {
-	if err := required("run-dir", o.runDir != ""); err != nil {
+	if err := flags.Required("run-dir", o.runDir != ""); err != nil {
 		return err
 	}
 	// A mistyped directory must not pass for one without trouble.
 	if _, err := os.ReadDir(o.runDir); err != nil {
-		return usagef("--run-dir: %w", err)
+		return usage.Errorf("--run-dir: %w", err)
 	}
 	if o.tlsDir != "" {
-		if err := absolute(&o.tlsDir); err != nil {
+		if err := flags.Absolute(&o.tlsDir); err != nil {
 			return err
 		}
 	}
@@ -94,27 +95,4 @@ func recoverStatus(r *scatter.RecoverReport, err error) error {
 		return &statusError{code: exitInDoubt, err: fmt.Errorf("recover: %w", err)}
 	}
 	return err
-}
-
-func (a *app) printRecovered(r *scatter.RecoverReport) error {
-	if len(r.VMs) == 0 {
-		a.say(a.stderr, "no VM on its way: there is nothing to recover")
-		return nil
-	}
-	if a.json {
-		for _, vm := range r.VMs {
-			if err := json.NewEncoder(a.stdout).Encode(struct {
-				Type string `json:"type"`
-				scatter.Recovered
-			}{"recovered", vm}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	rows := [][]string{{"VM", "WHERE", "HOST", "ACTION"}}
-	for _, vm := range r.VMs {
-		rows = append(rows, []string{vm.VM, string(vm.Where), vm.Host, vm.Action})
-	}
-	return table(a.stdout, rows)
 }

@@ -15,15 +15,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/metrics"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 type recvOptions struct {
-	netFlags
+	flags.Net
 	name, listen string
 	udpPorts     string
-	memory       sizeFlag
+	memory       units.Size
 	vcpus        int
 	allowSources []string
 	allowPaths   []string
@@ -65,7 +69,7 @@ description as JSON on stdin and prints the QMP socket.`,
 		RunE: a.running(slog.LevelInfo, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
-	o.netFlags.add(f)
+	o.Net.Add(f)
 	f.StringVar(&o.name, "name", "", "this host's `name`, as in its certificate (required)")
 	f.StringVar(&o.listen, "listen", "", "`IP:PORT` to listen at (required)")
 	f.StringVar(&o.udpPorts, "udp-ports", "", "UDP `ports` for unicast datagrams, FIRST-LAST, one for each evacuation at one time (default: any that is free)")
@@ -89,7 +93,7 @@ description as JSON on stdin and prints the QMP socket.`,
 
 func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	cfg := scatter.RecvConfig{
-		Name: o.name, Interface: o.iface, TLSDir: o.tlsDir, RunDir: o.runDir, Memory: int64(o.memory), VCPUs: o.vcpus,
+		Name: o.name, Interface: o.Interface, TLSDir: o.TLSDir, RunDir: o.RunDir, Memory: int64(o.memory), VCPUs: o.vcpus,
 		AllowSources: o.allowSources, Launcher: o.launcher, NoDirect: o.noDirect,
 		Policy: qemu.LaunchPolicy{QEMU: o.qemu, AllowPaths: o.allowPaths, AllowPrograms: o.allowProgs, AllowNetwork: o.allowNet,
 			AllowInterfaces: o.allowIfs, RunAs: o.runAs, Unconfined: o.unconfined},
@@ -97,41 +101,41 @@ func (o *recvOptions) config() (scatter.RecvConfig, error) {
 	if len(o.allowPaths) == 0 {
 		cfg.Policy.AllowPaths = defaultAllowPaths
 	}
-	if err := required("name", o.name != "", "listen", o.listen != "", "interface", o.iface != "",
-		"tls-dir", o.tlsDir != "", "run-dir", o.runDir != ""); err != nil {
+	if err := flags.Required("name", o.name != "", "listen", o.listen != "", "interface", o.Interface != "",
+		"tls-dir", o.TLSDir != "", "run-dir", o.RunDir != ""); err != nil {
 		return cfg, err
 	}
 	if o.vcpus < 0 {
-		return cfg, usagef("--vcpus %d: must not be negative", o.vcpus)
+		return cfg, usage.Errorf("--vcpus %d: must not be negative", o.vcpus)
 	}
 	for _, pattern := range o.allowIfs {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return cfg, usagef("--allow-interface %q: %v", pattern, err)
+			return cfg, usage.Errorf("--allow-interface %q: %v", pattern, err)
 		}
 	}
 	if o.runAs != "" {
 		if _, err := user.Lookup(o.runAs); err != nil {
-			return cfg, usagef("--run-as: %v", err)
+			return cfg, usage.Errorf("--run-as: %v", err)
 		}
 	}
 	var err error
 	if cfg.Listen, err = parseListen(o.listen); err != nil {
-		return cfg, &usageError{err}
+		return cfg, &usage.Error{Err: err}
 	}
 	if o.udpPorts != "" {
 		ports, err := parsePorts("udp-ports", []string{o.udpPorts})
 		if err != nil {
-			return cfg, &usageError{err}
+			return cfg, &usage.Error{Err: err}
 		}
 		cfg.Ports = [2]uint16{ports[0].First, ports[0].Last}
 	}
 	if cfg.Policy.Rewrites, err = parseRewrites(o.rewrites); err != nil {
-		return cfg, &usageError{err}
+		return cfg, &usage.Error{Err: err}
 	}
 	if cfg.Policy.AllowPorts, err = parsePorts("allow-port", o.allowPorts); err != nil {
-		return cfg, &usageError{err}
+		return cfg, &usage.Error{Err: err}
 	}
-	return cfg, absolute(&cfg.TLSDir, &cfg.RunDir)
+	return cfg, flags.Absolute(&cfg.TLSDir, &cfg.RunDir)
 }
 
 func parseListen(s string) (netip.AddrPort, error) {
@@ -185,13 +189,13 @@ func (o *recvOptions) run(ctx context.Context, a *app) error {
 	cfg.Log = a.logger(a.stderr)
 	cfg.Ready = func(at netip.AddrPort) { a.ready(cfg.Log, at) }
 	if o.metrics != "" {
-		m := newMetrics()
-		stop, err := m.serve(ctx, o.metrics, cfg.Log)
+		m := metrics.New(buildVersion())
+		stop, err := m.Serve(ctx, o.metrics, cfg.Log)
 		if err != nil {
 			return err
 		}
 		defer stop()
-		cfg.Limits = func(now func() []scatter.Limit) { m.limits.Store(&now) }
+		cfg.Limits = m.SetLimits
 	}
 	err = scatter.Receive(ctx, cfg)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, scatter.ErrCancelled)) {

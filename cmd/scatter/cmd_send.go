@@ -6,15 +6,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/discover"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flags"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 type sendOptions struct {
-	planFlags
+	flags.Evacuation
 	parallel   int
 	onStall    string
 	slowRatio  float64
@@ -55,7 +60,7 @@ func (w *wayFlags) local() (a netip.Addr, err error) {
 		return a, nil
 	}
 	if a, err = netip.ParseAddr(w.source); err != nil || a.IsMulticast() || a.IsUnspecified() || a.Zone() != "" {
-		return a, usagef("--source-address %q: want an address of this host, as in 10.0.0.1", w.source)
+		return a, usage.Errorf("--source-address %q: want an address of this host, as in 10.0.0.1", w.source)
 	}
 	return a.Unmap(), nil
 }
@@ -84,7 +89,7 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 		RunE: a.running(slog.LevelError, func(ctx context.Context) error { return o.run(ctx, a) }),
 	}
 	f := c.Flags()
-	o.planFlags.add(f)
+	o.Evacuation.Add(f)
 	f.IntVar(&o.parallel, "parallel", 2, "VMs in converge at one time")
 	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause`, that is leave it here, or stop it and finish")
 	f.Float64Var(&o.slowRatio, "slow-ratio", scatter.DefaultSlowRatio,
@@ -103,12 +108,12 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 }
 
 func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
-	cfg, err := o.planFlags.config(ctx)
+	cfg, err := o.Evacuation.Config(ctx)
 	if err != nil {
 		return cfg, err
 	}
 	if o.plan != "" {
-		if cfg.Plan, err = readFile("plan", o.plan, scatter.ReadPlan); err != nil {
+		if cfg.Plan, err = flagfile.Read("plan", o.plan, scatter.ReadPlan); err != nil {
 			return cfg, err
 		}
 	}
@@ -117,13 +122,13 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 	}
 	switch {
 	case o.cpus < 0:
-		return cfg, usagef("--cpus %d: must be > 0", o.cpus)
+		return cfg, usage.Errorf("--cpus %d: must be > 0", o.cpus)
 	case o.way.mtu != 0 && (o.way.mtu < scatter.MinMTU || o.way.mtu > scatter.MaxMTU):
-		return cfg, usagef("--mtu %d: must be %d to %d", o.way.mtu, scatter.MinMTU, scatter.MaxMTU)
+		return cfg, usage.Errorf("--mtu %d: must be %d to %d", o.way.mtu, scatter.MinMTU, scatter.MaxMTU)
 	case o.way.dscp < 0 || o.way.dscp > 63:
-		return cfg, usagef("--dscp %d: must be 0 to 63", o.way.dscp)
+		return cfg, usage.Errorf("--dscp %d: must be 0 to 63", o.way.dscp)
 	case o.way.groupPort == 0:
-		return cfg, usagef("--group-port 0: must be > 0")
+		return cfg, usage.Errorf("--group-port 0: must be > 0")
 	}
 	cfg.GroupPort, cfg.MTU, cfg.DSCP, cfg.NoGSO, cfg.CPUs = o.way.groupPort, o.way.mtu, o.way.dscp, o.noGSO, o.cpus
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
@@ -133,11 +138,11 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 	}
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
-		return cfg, usagef("--slow-ratio %v: must be 0 to 1", o.slowRatio)
+		return cfg, usage.Errorf("--slow-ratio %v: must be 0 to 1", o.slowRatio)
 	case o.parallel < 1:
-		return cfg, usagef("--parallel %d: must be > 0", o.parallel)
+		return cfg, usage.Errorf("--parallel %d: must be > 0", o.parallel)
 	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:
-		return cfg, usagef("--on-stall %q: must be keep or pause", o.onStall)
+		return cfg, usage.Errorf("--on-stall %q: must be keep or pause", o.onStall)
 	}
 	return cfg, nil
 }
@@ -151,16 +156,16 @@ func (o *sendOptions) run(ctx context.Context, a *app) error {
 		return o.showPlan(ctx, a, cfg)
 	}
 	if o.save != "" {
-		return usagef("--save needs --dry-run")
+		return usage.Errorf("--save needs --dry-run")
 	}
-	file, err := newOutFile("report", o.report)
+	file, err := flagfile.Create("report", o.report)
 	if err != nil {
 		return err
 	}
-	defer file.discard()
-	report, err := evacuate(ctx, a, cfg, o.discover)
+	defer file.Discard()
+	report, err := evacuate(ctx, a, cfg, o.Discover)
 	if report != nil {
-		if e := errors.Join(a.printReport(report), file.writeJSON(report)); e != nil {
+		if e := errors.Join(a.printReport(report), file.WriteJSON(report)); e != nil {
 			a.say(a.stderr, "report: %v", e) // what happened to the VMs decides the exit status
 		}
 	}
@@ -174,16 +179,16 @@ func (o *sendOptions) showPlan(ctx context.Context, a *app, cfg scatter.SendConf
 		return err
 	}
 	defer files.discard()
-	return a.plan(ctx, cfg, o.discover, true, files)
+	return a.plan(ctx, cfg, o.Discover, true, files)
 }
 
 // evacuate runs the engine with the operator's view of it and Ctrl-C attached.
-func evacuate(ctx context.Context, a *app, cfg scatter.SendConfig, discover string) (*scatter.Report, error) {
+func evacuate(ctx context.Context, a *app, cfg scatter.SendConfig, glob string) (*scatter.Report, error) {
 	v := a.newView(true)
 	defer v.Close()
 	ctx, stop := a.interruptible(ctx, v)
 	defer stop()
-	if err := findVMs(ctx, &cfg, discover, v.Event); err != nil {
+	if err := discover.VMs(ctx, &cfg, glob, v.Event); err != nil {
 		return nil, err
 	}
 	cfg.Log, cfg.Events = v.Log, v.Event
@@ -237,7 +242,7 @@ func nothingMoved(err error) error {
 	if _, ok := errors.AsType[*scatter.BlockedError](err); ok {
 		return &statusError{code: exitNothing, err: err}
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if _, ok := errors.AsType[*usage.Error](err); ok {
 		return err
 	}
 	return &statusError{code: exitNothing, err: fmt.Errorf("nothing moved: %w", err)}
@@ -265,3 +270,6 @@ func because(err error) string {
 	}
 	return " (" + err.Error() + ")"
 }
+
+// names lists VMs in a message.
+func names(list []string) string { return strings.Join(list, ", ") }

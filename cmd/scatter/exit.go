@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -34,14 +35,6 @@ const (
 	helpCancelled = "130  cancelled"
 )
 
-// usageError is a mistake of the caller, found before anything was touched.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
 // statusError carries the exit status that a command decided on, with what it has to say about it.
 type statusError struct {
 	code     int
@@ -63,7 +56,7 @@ func exitCode(err error) int {
 	if status, ok := errors.AsType[*statusError](err); ok {
 		return status.code
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if _, ok := errors.AsType[*usage.Error](err); ok {
 		return exitUsage
 	}
 	if errors.Is(err, scatter.ErrCancelled) || errors.Is(err, context.Canceled) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -44,7 +45,7 @@ func TestSendStatus(t *testing.T) {
 		{"cancelled before anything", nil, wrapped, exitCancelled, "nothing moved: bulk: cancelled"},
 		{"other error", nil, errors.New("journal: disk full"), exitNothing, "nothing moved: journal"},
 		{"empty report", &scatter.Report{}, nil, exitNothing, "nothing to move"},
-		{"usage", nil, usagef("--rate"), exitUsage, "--rate"},
+		{"usage", nil, usage.Errorf("--rate"), exitUsage, "--rate"},
 	} {
 		err := quiet().sendStatus(c.report, c.err)
 		if exitCode(err) != c.code || (err == nil) != (c.text == "") || err != nil && !strings.Contains(err.Error(), c.text) {
@@ -86,7 +87,7 @@ func TestExitCodeOfOtherErrors(t *testing.T) {
 		err  error
 		code int
 	}{
-		{nil, 0}, {errors.New("x"), 1}, {usagef("x"), 2}, {context.Canceled, 130}, {fmt.Errorf("x: %w", scatter.ErrCancelled), 130},
+		{nil, 0}, {errors.New("x"), 1}, {usage.Errorf("x"), 2}, {context.Canceled, 130}, {fmt.Errorf("x: %w", scatter.ErrCancelled), 130},
 		{checkStatus([]scatter.Finding{{Level: "warning"}, {Level: "ok"}}), 0}, {checkStatus([]scatter.Finding{{Level: "error"}}), 1},
 	} {
 		if got := exitCode(c.err); got != c.code {

@@ -4,21 +4,23 @@ import (
 	"errors"
 	"io"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/render"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 // planFiles are the files that a plan goes to.
 type planFiles struct {
-	save, problem, html *outFile
+	save, problem, html *flagfile.Out
 	anonymise           bool
 }
 
 func (o *planOptions) open() (*planFiles, error) {
 	f := &planFiles{anonymise: o.anonymise}
 	var errs [3]error
-	f.save, errs[0] = newOutFile("save", o.save)
-	f.problem, errs[1] = newOutFile("save-problem", o.saveProblem)
-	f.html, errs[2] = newOutFile("html", o.html)
+	f.save, errs[0] = flagfile.Create("save", o.save)
+	f.problem, errs[1] = flagfile.Create("save-problem", o.saveProblem)
+	f.html, errs[2] = flagfile.Create("html", o.html)
 	for _, err := range errs {
 		if err != nil {
 			f.discard()
@@ -29,9 +31,9 @@ func (o *planOptions) open() (*planFiles, error) {
 }
 
 func (f *planFiles) discard() {
-	for _, file := range []*outFile{f.save, f.problem, f.html} {
+	for _, file := range []*flagfile.Out{f.save, f.problem, f.html} {
 		if file != nil {
-			file.discard()
+			file.Discard()
 		}
 	}
 }
@@ -43,14 +45,14 @@ func (f *planFiles) write(p *scatter.Plan) error {
 	}
 	var errs [3]error
 	if len(p.Blockers) == 0 {
-		errs[0] = f.save.writeJSON(p)
+		errs[0] = f.save.WriteJSON(p)
 	}
 	if problem := p.Problem; problem != nil {
 		if f.anonymise {
 			problem = scatter.Anonymise(problem)
 		}
-		errs[1] = f.problem.writeJSON(problem)
+		errs[1] = f.problem.WriteJSON(problem)
 	}
-	errs[2] = f.html.write(func(w io.Writer) error { return writePlanPage(w, p) })
+	errs[2] = f.html.Write(func(w io.Writer) error { return render.Page(w, p) })
 	return errors.Join(errs[:]...)
 }

@@ -6,15 +6,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/render"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
 // TestPlanNamesVMsThatStay: tables, page, JSON and the exit status say which VMs cannot move, and why.
 func TestPlanNamesVMsThatStay(t *testing.T) {
-	p := somePlan()
+	p := kit.Plan()
 	p.Stays = []scatter.Blocker{{VM: "fixed", Problem: "QEMU refuses to migrate it: <vfio>"}, {VM: "fixed", Problem: "its image is nowhere", Remedy: "copy it"}, {VM: "old", Problem: "no target takes it"}}
 	var table, page, out, talk strings.Builder
-	if err := errors.Join(writePlan(&table, p), writePlanPage(&page, p)); err != nil {
+	if err := errors.Join(render.Plan(&table, p), render.Page(&page, p)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"CANNOT MOVE, STAY HERE", "vm fixed: QEMU refuses to migrate it: <vfio>", "vm fixed: its image is nowhere (copy it)", "vm old: no target takes it"} {

@@ -1,4 +1,5 @@
-package main
+// Package units reads and writes amounts of memory, rates and times as people do.
+package units
 
 import (
 	"errors"
@@ -56,8 +57,9 @@ func parseSize(s string) (int64, error) {
 	return n, nil
 }
 
-// parseRate reads a rate and returns it in bytes per second: 500mbit, 1gbit, 60MB, 60MB/s.
-func parseRate(s string) (int64, error) {
+// ParseRate reads a rate and returns it in bytes per second: 500mbit, 1gbit, 60MB, 60MB/s. It refuses units that may mean bits or bytes, and
+// less than 1000 bytes per second.
+func ParseRate(s string) (int64, error) {
 	m := quantity.FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("rate %q: want a number with a unit, as in 500mbit or 60MB", s)
@@ -91,25 +93,35 @@ func product(number string, unit float64) (int64, error) {
 	return int64(v * unit), nil
 }
 
-// sizeFlag and rateFlag are flags in these units; zero means not given.
-type (
-	sizeFlag int64
-	rateFlag int64
-)
+// Size is an amount of memory in bytes, as a flag; zero means not given.
+type Size int64
 
-func (f *sizeFlag) Type() string   { return "size" }
-func (f *sizeFlag) String() string { return flagText(int64(*f), formatSize) }
-func (f *sizeFlag) Set(s string) error {
+// Type names the kind of value in help texts.
+func (f *Size) Type() string { return "size" }
+
+// String is the amount for people, "" where none was given.
+func (f *Size) String() string { return flagText(int64(*f), FormatSize) }
+
+// Set reads an amount such as 4GiB, 512M or 4294967296, which must be above 0.
+func (f *Size) Set(s string) error {
 	n, err := parseSize(s)
-	*f = sizeFlag(n)
+	*f = Size(n)
 	return err
 }
 
-func (f *rateFlag) Type() string   { return "rate" }
-func (f *rateFlag) String() string { return flagText(int64(*f), formatRate) }
-func (f *rateFlag) Set(s string) error {
-	n, err := parseRate(s)
-	*f = rateFlag(n)
+// Rate is a speed in bytes per second, as a flag; zero means not given.
+type Rate int64
+
+// Type names the kind of value in help texts.
+func (f *Rate) Type() string { return "rate" }
+
+// String is the speed for people, "" where none was given.
+func (f *Rate) String() string { return flagText(int64(*f), FormatRate) }
+
+// Set reads a speed as ParseRate does.
+func (f *Rate) Set(s string) error {
+	n, err := ParseRate(s)
+	*f = Rate(n)
 	return err
 }
 
@@ -120,13 +132,13 @@ func flagText(n int64, format func(int64) string) string {
 	return format(n)
 }
 
-// formatSize writes bytes for people, in powers of 1024 with three digits: 1.50 GiB.
-func formatSize(n int64) string {
+// FormatSize writes bytes for people, in powers of 1024 with three digits: 1.50 GiB.
+func FormatSize(n int64) string {
 	return scaled(float64(n), 1024, "B", "KiB", "MiB", "GiB", "TiB")
 }
 
-// formatRate writes bytes per second for people, in bits as networks are sold: 500 Mbit/s.
-func formatRate(n int64) string {
+// FormatRate writes bytes per second for people, in bits as networks are sold: 500 Mbit/s.
+func FormatRate(n int64) string {
 	return scaled(float64(n)*8, 1000, "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s")
 }
 
@@ -145,8 +157,8 @@ func scaled(v, base float64, units ...string) string {
 	return fmt.Sprintf("%.2f %s", v, units[i])
 }
 
-// formatSeconds writes a duration for people: 850 ms, 12.3 s, 4m05s, 1h02m.
-func formatSeconds(s float64) string {
+// FormatSeconds writes a duration in seconds for people: 850 ms, 12.3 s, 4m05s, 1h02m.
+func FormatSeconds(s float64) string {
 	switch d := time.Duration(s * float64(time.Second)); {
 	case d < 999500*time.Microsecond:
 		return fmt.Sprintf("%.0f ms", s*1000)
@@ -159,4 +171,12 @@ func formatSeconds(s float64) string {
 		d = d.Round(time.Minute)
 		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
+}
+
+// Percent is which part of whole part is, in percent, rounded down; 0 of nothing.
+func Percent(part, whole int64) int {
+	if whole <= 0 {
+		return 0
+	}
+	return int(float64(part) / float64(whole) * 100)
 }

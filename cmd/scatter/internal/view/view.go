@@ -1,7 +1,7 @@
-package main
+// Package view shows an evacuation while it runs.
+package view
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -27,10 +28,10 @@ type renderer interface {
 // maxWaiting bounds what waits to be shown, in events and lines.
 const maxWaiting = 4096
 
-// view is an evacuation as the operator follows it. Event and Write never wait for whoever reads our output: a VM may be
+// View is an evacuation as the operator follows it. Event and Write never wait for whoever reads our output: a VM may be
 // paused meanwhile. If the reader is too slow, what he does not get is counted.
-type view struct {
-	Log *slog.Logger
+type View struct {
+	Log *slog.Logger // whose lines are shown by Write; set by who makes the view
 
 	now      *board // as it stands, for Ctrl-C
 	picture  *board // as it is shown, for the renderer
@@ -40,30 +41,34 @@ type view struct {
 	lost     atomic.Int64
 }
 
-// newView chooses the renderer: JSON lines on stdout under --json (where events are wanted), bars on a terminal, else plain lines.
-func (a *app) newView(events bool) *view {
-	b := newBoard()
-	v := showOn(b, a.newRenderer(b, events))
-	v.Log = a.logger(v)
-	return v
+// Options say how a view shows an evacuation.
+type Options struct {
+	JSON   bool // for programs
+	Events bool // with JSON: every event is a line on stdout
 }
 
-func (a *app) newRenderer(b *board, events bool) renderer {
+// New begins a view: with JSON lines if options say so, with bars where stderr is a terminal, else with plain lines. Close ends it.
+func New(stdout, stderr io.Writer, options Options) *View {
+	b := newBoard()
+	return showOn(b, newRenderer(b, stdout, stderr, options))
+}
+
+func newRenderer(b *board, stdout, stderr io.Writer, options Options) renderer {
 	switch {
-	case a.json && events:
-		return &jsonLines{talk: talk{a.stderr}, out: json.NewEncoder(a.stdout)}
-	case a.json:
-		return talk{a.stderr}
-	case isTerminal(a.stderr):
-		return newBars(a.stderr, b)
+	case options.JSON && options.Events:
+		return &jsonLines{talk: talk{stderr}, out: json.NewEncoder(stdout)}
+	case options.JSON:
+		return talk{stderr}
+	case isTerminal(stderr):
+		return newBars(stderr, b)
 	default:
-		return &plainLines{talk: talk{a.stderr}, board: b}
+		return &plainLines{talk: talk{stderr}, board: b}
 	}
 }
 
 // showOn shows by r, which draws from b.
-func showOn(b *board, r renderer) *view {
-	v := &view{now: newBoard(), picture: b, renderer: r, waiting: make(chan func(), maxWaiting), shown: make(chan struct{})}
+func showOn(b *board, r renderer) *View {
+	v := &View{now: newBoard(), picture: b, renderer: r, waiting: make(chan func(), maxWaiting), shown: make(chan struct{})}
 	go func() {
 		defer close(v.shown)
 		for show := range v.waiting {
@@ -74,19 +79,19 @@ func showOn(b *board, r renderer) *view {
 }
 
 // Event takes an event into account and has it shown.
-func (v *view) Event(e scatter.Event) {
+func (v *View) Event(e scatter.Event) {
 	v.now.apply(e)
 	v.enqueue(func() { v.renderer.Event(e, v.picture.apply(e)) })
 }
 
-// Write has a line shown.
-func (v *view) Write(line []byte) (int, error) {
+// Write has a line shown. It never fails.
+func (v *View) Write(line []byte) (int, error) {
 	line = slices.Clone(line)
 	v.enqueue(func() { v.renderer.Write(line) })
 	return len(line), nil
 }
 
-func (v *view) enqueue(show func()) {
+func (v *View) enqueue(show func()) {
 	select {
 	case v.waiting <- show:
 	default:
@@ -95,7 +100,7 @@ func (v *view) enqueue(show func()) {
 }
 
 // Close shows what waits and ends the view. Nothing may be shown after it.
-func (v *view) Close() {
+func (v *View) Close() {
 	close(v.waiting)
 	<-v.shown
 	if n := v.lost.Load(); n > 0 {
@@ -104,11 +109,8 @@ func (v *view) Close() {
 	v.renderer.Close()
 }
 
-// interruptible attaches Ctrl-C to ctx for as long as v is shown.
-func (a *app) interruptible(ctx context.Context, v *view) (context.Context, func()) {
-	say := func(format string, args ...any) { a.say(v, format, args...) }
-	return interruptible(ctx, say, v.now.between, os.Exit)
-}
+// Between lists the VMs that are between two hosts at the moment, each with its stage. It may be called at any time, by anyone.
+func (v *View) Between() []string { return v.now.between() }
 
 // isTerminal tells whether w is one that bars can be drawn on: it must have a width.
 func isTerminal(w io.Writer) bool {
@@ -164,7 +166,7 @@ func (p *plainLines) Event(e scatter.Event, changed bool) {
 
 // scanLine words how far the scan is. It reads less than all where memory was never touched, and some twice.
 func scanLine(e scatter.Event) string {
-	return fmt.Sprintf("scanned %s of at most %s", formatSize(e.Bytes), formatSize(e.Total))
+	return fmt.Sprintf("scanned %s of at most %s", units.FormatSize(e.Bytes), units.FormatSize(e.Total))
 }
 
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }
@@ -201,16 +203,9 @@ func more(message string) string {
 func (b *board) summary() string {
 	_, t := b.read()
 	wire, eta := b.speed()
-	s := fmt.Sprintf("%3d %%  %s of %s, %s", percent(t.Bytes, t.Total), formatSize(t.Bytes), formatSize(t.Total), formatRate(wire))
+	s := fmt.Sprintf("%3d %%  %s of %s, %s", units.Percent(t.Bytes, t.Total), units.FormatSize(t.Bytes), units.FormatSize(t.Total), units.FormatRate(wire))
 	if eta > 0 {
-		s += ", " + formatSeconds(eta) + " left"
+		s += ", " + units.FormatSeconds(eta) + " left"
 	}
 	return s
-}
-
-func percent(part, whole int64) int {
-	if whole <= 0 {
-		return 0
-	}
-	return int(float64(part) / float64(whole) * 100)
 }

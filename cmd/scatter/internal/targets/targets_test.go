@@ -1,4 +1,4 @@
-package main
+package targets
 
 import (
 	"os"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -70,8 +71,8 @@ func TestHostsFile(t *testing.T) {
 		{[]string{"beta"}, []string{"beta=10.0.0.2:7401"}},
 		{[]string{"alpha", "gamma=10.0.0.3"}, []string{"alpha=10.0.0.1:7400", "gamma=10.0.0.3:7400"}},
 	} {
-		f := targetFlags{to: c.to, hosts: path}
-		got, rules, err := f.read(t.Context(), []string{"alpha"})
+		f := Flags{to: c.to, hosts: path}
+		got, rules, err := f.Read(t.Context(), []string{"alpha"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,12 +87,12 @@ func TestHostsFile(t *testing.T) {
 			t.Error(d)
 		}
 	}
-	if _, _, err := (&targetFlags{hosts: path}).read(t.Context(), []string{"alpha", "beta", "localhost"}); err == nil || !strings.Contains(err.Error(), "no host beside this one") {
+	if _, _, err := (&Flags{hosts: path}).Read(t.Context(), []string{"alpha", "beta", "localhost"}); err == nil || !strings.Contains(err.Error(), "no host beside this one") {
 		t.Errorf("got %v", err)
 	}
 	for text, want := range map[string]string{
 		"": "no [[host]]", "[[host]]\n": "a name of its own", "[[host]]\nname='a'\n[[host]]\nname='a'\n": "a name of its own", "[[host]]\nname='a'\nrak='r'\n": "rak",
-		"[[host]]\nname='a'\nlink='10'\n": "may mean bits or bytes", "host": "expected", strings.Repeat("#", maxConfig+1): "larger than",
+		"[[host]]\nname='a'\nlink='10'\n": "may mean bits or bytes", "host": "expected", strings.Repeat("#", flagfile.MaxTOML+1): "larger than",
 	} {
 		if _, err := readHosts(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %q", text, err, want)

@@ -1,4 +1,5 @@
-package main
+// Package discover finds the running VMs of this host by their QMP sockets.
+package discover
 
 import (
 	"context"
@@ -6,25 +7,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// findVMs puts the sockets that match glob into cfg; an empty glob changes nothing.
-func findVMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell func(scatter.Event)) error {
+// VMs puts the sockets that match glob, and whose VMs run here, into cfg; an empty glob changes nothing. A VM that another client holds is put into
+// cfg.Held. What is passed over for another reason is told. A glob that is none is a usage.Error; if no VM is left, the error is a
+// scatter.BlockedError.
+func VMs(ctx context.Context, cfg *scatter.SendConfig, glob string, tell func(scatter.Event)) error {
 	if glob == "" {
 		return nil
 	}
-	pattern := glob
-	if err := absolute(&pattern); err != nil {
-		return err
+	pattern, err := filepath.Abs(glob)
+	if err != nil {
+		return &usage.Error{Err: err}
 	}
 	paths, err := filepath.Glob(pattern)
 	if err != nil {
-		return usagef("--discover %q: %w", glob, err)
+		return usage.Errorf("--discover %q: %w", glob, err)
 	}
 	for i, err := range passOver(ctx, paths) {
 		switch p := paths[i]; {
@@ -76,6 +79,3 @@ func isSocket(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&fs.ModeSocket != 0
 }
-
-// names lists VMs or hosts in a message.
-func names(list []string) string { return strings.Join(list, ", ") }

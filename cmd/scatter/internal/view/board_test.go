@@ -1,27 +1,23 @@
-package main
+package view
 
 import (
 	"math"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter"
 )
-
-var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
-func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
 
 // The VMs' bytes are of their RAM, the total's of distinct contents: one is not the sum of the other.
 func TestBoardKeepsVMsAndTotalApart(t *testing.T) {
 	b := newBoard()
 	b.apply(scatter.Event{Type: "vm", VM: "a", Host: "beta", Stage: "bulk"})
-	b.apply(scatter.Event{Type: "progress", VM: "a", Bytes: 10, Total: 100, Time: at(0)})
-	b.apply(scatter.Event{Type: "progress", Bytes: 5, Total: 50, WireRate: 7, Time: at(1)})
-	b.apply(scatter.Event{Type: "progress", VM: "b", Bytes: 20, Total: 300, Time: at(1)})
+	b.apply(scatter.Event{Type: "progress", VM: "a", Bytes: 10, Total: 100, Time: kit.At(0)})
+	b.apply(scatter.Event{Type: "progress", Bytes: 5, Total: 50, WireRate: 7, Time: kit.At(1)})
+	b.apply(scatter.Event{Type: "progress", VM: "b", Bytes: 20, Total: 300, Time: kit.At(1)})
 	vms, total := b.read()
 	want := []vmLine{{Name: "a", Host: "beta", Stage: "bulk", Bytes: 10, Total: 100}, {Name: "b", Bytes: 20, Total: 300}}
 	if diff := cmp.Diff(want, vms); diff != "" {
@@ -88,23 +84,23 @@ func TestPace(t *testing.T) {
 		t.Error("an ETA without a reading")
 	}
 	for i := range 100 {
-		p.add(at(float64(i)), int64(i*50))
+		p.add(kit.At(float64(i)), int64(i*50))
 	}
 	if got := p.eta(1000); math.Abs(got-20) > 0.01 {
 		t.Errorf("steady 50/s: %v s for 1000, want 20", got)
 	}
 	for i := range 60 {
-		p.add(at(float64(100+i)), 99*50+int64(i+1)*500)
+		p.add(kit.At(float64(100+i)), 99*50+int64(i+1)*500)
 	}
 	if got := p.eta(1000); math.Abs(got-2) > 0.1 {
 		t.Errorf("after a minute at 500/s: %v s, want 2", got)
 	}
-	p.add(at(159), 0) // same time: no division by zero
+	p.add(kit.At(159), 0) // same time: no division by zero
 	if math.IsNaN(p.rate) || math.IsInf(p.rate, 0) {
 		t.Error("rate", p.rate)
 	}
 	for i := range 60 {
-		p.add(at(float64(200+i)), 0)
+		p.add(kit.At(float64(200+i)), 0)
 	}
 	if got := p.eta(1000); got >= 0 && got < 1000 {
 		t.Errorf("stalled, but %v s left", got)

@@ -1,27 +1,17 @@
-package main
+package render
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// printPlan prints a plan: a JSON object of type plan, or tables.
-func (a *app) printPlan(p *scatter.Plan) error {
-	if a.json {
-		return json.NewEncoder(a.stdout).Encode(struct {
-			Type string `json:"type"`
-			*scatter.Plan
-		}{"plan", p})
-	}
-	return writePlan(a.stdout, p)
-}
-
-func writePlan(w io.Writer, p *scatter.Plan) error {
+// Plan writes a plan as tables, or what is in its way. Errors are those of w.
+func Plan(w io.Writer, p *scatter.Plan) error {
 	s := &sections{w: w}
 	if len(p.VMs) > 0 {
 		for _, rows := range [][][]string{planVMs(p), planHosts(p), planSharing(p), planGroups(p)} {
@@ -57,10 +47,10 @@ func (s *sections) summary(p *scatter.Plan) {
 		s.printf("%s\n", balanceLine(p.Balance))
 	}
 	s.printf("source sends %s%s; hosts join %d times and leave %d times\n",
-		formatSize(p.PredictedBytes), inTime(p.PredictedTimeS)+atRate(p.PredictedRateBPS), p.Joins, p.Leaves)
+		units.FormatSize(p.PredictedBytes), inTime(p.PredictedTimeS)+atRate(p.PredictedRateBPS), p.Joins, p.Leaves)
 	if t := p.Traffic; t.DuplicatedBytes+t.WastedBytes+t.OverheardBytes > 0 {
 		s.printf("of the contents %s are sent more than once, %s reach hosts in vain, %s hosts that have left\n",
-			formatSize(t.DuplicatedBytes), formatSize(t.WastedBytes), formatSize(t.OverheardBytes))
+			units.FormatSize(t.DuplicatedBytes), units.FormatSize(t.WastedBytes), units.FormatSize(t.OverheardBytes))
 	}
 	if len(p.Unplaced) > 0 {
 		s.printf("no room, they stay: %s\n", names(p.Unplaced))
@@ -69,13 +59,13 @@ func (s *sections) summary(p *scatter.Plan) {
 
 // quality says how good the placement is, by its objective.
 func quality(p *scatter.Plan) string {
-	what, format := "all hosts receive %s of contents", func(n int64) string { return formatSize(n) }
+	what, format := "all hosts receive %s of contents", func(n int64) string { return units.FormatSize(n) }
 	if slices.ContainsFunc(p.Hosts, func(h scatter.PlanHost) bool { return h.Rack != "" }) {
 		what = "the links of all hosts and racks carry %s of contents"
 	}
 	switch p.Objective {
 	case scatter.ObjectiveMakespan:
-		what, format = "the slowest link takes %s", func(n int64) string { return formatSeconds(float64(n) / 1e9) }
+		what, format = "the slowest link takes %s", func(n int64) string { return units.FormatSeconds(float64(n) / 1e9) }
 	case scatter.ObjectiveHosts:
 		what, format = "%s hosts are used", func(n int64) string { return fmt.Sprint(n) }
 	}
@@ -99,16 +89,16 @@ func balanceLine(b *scatter.PlanBalance) string {
 	if b.ExtraBytes <= 0 {
 		return line + ", which costs nothing"
 	}
-	return fmt.Sprintf("%s, which costs %s more on all hosts' links%s (--balance)", line, formatSize(b.ExtraBytes), moreTime(b.ExtraTimeS))
+	return fmt.Sprintf("%s, which costs %s more on all hosts' links%s (--balance)", line, units.FormatSize(b.ExtraBytes), moreTime(b.ExtraTimeS))
 }
 
 // moreTime is the difference that balance makes to the slowest link, where that is worth a word.
 func moreTime(s float64) string {
 	switch {
 	case s > 0.005:
-		return " and " + formatSeconds(s)
+		return " and " + units.FormatSeconds(s)
 	case s < -0.005:
-		return " and spares " + formatSeconds(-s)
+		return " and spares " + units.FormatSeconds(-s)
 	}
 	return ""
 }
@@ -117,14 +107,14 @@ func inTime(s float64) string {
 	if s <= 0 {
 		return ""
 	}
-	return " in " + formatSeconds(s)
+	return " in " + units.FormatSeconds(s)
 }
 
 func atRate(bps int64) string {
 	if bps == 0 {
 		return ""
 	}
-	return " at " + formatRate(bps/8)
+	return " at " + units.FormatRate(bps/8)
 }
 
 func planVMs(p *scatter.Plan) [][]string {
@@ -132,11 +122,11 @@ func planVMs(p *scatter.Plan) [][]string {
 	for _, v := range p.VMs {
 		time := "-"
 		if v.TimeS > 0 {
-			time = formatSeconds(v.TimeS)
+			time = units.FormatSeconds(v.TimeS)
 		}
-		rows = append(rows, []string{v.Name, cmp.Or(v.Host, "-"), formatSize(v.MemoryBytes), fmt.Sprint(v.VCPUs),
+		rows = append(rows, []string{v.Name, cmp.Or(v.Host, "-"), units.FormatSize(v.MemoryBytes), fmt.Sprint(v.VCPUs),
 			share(v.Pages.Zero, v.Pages.Total), share(v.Pages.Shared, v.Pages.Total), share(v.Pages.Unique, v.Pages.Total),
-			formatSize(v.ContentBytes), formatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), v.Reason})
+			units.FormatSize(v.ContentBytes), units.FormatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), v.Reason})
 	}
 	return withoutEmpty(rows, p.Pages.Total == 0, "ZERO", "SHARED", "UNIQUE", "TIME", "DOWN-TIME")
 }
@@ -144,7 +134,7 @@ func planVMs(p *scatter.Plan) [][]string {
 func planHosts(p *scatter.Plan) [][]string {
 	rows := [][]string{{"HOST", "ADDRESS", "RACK", "ROOM", "CONTENTS", "ON ITS LINK", "VMS"}}
 	for _, h := range p.Hosts {
-		rows = append(rows, []string{h.Name, h.Address, h.Rack, formatSize(h.MemoryBytes), formatSize(h.DeliveredBytes), formatSize(h.PredictedBytes),
+		rows = append(rows, []string{h.Name, h.Address, h.Rack, units.FormatSize(h.MemoryBytes), units.FormatSize(h.DeliveredBytes), units.FormatSize(h.PredictedBytes),
 			cmp.Or(names(h.VMs), "-")})
 	}
 	noRack := !slices.ContainsFunc(p.Hosts, func(h scatter.PlanHost) bool { return h.Rack != "" })
@@ -175,8 +165,8 @@ func planGroups(p *scatter.Plan) [][]string {
 		return format
 	}
 	for i, g := range p.Groups {
-		rows = append(rows, []string{fmt.Sprint(i + 1), g.Address, fmt.Sprint(g.Contents), formatSize(g.Bytes),
-			none(g.CopiedBytes, formatSize(g.CopiedBytes)), none(g.WastedBytes, formatSize(g.WastedBytes)),
+		rows = append(rows, []string{fmt.Sprint(i + 1), g.Address, fmt.Sprint(g.Contents), units.FormatSize(g.Bytes),
+			none(g.CopiedBytes, units.FormatSize(g.CopiedBytes)), none(g.WastedBytes, units.FormatSize(g.WastedBytes)),
 			none(int64(g.Joins), fmt.Sprint(g.Joins)), none(int64(g.Leaves), fmt.Sprint(g.Leaves)), names(g.Hosts)})
 	}
 	return rows

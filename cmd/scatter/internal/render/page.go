@@ -1,4 +1,4 @@
-package main
+package render
 
 import (
 	_ "embed"
@@ -7,26 +7,27 @@ import (
 	"io"
 	"slices"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-//go:embed plan_page.html
-var planPageText string
+//go:embed page.html
+var pageText string
 
-var planPage = template.Must(template.New("plan").Funcs(template.FuncMap{
-	"size": formatSize,
+var page = template.Must(template.New("plan").Funcs(template.FuncMap{
+	"size": units.FormatSize,
 	"inc":  func(i int) int { return i + 1 },
 	"seconds": func(s float64) string {
 		if s <= 0 {
 			return "-"
 		}
-		return formatSeconds(s)
+		return units.FormatSeconds(s)
 	},
-}).Parse(planPageText))
+}).Parse(pageText))
 
-// writePlanPage draws a plan as one page that needs nothing else: no network, no script.
-func writePlanPage(w io.Writer, p *scatter.Plan) error {
-	return planPage.Execute(w, struct {
+// Page draws a plan as one page that needs nothing else: no network, no script. Errors are those of w.
+func Page(w io.Writer, p *scatter.Plan) error {
+	return page.Execute(w, struct {
 		Plan     *scatter.Plan
 		Title    string
 		Quality  string
@@ -38,7 +39,17 @@ func writePlanPage(w io.Writer, p *scatter.Plan) error {
 }
 
 func planTitle(p *scatter.Plan) string {
-	return fmt.Sprintf("%d of %d VMs leave for %d hosts. Nothing has moved yet.", len(p.Placement), len(p.VMs)+len(whoStays(p)), p.HostsUsed)
+	return fmt.Sprintf("%d of %d VMs leave for %d hosts. Nothing has moved yet.", len(p.Placement), len(p.VMs)+len(Staying(p)), p.HostsUsed)
+}
+
+// Staying names the VMs that cannot move, each once.
+func Staying(p *scatter.Plan) (all []string) {
+	for _, b := range p.Stays {
+		if !slices.Contains(all, b.VM) {
+			all = append(all, b.VM)
+		}
+	}
+	return all
 }
 
 // tile is a figure that stands out.
@@ -47,17 +58,17 @@ type tile struct{ Name, Value string }
 func planTiles(p *scatter.Plan) []tile {
 	time := "-"
 	if p.PredictedTimeS > 0 {
-		time = formatSeconds(p.PredictedTimeS) + atRate(p.PredictedRateBPS)
+		time = units.FormatSeconds(p.PredictedTimeS) + atRate(p.PredictedRateBPS)
 	}
 	var pause int64
 	for _, v := range p.VMs {
 		pause = max(pause, v.DowntimeMS)
 	}
 	return []tile{
-		{"leave the source", formatSize(p.PredictedBytes)},
+		{"leave the source", units.FormatSize(p.PredictedBytes)},
 		{"in all", time},
 		{"longest pause of a VM", fmt.Sprintf("%d ms", pause)},
-		{"reach the hosts", formatSize(p.Traffic.HostBytes)},
+		{"reach the hosts", units.FormatSize(p.Traffic.HostBytes)},
 		{"joins and leaves", fmt.Sprintf("%d + %d", p.Joins, p.Leaves)},
 	}
 }
@@ -120,7 +131,7 @@ func drawHeat(p *scatter.Plan) *heatDrawing {
 				continue
 			}
 			d.Cells = append(d.Cells, box{X: nameWidth + float64(j)*size, Y: 90 + at, W: size, H: size, Depth: round(0.04 + 0.96*part),
-				Text: fmt.Sprintf("%s, %s: %s, %.0f %% of %s", row.Name, column.Name, formatSize(m.common[i][j]), 100*part, formatSize(m.common[i][i]))})
+				Text: fmt.Sprintf("%s, %s: %s, %.0f %% of %s", row.Name, column.Name, units.FormatSize(m.common[i][j]), 100*part, units.FormatSize(m.common[i][i]))})
 		}
 	}
 	return d
@@ -173,7 +184,7 @@ func drawLinks(p *scatter.Plan) *linkDrawing {
 	for i, l := range links {
 		y := rowHeight * float64(i)
 		width := (drawingWidth - nameWidth - 90) * float64(l.PredictedBytes) / float64(max(1, most))
-		d.Bars = append(d.Bars, bar{Name: shorten(l.Name), Text: formatSize(l.PredictedBytes), Label: nameWidth - 6, X: nameWidth, Y: y + 4,
+		d.Bars = append(d.Bars, bar{Name: shorten(l.Name), Text: units.FormatSize(l.PredictedBytes), Label: nameWidth - 6, X: nameWidth, Y: y + 4,
 			W: round(width), H: rowHeight - 8, Base: y + rowHeight/2 + 4, End: round(nameWidth + width + 6)})
 	}
 	return d
@@ -220,7 +231,7 @@ func drawTimeline(p *scatter.Plan) *timelineDrawing {
 	}
 	for part := 0; part <= 4; part++ {
 		x := nameWidth + (drawingWidth-nameWidth-40)*float64(part)/4
-		t.Rules = append(t.Rules, rule{X: x, Y: 0, End: t.Height - 20, Base: t.Height - 5, Text: formatSize(t.start[len(p.Groups)] * int64(part) / 4)})
+		t.Rules = append(t.Rules, rule{X: x, Y: 0, End: t.Height - 20, Base: t.Height - 5, Text: units.FormatSize(t.start[len(p.Groups)] * int64(part) / 4)})
 	}
 	for i := range p.Groups {
 		t.draw(i)
@@ -247,7 +258,7 @@ func (t *timeline) draw(i int) {
 		}
 		y, from, to := rowHeight*float64(row), t.x(t.start[i]), t.x(t.start[i+1])
 		t.Blocks = append(t.Blocks, box{X: from, Y: y + 2, W: max(0.5, round(to-from)), H: rowHeight - 10, Colour: colour,
-			Text: fmt.Sprintf("%d: %s to %s, %s", i+1, g.Address, names(g.Hosts), formatSize(g.Bytes))})
+			Text: fmt.Sprintf("%d: %s to %s, %s", i+1, g.Address, names(g.Hosts), units.FormatSize(g.Bytes))})
 		if g.Lane > 0 {
 			t.member(i, g, name, row, colour)
 		}

@@ -1,4 +1,5 @@
-package main
+// Package targets finds the hosts that are to receive VMs, by flags and a file of hosts.
+package targets
 
 import (
 	"context"
@@ -13,29 +14,34 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// targetFlags say which hosts are targets.
-type targetFlags struct {
+// Flags say which hosts are targets: --to and --hosts.
+type Flags struct {
 	to    []string
 	hosts string
 }
 
-func (t *targetFlags) add(f *pflag.FlagSet, required string) {
+// Add adds the flags to f. required is what the help of --to says of when it must be given.
+func (t *Flags) Add(f *pflag.FlagSet, required string) {
 	f.StringArrayVar(&t.to, "to", nil, fmt.Sprintf("a target, as `[NAME=]HOST[:PORT]`, or the name of one in --hosts; may be repeated (default port: %d)%s", scatter.DefaultPort, required))
 	f.StringVar(&t.hosts, "hosts", "", "TOML `file` with hosts and what is known of them; without --to all but this one are targets")
 }
 
-// given tells whether there are to be targets.
-func (t *targetFlags) given() bool { return len(t.to) > 0 || t.hosts != "" }
+// Given tells whether there are to be targets.
+func (t *Flags) Given() bool { return len(t.to) > 0 || t.hosts != "" }
 
-// read finds the targets, and what the file of hosts says about them. self are the names of this host, which is none.
-func (t *targetFlags) read(ctx context.Context, self []string) ([]scatter.TargetAddr, map[string]scatter.HostRules, error) {
+// Read finds the targets, and what the file of hosts says about them, by the hosts' names. self are the names of this host, which is none. Names
+// are looked up, each for at most 5 s. A target that cannot be found, and one that comes twice, is a usage.Error.
+func (t *Flags) Read(ctx context.Context, self []string) ([]scatter.TargetAddr, map[string]scatter.HostRules, error) {
 	var book hostBook
 	var err error
 	if t.hosts != "" {
-		if book, err = readFile("hosts", t.hosts, readHosts); err != nil {
+		if book, err = flagfile.Read("hosts", t.hosts, readHosts); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -47,12 +53,12 @@ func (t *targetFlags) read(ctx context.Context, self []string) ([]scatter.Target
 			}
 		}
 		if t.hosts != "" && len(to) == 0 {
-			return nil, nil, usagef("--hosts: %s: no host beside this one (%s)", t.hosts, strings.Join(self, ", "))
+			return nil, nil, usage.Errorf("--hosts: %s: no host beside this one (%s)", t.hosts, strings.Join(self, ", "))
 		}
 	}
 	targets, err := parseTargets(ctx, to, &book)
 	if err != nil {
-		return nil, nil, &usageError{err}
+		return nil, nil, &usage.Error{Err: err}
 	}
 	return targets, book.rules(), nil
 }
@@ -74,7 +80,7 @@ type hostEntry struct {
 
 // readHosts reads a file of hosts.
 func readHosts(r io.Reader) (book hostBook, err error) {
-	meta, err := decodeTOML(r, &book)
+	meta, err := flagfile.DecodeTOML(r, &book)
 	if err != nil {
 		return book, err
 	}
@@ -89,7 +95,7 @@ func readHosts(r io.Reader) (book hostBook, err error) {
 		}
 		seen[h.Name] = true
 		if h.Link != "" {
-			rate, err := parseRate(h.Link)
+			rate, err := units.ParseRate(h.Link)
 			if err != nil {
 				return book, fmt.Errorf("host %s: link: %w", h.Name, err)
 			}

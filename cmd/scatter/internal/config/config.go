@@ -1,8 +1,9 @@
-package main
+// Package config gives flags their values from the environment and a configuration file.
+package config
 
 import (
 	"fmt"
-	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -10,51 +11,53 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/flagfile"
 )
 
-const configHelp = `
+// Help tells users which flag gets its value from where.
+const Help = `
 Every flag can also be given in the environment (SCATTER_TLS_DIR for --tls-dir; commas part the
 values of a flag that may be repeated) and in a TOML file named by --config, with the flag's name
 as key: at the top for every command that has the flag, or in a table named after the command.
 A flag wins over the environment, the environment over the file, and a command's table over the top.
 `
 
-// maxConfig bounds the configuration file, in bytes.
-const maxConfig = 1 << 20
-
 // alternatives are flags that exclude each other: one that was given hides the other's lower-ranking value.
 var alternatives = map[string]string{"vm": "discover", "discover": "vm"}
 
-func envName(flag string) string {
+// EnvName is the environment variable of a flag.
+func EnvName(flag string) string {
 	return "SCATTER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fill sets the flags of c that the command line left out: first from the environment, then from the file.
-func (a *app) fill(c *cobra.Command) error {
-	if err := a.fillEnv(c.Flags()); err != nil {
+// Fill sets the flags of c that the command line left out: first from the environment, which getenv reads, then from the file at *path, which may
+// be a flag of c itself; "" is none. A value that its flag does not take, and a key of the file that is no flag of any command, are errors.
+func Fill(c *cobra.Command, getenv func(string) string, path *string) error {
+	if err := fillEnv(c.Flags(), getenv); err != nil {
 		return err
 	}
-	if a.config == "" {
+	if *path == "" {
 		return nil
 	}
-	file, err := readConfig(a.config)
+	f, err := read(*path)
 	if err != nil {
 		return err
 	}
-	if err := file.check(c.Root()); err != nil {
+	if err := f.check(c.Root()); err != nil {
 		return err
 	}
-	if err := file.fill(c.Flags(), file.table(c)); err != nil {
+	if err := f.fill(c.Flags(), f.table(c)); err != nil {
 		return err
 	}
-	return file.fill(c.Flags(), file.values)
+	return f.fill(c.Flags(), f.values)
 }
 
-func (a *app) fillEnv(flags *pflag.FlagSet) (err error) {
+func fillEnv(flags *pflag.FlagSet, getenv func(string) string) (err error) {
 	free := unset(flags)
 	for _, f := range free {
-		name := envName(f.Name)
-		v := a.getenv(name)
+		name := EnvName(f.Name)
+		v := getenv(name)
 		if v == "" || err != nil {
 			continue
 		}
@@ -89,30 +92,18 @@ func setAll(flags *pflag.FlagSet, f *pflag.Flag, values []string) error {
 	return nil
 }
 
-// configFile is a decoded file: keys are flag names, tables are commands.
-type configFile struct {
+// file is a decoded file: keys are flag names, tables are commands.
+type file struct {
 	path   string
 	values map[string]any
 }
 
-// decodeTOML reads at most maxConfig bytes of TOML into v.
-func decodeTOML(r io.Reader, v any) (toml.MetaData, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
-	if err != nil {
-		return toml.MetaData{}, err
-	}
-	if len(b) > maxConfig {
-		return toml.MetaData{}, fmt.Errorf("larger than %d bytes", maxConfig)
-	}
-	return toml.Decode(string(b), v)
-}
-
-func readConfig(path string) (*configFile, error) {
+func read(path string) (*file, error) {
 	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxConfig {
-		return nil, fmt.Errorf("config %s: larger than %d bytes", path, maxConfig)
+	if err == nil && info.Size() > flagfile.MaxTOML {
+		return nil, fmt.Errorf("config %s: larger than %d bytes", path, flagfile.MaxTOML)
 	}
-	f := &configFile{path: path}
+	f := &file{path: path}
 	if _, err := toml.DecodeFile(path, &f.values); err != nil {
 		return nil, fmt.Errorf("config %s: %w", path, err)
 	}
@@ -120,7 +111,7 @@ func readConfig(path string) (*configFile, error) {
 }
 
 // table is the file's table for command c: [send], or [pki.issue] for a command of a group.
-func (f *configFile) table(c *cobra.Command) map[string]any {
+func (f *file) table(c *cobra.Command) map[string]any {
 	t := f.values
 	for _, name := range strings.Fields(c.CommandPath())[1:] {
 		t, _ = t[name].(map[string]any)
@@ -129,12 +120,12 @@ func (f *configFile) table(c *cobra.Command) map[string]any {
 }
 
 // check refuses keys that are no flag: at the top of any command, in a table of its command.
-func (f *configFile) check(root *cobra.Command) error {
+func (f *file) check(root *cobra.Command) error {
 	return f.checkTable(root, f.values, "")
 }
 
-func (f *configFile) checkTable(c *cobra.Command, t map[string]any, prefix string) error {
-	for _, key := range sortedKeys(t) {
+func (f *file) checkTable(c *cobra.Command, t map[string]any, prefix string) error {
+	for _, key := range slices.Sorted(maps.Keys(t)) {
 		if sub := subcommand(c, key); sub != nil {
 			inner, ok := t[key].(map[string]any)
 			if !ok {
@@ -169,7 +160,7 @@ func hasFlag(c *cobra.Command, name string) bool {
 }
 
 // fill sets the flags that have no value yet from table t; keys of other commands are passed over.
-func (f *configFile) fill(flags *pflag.FlagSet, t map[string]any) error {
+func (f *file) fill(flags *pflag.FlagSet, t map[string]any) error {
 	for _, flag := range unset(flags) {
 		v, ok := t[flag.Name]
 		if !ok {
@@ -208,13 +199,4 @@ func tomlStrings(v any) ([]string, error) {
 		return all, nil
 	}
 	return nil, fmt.Errorf("a %T is no value of a flag", v)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

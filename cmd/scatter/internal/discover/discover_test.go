@@ -1,4 +1,4 @@
-package main
+package discover
 
 import (
 	"context"
@@ -15,18 +15,6 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter"
 )
-
-func TestParsePairs(t *testing.T) {
-	got, err := parsePairs("place", []string{"web=beta", "db=gamma=x"})
-	if err != nil || got["web"] != "beta" || got["db"] != "gamma=x" {
-		t.Fatalf("%v %v", got, err)
-	}
-	for _, bad := range [][]string{{"web"}, {"=beta"}, {"web="}, {"web=a", "web=b"}} {
-		if _, err := parsePairs("place", bad); err == nil {
-			t.Errorf("%q accepted", bad)
-		}
-	}
-}
 
 // startVM starts a QEMU whose guest does not run, with its monitor at socket.
 func startVM(t *testing.T, socket string, args ...string) {
@@ -89,7 +77,7 @@ func TestFindVMs(t *testing.T) {
 	var cfg scatter.SendConfig
 	var told []string
 	tell := func(e scatter.Event) { told = append(told, e.Type+" "+e.Message) }
-	if err := findVMs(context.Background(), &cfg, at("*"), tell); err != nil {
+	if err := VMs(context.Background(), &cfg, at("*"), tell); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(cfg.VMs, []string{at("live")}) || len(cfg.Held) != 1 || cfg.Held[0].VM != at("held") {
@@ -104,33 +92,8 @@ func TestFindVMs(t *testing.T) {
 			t.Errorf("told %q, want %q", told[i], want[i])
 		}
 	}
-	err = findVMs(context.Background(), &scatter.SendConfig{}, at("none*"), tell)
+	err = VMs(context.Background(), &scatter.SendConfig{}, at("none*"), tell)
 	if _, ok := errors.AsType[*scatter.BlockedError](err); !ok {
 		t.Errorf("no match: %v", err)
-	}
-}
-
-func TestNotifySystemd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	for _, name := range []string{path, "@scatter-test-" + filepath.Base(t.TempDir()) + filepath.Base(filepath.Dir(path))} {
-		l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := notifySystemd(name, "READY=1"); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 100)
-		n, err := l.Read(b)
-		if err != nil || string(b[:n]) != "READY=1" {
-			t.Errorf("got %q, %v", b[:n], err)
-		}
-		l.Close()
-	}
-	if err := notifySystemd("", "READY=1"); err != nil {
-		t.Error(err)
-	}
-	if notifySystemd(filepath.Join(t.TempDir(), "none"), "READY=1") == nil {
-		t.Error("no error from a missing socket")
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package metrics tells Prometheus what peers make recv hold.
+package metrics
 
 import (
 	"context"
@@ -17,17 +18,18 @@ import (
 	"github.com/scatter-vm/scatter/scatter"
 )
 
-// metrics are what Prometheus can scrape from recv: what peers make it hold beside how much they may, and the process itself. A scrape reads
+// Metrics are what Prometheus can scrape from recv: what peers make it hold beside how much they may, and the process itself. A scrape reads
 // counters and asks no VM.
-type metrics struct {
+type Metrics struct {
 	registry *prometheus.Registry
 	limits   atomic.Pointer[func() []scatter.Limit] // nil before recv listens
 }
 
-func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
+// New makes the metrics of a program of this version.
+func New(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "scatter_build_info", Help: "1, labelled with the program's version.",
-		ConstLabels: prometheus.Labels{"version": buildVersion()}})
+		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	m.registry.MustRegister(m, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -45,15 +47,18 @@ func heldDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, []string{"resource"}, nil)
 }
 
+// SetLimits gives what the metrics read at each scrape; before that they are of the process only.
+func (m *Metrics) SetLimits(now func() []scatter.Limit) { m.limits.Store(&now) }
+
 // Describe tells what there is.
-func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{heldNow, heldMost, peerNow, peerMost} {
 		to <- d
 	}
 }
 
 // Collect reads it.
-func (m *metrics) Collect(to chan<- prometheus.Metric) {
+func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	read := m.limits.Load()
 	if read == nil {
 		return
@@ -71,8 +76,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// serve answers scrapes at an address until the returned function is called.
-func (m *metrics) serve(ctx context.Context, addr string, log *slog.Logger) (stop func(), err error) {
+// Serve answers scrapes at an address, IP:PORT, until the returned function is called. An address at which this host cannot listen is an error.
+func (m *Metrics) Serve(ctx context.Context, addr string, log *slog.Logger) (stop func(), err error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package view
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/units"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -75,9 +76,9 @@ func (b *bars) newTotal() *mpb.Bar {
 	return b.add("total", 1<<30, total, func(vmLine) string {
 		wire, eta := b.board.speed()
 		if eta <= 0 {
-			return formatRate(wire)
+			return units.FormatRate(wire)
 		}
-		return formatRate(wire) + ", " + formatSeconds(eta) + " left"
+		return units.FormatRate(wire) + ", " + units.FormatSeconds(eta) + " left"
 	})
 }
 
@@ -94,7 +95,7 @@ func bytesText(l vmLine) string {
 	if l.Total <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d %%  %s of %s", percent(l.Bytes, l.Total), formatSize(l.Bytes), formatSize(l.Total))
+	return fmt.Sprintf("%d %%  %s of %s", units.Percent(l.Bytes, l.Total), units.FormatSize(l.Bytes), units.FormatSize(l.Total))
 }
 
 // stageText words where a VM is.

@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"fmt"
@@ -22,8 +22,8 @@ func parsePairs(what string, list []string) (map[string]string, error) {
 	return pairs, nil
 }
 
-// parseGroupBase reads the first multicast address to be used.
-func parseGroupBase(s string) (netip.Addr, error) {
+// ParseGroupBase reads the first multicast address to be used. It refuses addresses that are reserved for protocols on the link.
+func ParseGroupBase(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Is4In6() || a.Zone() != "" || !a.IsMulticast() {
 		return a, fmt.Errorf("group base %q: must be a multicast address, as in 239.77.0.0 or ff15::77:0", s)

@@ -1,4 +1,4 @@
-package main
+package units
 
 import (
 	"math"
@@ -32,7 +32,7 @@ func TestParseRate(t *testing.T) {
 		"500mbit": 62_500_000, "500Mbit": 62_500_000, "500 Mbit/s": 62_500_000, "1gbit": 125_000_000, "2.5gbit": 312_500_000,
 		"8kbit": 1000, "60MB": 60_000_000, "60MB/s": 60_000_000, "60MiB/s": 60 << 20, "1GB": 1e9, "100kB": 100_000,
 	} {
-		if got, err := parseRate(s); err != nil || got != want {
+		if got, err := ParseRate(s); err != nil || got != want {
 			t.Errorf("%q: %d, %v; want %d", s, got, err, want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestParseRate(t *testing.T) {
 		"500Mb/s": "bits or bytes", "-1mbit": "want a number", "fast": "want a number", "1kbit": "less than",
 		"99999999999GB": "too large", "": "want a number",
 	} {
-		if got, err := parseRate(s); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := ParseRate(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %d, %v; want %q", s, got, err, want)
 		}
 	}
@@ -55,7 +55,7 @@ func FuzzUnits(f *testing.F) {
 		if n, err := parseSize(s); err == nil && n <= 0 {
 			t.Errorf("size %q is %d", s, n)
 		}
-		if n, err := parseRate(s); err == nil && n < minRate {
+		if n, err := ParseRate(s); err == nil && n < minRate {
 			t.Errorf("rate %q is %d", s, n)
 		}
 	})
@@ -63,17 +63,17 @@ func FuzzUnits(f *testing.F) {
 
 func TestFormat(t *testing.T) {
 	for want, got := range map[string]string{
-		"0 B": formatSize(0), "1023 B": formatSize(1023), "1.00 KiB": formatSize(1024), "1.50 GiB": formatSize(3 << 29),
-		"12.3 MiB": formatSize(12897485), "512 MiB": formatSize(512 << 20), "1.00 MiB": formatSize(1<<20 - 1),
-		"500 Mbit/s": formatRate(62_500_000), "1.00 Gbit/s": formatRate(125_000_000), "0 bit/s": formatRate(0),
-		"85 ms": formatSeconds(0.085), "1.0 s": formatSeconds(0.9999), "12.3 s": formatSeconds(12.34), "1m00s": formatSeconds(59.99),
-		"4m05s": formatSeconds(245), "1h02m": formatSeconds(3720), "1h00m": formatSeconds(3599.9),
+		"0 B": FormatSize(0), "1023 B": FormatSize(1023), "1.00 KiB": FormatSize(1024), "1.50 GiB": FormatSize(3 << 29),
+		"12.3 MiB": FormatSize(12897485), "512 MiB": FormatSize(512 << 20), "1.00 MiB": FormatSize(1<<20 - 1),
+		"500 Mbit/s": FormatRate(62_500_000), "1.00 Gbit/s": FormatRate(125_000_000), "0 bit/s": FormatRate(0),
+		"85 ms": FormatSeconds(0.085), "1.0 s": FormatSeconds(0.9999), "12.3 s": FormatSeconds(12.34), "1m00s": FormatSeconds(59.99),
+		"4m05s": FormatSeconds(245), "1h02m": FormatSeconds(3720), "1h00m": FormatSeconds(3599.9),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if got := formatSize(math.MaxInt64); got != "8388608 TiB" {
+	if got := FormatSize(math.MaxInt64); got != "8388608 TiB" {
 		t.Errorf("got %q", got)
 	}
 }
