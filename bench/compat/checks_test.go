@@ -13,19 +13,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // checks are what single rows look at beside what all are compared in; each is named after what is wrong.
-var checks = map[string]func(ctx context.Context, t *trial, on *host, m *lab.Monitor) error{
+var checks = map[string]func(ctx context.Context, t *trial, on *host, m *witness.Monitor) error{
 	"cannot be woken":         wakes,
-	"e1000 link is not down":  func(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error { return linkIs(ctx, m, false) },
-	"e1000 link is not up":    func(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error { return linkIs(ctx, m, true) },
+	"e1000 link is not down":  func(ctx context.Context, _ *trial, _ *host, m *witness.Monitor) error { return linkIs(ctx, m, false) },
+	"e1000 link is not up":    func(ctx context.Context, _ *trial, _ *host, m *witness.Monitor) error { return linkIs(ctx, m, true) },
 	"balloon has another aim": balloonAim,
 	"VNC is open":             vncIsClosed,
 }
 
-func wakes(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error {
+func wakes(ctx context.Context, _ *trial, _ *host, m *witness.Monitor) error {
 	if err := m.Do(ctx, "system_wakeup", nil, nil); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func wakes(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error {
 }
 
 // region finds where the guest sees the first region of a PCI device.
-func region(ctx context.Context, m *lab.Monitor, vendor, device int) (uint64, error) {
+func region(ctx context.Context, m *witness.Monitor, vendor, device int) (uint64, error) {
 	var buses []struct {
 		Devices []struct {
 			ID      struct{ Device, Vendor int } `json:"id"`
@@ -64,7 +64,7 @@ func region(ctx context.Context, m *lab.Monitor, vendor, device int) (uint64, er
 }
 
 // linkIs reads the link state out of the card's status register.
-func linkIs(ctx context.Context, m *lab.Monitor, up bool) error {
+func linkIs(ctx context.Context, m *witness.Monitor, up bool) error {
 	return await(ctx, "the link's state", func() error {
 		base, err := region(ctx, m, 0x8086, 0x100e)
 		if err != nil {
@@ -87,7 +87,7 @@ func linkIs(ctx context.Context, m *lab.Monitor, up bool) error {
 }
 
 // balloonAim reads how many pages the balloon is to have.
-func balloonAim(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error {
+func balloonAim(ctx context.Context, _ *trial, _ *host, m *witness.Monitor) error {
 	return await(ctx, "the balloon's aim", func() error {
 		base, err := region(ctx, m, 0x1af4, 0x1002)
 		if err != nil {
@@ -105,7 +105,7 @@ func balloonAim(ctx context.Context, _ *trial, _ *host, m *lab.Monitor) error {
 }
 
 // vncIsClosed speaks to the display up to the choice of authentication.
-func vncIsClosed(ctx context.Context, _ *trial, on *host, _ *lab.Monitor) error {
+func vncIsClosed(ctx context.Context, _ *trial, on *host, _ *witness.Monitor) error {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(on.dir, "vnc"))
 	if err != nil {
 		return err

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/cache"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // host is one end: a directory of its own, and on a target a receiver.
@@ -161,13 +163,13 @@ type vm struct {
 	name    string
 	qmp     string
 	program *program
-	monitor *lab.Monitor // the test's
-	held    *lab.Monitor // the one that scatter is told, if the test keeps it busy
+	monitor *witness.Monitor // the test's
+	held    *witness.Monitor // the one that scatter is told, if the test keeps it busy
 }
 
 // oldQEMU is where bench/setup.sh keeps QEMU 7.2.
 func oldQEMU() (string, error) {
-	dir, err := lab.CacheDir()
+	dir, err := cache.Dir()
 	if err != nil {
 		return "", err
 	}
@@ -222,7 +224,7 @@ func (h *host) startVM(ctx context.Context, name, version string, options []stri
 		if v.program.ended() {
 			return nil
 		}
-		v.monitor, err = lab.DialMonitor(ctx, monitor)
+		v.monitor, err = witness.Dial(ctx, monitor)
 		return err
 	})
 	if err == nil && v.monitor == nil {

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // sight is what can be seen of a VM from outside, as lines that can be compared with those of another QEMU.
@@ -21,7 +21,7 @@ type sight struct {
 }
 
 // look asks a QEMU all about its VM. Paths in dir, the host's own directory, are written as $LOCAL.
-func look(ctx context.Context, m *lab.Monitor, dir string) (sight, error) {
+func look(ctx context.Context, m *witness.Monitor, dir string) (sight, error) {
 	l := &looker{ctx: ctx, m: m, dir: dir}
 	var s sight
 	s.status, l.err = m.Status(ctx)
@@ -53,7 +53,7 @@ func differences(source, target sight) []string {
 // looker collects lines until the first error.
 type looker struct {
 	ctx   context.Context
-	m     *lab.Monitor
+	m     *witness.Monitor
 	dir   string
 	lines []string
 	err   error

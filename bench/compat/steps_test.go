@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // do gives a VM the commands of a row:
@@ -66,7 +66,7 @@ func (v *vm) step(ctx context.Context, s string) error {
 	case "dump:":
 		return v.dumpIntoPipe(ctx)
 	case "hold:":
-		m, err := lab.DialMonitor(ctx, v.qmp)
+		m, err := witness.Dial(ctx, v.qmp)
 		v.held = m
 		return err
 	case "kill:":
@@ -144,7 +144,7 @@ func (v *vm) tellsNot(ctx context.Context, line, text string) error {
 	return err
 }
 
-func isGone(ctx context.Context, m *lab.Monitor, device string) error {
+func isGone(ctx context.Context, m *witness.Monitor, device string) error {
 	var list []property
 	if err := m.Do(ctx, "qom-list", map[string]string{"path": "/machine/peripheral"}, &list); err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // rowTime bounds one row. Nothing is asserted on time: a row that is not done by then hangs.
@@ -291,7 +291,7 @@ func (t *trial) alive() bool {
 }
 
 // only finds the QEMU of the VM on the targets.
-func (t *trial) found(ctx context.Context) (on *host, m *lab.Monitor, err error) {
+func (t *trial) found(ctx context.Context) (on *host, m *witness.Monitor, err error) {
 	for _, h := range t.targets {
 		if len(h.qemus()) == 0 {
 			continue
@@ -304,6 +304,6 @@ func (t *trial) found(ctx context.Context) (on *host, m *lab.Monitor, err error)
 	if on == nil {
 		return nil, nil, errors.New("it is on no target")
 	}
-	m, err = lab.DialMonitor(ctx, filepath.Join(on.run, t.vm.name+".qmp"))
+	m, err = witness.Dial(ctx, filepath.Join(on.run, t.vm.name+".qmp"))
 	return on, m, err
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // goes sends the VM, does what the row wants done meanwhile, and compares both ends.
@@ -53,7 +54,7 @@ func causes(e ending) error {
 }
 
 // compare holds the VM on the target against what it was.
-func (t *trial) compare(ctx context.Context, on *host, m *lab.Monitor, e ending) (string, error) {
+func (t *trial) compare(ctx context.Context, on *host, m *witness.Monitor, e ending) (string, error) {
 	after, err := look(ctx, m, on.dir)
 	if err != nil {
 		return "moved, no look", err

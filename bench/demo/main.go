@@ -76,7 +76,7 @@ func boot(ctx context.Context, l *lab.Lab) ([]*lab.Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	contents, err := l.CountContents(ctx, all...)
+	contents, err := lab.CountContents(ctx, all...)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func evacuate(ctx context.Context, d *deploy.Deployment, all []*lab.Guest) (*out
 	o := &outcome{r, r.WorstPause(all)}
 	say("Each guest runs in exactly one place, and all that it has verified of its memory is right:")
 	for i, g := range all {
-		fmt.Printf("  %s on %s, %d pages verified, none wrong\n", g.Name, where[i].Name, g.Health().Verified)
+		fmt.Printf("  %s on %s, %d pages verified, none wrong\n", g.Name, where[i].Name, g.Serial.Health().Verified)
 	}
 	return o, d.Reset(ctx, receivers)
 }

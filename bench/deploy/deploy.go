@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // Reset stops receivers, brings all guests home and forgets the journals, so that the next evacuation starts like the first.
@@ -33,7 +34,7 @@ func (d *Deployment) Reset(ctx context.Context, receivers []*Receiver) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, h := range d.Lab.Hosts() {
+	for _, h := range d.Lab.Switch.Hosts() {
 		if err := os.RemoveAll(RunDir(h)); err != nil {
 			return err
 		}
@@ -61,7 +62,7 @@ func New(ctx context.Context, l *lab.Lab, binary string) (*Deployment, error) {
 	if err := d.command(ctx, "pki", "init", "--dir", ca); err != nil {
 		return nil, err
 	}
-	for _, h := range l.Hosts() {
+	for _, h := range l.Switch.Hosts() {
 		if err := d.Issue(ctx, h); err != nil {
 			return nil, err
 		}
@@ -70,7 +71,7 @@ func New(ctx context.Context, l *lab.Lab, binary string) (*Deployment, error) {
 }
 
 // Issue makes certificates for a host.
-func (d *Deployment) Issue(ctx context.Context, h *lab.Host) error {
+func (d *Deployment) Issue(ctx context.Context, h *lan.Host) error {
 	return d.command(ctx, "pki", "issue", "--ca", filepath.Join(d.Lab.Dir, "ca"), "--name", h.Name, "--ip", h.Addr.String(), "--dir", TLSDir(h))
 }
 
@@ -83,14 +84,14 @@ func (d *Deployment) command(ctx context.Context, args ...string) error {
 }
 
 // TLSDir returns where a host's certificates are.
-func TLSDir(h *lab.Host) string { return filepath.Join(h.Dir, "tls") }
+func TLSDir(h *lan.Host) string { return filepath.Join(h.Dir, "tls") }
 
 // RunDir returns where scatter on a host keeps its journal and its sockets.
-func RunDir(h *lab.Host) string { return filepath.Join(h.Dir, "run") }
+func RunDir(h *lan.Host) string { return filepath.Join(h.Dir, "run") }
 
 // Receiver is a `scatter recv` on a host.
 type Receiver struct {
-	Host *lab.Host
+	Host *lan.Host
 	PID  int
 
 	cmd  *exec.Cmd
@@ -100,7 +101,7 @@ type Receiver struct {
 }
 
 // Receive starts recv on a host and waits until it listens. Further arguments come last.
-func (d *Deployment) Receive(ctx context.Context, h *lab.Host, args ...string) (*Receiver, error) {
+func (d *Deployment) Receive(ctx context.Context, h *lan.Host, args ...string) (*Receiver, error) {
 	all := []string{
 		"recv", "--name", h.Name, "--listen", d.Address(h), "--interface", h.Interface, "--tls-dir", TLSDir(h), "--run-dir", RunDir(h),
 		"--rewrite", d.Rewrite(h), "--allow-network", "--log-level", "info",
@@ -112,10 +113,10 @@ func (d *Deployment) Receive(ctx context.Context, h *lab.Host, args ...string) (
 }
 
 // Rewrite returns how paths of guests on the source are to be rewritten on h.
-func (d *Deployment) Rewrite(h *lab.Host) string { return d.Lab.Source.Dir + "=" + h.Dir }
+func (d *Deployment) Rewrite(h *lan.Host) string { return d.Lab.Source.Dir + "=" + h.Dir }
 
 // ReceiveWith starts recv on a host by a command of the caller's and waits until it listens.
-func (d *Deployment) ReceiveWith(ctx context.Context, h *lab.Host, argv ...string) (*Receiver, error) {
+func (d *Deployment) ReceiveWith(ctx context.Context, h *lan.Host, argv ...string) (*Receiver, error) {
 	if err := os.MkdirAll(RunDir(h), 0o700); err != nil {
 		return nil, err
 	}
@@ -134,13 +135,13 @@ func (d *Deployment) ReceiveWith(ctx context.Context, h *lab.Host, argv ...strin
 }
 
 // Address returns where recv on h listens.
-func (d *Deployment) Address(h *lab.Host) string { return fmt.Sprintf("%v:%d", h.Addr, Port) }
+func (d *Deployment) Address(h *lan.Host) string { return fmt.Sprintf("%v:%d", h.Addr, Port) }
 
 // drain is how long the output of a process is read on after its end: QEMUs that it has left behind may hold it open.
 const drain = time.Second
 
 // ReceiveAll starts recv on hosts.
-func (d *Deployment) ReceiveAll(ctx context.Context, hosts []*lab.Host, args ...string) ([]*Receiver, error) {
+func (d *Deployment) ReceiveAll(ctx context.Context, hosts []*lan.Host, args ...string) ([]*Receiver, error) {
 	var all []*Receiver
 	for _, h := range hosts {
 		r, err := d.Receive(ctx, h, args...)

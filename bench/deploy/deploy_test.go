@@ -10,6 +10,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // build builds scatter.
@@ -50,7 +51,7 @@ func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
 }
 
 // arrived fails the test if a guest is still on the source, or harmed.
-func arrived(t *testing.T, d *deploy.Deployment, guests []*lab.Guest) []*lab.Host {
+func arrived(t *testing.T, d *deploy.Deployment, guests []*lab.Guest) []*lan.Host {
 	t.Helper()
 	where, err := d.CheckGuests(t.Context(), guests)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/cache"
 )
 
 // Guests on the host's own processor are evacuated like all others, also by QEMUs of an age that many hosts still have.
@@ -23,8 +24,8 @@ func TestLabKVM(t *testing.T) {
 // oldQEMU returns QEMU 7.2, and skips the test where the distribution has none.
 func oldQEMU(t *testing.T) string {
 	t.Helper()
-	path, err := lab.OldQEMU()
-	if errors.Is(err, lab.ErrNoOldQEMU) {
+	path, err := cache.OldQEMU()
+	if errors.Is(err, cache.ErrNoOldQEMU) {
 		t.Skip(err)
 	}
 	if err != nil {

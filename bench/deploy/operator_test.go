@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // Files for operators, from here.
@@ -53,7 +53,7 @@ func TestLabOperatorFiles(t *testing.T) {
 }
 
 // receiveAsUnit starts recv on h with what the unit says that needs no systemd.
-func receiveAsUnit(t *testing.T, d *deploy.Deployment, h *lab.Host) {
+func receiveAsUnit(t *testing.T, d *deploy.Deployment, h *lan.Host) {
 	t.Helper()
 	unit := readUnit(t)
 	argv := strings.Fields(unit["ExecStart"])
@@ -99,7 +99,7 @@ func readUnit(t *testing.T) map[string]string {
 }
 
 // writeConfig writes the flags of recv on h as a configuration file.
-func writeConfig(t *testing.T, d *deploy.Deployment, h *lab.Host) string {
+func writeConfig(t *testing.T, d *deploy.Deployment, h *lan.Host) string {
 	t.Helper()
 	path := filepath.Join(h.Dir, "recv.toml")
 	config := fmt.Sprintf("name = %q\nlisten = %q\ninterface = %q\ntls-dir = %q\nrun-dir = %q\nmemory = \"200MiB\"\n"+
@@ -113,7 +113,7 @@ func writeConfig(t *testing.T, d *deploy.Deployment, h *lab.Host) string {
 }
 
 // notifySocket stands for systemd's.
-func notifySocket(t *testing.T, h *lab.Host) *net.UnixConn {
+func notifySocket(t *testing.T, h *lan.Host) *net.UnixConn {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(h.Dir, "notify"), Net: "unixgram"})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // A plan that was kept and changed by hand is executed as it then is; one that does not hold any more is refused, unless forced.
@@ -76,7 +76,7 @@ func expectsTime(t *testing.T, path string) {
 }
 
 // turnAround edits a plan as an operator may: each VM goes to the other host.
-func turnAround(t *testing.T, path string, hosts []*lab.Host) map[string]string {
+func turnAround(t *testing.T, path string, hosts []*lan.Host) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

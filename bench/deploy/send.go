@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/serial"
 )
 
 // Report is what `scatter send --report` writes, as far as it is promised to scripts.
@@ -64,7 +66,7 @@ type Send struct {
 	out    *output
 	report string
 	start  time.Time
-	before lab.Traffic
+	before lan.Traffic
 	peak   int64 // bytes; set before done is closed
 	done   chan struct{}
 }
@@ -72,7 +74,7 @@ type Send struct {
 // Job says what to send where.
 type Job struct {
 	Guests  []*lab.Guest // nil = all
-	Targets []*lab.Host  // nil = all
+	Targets []*lan.Host  // nil = all
 	Args    []string     // further arguments
 	Show    *os.File     // where send prints to, so that it can tell a terminal; nil = into Result.Output
 }
@@ -202,7 +204,9 @@ func (d *Deployment) Send(ctx context.Context, job Job) (*Result, error) {
 }
 
 // Pause returns the longest pause of a guest since the evacuation began, as seen from outside.
-func (r *Result) Pause(g *lab.Guest) lab.Pause { return g.LongestPause(r.started, time.Now()) }
+func (r *Result) Pause(g *lab.Guest) serial.Pause {
+	return g.Serial.LongestPause(r.started, time.Now())
+}
 
 // WorstPause returns the longest pause of any guest.
 func (r *Result) WorstPause(guests []*lab.Guest) (worst time.Duration) {
@@ -214,17 +218,17 @@ func (r *Result) WorstPause(guests []*lab.Guest) (worst time.Duration) {
 
 // CheckGuests verifies that each guest runs in exactly one place, and that it is unharmed as far as it has verified itself. It returns
 // where each is.
-func (d *Deployment) CheckGuests(ctx context.Context, guests []*lab.Guest) ([]*lab.Host, error) {
+func (d *Deployment) CheckGuests(ctx context.Context, guests []*lab.Guest) ([]*lan.Host, error) {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
-	where := make([]*lab.Host, len(guests))
+	where := make([]*lan.Host, len(guests))
 	for i, g := range guests {
 		h, err := d.Lab.Where(ctx, g)
 		if err != nil {
 			return nil, err
 		}
 		where[i] = h
-		if err := g.Health().Err(); err != nil {
+		if err := g.Serial.Health().Err(); err != nil {
 			return nil, fmt.Errorf("guest %s: %w", g.Name, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/image"
 	"github.com/scatter-vm/scatter/bench/promise"
 )
 
@@ -95,7 +96,7 @@ func (o options) configs() (all []lab.GuestConfig) {
 	for i := range o.guests {
 		c := lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: guestMiB, Workload: lab.HostWorkload(i + 1)}
 		if o.real {
-			c.System, c.Workload = lab.Debian, lab.DebianWorkload(i+1)
+			c.System, c.Workload = image.Debian, lab.DebianWorkload(i+1)
 		}
 		all = append(all, c)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/bench/stock"
 )
 
@@ -67,7 +68,7 @@ func (m *measurement) verify(ctx context.Context) error {
 
 // round measures each kind of evacuation once.
 func (m *measurement) round(ctx context.Context, i int) error {
-	contents, err := m.lab.CountContents(ctx, m.guests...)
+	contents, err := lab.CountContents(ctx, m.guests...)
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (m *measurement) kinds() []kind {
 
 // baseline evacuates with stock QEMU and brings the guests home.
 func (m *measurement) baseline(ctx context.Context, name string) (e evacuation, err error) {
-	place := func(i int) *lab.Host { return m.lab.Targets[i%few] }
+	place := func(i int) *lan.Host { return m.lab.Targets[i%few] }
 	r, err := stock.Evacuate(ctx, m.lab, m.guests, place)
 	if err != nil {
 		return e, err

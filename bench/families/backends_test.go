@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // ram returns the options that put all of a guest's memory behind one object.
@@ -63,17 +65,17 @@ func TestLabMemoryBlocks(t *testing.T) {
 }
 
 // block opens the memory of the guest's QEMU on h, and returns where in it a RAM block is.
-func (f *family) block(ctx context.Context, g *lab.Guest, h *lab.Host, name string) (*os.File, lab.RAMBlock, error) {
+func (f *family) block(ctx context.Context, g *lab.Guest, h *lan.Host, name string) (*os.File, witness.RAMBlock, error) {
 	ram, err := g.OpenRAM(ctx, h)
 	if err != nil {
-		return nil, lab.RAMBlock{}, err
+		return nil, witness.RAMBlock{}, err
 	}
 	defer ram.Close()
-	i := slices.IndexFunc(ram.Blocks, func(b lab.RAMBlock) bool { return b.Name == name })
+	i := slices.IndexFunc(ram.Blocks, func(b witness.RAMBlock) bool { return b.Name == name })
 	sightings, err := f.Lab.Sightings(ctx, g)
 	at := slices.IndexFunc(sightings, func(s lab.Sighting) bool { return s.Host == h })
 	if err != nil || i < 0 || at < 0 {
-		return nil, lab.RAMBlock{}, fmt.Errorf("guest %s on %s: no RAM block %s: %w", g.Name, h.Name, name, err)
+		return nil, witness.RAMBlock{}, fmt.Errorf("guest %s on %s: no RAM block %s: %w", g.Name, h.Name, name, err)
 	}
 	file, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", sightings[at].PID), os.O_RDWR, 0)
 	return file, ram.Blocks[i], err
@@ -96,7 +98,7 @@ func (f *family) fillBlock(t *testing.T, g *lab.Guest, name string) []byte {
 }
 
 // readBlock returns what a RAM block of a guest on h holds.
-func (f *family) readBlock(t *testing.T, g *lab.Guest, h *lab.Host, name string) []byte {
+func (f *family) readBlock(t *testing.T, g *lab.Guest, h *lan.Host, name string) []byte {
 	t.Helper()
 	memory, b, err := f.block(t.Context(), g, h, name)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // Sizes of a ballooned guest, in MiB: when it boots, and with its balloon inflated.
@@ -21,7 +23,7 @@ const (
 func TestLabBallooned(t *testing.T) {
 	ctx := t.Context()
 	f := boot(t, alike(2, lab.GuestConfig{
-		System: lab.Drivers, Memory: full, Extra: []string{"-device", "virtio-balloon-pci"},
+		System: image.Drivers, Memory: full, Extra: []string{"-device", "virtio-balloon-pci"},
 		Workload: lab.Workload{Common: 24, Own: 12, Zero: 8, Hot: 1, Dirty: 50, Verify: 4000},
 	})...)
 	for _, g := range f.guests {
@@ -49,7 +51,7 @@ func TestLabBallooned(t *testing.T) {
 }
 
 // balloon leaves the guest, which runs on h, so many MiB, and waits until it has given back the rest.
-func balloon(ctx context.Context, g *lab.Guest, h *lab.Host, mib int64) error {
+func balloon(ctx context.Context, g *lab.Guest, h *lan.Host, mib int64) error {
 	if err := tell(ctx, g, h, "balloon", map[string]int64{"value": mib << 20}, nil); err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func balloon(ctx context.Context, g *lab.Guest, h *lab.Host, mib int64) error {
 }
 
 // actual returns how many MiB the balloon leaves the guest.
-func actual(ctx context.Context, g *lab.Guest, h *lab.Host) (int64, error) {
+func actual(ctx context.Context, g *lab.Guest, h *lan.Host) (int64, error) {
 	var info struct{ Actual int64 }
 	err := tell(ctx, g, h, "query-balloon", nil, &info)
 	return info.Actual >> 20, err

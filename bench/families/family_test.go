@@ -15,6 +15,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // program is the scatter under test; TestMain builds it.
@@ -105,9 +106,9 @@ func (f *family) home(t *testing.T) {
 
 // evacuate moves all guests, holds the family to its promises, and returns where each guest is. What is to be done meanwhile is
 // done once pages are on their way.
-func (f *family) evacuate(t *testing.T, meanwhile ...func() error) []*lab.Host {
+func (f *family) evacuate(t *testing.T, meanwhile ...func() error) []*lan.Host {
 	t.Helper()
-	contents, err := f.Lab.CountContents(t.Context(), f.guests...)
+	contents, err := lab.CountContents(t.Context(), f.guests...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func (f *family) inBytes(t *testing.T, r *deploy.Result, c lab.Contents) {
 }
 
 // arrived fails the test if a guest is not on exactly one target, or not all its memory is right there.
-func (f *family) arrived(t *testing.T) []*lab.Host {
+func (f *family) arrived(t *testing.T) []*lan.Host {
 	t.Helper()
 	where, err := f.CheckGuests(t.Context(), f.guests)
 	if err != nil {
@@ -183,7 +184,7 @@ func alike(n int, c lab.GuestConfig) (all []lab.GuestConfig) {
 }
 
 // tell runs a command of the monitor of a guest's QEMU on h.
-func tell(ctx context.Context, g *lab.Guest, h *lab.Host, command string, arguments, out any) error {
+func tell(ctx context.Context, g *lab.Guest, h *lan.Host, command string, arguments, out any) error {
 	m, err := g.MonitorOn(ctx, h)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -26,7 +27,7 @@ import (
 type rig struct {
 	*deploy.Deployment
 	*lab.Lab
-	target *lab.Host
+	target *lan.Host
 }
 
 func newRig(ctx context.Context) (*rig, error) {

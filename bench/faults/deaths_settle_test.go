@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -46,7 +46,7 @@ func (e *evacuation) settle() error {
 }
 
 // recover runs scatter recover on a host and keeps what it says.
-func (e *evacuation) recover(h *lab.Host) error {
+func (e *evacuation) recover(h *lan.Host) error {
 	ctx, cancel := context.WithTimeout(e.ctx, 2*settleTime)
 	defer cancel()
 	cmd := h.Command(ctx, program, "recover", "--json", "--run-dir", deploy.RunDir(h), "--tls-dir", deploy.TLSDir(h))
@@ -73,7 +73,7 @@ func (e *evacuation) recover(h *lab.Host) error {
 // end removes what is left of the evacuation.
 func (e *evacuation) end(ctx context.Context) error {
 	var errs []error
-	for _, h := range e.Hosts() {
+	for _, h := range e.Switch.Hosts() {
 		found, err := processes(ctx, h)
 		errs = append(errs, err)
 		for pid := range found {
@@ -89,7 +89,7 @@ func (e *evacuation) end(ctx context.Context) error {
 	if e.guest != nil {
 		errs = append(errs, e.Discard(ctx, e.guest))
 	}
-	for _, h := range e.Hosts() {
+	for _, h := range e.Switch.Hosts() {
 		errs = append(errs, os.RemoveAll(deploy.RunDir(h)))
 	}
 	return errors.Join(append(errs, os.RemoveAll(e.dir))...)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/serial"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -65,7 +66,7 @@ func (e *evacuation) judge() (v verdict) {
 			v.blame("%v", err)
 		}
 	}
-	h := e.guest.Health()
+	h := e.guest.Serial.Health()
 	v.wrong, v.doubled = h.Wrong, v.doubled || len(h.Twice) > 0
 	e.judgeWords(&v, actual)
 	e.judgeJournal(&v)
@@ -133,7 +134,7 @@ func (e *evacuation) ranAgain() bool {
 // may be too soon for a beat.
 func (e *evacuation) arrived() bool {
 	return slices.Contains(e.struck, "running") || e.ranHere ||
-		slices.ContainsFunc(e.guest.Beats(), func(b lab.Beat) bool { return b.Host == e.target })
+		slices.ContainsFunc(e.guest.Serial.Beats(), func(b serial.Beat) bool { return b.Host == e.target })
 }
 
 // judgeWords compares what scatter said last with where the VM is.

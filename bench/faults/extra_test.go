@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // extraGuest boots a guest on the source that ends with the test.
@@ -39,7 +40,7 @@ func (s *scene) idleVM(name string, options ...string) string {
 	s.extras = append(s.extras, name)
 	go func() { _ = cmd.Wait() }() // endVM ends it
 	s.awaits("VM "+name+" "+stderr.String(), func() error {
-		m, err := lab.DialMonitor(s.t.Context(), socket)
+		m, err := witness.Dial(s.t.Context(), socket)
 		if err != nil {
 			return errors.Join(err, errors.New(stderr.String()))
 		}
@@ -54,7 +55,7 @@ func (s *scene) endVM(ctx context.Context, name string) error {
 	for _, g := range s.guests {
 		shared[g.PID()] = true
 	}
-	for _, h := range s.Hosts() {
+	for _, h := range s.Switch.Hosts() {
 		found, err := processes(ctx, h)
 		if err != nil {
 			return err

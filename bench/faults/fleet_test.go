@@ -18,6 +18,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // Size of the fleet.
@@ -101,7 +102,7 @@ func guestConfig(name string, w lab.Workload) lab.GuestConfig {
 }
 
 // processes returns the processes in a host, by their command line.
-func processes(ctx context.Context, h *lab.Host) (map[int]string, error) {
+func processes(ctx context.Context, h *lan.Host) (map[int]string, error) {
 	out, err := exec.CommandContext(ctx, "ip", "netns", "pids", h.Namespace).Output()
 	if err != nil {
 		return nil, fmt.Errorf("processes in %s: %w", h.Name, err)
@@ -131,7 +132,7 @@ func (f *fleet) home(ctx context.Context) error {
 
 // strangers returns the processes that are not the guests' QEMUs on the source.
 func (f *fleet) strangers(ctx context.Context) (lines []string, err error) {
-	for _, h := range f.Hosts() {
+	for _, h := range f.Switch.Hosts() {
 		found, err := processes(ctx, h)
 		if err != nil {
 			return nil, err
@@ -154,9 +155,9 @@ func (f *fleet) strangers(ctx context.Context) (lines []string, err error) {
 
 // calm undoes all faults of the network.
 func (f *fleet) calm(ctx context.Context) error {
-	errs := []error{f.FindQuerier(ctx), f.SwitchOn(ctx)}
-	for _, h := range f.Hosts() {
-		errs = append(errs, h.SetLoss(ctx, lab.Loss{}), h.BlackholeMulticast(ctx, false), h.Silence(ctx, false), h.LoseReports(ctx, 0),
+	errs := []error{f.Switch.FindQuerier(ctx), f.Switch.On(ctx)}
+	for _, h := range f.Switch.Hosts() {
+		errs = append(errs, h.SetLoss(ctx, lan.Loss{}), h.BlackholeMulticast(ctx, false), h.Silence(ctx, false), h.LoseReports(ctx, 0),
 			h.SetRate(ctx, linkRate))
 	}
 	return errors.Join(errs...)

@@ -18,20 +18,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/multicast/seal"
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
 // intruder returns a host of the network that is neither source nor target, with a certificate of the same authority.
-func (s *scene) intruder() *lab.Host {
+func (s *scene) intruder() *lan.Host {
 	s.t.Helper()
 	const name = "intruder"
-	for _, h := range s.Hosts() {
+	for _, h := range s.Switch.Hosts() {
 		if h.Name == name {
 			return h
 		}
 	}
-	h, err := s.AddHost(s.t.Context(), name)
+	h, err := s.Switch.AddHost(s.t.Context(), name)
 	s.must(err)
 	s.must(s.Issue(s.t.Context(), h))
 	return h
@@ -44,7 +45,7 @@ type part struct {
 }
 
 // play starts a part in a host and waits until it says that it is ready.
-func (s *scene) play(h *lab.Host, role string) *part {
+func (s *scene) play(h *lan.Host, role string) *part {
 	s.t.Helper()
 	self, err := os.Executable()
 	s.must(err)

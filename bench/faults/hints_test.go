@@ -15,6 +15,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // hints is a network without guests, in which `scatter check` says what is wrong with it.
@@ -31,7 +32,7 @@ type finding struct{ Host, Check, Level, Message, Remedy string }
 type findings []finding
 
 // check checks the way to targets, and returns what it says of each.
-func (h *hints) check(targets []*lab.Host, args ...string) map[string]findings {
+func (h *hints) check(targets []*lan.Host, args ...string) map[string]findings {
 	h.t.Helper()
 	args = append([]string{"check", "--json", "--interface", h.Source.Interface, "--tls-dir", deploy.TLSDir(h.Source), "--group-base", groupBase}, args...)
 	for _, target := range targets {
@@ -60,7 +61,7 @@ type hint struct {
 }
 
 // want compares what is not ok with hints: those, and no others.
-func (h *hints) want(name string, host *lab.Host, found map[string]findings, hints ...hint) {
+func (h *hints) want(name string, host *lan.Host, found map[string]findings, hints ...hint) {
 	h.t.Helper()
 	wrong := 0
 	for _, f := range found[host.Name] {
@@ -102,7 +103,7 @@ func (h *hints) must(err error) {
 }
 
 // firewall drops what matches where packets enter a host's interface, or at a later hook.
-func (h *hints) firewall(host *lab.Host, hook, match string) {
+func (h *hints) firewall(host *lan.Host, hook, match string) {
 	h.t.Helper()
 	family, at := "ip", "hook "+hook
 	if hook == "ingress" {
@@ -112,7 +113,7 @@ func (h *hints) firewall(host *lab.Host, hook, match string) {
 	h.must(err)
 }
 
-func (h *hints) noFirewall(host *lab.Host) {
+func (h *hints) noFirewall(host *lan.Host) {
 	h.t.Helper()
 	_, err := host.Run(h.t.Context(), "nft", "delete table ip hints")
 	h.must(err)
@@ -195,7 +196,7 @@ func (h *hints) ofMTU() {
 	h.must(h.Source.SetMTU(ctx, 9000, 9000))
 	h.must(jumbo.SetMTU(ctx, 9000, 9000))
 	h.must(port.SetMTU(ctx, 9000, 1500))
-	found := h.check([]*lab.Host{jumbo, host, port})
+	found := h.check([]*lan.Host{jumbo, host, port})
 	h.want("jumbo frames", jumbo, found, hint{"MTU", "ok", []string{"9000"}})
 	h.want("target without jumbo frames", host, found, hint{"MTU", "error", []string{"packets of 1500 bytes reach it, those of 9000 get lost", "same MTU", "mtu 1500"}})
 	h.want("switch without jumbo frames", port, found, hint{"MTU", "error", []string{"packets of 1500 bytes reach it, those of 9000 get lost", "switch", "mtu 1500"}})
@@ -207,30 +208,30 @@ func (h *hints) ofMTU() {
 func (h *hints) ofTheSwitch() {
 	ctx, target := h.t.Context(), h.Targets[0]
 	check := func(args ...string) map[string]findings { return h.check(h.Targets[:1], args...) }
-	h.must(h.LoseQuerier(ctx, 2*time.Second))
+	h.must(h.Switch.LoseQuerier(ctx, 2*time.Second))
 	h.want("no querier", target, check("--hold", "4s"), hint{"querier", "warning", []string{"no more after 4s", "no querier has asked", "switch on an IGMP querier"}})
-	h.must(h.FindQuerier(ctx))
-	h.must(h.AskEvery(ctx, time.Second))
+	h.must(h.Switch.FindQuerier(ctx))
+	h.must(h.Switch.AskEvery(ctx, time.Second))
 	h.settles(target)
 	h.want("querier", target, check("--hold", "2s"), hint{"querier", "ok", []string{"asks who listens"}})
-	h.must(h.SpeakIPv6(ctx))
+	h.must(h.Switch.SpeakIPv6(ctx))
 	six := []string{"--group-base", "ff15::77:0"}
 	h.settles(target, six...)
 	h.want("IPv6", target, check(append(six, "--hold", "2s")...), hint{"multicast", "ok", []string{"reach"}}, hint{"flooding", "ok", []string{"kept from it"}},
 		hint{"MTU", "ok", []string{"1500"}}, hint{"querier", "ok", []string{"asks who listens"}})
-	h.must(h.Flood(ctx, true))
+	h.must(h.Switch.Flood(ctx, true))
 	h.want("no snooping of IPv6", target, check(six...), hint{"flooding", "warning", []string{"floods", "MLD snooping on", "querier"}})
 	h.want("no snooping", target, check(), hint{"flooding", "warning", []string{"floods", "IGMP snooping on", "querier"}})
-	h.must(h.Flood(ctx, false))
-	h.must(h.StopQuerier(ctx))
+	h.must(h.Switch.Flood(ctx, false))
+	h.must(h.Switch.StopQuerier(ctx))
 	h.want("snooping without any querier", target, check(), hint{"flooding", "warning", []string{"floods", "IGMP snooping on", "querier"}})
 }
 
 // settles waits until the switch knows who listens.
-func (h *hints) settles(target *lab.Host, args ...string) {
+func (h *hints) settles(target *lan.Host, args ...string) {
 	h.t.Helper()
 	h.must(await(h.t.Context(), "the end of flooding", func() error {
-		if found := h.check([]*lab.Host{target}, args...); !found[target.Name].have(hint{"flooding", "ok", nil}) {
+		if found := h.check([]*lan.Host{target}, args...); !found[target.Name].have(hint{"flooding", "ok", nil}) {
 			return fmt.Errorf("found %+v", found)
 		}
 		return nil

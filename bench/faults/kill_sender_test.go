@@ -138,7 +138,7 @@ func TestFaultKillSendAfterRun(t *testing.T) {
 	killed(s, func(x *sender) {
 		last = x.beginsLast("run")
 		x.knows(last, "running")
-		s.must(last.AwaitBeat(t.Context(), s.target(last)))
+		s.must(last.Serial.AwaitBeat(t.Context(), s.target(last)))
 	})
 	arrived(s, last, "runs on the target, the source QEMU was ended")
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // membershipTime is how long the switch remembers a membership when its querier is gone: with the time until a target gets unicast, less
@@ -21,7 +21,7 @@ const membershipTime = time.Second
 func TestFaultQuerierGone(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
-	s.must(s.LoseQuerier(t.Context(), membershipTime))
+	s.must(s.Switch.LoseQuerier(t.Context(), membershipTime))
 	healed, deaf := s.Targets[0], s.Targets[1]
 	x := s.send("--rate", "50mbit", "--group-base", groupBase)
 	x.sends(2 << 20)
@@ -79,14 +79,14 @@ func TestFaultSwitchReboot(t *testing.T) {
 	s.receiveAll()
 	x := s.send("--rate", "100mbit", "--group-base", groupBase)
 	x.sends(2 << 20)
-	s.must(s.SwitchOff(t.Context()))
+	s.must(s.Switch.Off(t.Context()))
 	for _, h := range s.Targets {
 		if ok, err := h.Hears(t.Context(), netip.MustParseAddr(groupBase)); ok || err != nil {
 			t.Errorf("the switch remembers %s: %v", h.Name, err)
 		}
 	}
 	restarted := make(chan error, 1)
-	time.AfterFunc(time.Second, func() { restarted <- s.SwitchOn(t.Context()) })
+	time.AfterFunc(time.Second, func() { restarted <- s.Switch.On(t.Context()) })
 	x.goOn("the switch to know all members again", func() error { return s.known(s.Targets...) })
 	s.must(<-restarted)
 	o := x.finish()
@@ -99,7 +99,7 @@ func TestFaultSwitchReboot(t *testing.T) {
 }
 
 // known tells whether the switch knows hosts as members of the first group.
-func (s *scene) known(hosts ...*lab.Host) error {
+func (s *scene) known(hosts ...*lan.Host) error {
 	for _, h := range hosts {
 		ok, err := h.Hears(s.t.Context(), netip.MustParseAddr(groupBase))
 		if err == nil && !ok {

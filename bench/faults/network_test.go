@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // A link that is cut for a few seconds delays an evacuation and does no harm.
@@ -80,7 +80,7 @@ func lossy(t *testing.T, fraction float64) {
 	s := newScene(t)
 	s.receiveAll()
 	for _, h := range s.Targets {
-		s.must(h.SetLoss(t.Context(), lab.Loss{Fraction: fraction, UDPOnly: true}))
+		s.must(h.SetLoss(t.Context(), lan.Loss{Fraction: fraction, UDPOnly: true}))
 	}
 	o := s.send().finish()
 	o.exits(s, 0)

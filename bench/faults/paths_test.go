@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // Without a fault everything arrives.
@@ -37,7 +37,7 @@ func TestNoFault(t *testing.T) {
 // Groups of IPv6 take the datagrams where --group-base names one.
 func TestIPv6(t *testing.T) {
 	s := newScene(t)
-	s.must(s.SpeakIPv6(t.Context()))
+	s.must(s.Switch.SpeakIPv6(t.Context()))
 	s.receiveAll()
 	x := s.send("--group-base", "ff15::77:0", "--rate", "200mbit")
 	x.sends(2 << 20)
@@ -110,7 +110,7 @@ func TestLauncher(t *testing.T) {
 	s.spread(s.Targets...)
 	for _, g := range s.guests {
 		link := filepath.Join(s.target(g).Dir, "run", g.Name+".qmp")
-		m, err := lab.DialMonitor(t.Context(), link)
+		m, err := witness.Dial(t.Context(), link)
 		if err != nil {
 			t.Errorf("the QMP socket is not where recv promises it: %v", err)
 			continue

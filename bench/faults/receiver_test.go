@@ -13,6 +13,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // receiver is a `scatter recv` that the test knows to run or not to run.
@@ -22,7 +23,7 @@ type receiver struct {
 }
 
 // receive starts a receiver and waits until it listens. Flags that come again win, unless they may be repeated.
-func (s *scene) receive(h *lab.Host, flags ...string) *receiver {
+func (s *scene) receive(h *lan.Host, flags ...string) *receiver {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), settleTime)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -24,7 +25,7 @@ type recovery struct {
 }
 
 // recover runs scatter recover on a host.
-func (s *scene) recover(h *lab.Host, flags ...string) *recovery {
+func (s *scene) recover(h *lan.Host, flags ...string) *recovery {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*settleTime)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // scene is what one test does on the fleet. Everything it starts ends with the test, and the guests are home again.
@@ -95,11 +96,11 @@ func (s *scene) tidy(ctx context.Context) error {
 		}
 		return err
 	})
-	for _, h := range s.Hosts() {
+	for _, h := range s.Switch.Hosts() {
 		err = errors.Join(err, os.RemoveAll(deploy.RunDir(h)))
 	}
 	for _, g := range s.guests {
-		err = errors.Join(err, g.Health().Err())
+		err = errors.Join(err, g.Serial.Health().Err())
 	}
 	return err
 }
@@ -149,7 +150,7 @@ func (s *scene) awaits(what string, look func() error) {
 }
 
 // run says where guests must be: running there, in no second QEMU anywhere, and with all their memory right.
-func (s *scene) run(where map[*lab.Guest]*lab.Host) {
+func (s *scene) run(where map[*lab.Guest]*lan.Host) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), settleTime)
 	defer cancel()
@@ -160,7 +161,7 @@ func (s *scene) run(where map[*lab.Guest]*lab.Host) {
 	s.must(g.Wait())
 }
 
-func (s *scene) find(ctx context.Context, g *lab.Guest, want *lab.Host) error {
+func (s *scene) find(ctx context.Context, g *lab.Guest, want *lan.Host) error {
 	err := await(ctx, "one QEMU of "+g.Name, func() error {
 		sightings, err := s.Sightings(ctx, g)
 		if err == nil && (len(sightings) != 1 || sightings[0].Status != "running") {
@@ -179,21 +180,21 @@ func (s *scene) find(ctx context.Context, g *lab.Guest, want *lab.Host) error {
 		return fmt.Errorf("guest %s runs on %s, not on %s", g.Name, h.Name, want.Name)
 	}
 	if h == s.Source {
-		return g.Health().Err()
+		return g.Serial.Health().Err()
 	}
 	return g.AwaitVerified(ctx)
 }
 
 // stand says where one guest is.
-func (s *scene) stand(g *lab.Guest, h *lab.Host) {
+func (s *scene) stand(g *lab.Guest, h *lan.Host) {
 	s.t.Helper()
-	s.run(map[*lab.Guest]*lab.Host{g: h})
+	s.run(map[*lab.Guest]*lan.Host{g: h})
 }
 
 // everybody says that all guests run on one host.
-func (s *scene) everybody(h *lab.Host) {
+func (s *scene) everybody(h *lan.Host) {
 	s.t.Helper()
-	where := make(map[*lab.Guest]*lab.Host)
+	where := make(map[*lab.Guest]*lan.Host)
 	for _, g := range s.guests {
 		where[g] = h
 	}
@@ -201,9 +202,9 @@ func (s *scene) everybody(h *lab.Host) {
 }
 
 // spread says that the first guest runs on the first host, and so on.
-func (s *scene) spread(hosts ...*lab.Host) {
+func (s *scene) spread(hosts ...*lan.Host) {
 	s.t.Helper()
-	where := make(map[*lab.Guest]*lab.Host)
+	where := make(map[*lab.Guest]*lan.Host)
 	for i, h := range hosts {
 		where[s.guests[i]] = h
 	}
@@ -211,7 +212,7 @@ func (s *scene) spread(hosts ...*lab.Host) {
 }
 
 // processOf returns the QEMU of a VM on a host.
-func (s *scene) processOf(name string, h *lab.Host) int {
+func (s *scene) processOf(name string, h *lan.Host) int {
 	s.t.Helper()
 	found, err := processes(s.t.Context(), h)
 	s.must(err)
@@ -231,7 +232,7 @@ func (s *scene) signal(pid int, sig syscall.Signal) {
 }
 
 // target is where a guest is placed: the shared guests in turn, others on the first target.
-func (s *scene) target(g *lab.Guest) *lab.Host {
+func (s *scene) target(g *lab.Guest) *lan.Host {
 	return s.Targets[max(0, slices.Index(s.guests, g))%len(s.Targets)]
 }
 
@@ -248,7 +249,7 @@ func (s *scene) allBut(g *lab.Guest, state string) []string {
 // standBut says that one guest is on the source and the others are on their targets.
 func (s *scene) standBut(g *lab.Guest) {
 	s.t.Helper()
-	where := make(map[*lab.Guest]*lab.Host)
+	where := make(map[*lab.Guest]*lan.Host)
 	for _, other := range s.guests {
 		where[other] = s.target(other)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/scatter"
 )
 
@@ -70,7 +71,7 @@ func (s *scene) toFlags() (flags []string) {
 	return flags
 }
 
-func address(h *lab.Host) string { return netip.AddrPortFrom(h.Addr, deploy.Port).String() }
+func address(h *lan.Host) string { return netip.AddrPortFrom(h.Addr, deploy.Port).String() }
 
 // send starts an evacuation of all guests, each to its target. With one converge slot they go one after the other.
 func (s *scene) send(flags ...string) *sender {
@@ -267,7 +268,7 @@ func (x *sender) sends(n int64) {
 }
 
 // misses waits until a sender, held or not, has told that it has lost a target.
-func (x *sender) misses(h *lab.Host) {
+func (x *sender) misses(h *lan.Host) {
 	x.s.t.Helper()
 	x.s.awaits("the sender to miss "+h.Name, func() error {
 		for _, ev := range x.events() {

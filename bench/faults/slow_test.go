@@ -18,7 +18,7 @@ const receiverMemory = 64 << 20
 // fast gives all links a gigabit per second.
 func (s *scene) fast() {
 	s.t.Helper()
-	for _, h := range s.Hosts() {
+	for _, h := range s.Switch.Hosts() {
 		s.must(h.SetRate(s.t.Context(), gigabit))
 	}
 }

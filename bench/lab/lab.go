@@ -1,10 +1,12 @@
 // Package lab builds, on one machine, what scatter is for: a source host with running guests and target hosts on a network.
 //
-//	source          target1          target2   ...      network namespaces; processes run in them with Host.Command
-//	 eth0            eth0             eth0              10.77.0.1, .11, .12 ...; tbf on egress
-//	  |               |                |
-//	  p0 -- br0 ----- p1 ------------- p2               namespace "switch": IGMP snooping and querier; tbf on egress of
-//	                                                    each port, which is the ingress of the host
+//	lab         the source, the targets and the guests: starts them, says where they run, brings them home
+//	lab/lan     the switch and the hosts, what they carry, lose and break
+//	lab/image   what guests boot
+//	lab/serial  what guests print, their heartbeats above all
+//	lab/witness QEMUs and the memory of their guests, seen from outside
+//	lab/cache   where bench/setup.sh keeps what it has fetched
+//	lab/wait    the pause of loops
 //
 // Guests are real QEMUs on an emulated processor that run Debian's cloud kernel with a workload that checks itself (package
 // guest), or a program without an operating system (package guest/tiny), also with KVM. What the lab measures it measures from
@@ -22,7 +24,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
+
+	"github.com/scatter-vm/scatter/bench/lab/cache"
+	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/serial"
 )
 
 // Config says what lab to build.
@@ -49,7 +55,7 @@ func (c *Config) validate() error {
 		c.QEMU = "qemu-system-x86_64"
 	}
 	if c.Kernel == "" {
-		dir, err := CacheDir()
+		dir, err := cache.Dir()
 		if err != nil {
 			return err
 		}
@@ -62,106 +68,59 @@ func (c *Config) validate() error {
 }
 
 // MaxTargets bounds the number of targets of a lab.
-const MaxTargets = 200
-
-// CacheDir returns the directory where bench/setup.sh keeps what guests boot.
-func CacheDir() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, "scatter-lab"), nil
-}
-
-// ErrNoOldQEMU is why there is no old QEMU.
-var ErrNoOldQEMU = errors.New("no QEMU 7.2 here: 'bench/setup.sh qemu-7.2' fetches it where apt knows Debian 12")
-
-// OldQEMU returns the QEMU 7.2 that bench/setup.sh keeps beside the installed one.
-func OldQEMU() (string, error) {
-	dir, err := CacheDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "qemu-7.2/usr/bin/qemu-system-x86_64")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return "", ErrNoOldQEMU
-	}
-	return path, err
-}
+const MaxTargets = lan.Ports - 1
 
 // Lab is one source and some targets on a switch.
 type Lab struct {
-	Source  *Host
-	Targets []*Host
+	Switch  *lan.Switch
+	Source  *lan.Host
+	Targets []*lan.Host
 	Dir     string // holds a directory for each host
 
 	config Config
-	name   string // prefix of all names that are visible outside the lab
-	serial *watcher
+	shelf  *image.Shelf
+	serial *serial.Watcher
 
 	processes sync.WaitGroup // those that the lab has started
 
-	mu      sync.Mutex // guards what follows
-	hosts   []*Host
-	guests  []*Guest
-	program string            // the workload's, once it is built
-	initrds map[System]string // those that were made
-	tiny    string            // built for the first tiny guest
+	mu     sync.Mutex // guards guests
+	guests []*Guest
 }
-
-var instances atomic.Int64
 
 // New builds a lab. It first removes the labs of processes that have died without closing theirs.
 func New(ctx context.Context, config Config) (*Lab, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if err := Sweep(ctx); err != nil {
-		return nil, fmt.Errorf("lab: stale labs: %w", err)
-	}
-	owner, err := ownName()
+	watcher, err := serial.NewWatcher()
 	if err != nil {
-		return nil, err
-	}
-	name := fmt.Sprintf("%s-%d", owner, instances.Add(1))
-	l := &Lab{config: config, name: name, Dir: filepath.Join(parentDir, name)}
-	if l.serial, err = startWatcher(); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if err := l.wire(ctx); err != nil {
+	sw, err := lan.New(ctx, config.Rate)
+	if err != nil {
+		watcher.Close()
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	l := &Lab{Switch: sw, Dir: sw.Dir, config: config, shelf: image.NewShelf(sw.Dir, config.Kernel), serial: watcher}
+	if err := l.addHosts(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-// wire makes the directory, the switch and the hosts.
-func (l *Lab) wire(ctx context.Context) error {
-	if err := os.Mkdir(l.Dir, 0o755); err != nil {
+// addHosts plugs the source and the targets in.
+func (l *Lab) addHosts(ctx context.Context) (err error) {
+	if l.Source, err = l.Switch.AddHost(ctx, "source"); err != nil {
 		return err
 	}
-	if err := l.addSwitch(ctx); err != nil {
-		return fmt.Errorf("switch: %w", err)
-	}
-	source, err := l.AddHost(ctx, "source")
-	if err != nil {
-		return err
-	}
-	l.Source = source
 	for i := range l.config.Targets {
-		t, err := l.AddHost(ctx, fmt.Sprintf("target%d", i+1))
+		t, err := l.Switch.AddHost(ctx, fmt.Sprintf("target%d", i+1))
 		if err != nil {
 			return err
 		}
 		l.Targets = append(l.Targets, t)
 	}
 	return nil
-}
-
-// Hosts returns all hosts: the source, the targets and those that were added.
-func (l *Lab) Hosts() []*Host {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]*Host(nil), l.hosts...)
 }
 
 // Guests returns all guests that were started.
@@ -176,9 +135,8 @@ func (l *Lab) AllowPaths() []string { return []string{l.Dir, filepath.Dir(l.conf
 
 // Close kills every process in the lab, also those that detached themselves, and removes the namespaces and the directory.
 func (l *Lab) Close() error {
-	ctx := context.WithoutCancel(context.Background())
-	l.serial.stop()
-	err := removeNamespaces(ctx, l.name+"-")
+	l.serial.Close()
+	err := l.Switch.Close()
 	l.processes.Wait()
 	if l.config.Keep {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/guest/content"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/bench/stock"
 )
 
@@ -47,7 +48,7 @@ func TestLabStockMigration(t *testing.T) {
 	ctx := t.Context()
 	l := newLab(t, 2, 500e6)
 	guests := boot(t, l, 2)
-	contents, err := l.CountContents(ctx, guests...)
+	contents, err := lab.CountContents(ctx, guests...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestLabStockMigration(t *testing.T) {
 			t.Errorf("guest %s came home to %v: %v", g.Name, h, err)
 		}
 	}
-	if again, err := l.CountContents(ctx, guests...); err != nil || again.Distinct < contents.Distinct/2 {
+	if again, err := lab.CountContents(ctx, guests...); err != nil || again.Distinct < contents.Distinct/2 {
 		t.Errorf("contents at home: %+v, %v", again, err)
 	}
 	for _, g := range guests {
@@ -101,7 +102,7 @@ func TestLabGuestSeesCorruption(t *testing.T) {
 }
 
 // corrupt flips a bit in one of the guest's own pages.
-func corrupt(t *testing.T, g *lab.Guest, h *lab.Host) {
+func corrupt(t *testing.T, g *lab.Guest, h *lan.Host) {
 	t.Helper()
 	var page content.Page
 	content.Fill(&page, content.Name{Kind: content.Own, Guest: uint64(g.Config.Workload.ID), Number: 77})

@@ -6,16 +6,20 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // Receive starts a QEMU for the guest on h that waits for QEMU's own migration at the address incoming, and returns a connection
 // to its monitor. Its command line is the guest's, with the paths in the source's directory moved to h's.
-func (g *Guest) Receive(ctx context.Context, h *Host, incoming string) (*Monitor, error) {
+func (g *Guest) Receive(ctx context.Context, h *lan.Host, incoming string) (*witness.Monitor, error) {
 	argv := make([]string, 0, len(g.Argv)+2)
 	for _, arg := range g.Argv {
 		argv = append(argv, strings.ReplaceAll(arg, g.lab.Source.Dir+"/", h.Dir+"/"))
 	}
-	p, err := h.launch(g.Name, append(argv, "-incoming", incoming))
+	p, err := g.lab.launch(h, g.Name, append(argv, "-incoming", incoming))
 	if err != nil {
 		return nil, err
 	}
@@ -26,9 +30,9 @@ func (g *Guest) Receive(ctx context.Context, h *Host, incoming string) (*Monitor
 }
 
 // awaitMonitor connects to the monitor of a process that has just been started.
-func (p *process) awaitMonitor(ctx context.Context, socket string) (*Monitor, error) {
+func (p *process) awaitMonitor(ctx context.Context, socket string) (*witness.Monitor, error) {
 	for {
-		if m, err := DialMonitor(ctx, socket); err == nil {
+		if m, err := witness.Dial(ctx, socket); err == nil {
 			return m, nil
 		}
 		select {
@@ -36,43 +40,9 @@ func (p *process) awaitMonitor(ctx context.Context, socket string) (*Monitor, er
 			return nil, p.err()
 		default:
 		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 5*time.Millisecond); err != nil {
 			return nil, fmt.Errorf("monitor %s: %w", socket, err)
 		}
-	}
-}
-
-// Migrate tells a QEMU to migrate to uri and waits until it has.
-func (m *Monitor) Migrate(ctx context.Context, uri string) (MigrationInfo, error) {
-	if err := m.Do(ctx, "migrate", map[string]string{"uri": uri}, nil); err != nil {
-		return MigrationInfo{}, err
-	}
-	for {
-		var info MigrationInfo
-		if err := m.Do(ctx, "query-migrate", nil, &info); err != nil {
-			return info, err
-		}
-		switch info.Status {
-		case "completed":
-			return info, nil
-		case "failed", "cancelled":
-			return info, fmt.Errorf("migration to %s: %s: %s", uri, info.Status, info.Error)
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return info, fmt.Errorf("migration to %s: %s: %w", uri, info.Status, err)
-		}
-	}
-}
-
-// MigrationInfo is what QEMU says about its own migration. Times are in milliseconds.
-type MigrationInfo struct {
-	Status    string
-	Error     string `json:"error-desc"`
-	TotalTime int64  `json:"total-time"`
-	Downtime  int64
-	RAM       struct {
-		Transferred, Normal, Duplicate int64
-		Syncs                          int64 `json:"dirty-sync-count"`
 	}
 }
 
@@ -89,8 +59,12 @@ func (g *Guest) MoveHome(ctx context.Context) error {
 	return nil
 }
 
-func (g *Guest) moveHome(ctx context.Context, h *Host) error {
-	old, pid, err := g.monitorOn(ctx, h)
+func (g *Guest) moveHome(ctx context.Context, h *lan.Host) error {
+	p, err := g.processOn(ctx, h)
+	if err != nil {
+		return err
+	}
+	old, err := p.Monitor(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,55 +90,43 @@ func (g *Guest) moveHome(ctx context.Context, h *Host) error {
 	if err := home.Do(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
-	return old.Quit(ctx, pid)
-}
-
-// AwaitStatus waits until QEMU is in a run state.
-func (m *Monitor) AwaitStatus(ctx context.Context, want string) error {
-	for {
-		status, err := m.Status(ctx)
-		if err != nil || status == want {
-			return err
-		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("run state %s: %w", status, err)
-		}
-	}
-}
-
-// Quit ends a QEMU and waits until its process is gone.
-func (m *Monitor) Quit(ctx context.Context, pid int) error {
-	if err := m.Do(ctx, "quit", nil, nil); err != nil {
-		return err
-	}
-	for len(commandLine(pid)) > 0 {
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("process %d: %w", pid, err)
-		}
-	}
-	return nil
+	return old.Quit(ctx, p)
 }
 
 // MonitorOn connects to a monitor of the QEMU that the guest runs in on h.
-func (g *Guest) MonitorOn(ctx context.Context, h *Host) (*Monitor, error) {
-	m, _, err := g.monitorOn(ctx, h)
+func (g *Guest) MonitorOn(ctx context.Context, h *lan.Host) (*witness.Monitor, error) {
+	p, err := g.processOn(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
+	}
+	m, err := p.Monitor(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
 	}
 	return m, nil
 }
 
-// monitorOn connects to a monitor of the QEMU that has the guest's name on h, and returns its process.
-func (g *Guest) monitorOn(ctx context.Context, h *Host) (*Monitor, int, error) {
-	pids, err := processesIn(ctx, h.Namespace)
+// OpenRAM opens the memory of the guest's QEMU on h.
+func (g *Guest) OpenRAM(ctx context.Context, h *lan.Host) (*witness.RAM, error) {
+	p, err := g.processOn(ctx, h)
 	if err != nil {
-		return nil, 0, err
+		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
 	}
-	for _, pid := range pids {
-		if argv := commandLine(pid); guestName(argv) == g.Name {
-			m, err := dialAny(ctx, monitorSockets(argv))
-			return m, pid, err
-		}
+	ram, err := p.RAM(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
 	}
-	return nil, 0, fmt.Errorf("no QEMU on %s", h.Name)
+	return ram, nil
+}
+
+// processOn returns the QEMU that has the guest's name on h.
+func (g *Guest) processOn(ctx context.Context, h *lan.Host) (witness.Process, error) {
+	found, err := namedOn(ctx, h, g.Name)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("no QEMU on %s", h.Name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return found[0], nil
 }

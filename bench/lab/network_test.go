@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // The test program also is what runs in the hosts: a role in the environment says what.
@@ -156,7 +157,7 @@ type listener struct {
 	out *bufio.Scanner
 }
 
-func listen(t *testing.T, h *lab.Host, at string) *listener {
+func listen(t *testing.T, h *lan.Host, at string) *listener {
 	t.Helper()
 	cmd := inHost(t, h, "receive "+at)
 	out, err := cmd.StdoutPipe()
@@ -186,14 +187,14 @@ func (l *listener) result() (count, gaps int) {
 	return count, gaps
 }
 
-func inHost(t *testing.T, h *lab.Host, role string) *exec.Cmd {
+func inHost(t *testing.T, h *lan.Host, role string) *exec.Cmd {
 	cmd := h.Command(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-func sendFrom(t *testing.T, h *lab.Host, to, how string) {
+func sendFrom(t *testing.T, h *lan.Host, to, how string) {
 	t.Helper()
 	// A host joins a group within some milliseconds; a bridge takes a second to stop flooding.
 	time.Sleep(300 * time.Millisecond)
@@ -227,7 +228,7 @@ func TestLabSnooping(t *testing.T) {
 
 func TestLabLoss(t *testing.T) {
 	l := newLab(t, 2, 500e6)
-	if err := l.Targets[0].SetLoss(t.Context(), lab.Loss{Fraction: 0.05, UDPOnly: true}); err != nil {
+	if err := l.Targets[0].SetLoss(t.Context(), lan.Loss{Fraction: 0.05, UDPOnly: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, how := range []string{"single", "merged"} {
@@ -263,7 +264,7 @@ func TestLabLoss(t *testing.T) {
 func TestLabWorkApart(t *testing.T) {
 	l := newLab(t, 1, 0)
 	for _, apart := range []bool{true, false} {
-		if err := l.WorkApart(t.Context(), apart); err != nil {
+		if err := l.Source.WorkApart(t.Context(), apart); err != nil {
 			t.Fatal(err)
 		}
 		if n := kernelThreads(t, "napi/p0"); (n > 0) != apart {
@@ -295,7 +296,7 @@ func kernelThreads(t *testing.T, prefix string) (n int) {
 }
 
 // lose sends to a host that loses some of it, and returns how many datagrams were lost, and in how many places.
-func lose(t *testing.T, loss lab.Loss) (lost, gaps int) {
+func lose(t *testing.T, loss lan.Loss) (lost, gaps int) {
 	t.Helper()
 	l := newLab(t, 1, 500e6)
 	if err := l.Targets[0].SetLoss(t.Context(), loss); err != nil {
@@ -309,7 +310,7 @@ func lose(t *testing.T, loss lab.Loss) (lost, gaps int) {
 
 // Bursts take as many datagrams in all, but in few places.
 func TestLabLossInBursts(t *testing.T) {
-	lost, gaps := lose(t, lab.Loss{Fraction: 0.05, Burst: 20})
+	lost, gaps := lose(t, lan.Loss{Fraction: 0.05, Burst: 20})
 	if lost < 400 || lost > 480 || gaps < lost/20 || gaps > lost/20+1 {
 		t.Errorf("%d datagrams were lost in %d places, not 440 in 22", lost, gaps)
 	}
@@ -317,7 +318,7 @@ func TestLabLossInBursts(t *testing.T) {
 
 // TestLabLossOfMergedPackets: what the device has merged is lost as one.
 func TestLabLossOfMergedPackets(t *testing.T) {
-	lost, gaps := lose(t, lab.Loss{Fraction: 0.2, Merged: true})
+	lost, gaps := lose(t, lan.Loss{Fraction: 0.2, Merged: true})
 	if lost < datagrams/20 || lost > datagrams/2 || gaps > lost/10 {
 		t.Errorf("%d datagrams were lost in %d places, not a fifth of %d in tens", lost, gaps, datagrams)
 	}
@@ -325,7 +326,7 @@ func TestLabLossOfMergedPackets(t *testing.T) {
 
 // TestLabBadState: a link that is bad at times loses as much as one that loses a few packets always, but all at these times.
 func TestLabBadState(t *testing.T) {
-	lost, gaps := lose(t, lab.Loss{Fraction: 0.1, Bad: 20})
+	lost, gaps := lose(t, lan.Loss{Fraction: 0.1, Bad: 20})
 	if lost < datagrams/25 || lost > datagrams/5 || gaps > 2*lost/3 {
 		t.Errorf("%d of %d datagrams were lost in %d places", lost, datagrams, gaps)
 	}
@@ -413,7 +414,7 @@ func TestLabSweep(t *testing.T) {
 	if _, err := os.Stat(dir); err != nil {
 		t.Fatal("the killed process left no lab:", err)
 	}
-	if err := lab.Sweep(t.Context()); err != nil {
+	if err := lan.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

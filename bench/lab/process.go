@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // process is a QEMU that the lab itself has started.
@@ -16,7 +18,7 @@ type process struct {
 }
 
 // launch starts the QEMU of a guest in the host. It outlives any context: Lab.Close ends it.
-func (h *Host) launch(guest string, argv []string) (*process, error) {
+func (l *Lab) launch(h *lan.Host, guest string, argv []string) (*process, error) {
 	p := &process{stderr: filepath.Join(h.Dir, guest+".stderr"), exited: make(chan struct{})}
 	stderr, err := os.Create(p.stderr)
 	if err != nil {
@@ -29,7 +31,7 @@ func (h *Host) launch(guest string, argv []string) (*process, error) {
 		return nil, err
 	}
 	p.pid = cmd.Process.Pid // that of QEMU: `ip netns exec` becomes the command
-	h.lab.processes.Go(func() {
+	l.processes.Go(func() {
 		defer close(p.exited)
 		_ = cmd.Wait() // a guest that was moved away is meant to end; who waits for it to live looks at exited
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 	"github.com/scatter-vm/scatter/bench/stock"
 )
 
@@ -88,7 +89,7 @@ func flip(t *testing.T, l *lab.Lab, g *lab.Guest, at int64) {
 		t.Fatal(err)
 	}
 	defer mem.Close()
-	i := slices.IndexFunc(ram.Blocks, func(b lab.RAMBlock) bool { return b.Name == "pc.ram" })
+	i := slices.IndexFunc(ram.Blocks, func(b witness.RAMBlock) bool { return b.Name == "pc.ram" })
 	b := make([]byte, 1)
 	if _, err := mem.ReadAt(b, ram.Blocks[i].Host+at); err != nil {
 		t.Fatal(err)

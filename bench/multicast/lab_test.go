@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // TestMain lets the test program play the roles of the real one.
@@ -37,7 +37,7 @@ func TestEachToolDelivers(t *testing.T) {
 	o.more = append(o.more, job{cell{Mbit: 200, Targets: 3, Slow: true}, "scatter"})
 	o.more = append(o.more, job{cell{Mbit: 200, Targets: 2, Busy: 2}, "scatter"})
 	for _, tool := range tools {
-		program := tool.send(transfer{source: new(lab.Host)})[0]
+		program := tool.send(transfer{source: new(lan.Host)})[0]
 		if _, err := exec.LookPath(program); tool.name != "scatter" && tool.name != "tcp" && err != nil {
 			t.Logf("%s is not there: bench/setup.sh peers", tool.name)
 			continue

@@ -90,7 +90,7 @@ func (s *scene) certify() error {
 	if err := pki.Init(ca); err != nil {
 		return err
 	}
-	for _, h := range s.lab.Hosts() {
+	for _, h := range s.lab.Switch.Hosts() {
 		if err := pki.Issue(ca, h.Name, []netip.Addr{h.Addr}, filepath.Join(s.tls(), h.Name)); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (s *scene) close() error {
 
 // arrange makes the links those of a cell.
 func (s *scene) arrange(ctx context.Context, c cell) error {
-	for _, h := range s.lab.Hosts() {
+	for _, h := range s.lab.Switch.Hosts() {
 		if s.shaped != c.Mbit || s.losing.Slow {
 			if err := h.SetRate(ctx, int64(c.Mbit*1e6)); err != nil {
 				return err
@@ -128,7 +128,7 @@ func (s *scene) arrange(ctx context.Context, c cell) error {
 	}
 	if s.shaped != c.Mbit {
 		// Where links are shaped, the queues already keep the switch's work from the sender.
-		if err := s.lab.WorkApart(ctx, c.Mbit == 0); err != nil {
+		if err := s.lab.Source.WorkApart(ctx, c.Mbit == 0); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // cell is the circumstances of a transfer.
@@ -55,8 +55,8 @@ func (c cell) single() cell {
 }
 
 // loss is what a target loses.
-func (c cell) loss() lab.Loss {
-	return lab.Loss{Fraction: c.Loss / 100, Burst: c.Burst, Merged: c.Merged, Bad: c.Bad}
+func (c cell) loss() lan.Loss {
+	return lan.Loss{Fraction: c.Loss / 100, Burst: c.Burst, Merged: c.Merged, Bad: c.Bad}
 }
 
 // who says how many targets there are, and who is in the way.

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // sample is what one transfer took.
@@ -149,7 +149,7 @@ type program struct {
 }
 
 // start runs a command in a host, and looks for two texts in what it prints. Ready is at once where there is no text.
-func start(ctx context.Context, h *lab.Host, argv []string, ready, complete string) (*program, error) {
+func start(ctx context.Context, h *lan.Host, argv []string, ready, complete string) (*program, error) {
 	p := &program{cmd: h.Command(ctx, argv[0], argv[1:]...), host: h.Name,
 		ready: make(chan struct{}), completed: make(chan time.Time, 1), exited: make(chan struct{})}
 	r, w, err := os.Pipe()

@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/cache"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // tool is something that gets a file to many targets.
@@ -25,8 +26,8 @@ type tool struct {
 // transfer is a job with all that the tools need to know.
 type transfer struct {
 	cell
-	source  *lab.Host
-	targets []*lab.Host
+	source  *lan.Host
+	targets []*lan.Host
 	payload string // file at the source
 	size    int64
 	dir     string // holds a directory for each target
@@ -130,7 +131,7 @@ func uftp(name string, seal ...string) *tool {
 
 // peer is the path of a program that bench/setup.sh has fetched.
 func peer(program string) string {
-	dir, err := lab.CacheDir()
+	dir, err := cache.Dir()
 	if err != nil {
 		return program
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/multicast"
 )
 
@@ -64,7 +65,7 @@ func await(t *testing.T, what string, count *atomic.Int64, n int64) {
 }
 
 // stream sends zeros by TCP until the end of the test, and counts what arrives.
-func stream(t *testing.T, from, to *lab.Host) *atomic.Int64 {
+func stream(t *testing.T, from, to *lan.Host) *atomic.Int64 {
 	t.Helper()
 	var l net.Listener
 	if err := to.In(func() (err error) {
@@ -114,7 +115,7 @@ func (c counter) Write(b []byte) (int, error) {
 }
 
 // transfer sends blocks to a group of one target, at a rate to be found, until the end of the test, and counts what arrives.
-func transfer(t *testing.T, from, to *lab.Host) *atomic.Int64 {
+func transfer(t *testing.T, from, to *lan.Host) *atomic.Int64 {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	count := new(atomic.Int64)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // mostTargets is how many targets the largest shape has.
@@ -66,7 +67,7 @@ func (s shape) measure(ctx context.Context, d *deploy.Deployment, all []*lab.Gue
 		guests = append(guests, all[i])
 	}
 	hosts := d.Lab.Targets[:s.targets]
-	for _, h := range slices.Concat(hosts, []*lab.Host{d.Lab.Source}) {
+	for _, h := range slices.Concat(hosts, []*lan.Host{d.Lab.Source}) {
 		if err := h.SetRate(ctx, int64(s.rate)*1e6); err != nil {
 			return r, err
 		}

@@ -13,26 +13,29 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/serial"
+	"github.com/scatter-vm/scatter/bench/lab/witness"
 )
 
 // firstPort is where the first guest's new QEMU listens; the others follow.
 const firstPort = 4900
 
 // Place says where guest number i goes.
-type Place func(i int) *lab.Host
+type Place func(i int) *lan.Host
 
 // RoundRobin deals the guests to the targets in turn.
 func RoundRobin(l *lab.Lab) Place {
-	return func(i int) *lab.Host { return l.Targets[i%len(l.Targets)] }
+	return func(i int) *lan.Host { return l.Targets[i%len(l.Targets)] }
 }
 
 // Move is what happened to one guest.
 type Move struct {
 	Guest *lab.Guest
-	Host  *lab.Host
+	Host  *lan.Host
 	Time  time.Duration // from the order until QEMU on the source called it done
-	Pause lab.Pause     // as seen from outside
-	QEMU  lab.MigrationInfo
+	Pause serial.Pause  // as seen from outside
+	QEMU  witness.MigrationInfo
 }
 
 // Result is what an evacuation took.
@@ -93,10 +96,10 @@ func collect(ctx context.Context, moves []*move, start, end time.Time, bytes int
 		if err := m.source.Quit(ctx, m.sourcePID); err != nil {
 			return nil, err
 		}
-		if err := m.Guest.AwaitBeat(ctx, m.Host); err != nil {
+		if err := m.Guest.Serial.AwaitBeat(ctx, m.Host); err != nil {
 			return nil, err
 		}
-		m.Pause = m.Guest.LongestPause(start, time.Now())
+		m.Pause = m.Guest.Serial.LongestPause(start, time.Now())
 		r.Moves = append(r.Moves, m.Move)
 	}
 	return r, nil
@@ -106,14 +109,14 @@ func collect(ctx context.Context, moves []*move, start, end time.Time, bytes int
 type move struct {
 	Move
 	uri       string
-	source    *lab.Monitor
-	sourcePID int
-	target    *lab.Monitor
+	source    *witness.Monitor
+	sourcePID witness.Process
+	target    *witness.Monitor
 }
 
 // prepare starts the QEMU on the target and connects to both monitors.
-func prepare(ctx context.Context, g *lab.Guest, h *lab.Host, at netip.AddrPort) (*move, error) {
-	m := &move{Move: Move{Guest: g, Host: h}, uri: "tcp:" + at.String(), sourcePID: g.PID()}
+func prepare(ctx context.Context, g *lab.Guest, h *lan.Host, at netip.AddrPort) (*move, error) {
+	m := &move{Move: Move{Guest: g, Host: h}, uri: "tcp:" + at.String(), sourcePID: witness.Process(g.PID())}
 	var err error
 	if m.target, err = g.Receive(ctx, h, m.uri); err != nil {
 		return nil, err

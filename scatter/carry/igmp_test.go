@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
@@ -168,7 +169,7 @@ func (l igmpLab) reports(t *testing.T) (n int) {
 }
 
 // inHost runs open in a host's network.
-func inHost(h *lab.Host) func(func() error) error {
+func inHost(h *lan.Host) func(func() error) error {
 	return func(open func() error) error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

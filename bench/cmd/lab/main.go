@@ -20,6 +20,9 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/serial"
 )
 
 func main() {
@@ -34,7 +37,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := lab.Sweep(ctx)
+	err := lan.Sweep(ctx)
 	if err == nil && !*sweep {
 		err = up(ctx, lab.Config{Targets: *targets, Rate: int64(*rate) * 1e6, Keep: *keep}, *guests, *memory, *dirty, *debian)
 	}
@@ -62,7 +65,7 @@ func up(ctx context.Context, config lab.Config, guests, memory, dirty int, debia
 		}
 		c := lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: memory}
 		if debian {
-			c.System, w = lab.Debian, lab.DebianWorkload(i+1)
+			c.System, w = image.Debian, lab.DebianWorkload(i+1)
 		}
 		if dirty >= 0 {
 			w.Dirty = dirty
@@ -82,11 +85,11 @@ func up(ctx context.Context, config lab.Config, guests, memory, dirty int, debia
 // describe prints where everything is.
 func describe(l *lab.Lab) {
 	fmt.Println("directory", l.Dir, "- paths on the guests' command lines:", strings.Join(l.AllowPaths(), " "))
-	for _, h := range l.Hosts() {
+	for _, h := range l.Switch.Hosts() {
 		fmt.Printf("%-8s %-12v %s  ip netns exec %s ...  files %s\n", h.Name, h.Addr, h.Interface, h.Namespace, h.Dir)
 	}
 	for _, g := range l.Guests() {
-		fmt.Printf("%-8s pid %-7d qmp %s  serial %s\n", g.Name, g.PID(), g.QMP, l.Source.SerialPath(g.Name))
+		fmt.Printf("%-8s pid %-7d qmp %s  serial %s\n", g.Name, g.PID(), g.QMP, serial.Path(l.Source, g.Name))
 	}
 	fmt.Println("type a fault, traffic, guests, beats or quit; Ctrl-C ends and removes everything")
 }
@@ -121,7 +124,7 @@ func console(ctx context.Context, l *lab.Lab) error {
 func obey(ctx context.Context, l *lab.Lab, words []string) error {
 	switch words[0] {
 	case "traffic":
-		for _, h := range l.Hosts() {
+		for _, h := range l.Switch.Hosts() {
 			t, err := h.Traffic(ctx)
 			if err != nil {
 				return err
@@ -134,14 +137,14 @@ func obey(ctx context.Context, l *lab.Lab, words []string) error {
 		return showGuests(ctx, l)
 	case "beats":
 		for _, g := range l.Guests() {
-			fmt.Println(g.Name, g.Health())
+			fmt.Println(g.Name, g.Serial.Health())
 		}
 		return nil
 	}
 	if len(words) < 2 {
 		return fmt.Errorf("%s: which host?", words[0])
 	}
-	for _, h := range l.Hosts() {
+	for _, h := range l.Switch.Hosts() {
 		if h.Name == words[1] {
 			return fault(ctx, h, words[0], append(words[2:], "")[0])
 		}
@@ -162,7 +165,7 @@ func showGuests(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-func fault(ctx context.Context, h *lab.Host, what, value string) error {
+func fault(ctx context.Context, h *lan.Host, what, value string) error {
 	switch what {
 	case "cut":
 		return h.Cut(ctx)
@@ -177,7 +180,7 @@ func fault(ctx context.Context, h *lab.Host, what, value string) error {
 		if err != nil {
 			return err
 		}
-		return h.SetLoss(ctx, lab.Loss{Fraction: fraction, UDPOnly: what == "loss-udp"})
+		return h.SetLoss(ctx, lan.Loss{Fraction: fraction, UDPOnly: what == "loss-udp"})
 	}
 	return fmt.Errorf("unknown command %s", what)
 }

@@ -1,4 +1,4 @@
-package lab
+package witness
 
 import (
 	"bufio"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Monitor is a connection to a QEMU's monitor. It is simple and knows nothing of scatter: what it says is a witness.
+// Monitor is a connection to a QEMU's monitor.
 type Monitor struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -20,8 +20,8 @@ type Monitor struct {
 // busy with that for seconds.
 const monitorTimeout = 30 * time.Second
 
-// DialMonitor connects to a monitor's socket.
-func DialMonitor(ctx context.Context, socket string) (*Monitor, error) {
+// Dial connects to a monitor's socket.
+func Dial(ctx context.Context, socket string) (*Monitor, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {

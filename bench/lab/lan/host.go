@@ -1,4 +1,4 @@
-package lab
+package lan
 
 import (
 	"context"
@@ -9,87 +9,38 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host is a network namespace with one link to the switch.
 type Host struct {
-	Name      string // "source", "target1", ...
+	Name      string
 	Namespace string // name for `ip netns`
 	Interface string // the link, as seen in the host
 	Addr      netip.Addr
 	Dir       string // for sockets, serial logs and everything else that belongs to this host
 
-	lab    *Lab
-	number int    // 0 is the source
+	sw     *Switch
+	number int    // 0 is the first
 	port   string // the other end of the link, in the switch
 	rules  rules
 }
 
-// network is where all hosts live; the source is .1, targets start at .11.
-var network = netip.MustParsePrefix("10.77.0.0/24")
-
 // linkName is what each host calls its link.
 const linkName = "eth0"
-
-// addSwitch makes the bridge. Until the first answers to its querier are due, after half a second, it floods; the querier
-// comes last because it takes that time from what is set before. A port that leaves a group stops getting it after 200 ms.
-func (l *Lab) addSwitch(ctx context.Context) error {
-	ns := l.switchNamespace()
-	if _, err := run(ctx, "ip", "netns", "add", ns); err != nil {
-		return err
-	}
-	if _, err := run(ctx, "ip", "netns", "exec", ns, "sh", "-c", noFirewall); err != nil {
-		return err
-	}
-	return script(ctx,
-		"ip -n "+ns+" link add br0 type bridge mcast_snooping 1 mcast_igmp_version 3 mcast_query_response_interval 50"+
-			" mcast_startup_query_interval 100 mcast_last_member_interval 10",
-		"ip -n "+ns+" link set br0 type bridge mcast_querier 1",
-		"ip -n "+ns+" link set br0 addrgenmode none up",
-	)
-}
-
-// noFirewall keeps frames from passing through iptables, as they would where the machine has br_netfilter loaded: a switch does not do
-// that.
-const noFirewall = `for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $f ] || echo 0 > $f; done`
-
-func (l *Lab) switchNamespace() string { return l.name + "-switch" }
-
-// AddHost plugs another host into the switch.
-func (l *Lab) AddHost(ctx context.Context, name string) (*Host, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := len(l.hosts)
-	last := 1 // of the address
-	if n > 0 {
-		last = 10 + n
-	}
-	addr := network.Addr().As4()
-	addr[3] = byte(last)
-	h := &Host{
-		Name: name, Namespace: l.name + "-" + name, Interface: linkName, Addr: netip.AddrFrom4(addr),
-		Dir: filepath.Join(l.Dir, name), lab: l, number: n, port: fmt.Sprintf("p%d", n),
-	}
-	if n > MaxTargets {
-		return nil, fmt.Errorf("host %s: the switch has no port left", name)
-	}
-	l.hosts = append(l.hosts, h)
-	if err := h.plug(ctx); err != nil {
-		return nil, fmt.Errorf("host %s: %w", name, err)
-	}
-	return h, nil
-}
 
 // plug makes the namespace and its link.
 func (h *Host) plug(ctx context.Context) error {
 	if err := os.Mkdir(h.Dir, 0o755); err != nil {
 		return err
 	}
-	sw := h.lab.switchNamespace()
+	ns := h.sw.namespace()
 	err := script(ctx,
 		"ip netns add "+h.Namespace,
-		fmt.Sprintf("ip link add %s netns %s type veth peer name %s netns %s", linkName, h.Namespace, h.port, sw),
-		fmt.Sprintf("ip -n %s link set %s master br0 addrgenmode none up", sw, h.port),
+		fmt.Sprintf("ip link add %s netns %s type veth peer name %s netns %s", linkName, h.Namespace, h.port, ns),
+		fmt.Sprintf("ip -n %s link set %s master br0 addrgenmode none up", ns, h.port),
 		fmt.Sprintf("ip -n %s link set lo up", h.Namespace),
 		fmt.Sprintf("ip -n %s link set %s addrgenmode none up", h.Namespace, linkName),
 		fmt.Sprintf("ip -n %s address add %s/%d broadcast + dev %s", h.Namespace, h.Addr, network.Bits(), linkName),
@@ -98,7 +49,7 @@ func (h *Host) plug(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.SetRate(ctx, h.lab.config.Rate)
+	return h.SetRate(ctx, h.sw.rate)
 }
 
 // Shaping. A veth pair passes up to 64 KiB of merged packets as one, and tbf must be able to let that through at once; so the
@@ -119,7 +70,7 @@ func (h *Host) SetRate(ctx context.Context, rate int64) error {
 	}
 	return script(ctx,
 		fmt.Sprintf("tc -n %s qdisc replace dev %s root %s", h.Namespace, linkName, discipline),
-		fmt.Sprintf("tc -n %s qdisc replace dev %s root %s", h.lab.switchNamespace(), h.port, discipline),
+		fmt.Sprintf("tc -n %s qdisc replace dev %s root %s", h.sw.namespace(), h.port, discipline),
 	)
 }
 
@@ -141,7 +92,7 @@ func (t Traffic) Sub(u Traffic) Traffic {
 // Traffic reads the counters of the link.
 func (h *Host) Traffic(ctx context.Context) (Traffic, error) {
 	sent, err1 := queueCounters(ctx, h.Namespace, linkName)
-	received, err2 := queueCounters(ctx, h.lab.switchNamespace(), h.port)
+	received, err2 := queueCounters(ctx, h.sw.namespace(), h.port)
 	return Traffic{
 		sent.Bytes, sent.Packets, sent.Drops,
 		received.Bytes, received.Packets, received.Drops,
@@ -171,4 +122,36 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 // Run runs a command in the host and returns what it prints on stdout; an error holds what it printed on stderr.
 func (h *Host) Run(ctx context.Context, name string, args ...string) (string, error) {
 	return output(h.Command(ctx, name, args...))
+}
+
+// Processes returns the processes in the host that are more than a zombie.
+func (h *Host) Processes(ctx context.Context) ([]int, error) { return processesIn(ctx, h.Namespace) }
+
+// In runs open with its thread in the host's namespace, for what stays there, such as sockets.
+func (h *Host) In(open func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	defer home.Close()
+	there, err := os.Open(filepath.Join("/run/netns", h.Namespace))
+	if err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	defer there.Close()
+	if err := enter(there); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	err = open()
+	if back := enter(home); back != nil {
+		runtime.LockOSThread() // once more: a thread that is lost ends with its goroutine
+		return errors.Join(err, back)
+	}
+	return err
+}
+
+func enter(namespace *os.File) error {
+	return os.NewSyscallError("setns", unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET))
 }

@@ -1,4 +1,4 @@
-package lab
+package image
 
 import (
 	"bytes"
@@ -36,9 +36,9 @@ func (m cpioMember) append(b []byte, inode int) []byte {
 
 func pad4(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
 
-// Initramfs returns a root file system for the kernel that holds nothing but init, a static program, and kernel modules for it to
+// initramfs returns a root file system for the kernel that holds nothing but init, a static program, and kernel modules for it to
 // load one after the other. It is not compressed: unpacking is work that an emulated processor does slowly.
-func Initramfs(init []byte, modules ...[]byte) []byte {
+func initramfs(init []byte, modules ...[]byte) []byte {
 	members := []cpioMember{
 		{name: "dev", mode: cpioDirectory},
 		{name: "proc", mode: cpioDirectory},
@@ -68,5 +68,5 @@ func writeInitramfs(path, init string, modules ...[]byte) error {
 	if !bytes.HasPrefix(program, []byte("\x7fELF")) {
 		return fmt.Errorf("guest program %s: not an ELF file", init)
 	}
-	return os.WriteFile(path, Initramfs(program, modules...), 0o644)
+	return os.WriteFile(path, initramfs(program, modules...), 0o644)
 }

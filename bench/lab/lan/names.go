@@ -1,4 +1,4 @@
-package lab
+package lan
 
 import (
 	"context"
@@ -55,7 +55,7 @@ func stale(name string) bool {
 	return err != nil || start != parts[2]
 }
 
-// Sweep removes the labs that dead processes have left: their processes, namespaces and directories.
+// Sweep removes the switches that dead processes have left: their processes, namespaces and directories.
 func Sweep(ctx context.Context) error {
 	names, err := namespaces(ctx)
 	if err != nil {

@@ -1,4 +1,4 @@
-package lab
+package serial
 
 import (
 	"os"
@@ -6,10 +6,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 func TestSerialLog(t *testing.T) {
-	s := &serialLog{host: &Host{Name: "target1"}}
+	s := &log{host: &lan.Host{Name: "target1"}}
 	now := time.Now()
 	// The line starts in the middle, because the guest moved while it wrote it, and ends in a later read.
 	for _, piece := range []string{"34 5 0\r\n", "h10 2", "f 0\n", "CORRUPT own page 1\n\nh11 31 1\nh12 3"} {
@@ -39,13 +41,13 @@ func TestWatcher(t *testing.T) {
 		}
 	}
 	print("old.serial", "h1 2 0\n")
-	w, err := startWatcher()
+	w, err := NewWatcher()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.stop()
-	h := &Host{Name: "source"}
-	var logs []*serialLog
+	defer w.Close()
+	h := &lan.Host{Name: "source"}
+	var logs []*log
 	for _, name := range []string{"old.serial", "new.serial"} {
 		s, err := w.watch(h, filepath.Join(dir, name))
 		if err != nil {
@@ -53,7 +55,7 @@ func TestWatcher(t *testing.T) {
 		}
 		logs = append(logs, s)
 	}
-	await := func(s *serialLog, want int) {
+	await := func(s *log, want int) {
 		t.Helper()
 		for until := time.Now().Add(10 * time.Second); len(s.Beats()) < want; time.Sleep(pollInterval) {
 			if time.Now().After(until) {
@@ -92,12 +94,12 @@ func FuzzParseBeat(f *testing.F) {
 	})
 }
 
-// beats returns a guest that has beaten on two hosts, at times in milliseconds.
-func beats(source, target *Host, at map[*Host][][2]int) *Guest {
+// beats returns the line of a guest that has beaten on two hosts, at times in milliseconds.
+func beats(source, target *lan.Host, at map[*lan.Host][][2]int) *Line {
 	start := time.Now()
-	g := &Guest{Config: GuestConfig{Workload: Workload{Beat: 20 * time.Millisecond}}}
-	for _, h := range []*Host{source, target} {
-		s := &serialLog{host: h}
+	g := &Line{every: 20 * time.Millisecond}
+	for _, h := range []*lan.Host{source, target} {
+		s := &log{host: h}
 		for _, b := range at[h] {
 			s.beats = append(s.beats, Beat{At: start.Add(time.Duration(b[1]) * time.Millisecond), Host: h, N: uint64(b[0])})
 		}
@@ -107,8 +109,8 @@ func beats(source, target *Host, at map[*Host][][2]int) *Guest {
 }
 
 func TestLongestPause(t *testing.T) {
-	source, target := &Host{Name: "source"}, &Host{Name: "target1"}
-	g := beats(source, target, map[*Host][][2]int{
+	source, target := &lan.Host{Name: "source"}, &lan.Host{Name: "target1"}
+	g := beats(source, target, map[*lan.Host][][2]int{
 		source: {{0, 0}, {1, 500}, {2, 520}},
 		target: {{3, 820}, {4, 840}},
 	})
@@ -126,8 +128,8 @@ func TestLongestPause(t *testing.T) {
 }
 
 func TestHealthSeesTwoPlaces(t *testing.T) {
-	source, target := &Host{Name: "source"}, &Host{Name: "target1"}
-	for name, at := range map[string]map[*Host][][2]int{
+	source, target := &lan.Host{Name: "source"}, &lan.Host{Name: "target1"}
+	for name, at := range map[string]map[*lan.Host][][2]int{
 		"both go on":      {source: {{0, 0}, {1, 20}, {2, 41}}, target: {{1, 40}, {2, 60}}},
 		"one starts late": {source: {{0, 0}, {1, 20}}, target: {{1, 40}}},
 	} {

@@ -1,13 +1,18 @@
-package lab
+// Package image makes what guests boot: kernels with their first root file systems, disks, and the workload's program in them.
+package image
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/scatter-vm/scatter/bench/guest/tiny"
+	"github.com/scatter-vm/scatter/bench/lab/cache"
 )
 
 // System is what a guest boots.
@@ -33,11 +38,11 @@ var drivers = []string{"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio
 
 // debianFiles are those of Debian: kernel, first root file system, disk.
 func debianFiles() (kernel, initrd, disk string, err error) {
-	cache, err := CacheDir()
+	dir, err := cache.Dir()
 	if err != nil {
 		return "", "", "", err
 	}
-	dir := filepath.Join(cache, "debian")
+	dir = filepath.Join(dir, "debian")
 	return filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initrd.img"), filepath.Join(dir, "root.ext4"), nil
 }
 
@@ -53,40 +58,54 @@ func HasDebian() error {
 	return nil
 }
 
-// boot returns the QEMU options that boot the guest's system.
-func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.Tiny {
-		return l.bootTiny(ctx, c.Workload)
-	}
-	if err := l.buildProgram(ctx); err != nil {
+// Shelf has what guests boot. Each thing is made when it is first needed.
+type Shelf struct {
+	dir    string // where things are made
+	kernel string
+
+	mu      sync.Mutex        // guards what follows
+	program string            // the workload's, once it is built
+	initrds map[System]string // those that were made
+	tiny    string            // built for the first tiny guest
+}
+
+// NewShelf returns a shelf in a directory, for a kernel that has its modules beside it.
+func NewShelf(dir, kernel string) *Shelf { return &Shelf{dir: dir, kernel: kernel} }
+
+// Boot returns the QEMU options that boot a system, with parameters of the workload.
+func (s *Shelf) Boot(ctx context.Context, system System, parameters string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.buildProgram(ctx); err != nil {
 		return nil, err
 	}
-	if c.System == Debian {
-		return l.bootDebian(c.Workload)
+	if system == Debian {
+		return s.bootDebian(parameters)
 	}
-	if err := l.makeInitrd(c.System); err != nil {
+	if err := s.makeInitrd(system); err != nil {
 		return nil, err
 	}
-	options := []string{"-kernel", l.config.Kernel, "-initrd", l.initrds[c.System], "-append", kernelLine + " " + c.Workload.parameters()}
+	options := []string{"-kernel", s.kernel, "-initrd", s.initrds[system], "-append", kernelLine + " " + parameters}
 	return append(options, cards...), nil
+}
+
+// BootTiny returns the QEMU options that boot the program of package tiny.
+func (s *Shelf) BootTiny(ctx context.Context, parameters string) (options []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tiny == "" {
+		if s.tiny, err = tiny.Build(ctx, s.dir); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-kernel", s.tiny, "-append", parameters}, nil
 }
 
 // cards are what all guests but the tiny ones have beside their system.
 var cards = []string{"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0", "-device", "virtio-rng-pci"}
 
-func (l *Lab) bootTiny(ctx context.Context, w Workload) (options []string, err error) {
-	if l.tiny == "" {
-		if l.tiny, err = tiny.Build(ctx, l.Dir); err != nil {
-			return nil, err
-		}
-	}
-	return []string{"-kernel", l.tiny, "-append", w.parameters()}, nil
-}
-
 // bootDebian gives the guest two disks that all guests share and none can change: the system, and the workload's program.
-func (l *Lab) bootDebian(w Workload) ([]string, error) {
+func (s *Shelf) bootDebian(parameters string) ([]string, error) {
 	kernel, initrd, disk, err := debianFiles()
 	if err != nil {
 		return nil, err
@@ -94,8 +113,8 @@ func (l *Lab) bootDebian(w Workload) ([]string, error) {
 	if err := HasDebian(); err != nil {
 		return nil, err
 	}
-	options := []string{"-kernel", kernel, "-initrd", initrd, "-append", kernelLine + " " + debianLine + " " + w.parameters()}
-	for i, file := range []string{disk, l.program} {
+	options := []string{"-kernel", kernel, "-initrd", initrd, "-append", kernelLine + " " + debianLine + " " + parameters}
+	for i, file := range []string{disk, s.program} {
 		options = append(options, "-drive", fmt.Sprintf("file=%s,format=raw,if=none,id=disk%d,readonly=on", file, i),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
@@ -107,16 +126,16 @@ const guestPackage = "github.com/scatter-vm/scatter/bench/guest"
 // sector is what a disk's size is a multiple of; the program is one.
 const sector = 4096
 
-// buildProgram builds the workload's program, once for each lab.
-func (l *Lab) buildProgram(ctx context.Context) error {
-	if l.program != "" {
+// buildProgram builds the workload's program, once for each shelf.
+func (s *Shelf) buildProgram(ctx context.Context) error {
+	if s.program != "" {
 		return nil
 	}
-	program := filepath.Join(l.Dir, "guest")
+	program := filepath.Join(s.dir, "guest")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guestPackage)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if _, err := output(cmd); err != nil {
-		return err
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(out))
 	}
 	info, err := os.Stat(program)
 	if err != nil {
@@ -125,37 +144,37 @@ func (l *Lab) buildProgram(ctx context.Context) error {
 	if err := os.Truncate(program, (info.Size()+sector-1)/sector*sector); err != nil {
 		return err
 	}
-	l.program = program
+	s.program = program
 	return nil
 }
 
-// makeInitrd packs the program and what the system has beside it, once for each lab.
-func (l *Lab) makeInitrd(s System) error {
-	if l.initrds[s] != "" {
+// makeInitrd packs the program and what the system has beside it, once for each shelf.
+func (s *Shelf) makeInitrd(system System) error {
+	if s.initrds[system] != "" {
 		return nil
 	}
 	var modules [][]byte
-	if s == Drivers {
+	if system == Drivers {
 		var err error
-		if modules, err = l.readModules(drivers); err != nil {
+		if modules, err = s.readModules(drivers); err != nil {
 			return err
 		}
 	}
-	path := filepath.Join(l.Dir, fmt.Sprintf("initrd%d", s))
-	if err := writeInitramfs(path, l.program, modules...); err != nil {
+	path := filepath.Join(s.dir, fmt.Sprintf("initrd%d", system))
+	if err := writeInitramfs(path, s.program, modules...); err != nil {
 		return err
 	}
-	if l.initrds == nil {
-		l.initrds = make(map[System]string)
+	if s.initrds == nil {
+		s.initrds = make(map[System]string)
 	}
-	l.initrds[s] = path
+	s.initrds[system] = path
 	return nil
 }
 
 // readModules returns kernel modules that bench/setup.sh has put beside the kernel.
-func (l *Lab) readModules(names []string) (all [][]byte, err error) {
+func (s *Shelf) readModules(names []string) (all [][]byte, err error) {
 	for _, name := range names {
-		b, err := os.ReadFile(filepath.Join(filepath.Dir(l.config.Kernel), "modules", name+".ko"))
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(s.kernel), "modules", name+".ko"))
 		if err != nil {
 			return nil, fmt.Errorf("kernel module (bench/setup.sh fetches it): %w", err)
 		}

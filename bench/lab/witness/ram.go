@@ -1,9 +1,8 @@
-package lab
+package witness
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +10,8 @@ import (
 	"strings"
 )
 
-const pageBytes = 4096
+// PageBytes is the size of a page.
+const PageBytes = 4096
 
 // chunkBytes is how much of a QEMU's memory is read at a time.
 const chunkBytes = 1 << 20
@@ -29,11 +29,11 @@ type RAM struct {
 	file   *os.File
 }
 
-// OpenRAM opens the memory of the guest's QEMU on h.
-func (g *Guest) OpenRAM(ctx context.Context, h *Host) (*RAM, error) {
-	m, pid, err := g.monitorOn(ctx, h)
+// RAM opens the memory of a QEMU.
+func (p Process) RAM(ctx context.Context) (*RAM, error) {
+	m, err := p.Monitor(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("guest %s: %w", g.Name, err)
+		return nil, err
 	}
 	defer m.Close()
 	table, err := m.Human(ctx, "info ramblock")
@@ -44,7 +44,7 @@ func (g *Guest) OpenRAM(ctx context.Context, h *Host) (*RAM, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	file, err := os.Open(fmt.Sprintf("/proc/%d/mem", p))
 	return &RAM{blocks, file}, err
 }
 
@@ -78,8 +78,8 @@ func (r *RAM) read(b RAMBlock, offset int64, buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// pages calls yield for each page.
-func (r *RAM) pages(yield func(page []byte)) error {
+// Pages calls yield for each page.
+func (r *RAM) Pages(yield func(page []byte)) error {
 	buf := make([]byte, chunkBytes)
 	for _, b := range r.Blocks {
 		for offset := int64(0); offset < b.Length; offset += chunkBytes {
@@ -88,75 +88,13 @@ func (r *RAM) pages(yield func(page []byte)) error {
 				return err
 			}
 			for len(chunk) > 0 {
-				n := min(len(chunk), pageBytes)
+				n := min(len(chunk), PageBytes)
 				yield(chunk[:n])
 				chunk = chunk[n:]
 			}
 		}
 	}
 	return nil
-}
-
-// Contents is an independent count of what guests hold. All numbers are bytes.
-type Contents struct {
-	Total    int64
-	NonZero  int64
-	Distinct int64 // of pages that are not zero, each content counted once: what must cross the source's link at least
-}
-
-// CountContents stops the guests on the source, counts what they hold, and lets them run on.
-func (l *Lab) CountContents(ctx context.Context, guests ...*Guest) (c Contents, err error) {
-	seen := make(map[[sha256.Size]byte]struct{})
-	zero := make([]byte, pageBytes)
-	for _, g := range guests {
-		resume, err := g.Stop(ctx)
-		if err != nil {
-			return c, err
-		}
-		defer func() { err = errors.Join(err, resume(ctx)) }()
-	}
-	for _, g := range guests {
-		err := g.eachPage(ctx, func(page []byte) {
-			n := int64(len(page))
-			c.Total += n
-			if bytes.Equal(page, zero[:n]) {
-				return
-			}
-			c.NonZero += n
-			sum := sha256.Sum256(page)
-			if _, known := seen[sum]; !known {
-				seen[sum] = struct{}{}
-				c.Distinct += n
-			}
-		})
-		if err != nil {
-			return c, err
-		}
-	}
-	return c, nil
-}
-
-// Stop pauses the guest on the source; the returned function lets it run on.
-func (g *Guest) Stop(ctx context.Context) (resume func(context.Context) error, err error) {
-	order := func(ctx context.Context, command string) error {
-		m, err := g.Monitor(ctx)
-		if err != nil {
-			return err
-		}
-		defer m.Close()
-		return m.Do(ctx, command, nil, nil)
-	}
-	return func(ctx context.Context) error { return order(ctx, "cont") }, order(ctx, "stop")
-}
-
-// eachPage calls yield for each page of the guest's memory on the source.
-func (g *Guest) eachPage(ctx context.Context, yield func(page []byte)) error {
-	ram, err := g.OpenRAM(ctx, g.lab.Source)
-	if err != nil {
-		return err
-	}
-	defer ram.Close()
-	return ram.pages(yield)
 }
 
 // Differences returns how many bytes differ between the memories of two stopped QEMUs of one guest.

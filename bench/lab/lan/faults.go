@@ -1,4 +1,4 @@
-package lab
+package lan
 
 import (
 	"context"
@@ -92,7 +92,7 @@ func (h *Host) SetLoss(ctx context.Context, loss Loss) error {
 	if loss.Fraction > 0 && !loss.Merged {
 		segments = 1
 	}
-	err := script(ctx, fmt.Sprintf("ip -n %s link set %s gso_max_segs %d", h.lab.switchNamespace(), h.port, segments))
+	err := script(ctx, fmt.Sprintf("ip -n %s link set %s gso_max_segs %d", h.sw.namespace(), h.port, segments))
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (r rules) first() string {
 
 // Hears tells whether the switch has noted that the host listens to a group.
 func (h *Host) Hears(ctx context.Context, group netip.Addr) (bool, error) {
-	out, err := run(ctx, "ip", "netns", "exec", h.lab.switchNamespace(), "bridge", "mdb", "show")
+	out, err := run(ctx, "ip", "netns", "exec", h.sw.namespace(), "bridge", "mdb", "show")
 	if err != nil {
 		return false, err
 	}
@@ -213,13 +213,13 @@ func (h *Host) Cut(ctx context.Context) error { return h.setPort(ctx, "down") }
 func (h *Host) Restore(ctx context.Context) error { return h.setPort(ctx, "up") }
 
 func (h *Host) setPort(ctx context.Context, state string) error {
-	return script(ctx, fmt.Sprintf("ip -n %s link set %s %s", h.lab.switchNamespace(), h.port, state))
+	return script(ctx, fmt.Sprintf("ip -n %s link set %s %s", h.sw.namespace(), h.port, state))
 }
 
 // SetMTU sets the MTU of the host's end of its link, and of the switch's.
 func (h *Host) SetMTU(ctx context.Context, host, port int) error {
 	return script(ctx,
-		fmt.Sprintf("ip -n %s link set %s mtu %d", h.lab.switchNamespace(), h.port, port),
+		fmt.Sprintf("ip -n %s link set %s mtu %d", h.sw.namespace(), h.port, port),
 		fmt.Sprintf("ip -n %s link set %s mtu %d", h.Namespace, linkName, host),
 	)
 }

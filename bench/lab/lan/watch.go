@@ -1,17 +1,12 @@
-package lab
+package lan
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Watch looks at what the host's link sends, every millisecond.
@@ -28,35 +23,6 @@ func (h *Host) Watch() (*Watch, error) {
 		return err
 	})
 	return w, err
-}
-
-// In runs open with its thread in the host's namespace, for what stays there, such as sockets.
-func (h *Host) In(open func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return fmt.Errorf("host %s: %w", h.Name, err)
-	}
-	defer home.Close()
-	there, err := os.Open(filepath.Join("/run/netns", h.Namespace))
-	if err != nil {
-		return fmt.Errorf("host %s: %w", h.Name, err)
-	}
-	defer there.Close()
-	if err := enter(there); err != nil {
-		return fmt.Errorf("host %s: %w", h.Name, err)
-	}
-	err = open()
-	if back := enter(home); back != nil {
-		runtime.LockOSThread() // once more: a thread that is lost ends with its goroutine
-		return errors.Join(err, back)
-	}
-	return err
-}
-
-func enter(namespace *os.File) error {
-	return os.NewSyscallError("setns", unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET))
 }
 
 // Close ends the watch.

@@ -1,19 +1,34 @@
-package lab
+package serial
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 )
 
+// Line is what one guest prints, wherever it runs. What was seen of it stays after it has been dropped.
+type Line struct {
+	guest string
+	every time.Duration // between beats
+	logs  []*log        // one for each host
+}
+
+// Path returns where the guest's serial line goes while it runs on h, given that paths in the source's directory are
+// rewritten to h's.
+func Path(h *lan.Host, guest string) string { return filepath.Join(h.Dir, guest+".serial") }
+
 // Beats returns the guest's heartbeats on all hosts, in the order of time.
-func (g *Guest) Beats() []Beat {
+func (l *Line) Beats() []Beat {
 	var all []Beat
-	for _, s := range g.logs {
+	for _, s := range l.logs {
 		all = append(all, s.Beats()...)
 	}
 	slices.SortStableFunc(all, func(a, b Beat) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.N, b.N)) })
@@ -21,8 +36,8 @@ func (g *Guest) Beats() []Beat {
 }
 
 // lastBeat returns the guest's last heartbeat on any host.
-func (g *Guest) lastBeat() (last Beat, ok bool) {
-	for _, s := range g.logs {
+func (l *Line) lastBeat() (last Beat, ok bool) {
+	for _, s := range l.logs {
 		if beats := s.Beats(); len(beats) > 0 && beats[len(beats)-1].At.After(last.At) {
 			last, ok = beats[len(beats)-1], true
 		}
@@ -40,9 +55,9 @@ type Health struct {
 }
 
 // Health reads the guest's serial lines.
-func (g *Guest) Health() Health {
+func (l *Line) Health() Health {
 	var h Health
-	beats := g.Beats()
+	beats := l.Beats()
 	h.Beats = len(beats)
 	for i, b := range beats {
 		h.Verified, h.Wrong = max(h.Verified, b.Verified), max(h.Wrong, b.Wrong)
@@ -51,7 +66,7 @@ func (g *Guest) Health() Health {
 				b.N, b.Host.Name, beats[i-1].N, beats[i-1].Host.Name))
 		}
 	}
-	for _, s := range g.logs {
+	for _, s := range l.logs {
 		for _, line := range s.Lines() {
 			if strings.Contains(line, "CORRUPT") || strings.Contains(strings.ToLower(line), "panic") {
 				h.Reports = append(h.Reports, line)
@@ -78,12 +93,12 @@ type Pause struct {
 
 // LongestPause returns the longest time between two of the guest's heartbeats, the later of which came between from and to. Seen from
 // outside, this is the down-time of a move that began and ended between these times.
-func (g *Guest) LongestPause(from, to time.Time) Pause {
+func (l *Line) LongestPause(from, to time.Time) Pause {
 	var longest Pause
 	var last Beat
-	for _, b := range g.Beats() {
+	for _, b := range l.Beats() {
 		if !last.At.IsZero() && b.At.After(from) && !b.At.After(to) {
-			if length := b.At.Sub(last.At) - g.Config.Workload.Beat; length > longest.Length {
+			if length := b.At.Sub(last.At) - l.every; length > longest.Length {
 				longest = Pause{length, last, b}
 			}
 		}
@@ -92,18 +107,18 @@ func (g *Guest) LongestPause(from, to time.Time) Pause {
 	return longest
 }
 
-// AwaitVerified waits until the guest has verified all its pages once more, and returns an error if it was harmed.
-func (g *Guest) AwaitVerified(ctx context.Context) error {
-	start, _ := g.lastBeat()
-	want := start.Verified + uint64(g.Config.Workload.Pages())
+// AwaitVerified waits until the guest has verified so many pages more, and returns an error if it was harmed.
+func (l *Line) AwaitVerified(ctx context.Context, pages int) error {
+	start, _ := l.lastBeat()
+	want := start.Verified + uint64(pages)
 	for {
-		last, _ := g.lastBeat()
+		last, _ := l.lastBeat()
 		if last.Verified >= want {
-			return g.Health().Err()
+			return l.Health().Err()
 		}
-		if err := sleep(ctx, 5*pollInterval); err != nil {
-			return errors.Join(fmt.Errorf("guest %s: %d of %d pages to verify: %w", g.Name, want-last.Verified, want-start.Verified, err),
-				g.Health().Err())
+		if err := wait.For(ctx, 5*pollInterval); err != nil {
+			return errors.Join(fmt.Errorf("guest %s: %d of %d pages to verify: %w", l.guest, want-last.Verified, want-start.Verified, err),
+				l.Health().Err())
 		}
 	}
 }
@@ -114,10 +129,13 @@ const pollInterval = 4 * time.Millisecond
 // patience is for how long a guest is watched to say that it beats; it bears with a machine that is very busy.
 const patience = 5 * time.Second
 
-// beatsOnlyOn waits for a few heartbeats on h, and returns an error if there are none, or any elsewhere.
-func (g *Guest) beatsOnlyOn(ctx context.Context, h *Host) error {
+// ErrSilent is why a guest counts as not running though its QEMU says that it runs.
+var ErrSilent = errors.New("does not beat")
+
+// BeatsOnlyOn waits for a few heartbeats on h, and returns an error if there are any elsewhere, or ErrSilent.
+func (l *Line) BeatsOnlyOn(ctx context.Context, h *lan.Host) error {
 	counts := func() (here, elsewhere int) {
-		for _, s := range g.logs {
+		for _, s := range l.logs {
 			if n := len(s.Beats()); s.host == h {
 				here += n
 			} else {
@@ -127,12 +145,12 @@ func (g *Guest) beatsOnlyOn(ctx context.Context, h *Host) error {
 		return here, elsewhere
 	}
 	// What was printed elsewhere before may still be on its way into the log.
-	if err := sleep(ctx, look); err != nil {
+	if err := wait.For(ctx, look); err != nil {
 		return err
 	}
 	here, elsewhere := counts()
 	for until := time.Now().Add(patience); time.Now().Before(until); {
-		if err := sleep(ctx, pollInterval); err != nil {
+		if err := wait.For(ctx, pollInterval); err != nil {
 			return err
 		}
 		switch h2, e2 := counts(); {
@@ -142,51 +160,36 @@ func (g *Guest) beatsOnlyOn(ctx context.Context, h *Host) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("runs on %s, but does not beat; %s", h.Name, g.silence(ctx, h))
+	return fmt.Errorf("runs on %s, but %w; %s", h.Name, ErrSilent, l.ending())
 }
 
-// silence says what can be seen of a guest on h that does not beat: whether its processor runs, and whether its serial port, by which it
-// would beat, has lost an interrupt.
-func (g *Guest) silence(ctx context.Context, h *Host) string {
-	last, _ := g.lastBeat()
+// ending says where the line ends.
+func (l *Line) ending() string {
+	last, _ := l.lastBeat()
 	where := "nowhere"
 	if last.Host != nil {
 		where = fmt.Sprintf("on %s %v ago", last.Host.Name, time.Since(last.At).Round(time.Millisecond))
 	}
-	told := []string{fmt.Sprintf("last beat %d %s; console %q", last.N, where, g.Console())}
-	m, err := g.MonitorOn(ctx, h)
-	if err != nil {
-		return fmt.Sprint(told, err)
-	}
-	defer m.Close()
-	// The registers twice: a processor that runs has others by then.
-	for _, line := range []string{"info status", "i /b 0x3f9", "i /b 0x3fd", "info pic", "info registers", "info registers"} {
-		text, err := m.Human(ctx, line)
-		if err != nil {
-			text = err.Error()
-		}
-		told = append(told, line+": "+strings.TrimSpace(text))
-	}
-	return strings.Join(told, "\n")
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+	return fmt.Sprintf("last beat %d %s; console %q", last.N, where, l.Console())
 }
 
 // AwaitBeat waits until the guest beats on h.
-func (g *Guest) AwaitBeat(ctx context.Context, h *Host) error {
+func (l *Line) AwaitBeat(ctx context.Context, h *lan.Host) error {
 	for {
-		if last, ok := g.lastBeat(); ok && last.Host == h {
+		if last, ok := l.lastBeat(); ok && last.Host == h {
 			return nil
 		}
-		if err := sleep(ctx, pollInterval); err != nil {
-			return fmt.Errorf("guest %s: no heartbeat on %s: %w", g.Name, h.Name, err)
+		if err := wait.For(ctx, pollInterval); err != nil {
+			return fmt.Errorf("guest %s: no heartbeat on %s: %w", l.guest, h.Name, err)
 		}
 	}
+}
+
+// Console returns the end of what the guest printed besides heartbeats, on all hosts.
+func (l *Line) Console() string {
+	var lines []string
+	for _, s := range l.logs {
+		lines = append(lines, s.Lines()...)
+	}
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
