@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast/sender"
 	"go.uber.org/goleak"
+
+	"github.com/scatter-vm/scatter/multicast/sender"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -2,6 +2,8 @@ package multicast
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +36,8 @@ type Pacer struct {
 
 	mu      sync.Mutex // guards what follows
 	bucket  bucket
-	ceiling int64 // 0 = none
+	ceiling int64             // 0 = none
+	finds   map[*Sender]int64 // what the path carries, by each Sender that looks for it
 	burst   int
 	held    time.Duration // since origin: until then bulk waits
 	waiting [priorities][]*turn
@@ -88,10 +91,32 @@ func (p *Pacer) given() int64 {
 	return p.ceiling
 }
 
-// adjust sets the rate to what the path carries, up to the one that was given.
-func (p *Pacer) adjust(rate int64) {
+// adjust sets the rate to what the path carries, up to the one that was given. Each Sender finds out what it carries of all that leaves, so the
+// least that one of them has found counts.
+func (p *Pacer) adjust(by *Sender, rate int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.finds == nil {
+		p.finds = make(map[*Sender]int64)
+	}
+	p.finds[by] = rate
+	p.follow()
+}
+
+// leave forgets what a Sender has found. The rate stays where nobody else looks for it.
+func (p *Pacer) leave(by *Sender) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.finds, by)
+	p.follow()
+}
+
+// follow sets the rate to what was found; mu is held.
+func (p *Pacer) follow() {
+	if len(p.finds) == 0 {
+		return
+	}
+	rate := slices.Min(slices.Collect(maps.Values(p.finds)))
 	if p.ceiling > 0 {
 		rate = min(rate, p.ceiling)
 	}

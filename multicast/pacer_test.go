@@ -148,3 +148,28 @@ func TestHold(t *testing.T) {
 		}
 	})
 }
+
+// TestPacerOfTwoSenders: the least that one of them has found counts, up to the rate that was given, until that one has ended.
+func TestPacerOfTwoSenders(t *testing.T) {
+	p := NewPacer(0, 0)
+	a, b := new(Sender), new(Sender)
+	rate := func(want int64) {
+		t.Helper()
+		if got, _ := p.Rate(); got != want {
+			t.Errorf("rate %d, want %d", got, want)
+		}
+	}
+	p.adjust(a, 5e6)
+	rate(5e6)
+	p.adjust(b, 3e6)
+	rate(3e6)
+	p.adjust(a, 2e6)
+	rate(2e6)
+	p.leave(a)
+	rate(3e6)
+	p.SetRate(1e6)
+	p.adjust(b, 3e6)
+	rate(1e6)
+	p.leave(b)
+	rate(1e6)
+}

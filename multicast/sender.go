@@ -267,6 +267,7 @@ func (s *Sender) Close() error {
 	s.cancel(ErrClosed)
 	err := s.conn.Close()
 	s.wg.Wait()
+	s.cfg.Pacer.leave(s)
 	if s.port != nil {
 		s.port.Close()
 	}
@@ -364,7 +365,7 @@ func (s *Sender) tick(port uint64) {
 	s.state.Count(s.cfg.Pacer.Sent(), port)
 	s.state.Allow(float64(s.cfg.Pacer.given()))
 	s.state.Tick(s.now())
-	s.cfg.Pacer.adjust(int64(s.state.Rate()))
+	s.cfg.Pacer.adjust(s, int64(s.state.Rate()))
 	if s.state.Ready() {
 		poke(s.wake)
 	}

@@ -140,10 +140,15 @@ func Pin(name, vm, host string) Constraint { return planning.Pin(name, vm, host)
 // What [Evacuate], [MakePlan] and [Receive] take.
 type (
 	SendConfig = source.Config
+	Outlet     = source.Outlet
 	RecvConfig = target.Config
 	Limit      = bounds.Limit
 	StallError = move.StallError
 )
+
+// NewOutlet makes what evacuations of one process share that leave by the same interface: a rate in bytes/s on the wire, 0 = what the path
+// carries, and multicast addresses.
+func NewOutlet(rate int64) *Outlet { return source.NewOutlet(rate) }
 
 // Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
 // *BlockedError lists the reasons. Once VMs move, failures are in the report.

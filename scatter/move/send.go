@@ -67,6 +67,7 @@ func newEvacuation(cfg source.Config) (*Evacuation, error) {
 	e.standstill.pacer = e.Pacer
 	var err error
 	if e.trace, err = openTrace(cfg.Trace, e.Started); err != nil {
+		e.Release()
 		return nil, err
 	}
 	return e, nil
@@ -89,6 +90,7 @@ func (e *Evacuation) close() {
 	if e.Journal != nil {
 		e.Journal.Close()
 	}
+	e.Release()
 	e.trace.Close()
 }
 

@@ -44,6 +44,8 @@ type Config struct {
 	Plan      *planning.Plan // to be executed as it is, if it still holds; nil = a new one is made
 	Force     bool           // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
 
+	Outlet *Outlet // shared with other evacuations of this process, whose rate counts instead of Rate; nil = its own
+
 	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
 	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
 	MaxGroups int        // target sets that get a multicast group at most; default 64

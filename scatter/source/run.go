@@ -24,10 +24,15 @@ type run struct {
 	Pacer   *multicast.Pacer // all that leaves the source
 	Journal *journal.Journal
 
+	giveBack func() // multicast addresses to the outlet
+
 	Inbox        mailbox // what happens, for the core; also before it begins
 	Warnings     warnings
 	ControlBytes atomic.Int64 // all connections, below TLS
 }
+
+// Release gives back what the evacuation shares with others.
+func (e *run) Release() { e.giveBack() }
 
 // LeftOut warns of pages that bulk could not send, whose VMs are no worse off than that converge sends these.
 func (e *run) LeftOut(pages int, err error) {

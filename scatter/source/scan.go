@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
-	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
@@ -248,17 +248,24 @@ func (e *Scanned) Configure(cfg Config) error {
 	var seed [8]byte
 	rand.Read(e.ID[:])
 	rand.Read(seed[:])
-	if !cfg.GroupBase.IsValid() {
-		cfg.GroupBase = ownGroups(e.ID, cfg.MaxGroups)
+	outlet := cmp.Or(cfg.Outlet, NewOutlet(cfg.Rate))
+	if rate, auto := outlet.pacer.Rate(); !auto {
+		cfg.Rate = rate
+	}
+	var err error
+	if cfg.GroupBase, e.giveBack, err = outlet.groupsFor(e.ID, cfg.GroupBase, cfg.MaxGroups); err != nil {
+		return err
 	}
 	if err := cfg.SetDefaults(); err != nil {
+		e.giveBack()
 		return err
 	}
 	if err := os.MkdirAll(cfg.RunDir, 0o700); err != nil {
+		e.giveBack()
 		return fmt.Errorf("run directory: %w", err)
 	}
 	e.Cfg, e.Log, e.Started = cfg, cfg.Log, time.Now()
 	e.Seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
-	e.Pacer = multicast.NewPacer(cfg.Rate, 0)
+	e.Pacer = outlet.pacer
 	return nil
 }
