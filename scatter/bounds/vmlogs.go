@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -92,7 +91,7 @@ func (v *VMLogs) List() (all []vmLog) {
 
 // cutLog leaves the last bytes of a log. Its QEMU appends to it meanwhile; what it writes in that moment may get lost.
 func cutLog(path string, keep int64) error {
-	f, err := journal.OpenPlain(path, os.O_RDWR)
+	f, err := system.OpenPlain(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

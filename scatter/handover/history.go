@@ -5,6 +5,29 @@ import "cmp"
 // Runs tells whether a VM in this run state is to be continued: its guest can wake a suspended one.
 func Runs(state string) bool { return state == "running" || state == "suspended" }
 
+// Standing is how a VM stood that scatter may have stopped.
+type Standing struct {
+	AtSwitch string // run state at the switch-over, in QEMU's words; "" before
+	Paused   bool   // it did not run when it was last seen before the switch-over
+	ByUs     bool   // scatter has stopped it, so that it converges
+}
+
+// LeftPaused tells whether others than scatter had stopped the VM.
+func (s Standing) LeftPaused() bool {
+	if s.AtSwitch != "" {
+		return !Runs(s.AtSwitch) && !s.ByUs
+	}
+	return s.Paused && !s.ByUs
+}
+
+// ToRun is the run state that the VM is to have on its target.
+func (s Standing) ToRun() string {
+	if s.LeftPaused() {
+		return cmp.Or(s.AtSwitch, "paused")
+	}
+	return "running"
+}
+
 // History is what a journal tells of one VM.
 type History struct {
 	Last     Record
@@ -32,20 +55,9 @@ func (h *History) Converged() bool {
 	return h.Seen[RecConverge] || h.Seen[RecCommit] || h.Seen[RecRun]
 }
 
-// LeftPaused tells whether others than scatter had stopped the VM.
-func (h *History) LeftPaused() bool {
-	if h.state != "" {
-		return !Runs(h.state) && !h.Seen[RecPause]
-	}
-	return h.Last.Paused && !h.Seen[RecPause]
-}
-
-// StateToRun is the run state that the VM is to have on its target.
-func (h *History) StateToRun() string {
-	if h.LeftPaused() {
-		return cmp.Or(h.state, "paused")
-	}
-	return "running"
+// Standing tells whether others than scatter had stopped the VM.
+func (h *History) Standing() Standing {
+	return Standing{AtSwitch: h.state, Paused: h.Last.Paused, ByUs: h.Seen[RecPause]}
 }
 
 // Histories sorts records by VM, in the order of their first record. The source knows a VM by its name: numbers are

@@ -16,6 +16,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // Error says where a journal is damaged.
@@ -48,7 +49,7 @@ type Journal struct {
 // Open opens or creates the journal and returns the records that are in it. A last line that
 // was cut short by a crash is dropped: what it announced did not happen.
 func Open(path string) (*Journal, []handover.Record, error) {
-	f, err := OpenPlain(path, os.O_RDWR|os.O_CREATE)
+	f, err := system.OpenPlain(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
@@ -73,29 +74,9 @@ func Open(path string) (*Journal, []handover.Record, error) {
 	return j, records, nil
 }
 
-// OpenPlain opens a file that is nothing else: following a link, a journal could cut off any file, and a pipe would wait for ever.
-func OpenPlain(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if errors.Is(err, syscall.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link: remove it", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no file: remove it", path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 // Peek reads a journal without taking it, and tells whether a living process owns it.
 func Peek(path string) (records []handover.Record, busy bool, err error) {
-	f, err := OpenPlain(path, os.O_RDONLY)
+	f, err := system.OpenPlain(path, os.O_RDONLY)
 	if err != nil {
 		return nil, false, fmt.Errorf("journal: %w", err)
 	}

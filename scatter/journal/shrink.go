@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // Bounds of a target's journal, in bytes. VMs come and go for as long as a receiver lives.
@@ -57,7 +58,7 @@ func (j *Journal) Shrink(still func([]handover.Record) []handover.Record) error 
 // replace puts another file into the journal's place, in one step: whoever looks for the journal finds one of the two, and it is locked.
 func (j *Journal) replace(body []byte) (*os.File, error) {
 	path := j.Path + ".new"
-	f, err := OpenPlain(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	f, err := system.OpenPlain(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, err
 	}

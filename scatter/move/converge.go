@@ -205,7 +205,7 @@ func (e converging) lateStop(v *migrant, events *qemu.Subscription) {
 // stopSeen: only QEMU's own stop is the switch-over, or ours that forces it. A manager that pauses the VM meanwhile does not end its migration.
 func (e converging) stopSeen(ctx context.Context, v *migrant, ev qemu.Event) {
 	status, err := v.Status(ctx)
-	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.wasPausedByUs() {
+	if err == nil && status.Status != "finish-migrate" && status.Status != "postmigrate" && !v.standing().ByUs {
 		return
 	}
 	e.vmStopped(v, eventTime(ev))

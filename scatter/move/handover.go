@@ -26,7 +26,7 @@ const (
 
 // run tells the target to run the VM, over a connection of its own if its link is lost, and sees that there is an answer.
 func (e handing) run(ctx context.Context, v *migrant) {
-	m := control.Run{VM: v.Index, State: v.stateToRun()}
+	m := control.Run{VM: v.Index, State: v.standing().ToRun()}
 	v.toldToRun.Store(true)
 	if e.Links[v.Host].Conn.Send(m) != nil {
 		e.runAnew(ctx, v, m)
@@ -142,7 +142,8 @@ func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found ha
 	asked.Wait()
 	found.SourceKnown, found.TargetKnown = serr == nil, terr == nil
 	found.Converged, found.RunLogged = true, run
-	found.Paused, found.PausedByUs = v.leftPaused(), v.wasPausedByUs()
+	how := v.standing()
+	found.Paused, found.PausedByUs = how.LeftPaused(), how.ByUs
 	return found, serr, terr
 }
 

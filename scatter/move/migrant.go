@@ -164,11 +164,11 @@ func (v *migrant) settle(ctx context.Context, status qemu.RunState) (bool, error
 	case "finish-migrate":
 		return false, nil // it is about to go on by itself
 	case "postmigrate":
-		if v.leftPaused() {
+		if v.standing().LeftPaused() {
 			return true, nil
 		}
 	case "paused":
-		if !v.wasPausedByUs() {
+		if !v.standing().ByUs {
 			return true, nil
 		}
 	default:
@@ -177,31 +177,11 @@ func (v *migrant) settle(ctx context.Context, status qemu.RunState) (bool, error
 	return false, v.Cont(ctx)
 }
 
-func (v *migrant) wasPausedByUs() bool {
+// standing tells whether others than scatter had stopped the VM.
+func (v *migrant) standing() handover.Standing {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.pausedByUs
-}
-
-// leftPaused tells whether others than scatter had stopped the VM when it was switched over, or, before that, when it was found.
-func (v *migrant) leftPaused() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	state := v.atSwitch
-	if state == "" {
-		state = v.found
-	}
-	return !handover.Runs(state) && !v.pausedByUs
-}
-
-// stateToRun is the run state that the VM is to have on its target.
-func (v *migrant) stateToRun() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.pausedByUs {
-		return "running"
-	}
-	return v.atSwitch
+	return handover.Standing{AtSwitch: v.atSwitch, Paused: !handover.Runs(v.found), ByUs: v.pausedByUs}
 }
 
 func (v *migrant) setAtSwitch(state string) {

@@ -103,7 +103,7 @@ func (s *sourceRecovery) run(ctx context.Context) model.Recovered {
 	}
 	target, terr := s.targetState(ctx)
 	act := handover.Decide(handover.Evidence{Source: source, SourceKnown: serr == nil, Target: target, TargetKnown: terr == nil, Converged: s.h.Converged(),
-		Paused: s.h.LeftPaused(), RunLogged: s.h.Seen[handover.RecRun], PausedByUs: s.h.Seen[handover.RecPause]})
+		Paused: s.h.Standing().LeftPaused(), RunLogged: s.h.Seen[handover.RecRun], PausedByUs: s.h.Seen[handover.RecPause]})
 	out.Where, out.Action = act.Where, act.Text
 	if s.cfg.DryRun || act.Do == handover.DoNothing {
 		if act.Where == model.InDoubt {
@@ -269,7 +269,7 @@ func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, vm hypervis
 			return err
 		}
 		s.forget(ctx)
-		if !s.h.LeftPaused() {
+		if !s.h.Standing().LeftPaused() {
 			if err := vm.Cont(ctx); err != nil {
 				return err
 			}
@@ -291,7 +291,7 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, vm hypervisor.Source) 
 	if err != nil {
 		return err
 	}
-	m, err := wire.Exchange(ctx, d, control.Run{VM: s.h.Last.VM, State: s.h.StateToRun()})
+	m, err := wire.Exchange(ctx, d, control.Run{VM: s.h.Last.VM, State: s.h.Standing().ToRun()})
 	if err != nil {
 		return err
 	}
