@@ -136,7 +136,7 @@ func (w *batchEncoder) emit(t *batch) {
 	w.cargo.Bytes = int64(len(w.contents) * model.PageSize)
 	how := w.compression()
 	began := time.Now()
-	payload, err := w.enc.Append(w.tracker.Buffer(), w.contents, how)
+	payload, err := w.enc.Append(w.tracker.Buffers.Get(), w.contents, how)
 	if err == nil {
 		switch size := len(w.contents) * model.PageSize; how {
 		case block.S2:
@@ -145,7 +145,7 @@ func (w *batchEncoder) emit(t *batch) {
 			w.gain.Note(size, len(payload))
 		}
 		w.note()
-		t.blocks = append(t.blocks, ledger.OutBlock{Payload: w.tracker.Fit(payload), Cargo: w.cargo.Clone()})
+		t.blocks = append(t.blocks, ledger.OutBlock{Payload: w.tracker.Buffers.Fit(payload), Cargo: w.cargo.Clone()})
 	} else {
 		w.e.LeftOut(len(w.owners), err)
 	}

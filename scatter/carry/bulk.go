@@ -30,18 +30,19 @@ type bulk struct {
 	work  chan *batch // to the workers
 	order chan *batch // to the sender, the same batches and the ends of steps
 	spare chan *batch
-	again chan *batchEncoder // for those who send what was missed
-	extra atomic.Uint32      // channels that the plan does not know
+	extra atomic.Uint32 // channels that the plan does not know
+
+	repairers chan *batchEncoder // for the repairs of all hosts
 }
 
 // What is being made at one time is bounded, and with it its memory: an encoder holds a batch's pages, 4 MiB, a batch in the worst case
 // blocks of as much.
 const (
 	batchesPerWorker = 2
-	followEncoders   = 2
+	repairEncoders   = 2
 )
 
-// run returns when every step was sent, and what was missed of them again, if anything was.
+// run returns when every step was sent, and repaired where a host was detached from a channel.
 func (b *bulk) run(ctx context.Context) error {
 	workers := b.e.BulkWorkers()
 	n := workers * batchesPerWorker
@@ -49,11 +50,11 @@ func (b *bulk) run(ctx context.Context) error {
 	for range n {
 		b.spare <- &batch{}
 	}
-	if err := b.hireFollowers(); err != nil {
+	if err := b.makeRepairers(); err != nil {
 		return err
 	}
 	for _, vm := range b.schedule.EndsAt[-1] {
-		b.tracker.AllSent(vm)
+		b.tracker.VMs.AllSent(vm)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var guard sync.WaitGroup
@@ -74,7 +75,7 @@ func (b *bulk) run(ctx context.Context) error {
 		return b.send(gctx)
 	})
 	for host := range b.schedule.Hosts {
-		g.Go(func() error { return b.follow(gctx, host) })
+		g.Go(func() error { return b.repair(gctx, host) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -240,11 +241,11 @@ func (b *bulk) send(ctx context.Context) error {
 		}
 		for step := t.step; step <= t.ended; step++ {
 			for _, vm := range b.schedule.EndsAt[step] {
-				b.tracker.AllSent(vm)
+				b.tracker.VMs.AllSent(vm)
 			}
 		}
 		if t.ended >= 0 {
-			ch.leave(ctx, b.schedule.Steps[t.ended+1:])
+			ch.closeUnused(ctx, b.schedule.Steps[t.ended+1:])
 		}
 		b.spare <- t // has room for all
 	}
@@ -254,9 +255,9 @@ func (b *bulk) send(ctx context.Context) error {
 // sendStep sends a batch of a channel's, if its host does not get all in the background.
 func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch) error {
 	c := b.schedule.Channels[channel]
-	if len(c.Hosts) == 1 && b.tracker.Slow(c.Hosts[0]) {
+	if len(c.Hosts) == 1 && b.tracker.Detached(c.Hosts[0]) {
 		for _, p := range t.blocks {
-			b.tracker.Skip(p, c.Hosts[0])
+			b.tracker.Defer(p, c.Hosts[0])
 		}
 		return nil
 	}
@@ -267,7 +268,7 @@ func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch
 		return b.sendBatch(ctx, t, id)
 	case errors.Is(err, multicast.ErrNoMembers): // its VMs are given up, or blind
 		for _, p := range t.blocks {
-			b.tracker.Refuse(id, p.Cargo)
+			b.tracker.Undelivered(id, p.Cargo)
 		}
 		return nil
 	case ends(ctx, err):
@@ -277,7 +278,7 @@ func (b *bulk) sendStep(ctx context.Context, ch *channels, channel int, t *batch
 		b.e.Tell(model.Event{Type: "warning", Message: fmt.Sprintf("bulk: what goes by channel %d is left to the control path: %v", id, err)})
 	}
 	for _, p := range t.blocks {
-		b.tracker.LeaveOut(p.Cargo)
+		b.tracker.Forget(p.Cargo)
 	}
 	return nil
 }
@@ -287,7 +288,7 @@ func ends(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, multicast.ErrClosed) || errors.Is(err, multicast.ErrBroken)
 }
 
-// sendBatch sends all blocks of a batch, also where nobody is left to get them: then each is noted as missed by those who have left. A
+// sendBatch sends all blocks of a batch, also where nobody is left to get them: then each goes to the backlogs of those who were detached. A
 // block that cannot be sent is left out.
 func (b *bulk) sendBatch(ctx context.Context, t *batch, ch multicast.ChannelID) error {
 	for _, p := range t.blocks {

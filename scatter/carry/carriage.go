@@ -43,7 +43,7 @@ func (e *Carriage) OpenDataPlane(ctx context.Context) error {
 		host[i] = v.Host
 	}
 	e.Tracker = ledger.NewTracker(host, e.Layout, e.Held, func(vm int) { e.Post(handover.Event{Kind: handover.EvBulkDone, VM: vm}) })
-	conf.Confirmed, conf.Left = e.Tracker.Confirmed, e.tooSlow
+	conf.Confirmed, conf.Left = e.Tracker.Confirmed, e.detached
 	if e.Sender, err = multicast.NewSender(conf); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (e *Carriage) RunBulk(ctx context.Context) {
 // goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
 func (e *Carriage) goBlind(v *source.VM) {
 	v.Blind.Store(true)
-	e.Tracker.GiveUp(v.Index)
+	e.Tracker.VMs.GiveUp(v.Index)
 }
 
 // unreachable is multicast's word that no datagram reaches a target.
@@ -102,10 +102,10 @@ func (e *Carriage) unreachable(target string, err error) {
 	}
 }
 
-// tooSlow is multicast's word that a target has left a channel whose group was too fast for it.
-func (e *Carriage) tooSlow(ch multicast.ChannelID, target string, lacks []uint64, next uint64) {
+// detached is multicast's word that a target is no member of a channel any more, whose group was too fast for it.
+func (e *Carriage) detached(ch multicast.ChannelID, target string, missing []uint64, next uint64) {
 	if host := slices.IndexFunc(e.Links, func(l *wire.Link) bool { return l.Name() == target }); host >= 0 {
-		e.Tracker.Leave(ch, host, lacks, next)
+		e.Tracker.Detach(ch, host, missing, next)
 	}
 }
 

@@ -66,7 +66,7 @@ func (c *channels) open(ctx context.Context, channel int) {
 	})
 }
 
-// openLive opens a channel for those of its members that have not been ejected, and are not behind.
+// openLive opens a channel for those of its members that have not been ejected, and have no backlog.
 func (c *channels) openLive(ctx context.Context, m multicast.Channel) error {
 	live := c.tracker.Ready(m.ID, c.schedule.Hosts, c.live(m.Members))
 	for {
@@ -101,9 +101,9 @@ func (o *opening) wait(ctx context.Context) error {
 	}
 }
 
-// leave closes every open channel that no remaining step uses. One whose group has another channel after it is closed when
+// closeUnused closes every open channel that no remaining step uses. One whose group has another channel after it is closed when
 // that one is open, so that the hosts of both stay joined.
-func (c *channels) leave(ctx context.Context, rest []planning.BulkStep) {
+func (c *channels) closeUnused(ctx context.Context, rest []planning.BulkStep) {
 	if len(rest) > 0 {
 		c.ahead(ctx, rest)
 	}

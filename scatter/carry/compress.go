@@ -9,15 +9,15 @@ import (
 	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
-// haste remembers how fast compression is, to leave it where it would slow an evacuation down.
+// haste remembers how fast compression is, to do without where it would slow an evacuation down.
 type haste struct {
-	rate  func() int64 // that it must keep up with, bytes/s
-	speed float64      // of compression, bytes/s, smoothed; 0 = not measured
-	slow  int          // pieces not tried because compression was slower
+	rate   func() int64 // that it must keep up with, bytes/s
+	speed  float64      // of compression, bytes/s, smoothed; 0 = not measured
+	waived int          // pieces not tried because compression was slower
 }
 
 const (
-	retrySlow    = 16 // one piece of so many is tried all the same, for the host may have become idle
+	retryWaived  = 16 // one piece of so many is tried all the same, for the host may have become idle
 	speedSmooths = 0.2
 )
 
@@ -26,8 +26,8 @@ func (h *haste) keepsUp() bool {
 	if h.speed == 0 || planning.Outruns(h.speed, float64(h.rate())) {
 		return true
 	}
-	h.slow++
-	return h.slow%retrySlow == 0
+	h.waived++
+	return h.waived%retryWaived == 0
 }
 
 // measure takes how long a piece of n bytes took.

@@ -68,7 +68,7 @@ func TestPackerLeavesAFastLinkAlone(t *testing.T) {
 		t.Error("not tried before its speed is known")
 	}
 	p.measure(1000, time.Second)
-	if n := tries(p, 160); n != 160/retrySlow {
+	if n := tries(p, 160); n != 160/retryWaived {
 		t.Errorf("%d of 160 frames tried at the link's own speed", n)
 	}
 	rate = 900
@@ -97,7 +97,7 @@ func TestBlocksAreCompressed(t *testing.T) {
 	expect := func(when string, none, zstd, s2 int) {
 		t.Helper()
 		var n [3]int
-		for range retrySlow {
+		for range retryWaived {
 			n[w.compression()]++
 		}
 		if want := [3]int{none, zstd, s2}; n != want {
@@ -105,17 +105,17 @@ func TestBlocksAreCompressed(t *testing.T) {
 		}
 	}
 	w.haste.measure(1200, time.Second)
-	expect("the link waits", 0, 0, retrySlow)
+	expect("the link waits", 0, 0, retryWaived)
 	waits = true
-	expect("the link is slow", 0, retrySlow, 0)
+	expect("the link is slow", 0, retryWaived, 0)
 	w.gain.Note(100, 100)
-	expect("it is slow, and one was in vain", 0, retrySlow-1, 1)
+	expect("it is slow, and one was in vain", 0, retryWaived-1, 1)
 	rate = 2000
-	expect("it is fast, and much waits for it", 0, retrySlow, 0)
+	expect("it is fast, and much waits for it", 0, retryWaived, 0)
 	waits = false
-	expect("it is fast", retrySlow-1, 0, 1)
+	expect("it is fast", retryWaived-1, 0, 1)
 	w.e.Cfg.NoCompress = true
-	expect("nothing is to be compressed", retrySlow, 0, 0)
+	expect("nothing is to be compressed", retryWaived, 0, 0)
 }
 
 func TestPackerTries(t *testing.T) {

@@ -260,7 +260,7 @@ func (l igmpLab) send(ctx context.Context, t *testing.T, sender *multicast.Sende
 		if _, err := sender.Send(ctx, multicast.ChannelID(p.Channels[s.Channel].ID), []byte(fmt.Sprint("block of step ", i))); err != nil {
 			t.Fatal(err)
 		}
-		ch.leave(ctx, p.Steps[i+1:])
+		ch.closeUnused(ctx, p.Steps[i+1:])
 		ch.wait()
 		_ = system.Pause(ctx, mergeTime)
 	}

@@ -76,10 +76,10 @@ func TestInvariant6WhateverGuestsHold(t *testing.T) {
 	}
 	same := func(page []byte, _, at, _ int) { kit.Stamp(page, uint64(1+at)) }
 	one := func(int) int { return 0 }
-	slow := func(d *drill) {
+	detach := func(d *drill) {
 		for h := range d.e.Schedule.Hosts {
 			for _, c := range d.e.Schedule.Channels {
-				d.e.Tracker.Leave(multicast.ChannelID(c.ID), h, nil, 0)
+				d.e.Tracker.Detach(multicast.ChannelID(c.ID), h, nil, 0)
 			}
 		}
 	}
@@ -103,8 +103,8 @@ func TestInvariant6WhateverGuestsHold(t *testing.T) {
 			}},
 		"no two pages are equal": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i },
 			fill: func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
-		"all of it was missed, equal": {host: []int{0}, pages: 1 << 18, folds: one, fill: same, before: slow},
-		"all of it was missed, unequal": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i }, before: slow,
+		"all of it is in a backlog, equal": {host: []int{0}, pages: 1 << 18, folds: one, fill: same, before: detach},
+		"all of it is in a backlog, unequal": {host: []int{0, 0}, pages: 1 << 16, folds: func(i int) int { return i }, before: detach,
 			fill: func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) }},
 		"its target is dead": {host: []int{0, 1}, pages: 1 << 16, folds: func(i int) int { return i },
 			fill:   func(page []byte, vm, at, i int) { kit.Stamp(page, uint64(1+vm)<<24|uint64(at)<<10|uint64(i)) },

@@ -124,12 +124,12 @@ func (d *drill) warnings() func() []string {
 	}
 }
 
-// TestBacklogThatCannotBeSent: the same for what a slow host has missed.
+// TestBacklogThatCannotBeSent: the same for the backlog of a slow host.
 func TestBacklogThatCannotBeSent(t *testing.T) {
 	d := openDrill(t, []int{0, 1}, nil)
 	warned := d.warnings()
 	first := d.e.Schedule.Channels[0]
-	d.e.Tracker.Leave(multicast.ChannelID(first.ID), first.Hosts[0], nil, 0)
+	d.e.Tracker.Detach(multicast.ChannelID(first.ID), first.Hosts[0], nil, 0)
 	taken := multicast.Channel{ID: multicast.ChannelID(len(d.e.Schedule.Channels) + 1), Members: []string{"h0"}}
 	if err := d.e.Sender.Open(t.Context(), taken); err != nil { // the number that the first attempt is going to use
 		t.Fatal(err)

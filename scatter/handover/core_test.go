@@ -49,7 +49,7 @@ func newWorld(t *rapid.T) *world {
 		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),
 		OnStall:  rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause}).Draw(t, "stall"),
 	}
-	w := &world{t: t, c: NewCore(host, hosts, order, how), lost: make([]bool, hosts), vms: make([]modelVM, n)}
+	w := &world{t: t, c: NewCore(host, order, how), lost: make([]bool, hosts), vms: make([]modelVM, n)}
 	for i := range w.vms {
 		w.vms[i] = modelVM{src: "runs", dst: "none", logged: map[RecordKind]bool{}}
 	}
@@ -408,7 +408,7 @@ func happyPath(t *testing.T, c *Core, until State) {
 // the source; after Run was sent nothing does.
 func TestInvariant2SourceRunsOnUnlessCommitted(t *testing.T) {
 	for _, s := range []State{Preparing, Prepared, Converging, Switching, Verifying, Committing, Released, Starting, Launched} {
-		c := NewCore([]int{0}, 1, []int{0}, CoreOptions{})
+		c := NewCore([]int{0}, []int{0}, CoreOptions{})
 		happyPath(t, c, s)
 		actions, _ := c.Step(Event{Kind: EvTargetLost, Err: errAway})
 		want := map[bool]State{true: Aborting, false: s}[s.retreats()]
@@ -422,7 +422,7 @@ func TestInvariant2SourceRunsOnUnlessCommitted(t *testing.T) {
 }
 
 func TestParallelBoundsConverge(t *testing.T) {
-	c := NewCore([]int{0, 0, 0}, 1, []int{2, 0, 1}, CoreOptions{Parallel: 2})
+	c := NewCore([]int{0, 0, 0}, []int{2, 0, 1}, CoreOptions{Parallel: 2})
 	c.Start()
 	var started []int
 	feed := func(e Event) {
@@ -462,7 +462,7 @@ func TestOnlyTheRecordThatIsAwaitedCounts(t *testing.T) {
 			continue // not on the happy path
 		}
 		for _, k := range []RecordKind{"", RecPrepare, RecCommit, RecRun, RecDone, RecAbort} {
-			c := NewCore([]int{0}, 1, []int{0}, CoreOptions{})
+			c := NewCore([]int{0}, []int{0}, CoreOptions{})
 			happyPath(t, c, s)
 			if k == awaited {
 				continue
@@ -477,7 +477,7 @@ func TestOnlyTheRecordThatIsAwaitedCounts(t *testing.T) {
 // TestOnlyCopyIsNeverGivenUp: once the target has all of a VM whose source QEMU has died, there is only forward.
 func TestOnlyCopyIsNeverGivenUp(t *testing.T) {
 	for _, s := range []State{Verifying, Committing, Released, Starting, Launched} {
-		c := NewCore([]int{0}, 1, []int{0}, CoreOptions{})
+		c := NewCore([]int{0}, []int{0}, CoreOptions{})
 		happyPath(t, c, s)
 		actions, err := c.Step(Event{Kind: EvSourceGone, Err: errModel})
 		for i := 0; err == nil && !c.Done() && i < 10; i++ {
@@ -501,7 +501,7 @@ func TestOnlyCopyIsNeverGivenUp(t *testing.T) {
 
 // TestLateFailureIsNoRefusal: what a target says may have been on its way when Run was sent.
 func TestLateFailureIsNoRefusal(t *testing.T) {
-	c := NewCore([]int{0}, 1, []int{0}, CoreOptions{})
+	c := NewCore([]int{0}, []int{0}, CoreOptions{})
 	happyPath(t, c, Launched)
 	if _, err := c.Step(Event{Kind: EvFailed, Err: errModel}); err != nil || c.VMs[0].State != Resolving {
 		t.Errorf("state %s, %v: want both sides asked", c.VMs[0].State, err)

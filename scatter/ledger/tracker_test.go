@@ -81,19 +81,19 @@ func TestTrackerWaitsForTheLastBlock(t *testing.T) {
 	tr.Confirmed(7, 0)
 	tr.Confirmed(7, 1)
 	wantDone(t, d) // more may follow
-	tr.AllSent(0)
-	tr.AllSent(1)
+	tr.VMs.AllSent(0)
+	tr.VMs.AllSent(1)
 	wantDone(t, d, 0)
 	tr.Confirmed(7, 2)
 	wantDone(t, d, 0, 1)
-	tr.AllSent(2) // nothing was ever sent for it
-	tr.AllSent(2)
+	tr.VMs.AllSent(2) // nothing was ever sent for it
+	tr.VMs.AllSent(2)
 	wantDone(t, d, 0, 1, 2)
 	if placed, pages := tr.Progress(); placed != 3*model.PageSize || !slices.Equal(pages, []int64{2, 2, 0}) {
 		t.Errorf("placed %d bytes, pages %v", placed, pages)
 	}
-	if len(tr.open) != 0 || len(tr.early) != 0 {
-		t.Errorf("left behind: %d blocks, %d early", len(tr.open), len(tr.early))
+	if len(tr.inFlight.blocks) != 0 || len(tr.inFlight.early) != 0 {
+		t.Errorf("left behind: %d blocks, %d early", len(tr.inFlight.blocks), len(tr.inFlight.early))
 	}
 }
 
@@ -106,10 +106,10 @@ func TestTrackerConfirmedBeforeSendReturns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tr.AllSent(0)
+	tr.VMs.AllSent(0)
 	wantDone(t, d, 0)
-	if len(tr.open) != 0 || len(tr.early) != 0 {
-		t.Errorf("left behind: %d blocks, %d early", len(tr.open), len(tr.early))
+	if len(tr.inFlight.blocks) != 0 || len(tr.inFlight.early) != 0 {
+		t.Errorf("left behind: %d blocks, %d early", len(tr.inFlight.blocks), len(tr.inFlight.early))
 	}
 }
 
@@ -119,15 +119,15 @@ func TestTrackerGiveUp(t *testing.T) {
 	if err := tr.Send(t.Context(), 1, nil, of(0, 1)); err != nil {
 		t.Fatal(err)
 	}
-	tr.GiveUp(0)
-	tr.GiveUp(0)
+	tr.VMs.GiveUp(0)
+	tr.VMs.GiveUp(0)
 	wantDone(t, d, 0)
-	tr.AllSent(0)
+	tr.VMs.AllSent(0)
 	if err := tr.Send(t.Context(), 1, nil, of(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	tr.Confirmed(1, 0)
-	tr.AllSent(1)
+	tr.VMs.AllSent(1)
 	wantDone(t, d, 0)
 	tr.Confirmed(1, 1)
 	wantDone(t, d, 0, 1)
@@ -141,9 +141,9 @@ func TestTrackerKeepsUnsentPending(t *testing.T) {
 	if err := tr.Send(t.Context(), 1, nil, of(0)); !errors.Is(err, multicast.ErrNoMembers) {
 		t.Fatal(err)
 	}
-	tr.AllSent(0)
+	tr.VMs.AllSent(0)
 	wantDone(t, d)
-	tr.GiveUp(0)
+	tr.VMs.GiveUp(0)
 	wantDone(t, d, 0)
 }
 
@@ -154,7 +154,7 @@ func TestTrackerOfTwoChannels(t *testing.T) {
 		if err := tr.Send(t.Context(), ch, nil, of(vm)); err != nil {
 			t.Fatal(err)
 		}
-		tr.AllSent(vm)
+		tr.VMs.AllSent(vm)
 	}
 	tr.Confirmed(2, 0)
 	wantDone(t, d, 1)
@@ -201,7 +201,7 @@ func TestTrackerInAnyOrder(t *testing.T) {
 			}
 		}
 		for vm := range vms {
-			tr.AllSent(vm)
+			tr.VMs.AllSent(vm)
 		}
 		for {
 			for vm := range vms {
@@ -223,15 +223,15 @@ func TestTrackerInAnyOrder(t *testing.T) {
 // TestTrackerBuffers: payloads of confirmed blocks are used again, never those of blocks on their way.
 func TestTrackerBuffers(t *testing.T) {
 	tr, _, _ := newTestTracker(1)
-	first := append(tr.Buffer(), 1)
+	first := append(tr.Buffers.Get(), 1)
 	if err := tr.Send(t.Context(), 1, first, of(0)); err != nil {
 		t.Fatal(err)
 	}
-	if second := append(tr.Buffer(), 2); &second[0] == &first[0] {
+	if second := append(tr.Buffers.Get(), 2); &second[0] == &first[0] {
 		t.Error("the buffer of a block on its way was given out")
 	}
 	tr.Confirmed(1, 0)
-	if third := append(tr.Buffer(), 3); &third[0] != &first[0] {
+	if third := append(tr.Buffers.Get(), 3); &third[0] != &first[0] {
 		t.Error("the buffer of a confirmed block was not used again")
 	}
 }
@@ -240,24 +240,24 @@ func TestTrackerBuffers(t *testing.T) {
 // kept without bound.
 func TestTrackerFitsBuffers(t *testing.T) {
 	tr, _, _ := newTestTracker(1)
-	large := tr.Fit(append(tr.Buffer(), make([]byte, halfBuffer+1)...))
-	made := append(tr.Buffer(), make([]byte, halfBuffer)...)
+	large := tr.Buffers.Fit(append(tr.Buffers.Get(), make([]byte, halfBuffer+1)...))
+	made := append(tr.Buffers.Get(), make([]byte, halfBuffer)...)
 	made[0] = 7
-	small := tr.Fit(made)
+	small := tr.Buffers.Fit(made)
 	if cap(large) != fullBuffer || cap(small) != halfBuffer || !bytes.Equal(small, made) {
 		t.Fatalf("%d bytes for %d, %d for %d", cap(large), len(large), cap(small), len(small))
 	}
-	if again := append(tr.Buffer(), 1); &again[0] != &made[0] {
+	if again := append(tr.Buffers.Get(), 1); &again[0] != &made[0] {
 		t.Error("the buffer that a payload was made in was not used again")
 	}
 	for range 2 * mostSpare {
-		tr.release(make([]byte, 0, halfBuffer))
+		tr.Buffers.put(make([]byte, 0, halfBuffer))
 	}
-	if len(tr.spare) != mostSpare {
-		t.Errorf("%d spare buffers", len(tr.spare))
+	if len(tr.Buffers.spare) != mostSpare {
+		t.Errorf("%d spare buffers", len(tr.Buffers.spare))
 	}
-	if b := tr.Buffer(); cap(b) != fullBuffer || len(tr.spare) != mostSpare {
-		t.Errorf("a buffer of %d bytes, %d are left", cap(b), len(tr.spare))
+	if b := tr.Buffers.Get(); cap(b) != fullBuffer || len(tr.Buffers.spare) != mostSpare {
+		t.Errorf("a buffer of %d bytes, %d are left", cap(b), len(tr.Buffers.spare))
 	}
 }
 
@@ -266,8 +266,8 @@ func TestBlockThatCannotBeSent(t *testing.T) {
 	s := newShipment(t)
 	post := &postman{}
 	s.tr.Sender = post
-	lost := s.cargo(s.tr.layout.First(0), s.tr.layout.First(1))
-	good := s.cargo(s.tr.layout.First(0) + 1)
+	lost := s.cargo(s.tr.routes.layout.First(0), s.tr.routes.layout.First(1))
+	good := s.cargo(s.tr.routes.layout.First(0) + 1)
 	post.err = errors.New("too large")
 	if err := s.tr.Send(t.Context(), shipGroup, nil, lost); !errors.Is(err, post.err) {
 		t.Fatal(err)
@@ -277,8 +277,8 @@ func TestBlockThatCannotBeSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.memory[good.Owners[0]] = s.tr.held.Get(good.Owners[0])
-	s.tr.AllSent(0)
-	s.tr.AllSent(1)
+	s.tr.VMs.AllSent(0)
+	s.tr.VMs.AllSent(1)
 	if !slices.Equal(s.done, []int{1}) {
 		t.Errorf("done: %v, but VM 0 waits for a block, and 1 for none", s.done)
 	}
@@ -287,7 +287,7 @@ func TestBlockThatCannotBeSent(t *testing.T) {
 		t.Errorf("done: %v", s.done)
 	}
 	for _, p := range lost.Owners {
-		if s.tr.held.Get(p) != forgotten(s.tr.layout) {
+		if s.tr.held.Get(p) != forgotten(s.tr.routes.layout) {
 			t.Errorf("page %d is noted as %d", p, s.tr.held.Get(p))
 		}
 	}

@@ -67,7 +67,7 @@ func (e *Evacuation) untold(v *migrant) bool {
 	v.mu.Lock()
 	converged := v.ended != nil
 	v.mu.Unlock()
-	if !converged || e.core.Lost[v.Host] == nil {
+	if !converged || e.core.VMs[v.Index].Lost == nil {
 		return false
 	}
 	e.Tell(model.Event{Type: "warning", VM: v.Name(), Host: e.HostName(v.Host), Message: fmt.Sprintf("vm %s has not moved, but %s was lost and may hold it, paused: "+

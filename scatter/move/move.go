@@ -25,7 +25,7 @@ func (e *Evacuation) move(ctx context.Context) error {
 		host[i] = v.Host
 	}
 	order = append(order, planning.Interleave(host)...)
-	e.core = handover.NewCore(host, len(e.Links), order, e.Cfg.CoreOptions())
+	e.core = handover.NewCore(host, order, e.Cfg.CoreOptions())
 	e.migrants = migrantsOf(e.VMs)
 	e.moving.Store(true)
 	e.Tell(model.Event{Type: "stage", Stage: "move"})

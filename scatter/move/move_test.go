@@ -123,12 +123,12 @@ func TestEndJournal(t *testing.T) {
 			e := standing(t)
 			path := filepath.Join(t.TempDir(), "j")
 			e.Journal, _ = enginekit.NewJournal(t, path)
-			e.core = handover.NewCore([]int{0, 1, 0}, 2, []int{0, 1, 2}, e.Cfg.CoreOptions())
+			e.core = handover.NewCore([]int{0, 1, 0}, []int{0, 1, 2}, e.Cfg.CoreOptions())
 			for i, s := range c.states {
 				e.core.VMs[i].State = s
 			}
 			if c.lost {
-				e.core.Lost[0], e.migrants[0].ended = errors.New("away"), make(chan struct{})
+				e.core.VMs[0].Lost, e.migrants[0].ended = errors.New("away"), make(chan struct{})
 			}
 			e.endJournal()
 			if system.Exists(path) == c.gone {

@@ -31,7 +31,7 @@ func TestHangGuard(t *testing.T) {
 // TestOverdue: a VM whose target does not answer stays, and the others go on; what is overdue in another state is nothing.
 func TestOverdue(t *testing.T) {
 	late := errors.New("too late")
-	c := handover.NewCore([]int{0, 1}, 2, []int{0, 1}, handover.CoreOptions{Parallel: 1})
+	c := handover.NewCore([]int{0, 1}, []int{0, 1}, handover.CoreOptions{Parallel: 1})
 	c.Start()
 	mustStep := func(e handover.Event) []handover.Action {
 		t.Helper()

@@ -10,12 +10,12 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
-// follow sends a host again what it has missed because a group was too fast for it, beside everything else and in the
+// repair sends a host again what it lacks because a group was too fast for it, beside everything else and in the
 // background. It returns when all blocks of all hosts are confirmed, or the host is lost.
-func (b *bulk) follow(ctx context.Context, host int) error {
-	told := false
-	for b.tracker.AwaitMissed(ctx, host) {
-		err := b.catchUp(ctx, host)
+func (b *bulk) repair(ctx context.Context, host int) error {
+	r, told := b.tracker.Repair(host), false
+	for r.Await(ctx) {
+		err := b.repairRound(ctx, host, r)
 		switch {
 		case err == nil:
 		case errors.Is(err, multicast.ErrNoMembers) || errors.Is(err, multicast.ErrUnknown):
@@ -27,44 +27,45 @@ func (b *bulk) follow(ctx context.Context, host int) error {
 				b.e.Tell(model.Event{Type: "warning", Host: b.schedule.Hosts[host], Message: fmt.Sprintf("what %s has missed is left to the control path: %v", b.schedule.Hosts[host], err)})
 			}
 			told = true
-			b.tracker.LeaveMissed(host)
+			r.Abandon()
 		}
 	}
 	return nil
 }
 
-// hireFollowers makes what followers share to make blocks with.
-func (b *bulk) hireFollowers() error {
-	b.again = make(chan *batchEncoder, followEncoders)
-	for range followEncoders {
+// makeRepairers makes the encoders that all repairs share.
+func (b *bulk) makeRepairers() error {
+	b.repairers = make(chan *batchEncoder, repairEncoders)
+	for range repairEncoders {
 		enc, err := newBatchEncoder(b.e, b.tracker)
 		if err != nil {
 			return err
 		}
 		enc.waits = func() bool { return true } // the host is slow: there is time
-		b.again <- enc
+		b.repairers <- enc
 	}
 	return nil
 }
 
-// catchUp sends a host's backlog by a channel of its own, which is opened anew each time the host has left others: it takes no
+// repairRound sends a host's backlog by a channel of its own, which is opened anew each time the host was detached from others: it takes no
 // block of one that is opened later before it has done with those, so that an old page never overwrites a new one.
-func (b *bulk) catchUp(ctx context.Context, host int) error {
-	turn := b.tracker.Follow(host)
-	defer b.tracker.Followed(host)
+func (b *bulk) repairRound(ctx context.Context, host int, r *ledger.Repair) error {
+	r.Begin()
+	defer r.End()
 	id := multicast.ChannelID(len(b.schedule.Channels)) + multicast.ChannelID(b.extra.Add(1))
 	c := multicast.Channel{ID: id, Members: []string{b.schedule.Hosts[host]}, Background: true}
 	if err := b.e.Sender.Open(ctx, c); err != nil {
 		return err
 	}
 	for {
-		p, ok := b.tracker.NextMissed(host, turn)
+		p, ok := r.Next()
 		if !ok {
 			break
 		}
 		if err := b.resend(ctx, id, p); err != nil {
 			return err
 		}
+		r.Resent(p)
 	}
 	return errors.Join(b.e.Sender.Flush(ctx, id), b.e.Sender.CloseChannel(id))
 }
@@ -73,18 +74,14 @@ func (b *bulk) catchUp(ctx context.Context, host int) error {
 func (b *bulk) resend(ctx context.Context, ch multicast.ChannelID, p ledger.Part) error {
 	t := &batch{owners: p.Owners, ends: p.Ends}
 	select {
-	case enc := <-b.again:
+	case enc := <-b.repairers:
 		enc.encode(t)
-		b.again <- enc // has room for all
+		b.repairers <- enc // has room for all
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	for i := range t.blocks {
-		t.blocks[i].Cargo.Bytes = 0 // counted with the block that was missed
+		t.blocks[i].Cargo.Bytes = 0 // counted with the block that was lacked
 	}
-	if err := b.sendBatch(ctx, t, ch); err != nil {
-		return err
-	}
-	b.tracker.Resent(p)
-	return nil
+	return b.sendBatch(ctx, t, ch)
 }

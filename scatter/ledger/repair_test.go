@@ -22,7 +22,7 @@ type shipment struct {
 	tr      *Tracker
 	host    []int
 	memory  []uint64 // by page
-	left    []bool   // by host: has left the group, as multicast knows it
+	out     []bool   // by host: was detached from the group, as multicast knows it
 	blocks  map[blockKey]*parcel
 	next    map[multicast.ChannelID]uint64
 	told    []func() // what multicast has still to say
@@ -35,7 +35,7 @@ type parcel struct {
 	owners []dedup.Page
 	hashes []uint64
 	placed []bool // by host
-	lacks  []bool // by host: it left before it had placed the block
+	lacks  []bool // by host: it was detached before it had placed the block
 	over   bool
 }
 
@@ -46,7 +46,7 @@ const (
 
 func newShipment(t rapid.TB) *shipment {
 	chance, _ := t.(*rapid.T)
-	s := &shipment{t: t, chance: chance, left: make([]bool, shipHosts), memory: make([]uint64, shipVMs*shipPages),
+	s := &shipment{t: t, chance: chance, out: make([]bool, shipHosts), memory: make([]uint64, shipVMs*shipPages),
 		blocks: make(map[blockKey]*parcel), next: make(map[multicast.ChannelID]uint64), version: 1000}
 	var regions []dedup.Region
 	for vm := range shipVMs {
@@ -68,10 +68,10 @@ func (s *shipment) checkDone(vm int) {
 		s.t.Fatalf("vm %d is done twice", vm)
 	}
 	s.done = append(s.done, vm)
-	unknown := dedup.NewHeld(s.tr.layout)
+	unknown := dedup.NewHeld(s.tr.routes.layout)
 	unknown.Forget(0)
 	for i := range shipPages {
-		p := s.tr.layout.First(vm) + dedup.Page(i)
+		p := s.tr.routes.layout.First(vm) + dedup.Page(i)
 		if noted := s.tr.held.Get(p); noted != s.memory[p] && noted != unknown.Get(0) {
 			s.t.Fatalf("vm %d is done: page %d is noted as %d, its target has %d", vm, i, noted, s.memory[p])
 		}
@@ -84,7 +84,7 @@ func (s *shipment) cargo(owners ...dedup.Page) Cargo {
 	for _, p := range owners {
 		s.version++
 		s.tr.held.Set(p, s.version)
-		c.count(s.tr.layout.VM(p))
+		c.count(s.tr.routes.layout.VM(p))
 		c.Owners = append(c.Owners, p)
 		c.Ends = append(c.Ends, uint16(len(c.Owners)))
 	}
@@ -104,12 +104,12 @@ func (s *shipment) parcel(ch multicast.ChannelID, c Cargo) *parcel {
 // Send takes a block as multicast does. Anything may happen before it returns.
 func (s *shipment) Send(_ context.Context, ch multicast.ChannelID, _ []byte) (uint64, error) {
 	b := s.blocks[blockKey{ch, s.next[ch]}]
-	if ch == shipGroup && !slices.Contains(s.left, false) {
+	if ch == shipGroup && !slices.Contains(s.out, false) {
 		delete(s.blocks, blockKey{ch, s.next[ch]})
 		return 0, fmt.Errorf("channel %d: %w", ch, multicast.ErrNoMembers)
 	}
 	if ch == shipGroup {
-		copy(b.lacks, s.left)
+		copy(b.lacks, s.out)
 	} else {
 		for h := range b.lacks {
 			b.lacks[h] = multicast.ChannelID(h) != ch-10
@@ -124,7 +124,7 @@ func (s *shipment) Send(_ context.Context, ch multicast.ChannelID, _ []byte) (ui
 // place writes a block into a host's pages.
 func (s *shipment) place(b *parcel, host int) {
 	for i, p := range b.owners {
-		if s.host[s.tr.layout.VM(p)] == host {
+		if s.host[s.tr.routes.layout.VM(p)] == host {
 			s.memory[p] = b.hashes[i]
 		}
 	}
@@ -164,12 +164,12 @@ func (s *shipment) settle(k blockKey) {
 	}
 }
 
-// leave takes a host out of the group. What it lacks it may place yet, but not after what it is sent by another channel.
-func (s *shipment) leave(host int) {
-	if s.left[host] {
+// detach takes a host out of the group. What it lacks it may place yet, but not after what it is sent by another channel.
+func (s *shipment) detach(host int) {
+	if s.out[host] {
 		return
 	}
-	s.left[host] = true
+	s.out[host] = true
 	var lacks []uint64
 	for _, k := range s.keys() {
 		if b := s.blocks[k]; k.ch == shipGroup && !b.placed[host] {
@@ -181,7 +181,7 @@ func (s *shipment) leave(host int) {
 		}
 	}
 	next := s.next[shipGroup]
-	s.told = append(s.told, func() { s.tr.Leave(shipGroup, host, lacks, next) })
+	s.told = append(s.told, func() { s.tr.Detach(shipGroup, host, lacks, next) })
 	for _, k := range s.keys() {
 		s.settle(k)
 	}
@@ -195,7 +195,7 @@ func (s *shipment) happen() {
 	for range rapid.IntRange(0, 4).Draw(s.chance, "happenings") {
 		switch rapid.IntRange(0, 7).Draw(s.chance, "what") {
 		case 0:
-			s.leave(rapid.IntRange(0, shipHosts-1).Draw(s.chance, "leaves"))
+			s.detach(rapid.IntRange(0, shipHosts-1).Draw(s.chance, "detached"))
 		case 1, 2, 3:
 			if keys := s.keys(); len(keys) > 0 {
 				s.arrive(rapid.SampledFrom(keys).Draw(s.chance, "block"), rapid.IntRange(0, shipHosts-1).Draw(s.chance, "at"))
@@ -213,21 +213,22 @@ func (s *shipment) happen() {
 // send sends a block, as the engine does.
 func (s *shipment) send(ch multicast.ChannelID, c Cargo) {
 	s.parcel(ch, c)
-	_ = s.tr.Send(context.Background(), ch, nil, c) // without members it is for those who have left
+	_ = s.tr.Send(context.Background(), ch, nil, c) // without members it is for those who were detached
 }
 
-// catchUp sends a host what it has missed. Some pages have become zero meanwhile: they are not sent, as ever.
-func (s *shipment) catchUp(host int) {
-	turn := s.tr.Follow(host)
-	defer s.tr.Followed(host)
+// repair sends a host its backlog. Some pages have become zero meanwhile: they are not sent, as ever.
+func (s *shipment) repair(host int) {
+	r := s.tr.Repair(host)
+	r.Begin()
+	defer r.End()
 	for {
-		p, ok := s.tr.NextMissed(host, turn)
+		p, ok := r.Next()
 		if !ok {
 			return
 		}
 		var now []dedup.Page
 		for _, o := range p.Owners {
-			if s.host[s.tr.layout.VM(o)] != host {
+			if s.host[s.tr.routes.layout.VM(o)] != host {
 				s.t.Fatalf("host %d is sent a page of another's", host)
 			}
 			if rapid.IntRange(0, 9).Draw(s.chance, "zero") > 0 {
@@ -237,7 +238,7 @@ func (s *shipment) catchUp(host int) {
 		if len(now) > 0 {
 			s.send(multicast.ChannelID(10+host), s.cargo(now...))
 		}
-		s.tr.Resent(p)
+		r.Resent(p)
 	}
 }
 
@@ -255,55 +256,55 @@ func (s *shipment) drain() {
 	}
 }
 
-// TestInvariant3MissedIsNeverTakenForHeld: whenever hosts leave a group, and whatever they place of it late, a VM is done when
+// TestInvariant3BacklogIsNeverTakenForHeld: whenever hosts are detached from a group, and whatever they place of it late, a VM is done when
 // its target has got all that was sent, by whatever channel; then each of its pages has the bytes that are noted, or nobody
 // claims to know them.
-func TestInvariant3MissedIsNeverTakenForHeld(t *testing.T) {
+func TestInvariant3BacklogIsNeverTakenForHeld(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newShipment(t)
 		for i := 0; i < shipPages; i += 2 {
 			var owners []dedup.Page
 			for vm := range shipVMs {
 				if rapid.IntRange(0, 2).Draw(t, "has it") > 0 {
-					owners = append(owners, s.tr.layout.First(vm)+dedup.Page(i+1))
+					owners = append(owners, s.tr.routes.layout.First(vm)+dedup.Page(i+1))
 				}
 			}
 			if len(owners) > 0 {
 				s.send(shipGroup, s.cargo(owners...))
 			}
-			if h := rapid.IntRange(0, shipHosts-1).Draw(t, "alone"); s.tr.Slow(h) {
-				s.tr.Skip(OutBlock{Cargo: s.cargo(s.tr.layout.First(h) + dedup.Page(i))}, h)
+			if h := rapid.IntRange(0, shipHosts-1).Draw(t, "alone"); s.tr.Detached(h) {
+				s.tr.Defer(OutBlock{Cargo: s.cargo(s.tr.routes.layout.First(h) + dedup.Page(i))}, h)
 			}
 			s.happen()
-			if h := rapid.IntRange(0, 3*shipHosts).Draw(t, "catches up"); h < shipHosts {
-				s.catchUp(h)
+			if h := rapid.IntRange(0, 3*shipHosts).Draw(t, "repaired"); h < shipHosts {
+				s.repair(h)
 			}
 		}
 		for vm := range shipVMs {
-			s.tr.AllSent(vm)
+			s.tr.VMs.AllSent(vm)
 		}
 		s.tr.End()
-		for range 3 { // what is confirmed may tell of more that was missed
+		for range 3 { // what is confirmed may tell of more that is lacked
 			s.drain()
 			for h := range shipHosts {
-				s.catchUp(h)
+				s.repair(h)
 			}
 		}
 		s.drain()
 		if len(s.done) != shipVMs {
-			t.Fatalf("done: %v; pending: %v", s.done, s.tr.pending)
+			t.Fatalf("done: %v; pending: %v", s.done, s.tr.VMs.vms)
 		}
 		for h := range shipHosts {
-			if s.tr.AwaitMissed(context.Background(), h) || s.tr.behind(h) {
-				t.Errorf("host %d has still something to catch up with", h)
+			if s.tr.Repair(h).Await(context.Background()) || s.tr.lags(h) {
+				t.Errorf("host %d still has a backlog", h)
 			}
 		}
 	})
 }
 
-// TestMissedIsSentWithSharedBytes: what one host lacks of several blocks is put together again, contents that its VMs share as
+// TestBacklogIsSentWithSharedBytes: what one host lacks of several blocks is put together again, contents that its VMs share as
 // one, up to what a block holds.
-func TestMissedIsSentWithSharedBytes(t *testing.T) {
+func TestBacklogIsSentWithSharedBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want []int // owners of each content
 		for p := (Part{}); ; {
@@ -330,9 +331,9 @@ func TestMissedIsSentWithSharedBytes(t *testing.T) {
 	})
 }
 
-// TestHostsThatAreBehindStayOut: who has something to catch up with is no member of the groups that are opened meanwhile, and is
-// when it has caught up.
-func TestHostsThatAreBehindStayOut(t *testing.T) {
+// TestLaggingHostsStayOut: who has a backlog is no member of the groups that are opened meanwhile, and is
+// when that is empty.
+func TestLaggingHostsStayOut(t *testing.T) {
 	s := newShipment(t)
 	wants := func(ch multicast.ChannelID, want ...string) {
 		if got := s.tr.Ready(ch, []string{"h0", "h1", "h2"}, []string{"h0", "h2"}); !slices.Equal(got, want) {
@@ -340,41 +341,44 @@ func TestHostsThatAreBehindStayOut(t *testing.T) {
 		}
 	}
 	wants(5, "h0", "h2")
-	s.send(shipGroup, s.cargo(s.tr.layout.First(0), s.tr.layout.First(2)))
+	s.send(shipGroup, s.cargo(s.tr.routes.layout.First(0), s.tr.routes.layout.First(2)))
 	s.drain()
-	s.tr.Leave(shipGroup, 2, nil, 1)
+	s.tr.Detach(shipGroup, 2, nil, 1)
 	wants(6, "h0", "h2") // it lacks nothing yet
-	s.left[2] = true
-	s.send(shipGroup, s.cargo(s.tr.layout.First(2)+1))
+	s.out[2] = true
+	s.send(shipGroup, s.cargo(s.tr.routes.layout.First(2)+1))
 	wants(7, "h0")
-	if l := s.tr.left[7]; len(l) != 1 || l[0].host != 2 || !l[0].misses(0) {
+	if l := s.tr.detached[7]; len(l) != 1 || l[0].host != 2 || !l[0].lacks(0) {
 		t.Errorf("who is not in channel 7: %v", l)
 	}
-	turn := s.tr.Follow(2)
-	p, ok := s.tr.NextMissed(2, turn)
+	r := s.tr.Repair(2)
+	r.Begin()
+	p, ok := r.Next()
 	wants(8, "h0") // what it lacks is on its way
-	if _, again := s.tr.NextMissed(2, turn); !ok || again || !slices.Equal(p.Owners, []dedup.Page{s.tr.layout.First(2) + 1}) {
+	if _, again := r.Next(); !ok || again || !slices.Equal(p.Owners, []dedup.Page{s.tr.routes.layout.First(2) + 1}) {
 		t.Errorf("it lacks %v", p)
 	}
-	s.tr.Resent(p)
-	s.tr.Followed(2)
+	r.Resent(p)
+	r.End()
 	wants(9, "h0", "h2")
-	s.tr.Skip(OutBlock{Cargo: s.cargo(s.tr.layout.First(0))}, 0)
-	s.tr.Skip(OutBlock{Cargo: s.cargo(s.tr.layout.First(2))}, 2)
+	s.tr.Defer(OutBlock{Cargo: s.cargo(s.tr.routes.layout.First(0))}, 0)
+	s.tr.Defer(OutBlock{Cargo: s.cargo(s.tr.routes.layout.First(2))}, 2)
 	wants(10, "h0", "h2") // together they are no slower than each other
 }
 
-// TestTurnEndsWhenAHostLeavesAgain: what it lacked before and what it lacks since do not go by one channel.
-func TestTurnEndsWhenAHostLeavesAgain(t *testing.T) {
+// TestEpochEndsWhenAHostIsDetachedAgain: what it lacked before and what it lacks since do not go by one channel.
+func TestEpochEndsWhenAHostIsDetachedAgain(t *testing.T) {
 	s := newShipment(t)
-	s.tr.Skip(OutBlock{Cargo: s.cargo(0)}, 0)
-	turn := s.tr.Follow(0)
-	s.tr.Leave(5, 0, nil, 0)
-	if p, ok := s.tr.NextMissed(0, turn); ok {
-		t.Errorf("%v in the old turn", p)
+	s.tr.Defer(OutBlock{Cargo: s.cargo(0)}, 0)
+	r := s.tr.Repair(0)
+	r.Begin()
+	s.tr.Detach(5, 0, nil, 0)
+	if p, ok := r.Next(); ok {
+		t.Errorf("%v in the old epoch", p)
 	}
-	if p, ok := s.tr.NextMissed(0, s.tr.Follow(0)); !ok || len(p.Owners) != 1 {
-		t.Errorf("%v in the new turn", p)
+	r.Begin()
+	if p, ok := r.Next(); !ok || len(p.Owners) != 1 {
+		t.Errorf("%v in the new epoch", p)
 	}
 }
 
