@@ -89,7 +89,7 @@ func (e *Carriage) RunBulk(ctx context.Context) {
 // goBlind: nothing is known of what the target holds of this VM. Its bulk is over, converge sends all.
 func (e *Carriage) goBlind(v *source.VM) {
 	v.Blind.Store(true)
-	e.Tracker.VMs.GiveUp(v.Index)
+	e.Tracker.GiveUp(v.Index)
 }
 
 // unreachable is multicast's word that no datagram reaches a target.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -387,4 +388,33 @@ func forgotten(l *dedup.Layout) uint64 {
 	h := dedup.NewHeld(l)
 	h.Forget(0)
 	return h.Get(0)
+}
+
+// TestBacklogIsAwaitedUntilHostsAreNamed: a block finds no members before it is told who they were. Its host's repair waits for that, or until
+// nobody waits for the block.
+func TestBacklogIsAwaitedUntilHostsAreNamed(t *testing.T) {
+	for name, told := range map[string]func(tr *Tracker){
+		"detached": func(tr *Tracker) { tr.Detach(1, 0, nil, 0) },
+		"lost":     func(tr *Tracker) { tr.GiveUp(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr, p, _ := newTestTracker(1)
+			p.err = multicast.ErrNoMembers
+			if err := tr.Send(t.Context(), 1, nil, of(0)); err == nil {
+				t.Fatal("it was sent")
+			}
+			tr.End()
+			some := make(chan bool)
+			go func() { some <- tr.Repair(0).Await(t.Context()) }()
+			select {
+			case got := <-some:
+				t.Fatalf("it did not wait: %v", got)
+			case <-time.After(20 * time.Millisecond):
+			}
+			told(tr)
+			if got := <-some; got != (name == "detached") {
+				t.Errorf("backlog: %v", got)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -117,8 +118,28 @@ func (t *Tracker) End() {
 	t.wake()
 }
 
-// over tells whether no backlog can grow any more: all was sent and is confirmed. The lock is held.
-func (t *Tracker) over() bool { return t.ended && len(t.inFlight.blocks) == 0 }
+// GiveUp says that nothing of vm needs to be confirmed any more.
+func (t *Tracker) GiveUp(vm int) {
+	t.VMs.GiveUp(vm)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wake()
+}
+
+// over tells whether no backlog can grow any more: all was sent and is confirmed, and it is known who lacks what was not. The lock is held.
+func (t *Tracker) over() bool {
+	return t.ended && len(t.inFlight.blocks) == 0 && !t.awaitsDetachment()
+}
+
+// awaitsDetachment tells whether there are blocks without members whose hosts are still to be named, or lost. The lock is held.
+func (t *Tracker) awaitsDetachment() bool {
+	for _, blocks := range t.undelivered {
+		if slices.ContainsFunc(blocks, func(c Cargo) bool { return t.VMs.wait(c.vms) }) {
+			return true
+		}
+	}
+	return false
+}
 
 // wake makes repairs look again; the lock is held.
 func (t *Tracker) wake() {
