@@ -77,7 +77,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 
 // pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
 func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
-	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.Pacer, count: func(n int64) { e.convergeBytes.Add(n); v.convergeSent.Add(n) }}
+	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.Pacer, count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
 	if !e.Cfg.NoCompress {
 		var err error
 		if out.pack, err = carry.NewPacker(e.Rate); err != nil {

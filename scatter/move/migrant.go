@@ -21,6 +21,7 @@ import (
 // migrant is a VM that moves: its migration, and what is told of it.
 type migrant struct {
 	*source.VM
+	way     Handover
 	zero    []bool      // by block: all zero on the target before bulk
 	lingers atomic.Bool // it has left, and its QEMU did not quit
 	pausing sync.Mutex  // held while scatter stops it

@@ -27,6 +27,10 @@ func (e *Evacuation) move(ctx context.Context) error {
 	order = append(order, planning.Interleave(host)...)
 	e.core = handover.NewCore(host, order, e.Cfg.CoreOptions())
 	e.migrants = migrantsOf(e.VMs)
+	for _, v := range e.migrants {
+		v.way = preCopy{e}
+	}
+	e.meter.sender, e.meter.control = e.Sender, &e.ControlBytes
 	e.moving.Store(true)
 	e.Tell(model.Event{Type: "stage", Stage: "move"})
 
@@ -101,14 +105,11 @@ func (e *Evacuation) drive(ctx context.Context, a handover.Action) {
 	v := e.migrants[a.VM]
 	switch a.Kind {
 	case handover.AcPrepare:
-		e.answer(a.VM, e.askPrepare(v), noEvent)
+		e.answer(a.VM, v.way.Prepare(ctx, v), noEvent)
 	case handover.AcBulk:
 		e.RunBulk(ctx)
 	case handover.AcConverge:
-		err := e.record(v, handover.RecConverge)
-		if err == nil {
-			err = converging{e}.converge(ctx, v)
-		}
+		err := v.way.Transfer(ctx, v)
 		if !v.loaded.Load() { // from there on the VM's fate does not hang on this stream
 			e.answer(a.VM, err, noEvent)
 		}
@@ -119,13 +120,13 @@ func (e *Evacuation) drive(ctx context.Context, a handover.Action) {
 	case handover.AcLog:
 		e.logRecord(v, a.Record)
 	case handover.AcRelease:
-		e.answer(a.VM, v.giveShut(ctx), handover.EvCompleted)
+		e.answer(a.VM, v.way.Release(ctx, v), handover.EvCompleted)
 	case handover.AcRun:
-		handing{e}.run(ctx, v)
+		v.way.Run(ctx, v)
 	case handover.AcResolve:
 		handing{e}.resolve(ctx, v, a)
 	case handover.AcAbort, handover.AcResume:
-		handing{e}.takeBack(ctx, v, a)
+		v.way.Undo(ctx, v, a)
 	case handover.AcForget:
 		handing{e}.forget(ctx, v, a.Err)
 	case handover.AcQuitSource:

@@ -8,19 +8,15 @@ import (
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // report sums the evacuation up.
 func (e reporting) report() *model.Report {
 	r := &model.Report{TotalTimeS: time.Since(e.Started).Seconds(), Pages: e.Pages}
-	s := e.Sender.Stats()
-	r.MulticastBytes, r.UnicastBytes, r.RepairBytes = int64(s.Multicast), int64(s.Unicast), int64(s.Repair)
-	converge := e.convergeBytes.Load()
-	r.ConvergeBytes = planning.TCPBytes(converge)
-	r.ControlBytes = planning.TCPBytes(e.ControlBytes.Load() - converge)
-	r.SourceBytes = r.MulticastBytes + r.UnicastBytes + r.RepairBytes + r.ConvergeBytes + r.ControlBytes + int64(s.Probe)
+	s, left := e.Sender.Stats(), e.meter.read()
+	r.MulticastBytes, r.UnicastBytes, r.RepairBytes = left.multicast, left.unicast, left.repair
+	r.ConvergeBytes, r.ControlBytes, r.SourceBytes = left.converge, left.control, left.sum()
 	r.Group = model.GroupStats{Count: e.Schedule.GroupCount(), Joins: int64(s.Joins), Leaves: int64(s.Leaves)}
 	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.Public.PredictedBytes, e.Public.PredictedTimeS
 	for i, v := range e.migrants {
@@ -78,8 +74,7 @@ func (e reporting) progress(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s := e.Sender.Stats()
-			sent := int64(s.Multicast+s.Unicast+s.Repair+s.Probe) + planning.TCPBytes(e.ControlBytes.Load())
+			sent := e.meter.read().sum()
 			e.tellProgress(sent, sent-last)
 			last = sent
 		}

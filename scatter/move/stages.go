@@ -19,9 +19,9 @@ type Evacuation struct {
 	trace      *tracer
 	standstill standstill
 
-	convergeBytes atomic.Int64
-	digestMu      sync.Mutex // guards digestOf
-	digestOf      map[int]chan control.Digested
+	meter    meter
+	digestMu sync.Mutex // guards digestOf
+	digestOf map[int]chan control.Digested
 }
 
 // The drivers of an evacuation, by what they do.
