@@ -99,7 +99,7 @@ func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
 		g.end() // it was given up when there was nothing yet to be ended
 		return nil, g.life.why()
 	}
-	running{g.guest}.watch()
+	running(g).watch()
 	facts, err := vm.Describe(ctx)
 	if err != nil {
 		return nil, err
