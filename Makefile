@@ -5,6 +5,7 @@
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table; with BENCH=-real the guests are Debians with a busy Redis
+# make bench-modes     a guest that dirties memory faster than the link carries, scatter beside stock QEMU, in five minutes
 # make bench-placement what placements cost beside those of simple rules, in five minutes
 # make bench-prediction what evacuations take beside what their plans say, in three minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
@@ -16,7 +17,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 2s
 
-.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-placement bench-prediction bench-multicast clean
+.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-modes bench-placement bench-prediction bench-multicast clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -54,6 +55,9 @@ demo: setup build
 bench-evacuate: setup build
 	$(if $(findstring -real,$(BENCH)),bench/setup.sh real)
 	$(GO) run ./bench/evacuate $(BENCH)
+
+bench-modes: setup build
+	$(GO) run ./bench/modes
 
 bench-placement:
 	$(GO) run ./bench/placement

@@ -59,14 +59,17 @@ const (
 	DefaultGroupPort = model.DefaultGroupPort
 	DefaultBalance   = model.DefaultBalance
 	DefaultRunDir    = model.DefaultRunDir
+	DefaultThrottle  = model.DefaultThrottle
+	MostThrottle     = model.MostThrottle
 	DefaultSlowRatio = multicast.DefaultSlowRatio
 	MaxGroups        = model.MaxGroups
 	MaxHold          = model.MaxHold
 	MinMTU           = model.MinMTU
 	MaxMTU           = model.MaxMTU
 
-	StallKeep  = model.StallKeep
-	StallPause = model.StallPause
+	StallKeep     = model.StallKeep
+	StallPause    = model.StallPause
+	StallThrottle = model.StallThrottle
 
 	OnSource = model.OnSource
 	OnTarget = model.OnTarget

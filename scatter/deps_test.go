@@ -57,6 +57,7 @@ var rules = []struct {
 	{"qemu/policy", []string{"qemu/cmdline", "qemu/vmname", "qemu/confine", "qemu/survey", "qemu/rehearsal"}, nil, "judges command lines: starts no VM"},
 	{"qemu/inventory", []string{"qemu/inventory", "qemu/cmdline", "qemu/monitor"}, nil, "asks a monitor, and writes command lines"},
 	{"qemu/internal/kit", nil, nil, "for tests"},
+	{"qemu/quota", []string{"qemu/process"}, nil, "takes processor time from threads; knows no VM"},
 	{"qemu", []string{"qemu"}, []string{"golang.org/x/sys"}, "a VM on this host: composes what is below it"},
 	{"scatter/model", []string{"multicast/groups"}, nil, "the words of all rooms: knows none, does nothing"},
 	{"scatter/planning", []string{"scatter/model", "placement", "multicast/groups", "multicast/wire"}, nil, "decides what goes where: no I/O but what it is given to read"},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type Report struct {
 		DowntimeMS               float64 `json:"downtime_ms"`
 		PredictedMS              float64 `json:"predicted_downtime_ms"`
 		Bytes                    int64
+		Throttled                float64 `json:"throttled_s"`
 		Verified                 bool
 		LeftOut                  []struct {
 			Block  string
@@ -53,8 +55,7 @@ type Result struct {
 	PeakMemory  int64         // of the command
 	Report      *Report       // nil if it wrote none
 	Output      string        // stdout and stderr
-
-	started time.Time
+	Started     time.Time
 }
 
 // Send is a running `scatter send`.
@@ -76,6 +77,7 @@ type Job struct {
 	Guests  []*lab.Guest // nil = all
 	Targets []*lan.Host  // nil = all
 	Args    []string     // further arguments
+	Prefix  []string     // what goes before the program
 	Show    *os.File     // where send prints to, so that it can tell a terminal; nil = into Result.Output
 }
 
@@ -109,7 +111,8 @@ func (d *Deployment) StartSend(ctx context.Context, job Job) (*Send, error) {
 	if err := os.RemoveAll(s.report); err != nil {
 		return nil, err
 	}
-	s.cmd = source.Command(context.WithoutCancel(ctx), d.Binary, d.arguments(job, "send", "--report", s.report)...)
+	argv := slices.Concat(job.Prefix, []string{d.Binary}, d.arguments(job, "send", "--report", s.report))
+	s.cmd = source.Command(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.WaitDelay = s.out, s.out, drain
 	if job.Show != nil {
 		s.cmd.Stdout, s.cmd.Stderr = job.Show, job.Show
@@ -167,7 +170,7 @@ func (s *Send) Result(ctx context.Context) (*Result, error) {
 		_ = s.Signal(syscall.SIGINT) // it may have ended this moment
 		<-s.done
 	}
-	r := &Result{Exit: s.cmd.ProcessState.ExitCode(), Time: time.Since(s.start), Output: s.out.String(), PeakMemory: s.peak, started: s.start}
+	r := &Result{Exit: s.cmd.ProcessState.ExitCode(), Time: time.Since(s.start), Output: s.out.String(), PeakMemory: s.peak, Started: s.start}
 	after, err := s.d.Lab.Source.Traffic(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
@@ -205,7 +208,7 @@ func (d *Deployment) Send(ctx context.Context, job Job) (*Result, error) {
 
 // Pause returns the longest pause of a guest since the evacuation began, as seen from outside.
 func (r *Result) Pause(g *lab.Guest) serial.Pause {
-	return g.Serial.LongestPause(r.started, time.Now())
+	return g.Serial.LongestPause(r.Started, time.Now())
 }
 
 // WorstPause returns the longest pause of any guest.

@@ -28,6 +28,7 @@ type scene struct {
 	receivers []*receiver
 	senders   []*sender
 	extras    []string // names of VMs that only this test has
+	prefix    []string // of the command that sends
 }
 
 // newScene gives a test the fleet, with every guest on the source.

@@ -97,7 +97,8 @@ func (s *scene) sendAs(flags ...string) *sender {
 	x.tape, err = newTape(filepath.Join(s.dir, fmt.Sprintf("trace%d", n)))
 	s.must(err)
 	args := append([]string{"send", "--json", "--trace", x.tape.path, "--report", x.file, "--log-level", "info"}, flags...)
-	x.cmd = s.Source.Command(context.Background(), program, args...)
+	argv := append(slices.Clone(s.prefix), append([]string{program}, args...)...)
+	x.cmd = s.Source.Command(context.Background(), argv[0], argv[1:]...)
 	x.cmd.Stdout, x.cmd.Stderr = &x.stdout, &x.stderr
 	s.must(x.cmd.Start())
 	s.senders = append(s.senders, x)

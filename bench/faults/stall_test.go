@@ -3,9 +3,17 @@
 package faults
 
 import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // busyWorkload rewrites 4 MiB again and again, as fast as an emulated processor can.
@@ -37,4 +45,63 @@ func TestFaultStallPause(t *testing.T) {
 		t.Errorf("report: %+v", v)
 	}
 	s.stand(busy, s.target(busy))
+}
+
+// TestFaultStallThrottle: a VM is slowed down until what remains fits into the pause, by a quota of its threads or by QEMU, and nothing of that is
+// left.
+func TestFaultStallThrottle(t *testing.T) {
+	for name, prefix := range map[string][]string{"quota": lan.WithGroups, "qemu": nil} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.receiveAll()
+			busy := s.extraGuest("busy-"+name, busyWorkload)
+			s.prefix = prefix
+			x := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "throttle", "--place", busy.Name+"="+s.target(busy).Name)...)
+			o := x.finish()
+			o.exits(s, 0)
+			if v := o.vm(s, busy); v.State != evacuated || !v.Verified || v.ThrottledS <= 0 {
+				t.Errorf("report: %+v", v)
+			}
+			s.stand(busy, s.target(busy))
+		})
+	}
+}
+
+// TestFaultStallThrottleKilled: a sender that is killed leaves no VM slow.
+func TestFaultStallThrottleKilled(t *testing.T) {
+	s := newScene(t)
+	s.receiveAll()
+	busy := s.extraGuest("busy3", busyWorkload)
+	s.prefix = lan.WithGroups
+	before := groupsOf(s, busy)
+	x := s.sendGuests([]*lab.Guest{busy}, "--rate", "20mbit", "--downtime", "50ms", "--on-stall", "throttle", "--place", busy.Name+"="+s.target(busy).Name)
+	x.goOn("the guest to be throttled", func() error {
+		if groupsOf(s, busy) == before {
+			return errors.New("its threads are where they were")
+		}
+		return nil
+	})
+	x.kill()
+	s.awaits("its processors to be given back", func() error {
+		if now := groupsOf(s, busy); now != before {
+			return errors.New(now)
+		}
+		return nil
+	})
+	s.recover(s.Source).exits(0)
+	s.stand(busy, s.Source)
+}
+
+// groupsOf are the control groups of a guest's threads.
+func groupsOf(s *scene, g *lab.Guest) string {
+	s.t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cgroup", g.PID()))
+	s.must(err)
+	groups := make(map[string]bool)
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // the thread may have ended
+		groups[string(b)] = true
+	}
+	delete(groups, "")
+	return strings.Join(slices.Sorted(maps.Keys(groups)), "\n")
 }

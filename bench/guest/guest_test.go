@@ -50,6 +50,21 @@ func TestMemory(t *testing.T) {
 		}
 		r.pages[17][500] ^= 1 << 40
 	}
+	stamps, err := NewMemory(Workload{ID: 4, Own: 1, Hot: 1, Stamp: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamps.Rewrite(700)
+	stamps.Verify(stamps.Pages(), func(bad Mismatch) { t.Errorf("stamped: %+v", bad) })
+	for _, change := range []int{200, 44} { // the word that has its stamp, and another
+		p := &stamps.hot().pages[200]
+		p[change] ^= 1
+		wrong := 0
+		stamps.Verify(stamps.Pages(), func(Mismatch) { wrong++ })
+		if p[change] ^= 1; wrong != 1 {
+			t.Errorf("a changed word %d of a stamped page: %d pages wrong", change, wrong)
+		}
+	}
 	// A page that was right a moment ago is wrong now.
 	hot := m.hot()
 	old := hot.pages[m.nextHot]

@@ -81,7 +81,7 @@ func (m *Memory) fill() {
 // name returns what page i of r must hold now.
 func (m *Memory) name(r *region, i int) content.Name {
 	n := content.Name{Kind: r.kind, Guest: m.guest, Number: uint64(i)}
-	if r.kind == content.Hot {
+	if r.kind == content.Hot || r.kind == content.Stamped {
 		n.Generation = uint64(m.generation[i])
 	}
 	return n
@@ -90,11 +90,15 @@ func (m *Memory) name(r *region, i int) content.Name {
 // Rewrite gives the next n hot pages a new generation.
 func (m *Memory) Rewrite(n int) error {
 	r := m.hot()
+	rewrite := content.Fill
+	if r.kind == content.Stamped {
+		rewrite = content.Stamp
+	}
 	for range n {
 		i := m.nextHot
 		m.nextHot = (i + 1) % len(r.pages)
 		m.generation[i]++
-		content.Fill(&r.pages[i], m.name(r, i))
+		rewrite(&r.pages[i], m.name(r, i))
 	}
 	return nil
 }

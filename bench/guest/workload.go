@@ -19,6 +19,7 @@ type Workload struct {
 	Similar   uint64 // scatter.mib_similar: pages that differ in 8 bytes from one that all guests know
 	Text      uint64 // scatter.mib_text: pages that only this guest holds, about 2:1 compressible
 	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
+	Stamp     uint64 // scatter.stamp: 1 = only a word of each hot page is rewritten
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
@@ -31,7 +32,7 @@ func ParseWorkload(line string) (Workload, error) {
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
 		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
-		"dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
+		"stamp": &w.Stamp, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
 	}
 	for _, word := range strings.Fields(line) {
 		name, ours := strings.CutPrefix(word, "scatter.")
@@ -63,8 +64,12 @@ type part struct {
 
 // parts returns what there is of each kind; the hot pages come last.
 func (w Workload) parts() []part {
+	hot := content.Hot
+	if w.Stamp > 0 {
+		hot = content.Stamped
+	}
 	return []part{
 		{content.Common, w.Common}, {content.Duplicate, w.Duplicate}, {content.Own, w.Own}, {content.Zero, w.Zero},
-		{content.Repeated, w.Repeated}, {content.Similar, w.Similar}, {content.Text, w.Text}, {content.Hot, w.Hot},
+		{content.Repeated, w.Repeated}, {content.Similar, w.Similar}, {content.Text, w.Text}, {hot, w.Hot},
 	}
 }

@@ -16,6 +16,7 @@ type Workload struct {
 	Similar   int
 	Text      int
 	Hot       int           // at least 1
+	Stamp     bool          // only a word of each hot page is rewritten
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
 	Beat      time.Duration // between heartbeats
@@ -34,6 +35,9 @@ func (w Workload) parameters() string {
 	s := fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
 		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
 		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+	if w.Stamp {
+		s += " scatter.stamp=1"
+	}
 	if w.Repeated > 0 || w.Similar > 0 || w.Text > 0 { // a tiny guest knows none of these
 		s += fmt.Sprintf(" scatter.mib_repeated=%d scatter.mib_similar=%d scatter.mib_text=%d", w.Repeated, w.Similar, w.Text)
 	}

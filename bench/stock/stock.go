@@ -53,8 +53,17 @@ func (r *Result) WorstPause() (worst time.Duration) {
 	return worst
 }
 
+// AutoConverge has QEMU throttle a guest that dirties memory faster than the link carries: by 20 % first, then by 10 % more each time.
+func AutoConverge(ctx context.Context, source *witness.Monitor) error {
+	on := map[string]any{"capability": "auto-converge", "state": true}
+	return source.Do(ctx, "migrate-set-capabilities", map[string]any{"capabilities": []any{on}}, nil)
+}
+
+// Setting changes how a QEMU migrates.
+type Setting func(ctx context.Context, source *witness.Monitor) error
+
 // Evacuate migrates all guests on the source. The QEMUs on the source are gone when it returns.
-func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place) (*Result, error) {
+func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place, settings ...Setting) (*Result, error) {
 	moves := make([]*move, len(guests))
 	for i, g := range guests {
 		h := place(i)
@@ -63,6 +72,11 @@ func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place)
 			return nil, fmt.Errorf("stock: guest %s to %s: %w", g.Name, h.Name, err)
 		}
 		defer m.close()
+		for _, set := range settings {
+			if err := set(ctx, m.source); err != nil {
+				return nil, fmt.Errorf("stock: guest %s: %w", g.Name, err)
+			}
+		}
 		moves[i] = m
 	}
 	before, err := l.Source.Traffic(ctx)

@@ -20,19 +20,20 @@ import (
 
 type sendOptions struct {
 	flags.Evacuation
-	parallel   int
-	onStall    string
-	slowRatio  float64
-	verify     bool
-	dryRun     bool
-	report     string
-	keepSource bool
-	trace      string
-	plan       string
-	save       string
-	noGSO      bool
-	cpus       int
-	way        wayFlags
+	parallel    int
+	onStall     string
+	slowRatio   float64
+	maxThrottle float64
+	verify      bool
+	dryRun      bool
+	report      string
+	keepSource  bool
+	trace       string
+	plan        string
+	save        string
+	noGSO       bool
+	cpus        int
+	way         wayFlags
 }
 
 // wayFlags say how datagrams go their way.
@@ -91,7 +92,8 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f := c.Flags()
 	o.Evacuation.Add(f)
 	f.IntVar(&o.parallel, "parallel", 2, "VMs in converge at one time")
-	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause`, that is leave it here, or stop it and finish")
+	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause|throttle`, that is leave it here, stop it and finish, or slow it down, no more than it takes")
+	f.Float64Var(&o.maxThrottle, "max-throttle", scatter.DefaultThrottle, "with --on-stall throttle: the most of its processors' time that is taken from a VM, a `share` of 1")
 	f.Float64Var(&o.slowRatio, "slow-ratio", scatter.DefaultSlowRatio,
 		"a target that gets less than this `share` of what the others of a group get leaves it for unicast; 0: it stays")
 	f.BoolVar(&o.verify, "verify", false, "compare all RAM of both sides before each VM is handed over; lengthens the pause")
@@ -132,17 +134,19 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 	}
 	cfg.GroupPort, cfg.MTU, cfg.DSCP, cfg.NoGSO, cfg.CPUs = o.way.groupPort, o.way.mtu, o.way.dscp, o.noGSO, o.cpus
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
-	cfg.OnStall = scatter.OnStall(o.onStall)
+	cfg.OnStall, cfg.Throttle = scatter.OnStall(o.onStall), o.maxThrottle
 	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
 		cfg.SlowRatio = -1 // the engine takes 0 for the default
 	}
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usage.Errorf("--slow-ratio %v: must be 0 to 1", o.slowRatio)
+	case !(o.maxThrottle > 0 && o.maxThrottle <= scatter.MostThrottle):
+		return cfg, usage.Errorf("--max-throttle %v: must be more than 0, and at most %v", o.maxThrottle, scatter.MostThrottle)
 	case o.parallel < 1:
 		return cfg, usage.Errorf("--parallel %d: must be > 0", o.parallel)
-	case cfg.OnStall != scatter.StallKeep && cfg.OnStall != scatter.StallPause:
-		return cfg, usage.Errorf("--on-stall %q: must be keep or pause", o.onStall)
+	case !cfg.OnStall.Valid():
+		return cfg, usage.Errorf("--on-stall %q: must be keep, pause or throttle", o.onStall)
 	}
 	return cfg, nil
 }

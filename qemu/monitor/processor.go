@@ -33,6 +33,22 @@ type Processor struct{ conn *Conn }
 // ProcessorOf is that of the VM at the other end of a connection.
 func ProcessorOf(conn *Conn) Processor { return Processor{conn} }
 
+// VCPUThreads are the threads of QEMU that run the VM's processors, each once.
+func (p Processor) VCPUThreads(ctx context.Context) (threads []int, err error) {
+	var cpus []struct {
+		Thread int `json:"thread-id"`
+	}
+	if err := p.conn.Do(ctx, "query-cpus-fast", nil, &cpus); err != nil {
+		return nil, err
+	}
+	for _, c := range cpus {
+		if !slices.Contains(threads, c.Thread) {
+			threads = append(threads, c.Thread)
+		}
+	}
+	return threads, nil
+}
+
 // first is the path of a VM's first processor, "" if it has none.
 func (p Processor) first(ctx context.Context) (string, error) {
 	var cpus []struct {

@@ -73,7 +73,13 @@ type Migration interface {
 	// Unsettled tells whether settings are not as they were.
 	Unsettled() bool
 	// Hold is Ready for a migration that does not switch over by itself, whatever remains; rate is what the way to its target carries, in bytes/s.
-	Hold(ctx context.Context, rate int64) error
+	// throttle: the VM may be throttled meanwhile.
+	Hold(ctx context.Context, rate int64, throttle bool) error
+	// Throttle takes a share of the processor time that the VM uses from it, until it is told another one; 0 gives it all back. It ends by itself
+	// when this process does.
+	Throttle(ctx context.Context, share float64) error
+	// Throttled is the share that is taken now, which may take a pass to follow what was ordered.
+	Throttled(now qemu.MigrationInfo) float64
 	// Migrate starts the migration and returns its stream, of which both directions are ours.
 	Migrate(ctx context.Context) (net.Conn, error)
 	// QueryMigrate tells how it stands.

@@ -28,6 +28,17 @@ const (
 	StallKeep OnStall = "keep"
 	// StallPause stops the VM and finishes its migration.
 	StallPause OnStall = "pause"
+	// StallThrottle takes processor time from the VM, as little as it takes; it stays where that does not help.
+	StallThrottle OnStall = "throttle"
+)
+
+// Valid tells whether it is one of these.
+func (o OnStall) Valid() bool { return o == StallKeep || o == StallPause || o == StallThrottle }
+
+// DefaultThrottle is the most of a VM's processor time that is taken unless the operator says so, MostThrottle the most that can be.
+const (
+	DefaultThrottle = 0.9
+	MostThrottle    = 0.99
 )
 
 // TargetAddr is a target host as the operator names it.
@@ -188,6 +199,7 @@ type VMReport struct {
 	Stages      []StageTime `json:"stages"`
 	Bytes       int64       `json:"bytes"` // converge bytes, as sent
 	Passes      int         `json:"passes"`
+	ThrottledS  float64     `json:"throttled_s"` // of its processor time that was taken from it
 	Verified    bool        `json:"verified"`
 	LeftOut     []LeftOut   `json:"verify_left_out,omitempty"` // of the comparison
 }

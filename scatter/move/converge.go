@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -40,7 +41,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel))); err != nil {
+	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel)), e.throttles()); err != nil {
 		return err
 	}
 	events := v.Subscribe(256)
@@ -136,6 +137,11 @@ func (r *stateReader) Write(b []byte) (int, error) {
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
 	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
+	if e.throttles() {
+		s.MostThrottle = e.Cfg.Throttle
+		defer e.unthrottle(ctx, v)
+	}
+	began := time.Now()
 	guard := time.NewTicker(time.Second)
 	defer guard.Stop()
 	hang := hangGuard{since: time.Now()}
@@ -157,7 +163,7 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 			case "STOP":
 				e.stopSeen(ctx, v, ev)
 			case "MIGRATION_PASS":
-				if err := e.pass(ctx, v, &s); err != nil && ctx.Err() == nil {
+				if err := e.pass(ctx, v, &s, time.Since(began)); err != nil && ctx.Err() == nil {
 					e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: err})
 				}
 			}
@@ -217,7 +223,7 @@ func eventTime(ev qemu.Event) time.Time {
 }
 
 // pass is called when QEMU begins another pass over the dirty pages.
-func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) error {
+func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at time.Duration) error {
 	info, err := v.QueryMigrate(ctx)
 	if err != nil || info.RAM == nil {
 		return err
@@ -229,14 +235,57 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering) err
 	if f == nil {
 		return nil
 	}
-	switch s.Step(steer.Observation{Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load()}) {
+	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: v.Throttled(info)}) {
 	case steer.SwitchOver:
 		e.standstill.begin(v.Index)
 		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)
+	case steer.Throttle:
+		e.Log.Info("throttled", "vm", v.Name(), "share", s.Throttle)
+		return e.throttle(ctx, v, s.Throttle)
 	case steer.GiveUp:
 		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
 	}
 	return nil
+}
+
+// throttles tells whether VMs may be throttled that would not converge otherwise.
+func (e *Evacuation) throttles() bool { return e.Cfg.OnStall == model.StallThrottle }
+
+// throttle takes a share of the VM's processor time from now on, and counts what is taken.
+func (e converging) throttle(ctx context.Context, v *migrant, share float64) error {
+	v.mu.Lock()
+	v.throttled.set(time.Now(), share)
+	v.throttled.on = share > 0
+	v.mu.Unlock()
+	return v.Throttle(ctx, share)
+}
+
+// unthrottle gives the VM all of its processor time back, if any was taken.
+func (e converging) unthrottle(ctx context.Context, v *migrant) {
+	v.mu.Lock()
+	had := v.throttled.on
+	v.mu.Unlock()
+	if !had {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
+	defer cancel()
+	if err := e.throttle(ctx, v, 0); err != nil && v.Proc.Alive() {
+		e.Log.Warn("its processors may still be throttled", "vm", v.Name(), "err", err)
+	}
+}
+
+// taken counts processor time that is taken from a VM.
+type taken struct {
+	share float64 // from since on
+	since time.Time
+	sum   time.Duration // before that
+	on    bool          // it is to be given back yet
+}
+
+func (t *taken) set(now time.Time, share float64) {
+	t.sum += time.Duration(t.share * float64(now.Sub(t.since)))
+	t.share, t.since = share, now
 }
 
 // StallError says that a VM dirties its memory faster than the link can carry.

@@ -44,15 +44,16 @@ type migrant struct {
 	shutdown   string // why QEMU has shut the VM down; "" if it has not said so
 	found      string // run state in which it was last seen, in QEMU's words
 
-	stages  []model.StageTime
-	stopped time.Time // stopped for the switch-over
-	ran     time.Time // target runs
-	passes  int
-	digest  bool
-	leftOut []model.LeftOut // of the digest
-	devices *stream.Record  // their state, as it was sent; nil = not kept
-	state   handover.State
-	cause   error
+	stages    []model.StageTime
+	stopped   time.Time // stopped for the switch-over
+	ran       time.Time // target runs
+	passes    int
+	throttled taken
+	digest    bool
+	leftOut   []model.LeftOut // of the digest
+	devices   *stream.Record  // their state, as it was sent; nil = not kept
+	state     handover.State
+	cause     error
 }
 
 // migrantsOf makes migrants of the VMs that move.

@@ -260,6 +260,7 @@ func (e *Evacuation) vmStopped(v *migrant, at time.Time) {
 	v.mu.Lock()
 	if v.stopped.IsZero() {
 		v.stopped = at
+		v.throttled.set(at, 0)
 		e.standstill.begin(v.Index)
 	}
 	v.mu.Unlock()

@@ -55,6 +55,8 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 	defer v.mu.Unlock()
 	line := model.VMReport{Name: v.Name(), Host: e.HostName(v.Host), State: v.state.String(), Cause: system.Text(v.cause), Stages: v.stages,
 		Passes: v.passes, Verified: v.digest, LeftOut: v.leftOut}
+	v.throttled.set(time.Now(), 0)
+	line.ThrottledS = v.throttled.sum.Seconds()
 	if v.filter != nil {
 		line.Bytes = v.filter.sent.Load()
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Downtime  time.Duration      // tolerated switch-over pause per VM; default 300 ms
 	Parallel  int                // VMs in converge at one time; default 2
 	OnStall   model.OnStall      // default StallKeep
+	Throttle  float64            // most of a VM's processor time that may be taken, of 1, with StallThrottle; default DefaultThrottle
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
 
 	Place   map[string]string // VM name -> host name, fixed by the operator
@@ -89,6 +90,9 @@ func (c *Config) SetDefaults() error {
 	if c.OnStall == "" {
 		c.OnStall = model.StallKeep
 	}
+	if c.Throttle == 0 {
+		c.Throttle = model.DefaultThrottle
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -116,8 +120,10 @@ func (c *Config) SetDefaults() error {
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
 	case checkPatterns(c.Exclude) != nil:
 		return checkPatterns(c.Exclude)
-	case c.OnStall != model.StallKeep && c.OnStall != model.StallPause:
-		return fmt.Errorf("on-stall %q: must be keep or pause", c.OnStall)
+	case !c.OnStall.Valid():
+		return fmt.Errorf("on-stall %q: must be keep, pause or throttle", c.OnStall)
+	case c.Throttle < 0 || c.Throttle > model.MostThrottle:
+		return fmt.Errorf("throttle %v: must be 0 to %v", c.Throttle, model.MostThrottle)
 	}
 	return nil
 }

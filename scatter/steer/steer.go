@@ -17,21 +17,31 @@ type Steering struct {
 	Rate  int64         // bytes/s towards the target
 	Limit time.Duration // tolerated pause
 
+	// MostThrottle is the share of its processor time that may be taken from a VM which would not converge otherwise; 0 = none. What is
+	// taken is set anew at each pass, up or down: it is the least with which what remains after the next pass fits into Limit (Jin, Li,
+	// Wu, Deng, Pan: Optimizing the live migration of virtual machine by CPU scheduling, JNCA 2011).
+	MostThrottle float64
+
 	// Predicted is the pause if the VM were switched over at the last observation.
 	Predicted time.Duration
+	// Throttle is the share that is to be taken from now on. A VM that is not throttled has all.
+	Throttle float64
 
-	processed int64 // pages, at the last step
-	sent      int64 // bytes, at the last step
+	last      Observation
 	passes    int
 	best      time.Duration // smallest prediction so far
 	worse     int           // passes in a row that did not improve on it
+	throttles bool
+	agreed    time.Duration // when as much was taken as was to be
 }
 
 // Observation is the state of a VM's migration at the begin of a pass over its dirty pages.
 type Observation struct {
-	Remaining int64 // bytes that are dirty
-	Processed int64 // pages that the filter has seen so far
-	Sent      int64 // bytes that it has passed on so far
+	At        time.Duration // since any moment
+	Remaining int64         // bytes that are dirty
+	Processed int64         // pages that the filter has seen so far
+	Sent      int64         // bytes that it has passed on so far
+	Throttled float64       // share of the VM's processor time that is taken from it
 }
 
 // Order is what a VM should do next.
@@ -41,9 +51,12 @@ const (
 	Hold       Order = iota // another pass
 	SwitchOver              // stop, and go
 	GiveUp                  // it never will
+	Throttle                // another pass, with the VM throttled as the steering says
 )
 
-func (o Order) String() string { return [...]string{"hold", "switch-over", "give-up"}[o] }
+func (o Order) String() string {
+	return [...]string{"hold", "switch-over", "give-up", "throttle"}[o]
+}
 
 // After stallPasses passes without a better prediction there is no hope.
 const (
@@ -53,8 +66,8 @@ const (
 
 // Step says what follows from an observation.
 func (s *Steering) Step(o Observation) Order {
-	pages, bytes := o.Processed-s.processed, o.Sent-s.sent
-	s.processed, s.sent = o.Processed, o.Sent
+	pages, bytes, took := o.Processed-s.last.Processed, o.Sent-s.last.Sent, o.At-s.last.At
+	s.last = o
 	s.passes++
 	if s.passes < 2 || pages == 0 {
 		return Hold
@@ -63,20 +76,64 @@ func (s *Steering) Step(o Observation) Order {
 	if s.passes > 2 {
 		share = float64(bytes) / float64(pages*model.PageSize)
 	}
-	s.Predicted = planning.FixedPerStop + planning.Seconds(float64(o.Remaining)*share/float64(s.Rate)+float64(o.Remaining)/planning.FilterSpeed)
+	next := float64(o.Remaining)*share/float64(s.Rate) + float64(o.Remaining)/planning.FilterSpeed // seconds
+	s.Predicted = planning.FixedPerStop + planning.Seconds(next)
 	if s.Predicted <= s.Limit {
 		return SwitchOver
 	}
-	return s.stalled()
+	stalled := s.stalled()
+	if s.MostThrottle <= 0 {
+		return map[bool]Order{false: Hold, true: GiveUp}[stalled]
+	}
+	return s.throttle(o, share, next, took.Seconds(), stalled)
 }
 
-func (s *Steering) stalled() Order {
+// stalled tells whether some passes were no better than one before them.
+func (s *Steering) stalled() bool {
 	if s.best == 0 || float64(s.Predicted) < improvement*float64(s.best) {
 		s.best, s.worse = s.Predicted, 0
-		return Hold
+		return false
 	}
-	if s.worse++; s.worse >= stallPasses {
+	s.worse++
+	return s.worse >= stallPasses
+}
+
+const (
+	aim        = 0.7  // of the tolerated pause is what a throttled VM is steered to: guests are no machines
+	slack      = 0.02 // of what is to be taken
+	longestLag = 15 * time.Second
+	convergent = 0.7 // of the rate: a VM that dirties less converges by itself, within a few passes
+)
+
+// lag tells whether less is taken from the VM than was ordered: some hypervisors take their time, but not for ever.
+func (s *Steering) lag(o Observation) bool {
+	if o.Throttled >= s.Throttle-slack {
+		s.agreed = o.At
+		return false
+	}
+	return o.At-s.agreed <= longestLag
+}
+
+// throttle steers a VM whose next pass takes so many seconds; the last one took as many as it says.
+func (s *Steering) throttle(o Observation, share, next, took float64, stalled bool) Order {
+	if s.lag(o) {
+		s.worse = 0 // what was ordered has not had its effect
+	} else if stalled && s.Throttle >= s.MostThrottle {
 		return GiveUp
 	}
-	return Hold
+	if took <= 0 {
+		return Hold
+	}
+	writes := float64(o.Remaining) * share / took / (1 - o.Throttled) // bytes/s, of a VM that is not throttled
+	if !s.throttles && writes < convergent*float64(s.Rate) && s.worse == 0 {
+		return Hold // it converges by itself
+	}
+	s.throttles = true
+	wanted := aim * (s.Limit - planning.FixedPerStop).Seconds() * float64(s.Rate) // bytes that may remain after the next pass
+	before := s.Throttle
+	s.Throttle = min(s.MostThrottle, max(0, 1-wanted/max(wanted, writes*next)))
+	if s.Throttle == before {
+		return Hold
+	}
+	return Throttle
 }

@@ -27,11 +27,12 @@ const (
 	Repeated              // all pages of all guests are the same one
 	Similar               // each is one page that all guests know, but for 8 bytes that no other page has
 	Text                  // in no other guest, about 2:1 compressible
+	Stamped               // as Own, but for one word that is different in every generation: quick to rewrite
 )
 
 // String returns the name used in the guest's messages.
 func (k Kind) String() string {
-	return [...]string{"common", "duplicate", "own", "zero", "hot", "repeated", "similar", "text"}[k]
+	return [...]string{"common", "duplicate", "own", "zero", "hot", "repeated", "similar", "text", "stamped"}[k]
 }
 
 // Name identifies the content of one page.
@@ -39,7 +40,7 @@ type Name struct {
 	Kind       Kind
 	Guest      uint64 // which guest; ignored for Common
 	Number     uint64 // index of the page among those of its kind
-	Generation uint64 // how often a Hot page has been rewritten
+	Generation uint64 // how often a Hot or Stamped page has been rewritten
 }
 
 // Distinct is the number of different Duplicate pages in one guest.
@@ -56,7 +57,11 @@ func (n Name) seed() uint64 {
 	case Duplicate:
 		number %= Distinct
 	}
-	x := mix(uint64(n.Kind)<<56 ^ guest<<40 ^ n.Generation)
+	generation := n.Generation
+	if n.Kind == Stamped {
+		generation = 0
+	}
+	x := mix(uint64(n.Kind)<<56 ^ guest<<40 ^ generation)
 	return mix(x ^ number)
 }
 
@@ -72,6 +77,15 @@ const step = 0x9e3779b97f4a7c15
 
 func word(x uint64) uint64 { return (x ^ x>>32) * 0xd6e8feb86659fd93 }
 
+// stamp is the word of a Stamped page that tells its generation, and where it is.
+func (n Name) stamp() (at int, w uint64) { return int(n.Number % Words), mix(n.seed() + n.Generation) }
+
+// Stamp makes a Stamped page of any generation the one that n names.
+func Stamp(p *Page, n Name) {
+	at, w := n.stamp()
+	p[at] = w
+}
+
 // Fill writes the page that n names.
 func Fill(p *Page, n Name) {
 	switch n.Kind {
@@ -86,6 +100,9 @@ func Fill(p *Page, n Name) {
 		for i := range p {
 			x += step
 			p[i] = word(x)
+		}
+		if n.Kind == Stamped {
+			Stamp(p, n)
 		}
 	}
 }
@@ -103,10 +120,18 @@ func Check(p *Page, n Name, scratch *Page) int {
 		fillSimilar(scratch, n.seed())
 		return differ(p, scratch)
 	}
+	at, stamp := -1, uint64(0)
+	if n.Kind == Stamped {
+		at, stamp = n.stamp()
+	}
 	x := n.seed()
 	for i := range p {
 		x += step
-		if p[i] != word(x) {
+		want := word(x)
+		if i == at {
+			want = stamp
+		}
+		if p[i] != want {
 			return i
 		}
 	}

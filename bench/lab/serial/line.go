@@ -107,6 +107,17 @@ func (l *Line) LongestPause(from, to time.Time) Pause {
 	return longest
 }
 
+// VerifiedBy is how many pages the guest had verified at a moment, as its last beat before that says.
+func (l *Line) VerifiedBy(at time.Time) (n uint64) {
+	for _, b := range l.Beats() {
+		if b.At.After(at) {
+			break
+		}
+		n = b.Verified
+	}
+	return n
+}
+
 // AwaitVerified waits until the guest has verified so many pages more, and returns an error if it was harmed.
 func (l *Line) AwaitVerified(ctx context.Context, pages int) error {
 	start, _ := l.lastBeat()

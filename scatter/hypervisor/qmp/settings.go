@@ -27,7 +27,7 @@ var setCapability = map[string]bool{
 	"return-path": true, // the way back for the commit
 	"events":      true,
 
-	"auto-converge":           false, // would slow the guest down, for QEMU is held in pre-copy on purpose
+	"auto-converge":           false, // would slow the guest down, for QEMU is held in pre-copy on purpose; on only where we steer it
 	"pause-before-switchover": false, // would stop the VM until somebody else lets it go on
 	"validate-uuid":           false, // the target's QEMU is started for this VM and no other
 }
@@ -118,7 +118,8 @@ func (s *Source) checkMigration(ctx context.Context) (remarks []string, err erro
 	if err != nil {
 		return nil, s.named(err)
 	}
-	s.had.Params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth}
+	s.had.Params = qemu.Parameters{DowntimeLimit: p.DowntimeLimit, MaxBandwidth: p.MaxBandwidth, AvailSwitchoverBandwidth: p.AvailSwitchoverBandwidth,
+		ThrottleTrigger: p.ThrottleTrigger, ThrottleInitial: p.ThrottleInitial, ThrottleIncrement: p.ThrottleIncrement, ThrottleMax: p.ThrottleMax}
 	if remarks, err = s.checkParameters(ctx, p, &found); err != nil {
 		return nil, s.named(err)
 	}
@@ -133,7 +134,7 @@ var fitParameters = map[string]string{
 	"downtime-limit": "set, and put back", "max-bandwidth": "set, and put back", "avail-switchover-bandwidth": "set, and put back",
 	"tls-hostname": "without tls-creds nothing", "tls-authz": "without tls-creds nothing",
 	"announce-initial": "of the target", "announce-max": "of the target", "announce-rounds": "of the target", "announce-step": "of the target",
-	"throttle-trigger-threshold": "of auto-converge, which is switched off", "cpu-throttle-initial": "likewise",
+	"throttle-trigger-threshold": "set where a VM may be throttled, and put back", "cpu-throttle-initial": "likewise",
 	"cpu-throttle-increment": "likewise", "cpu-throttle-tailslow": "likewise", "max-cpu-throttle": "likewise",
 	"x-vcpu-dirty-limit-period": "of dirty-limit, which is refused", "vcpu-dirty-limit": "likewise",
 	"multifd-channels": "of multifd, which is refused", "multifd-compression": "likewise", "multifd-zlib-level": "likewise",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
+	"github.com/scatter-vm/scatter/qemu/quota"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -24,6 +25,8 @@ type Source struct {
 	proc    *system.Process
 	had     hypervisor.Settings // to be put back
 	changed atomic.Bool         // they are not as they were
+	use     *quota.Use          // of its processors, while it may be throttled
+	quota   *quota.Quota        // throttles it; nil: QEMU does
 }
 
 // Open opens a VM by its QMP socket. proc is its process, which the caller closes.
@@ -132,9 +135,14 @@ func (s *Source) EndMigration(ctx context.Context) error {
 const holdDowntime = 1
 
 // Hold is Ready for a migration that stays in pre-copy: what QEMU must know about the way to the target is its bandwidth, not this socket's.
-func (s *Source) Hold(ctx context.Context, rate int64) error {
+func (s *Source) Hold(ctx context.Context, rate int64, throttle bool) error {
 	if err := s.Ready(ctx); err != nil {
 		return err
+	}
+	if throttle {
+		if err := s.readyToThrottle(ctx); err != nil {
+			return err
+		}
 	}
 	known, err := s.Parameters(ctx)
 	if err != nil {

@@ -1,0 +1,66 @@
+package qmp
+
+import (
+	"context"
+	"math"
+
+	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/quota"
+)
+
+// readyToThrottle chooses what the VM can be throttled by: a quota of its threads, or QEMU's own throttle where there is none to be had. With a
+// threshold of 1 % and steps of 99 % that goes to the most that it is allowed, up or down, when memory was dirtied in two periods of a second
+// at least (migration/ram.c, migration_trigger_throttle).
+func (s *Source) readyToThrottle(ctx context.Context) error {
+	threads, err := s.VCPUThreads(ctx)
+	if err != nil {
+		return s.named(err)
+	}
+	if s.use, err = quota.Measure(s.VM.PID, threads); err != nil {
+		return s.named(err)
+	}
+	if s.quota, err = quota.Of(s.use); err == nil {
+		return nil
+	}
+	s.quota = nil
+	if err := s.SetCapabilities(ctx, map[string]bool{"auto-converge": true}); err != nil {
+		return s.named(err)
+	}
+	return s.named(s.SetParameters(ctx, qemu.Parameters{ThrottleTrigger: new(uint64(1)), ThrottleInitial: new(uint64(1)),
+		ThrottleIncrement: new(uint64(99)), ThrottleMax: new(uint64(1))}))
+}
+
+// Throttle takes a share of the VM's processor time.
+func (s *Source) Throttle(ctx context.Context, share float64) error {
+	if s.quota != nil {
+		return s.named(s.quota.Take(share))
+	}
+	busy, err := s.busy()
+	if err != nil {
+		return s.named(err)
+	}
+	percent := min(99, max(1, math.Round(100*(1-busy*(1-share)))))
+	return s.named(s.SetParameters(ctx, qemu.Parameters{ThrottleInitial: new(uint64(percent)), ThrottleMax: new(uint64(percent))}))
+}
+
+// busy is the part of its time that each of the VM's processors works. QEMU's throttle leaves a part of time, not of use: one that works little
+// would not notice it.
+func (s *Source) busy() (float64, error) {
+	use, err := s.use.Processors()
+	return min(1, use/float64(s.use.Threads())), err
+}
+
+// Throttled is the share that is taken now. QEMU throttles some seconds later, and only what dirties.
+func (s *Source) Throttled(now qemu.MigrationInfo) float64 {
+	if s.quota != nil {
+		return s.quota.Taken()
+	}
+	if s.use == nil || now.ThrottlePercentage == 0 {
+		return 0
+	}
+	busy, err := s.busy()
+	if err != nil {
+		return 0
+	}
+	return max(0, 1-(1-float64(now.ThrottlePercentage)/100)/busy)
+}
