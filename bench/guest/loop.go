@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type labor struct {
 	subject       subject
 	dirty, verify pace
 	beat          time.Duration // between two pieces of work
+	busy          bool          // there is nothing between them
 	last          time.Time
 	serial        port
 
@@ -52,7 +54,7 @@ type labor struct {
 }
 
 // loop is the guest's life after filling. It ends only when the serial port or the subject does. Its heart beats after each piece of
-// work; with a server that works for its own time it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
+// work; with a server that works for its own time, or where it is never idle, it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
 func loop(w Workload, m subject, serial port) error {
 	debug.SetGCPercent(-1) // what follows needs no new memory worth speaking of
 	if err := beQuiet(); err != nil {
@@ -62,10 +64,12 @@ func loop(w Workload, m subject, serial port) error {
 		return err
 	}
 	beat := time.Duration(w.Beat) * time.Millisecond
-	l := &labor{subject: m, dirty: pace{rate: w.Dirty}, verify: pace{rate: w.Verify}, beat: beat, last: time.Now(), serial: serial}
+	l := &labor{subject: m, dirty: pace{rate: w.Dirty}, verify: pace{rate: w.Verify}, beat: beat, busy: w.Busy > 0, last: time.Now(), serial: serial}
 	work, failed := l.work, make(chan error, 1)
 	if w.Redis > 0 {
 		l.beat = serverBeat
+	}
+	if w.Redis > 0 || w.Busy > 0 {
 		go func() { failed <- l.beside() }()
 		work = func() error {
 			select {
@@ -97,12 +101,66 @@ func (l *labor) beside() error {
 	if err := beSecond(); err != nil {
 		return err
 	}
+	if l.busy {
+		return l.always()
+	}
 	for {
 		pause(l.beat)
 		if err := l.work(); err != nil {
 			return err
 		}
 	}
+}
+
+// atOnce is how many pages a busy guest rewrites before it computes for a while.
+const atOnce = 20
+
+// always works without a pause for ever: between pages it computes, so much that it rewrites as many in a second as it is asked for when it has
+// the processor for itself. What is taken from that shows in its work.
+func (l *labor) always() error {
+	perPage, err := timeOf(2000, func(n int) error { return l.subject.Rewrite(n) })
+	if err != nil {
+		return err
+	}
+	perSpin, _ := timeOf(1<<20, func(n int) error { spin(n); return nil })
+	rounds := max(0, int((1/float64(l.dirty.rate)-perPage)/perSpin))
+	verify := pace{rate: l.verify.rate}
+	each := time.Duration(atOnce * uint64(time.Second) / l.dirty.rate)
+	for {
+		spin(rounds * atOnce)
+		if err := l.subject.Rewrite(atOnce); err != nil {
+			return err
+		}
+		n := verify.take(each)
+		if err := l.subject.Verify(n, l.report); err != nil {
+			return err
+		}
+		l.verified.Add(uint64(n))
+	}
+}
+
+// timeOf is how long one of n takes, in seconds, when nothing else is done.
+func timeOf(n int, f func(n int) error) (least float64, err error) {
+	least = math.Inf(1)
+	for range 5 {
+		began := time.Now()
+		if err := f(n); err != nil {
+			return 0, err
+		}
+		least = min(least, time.Since(began).Seconds()/float64(n))
+	}
+	return least, nil
+}
+
+// spun keeps the compiler from leaving spin out.
+var spun atomic.Uint64
+
+func spin(n int) {
+	x := uint64(n)
+	for range n {
+		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	}
+	spun.Store(x)
 }
 
 // work rewrites and verifies the pages that are due.

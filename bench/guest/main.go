@@ -57,8 +57,10 @@ func run() error {
 }
 
 func newSubject(w Workload) (subject, error) {
-	if w.Redis > 0 {
+	if w.Redis > 0 || w.Busy > 0 {
 		runtime.GOMAXPROCS(2) // plain system calls keep their processor
+	}
+	if w.Redis > 0 {
 		return DialRedis(w)
 	}
 	return NewMemory(w)

@@ -20,6 +20,7 @@ type Workload struct {
 	Text      uint64 // scatter.mib_text: pages that only this guest holds, about 2:1 compressible
 	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
 	Stamp     uint64 // scatter.stamp: 1 = only a word of each hot page is rewritten
+	Busy      uint64 // scatter.busy: 1 = it computes between its pages, and is never idle; the heart beats beside that
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
@@ -32,7 +33,7 @@ func ParseWorkload(line string) (Workload, error) {
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
 		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
-		"stamp": &w.Stamp, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
+		"stamp": &w.Stamp, "busy": &w.Busy, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
 	}
 	for _, word := range strings.Fields(line) {
 		name, ours := strings.CutPrefix(word, "scatter.")

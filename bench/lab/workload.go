@@ -17,6 +17,7 @@ type Workload struct {
 	Text      int
 	Hot       int           // at least 1
 	Stamp     bool          // only a word of each hot page is rewritten
+	Busy      bool          // it computes between its pages, and is never idle; the heart beats beside that
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
 	Beat      time.Duration // between heartbeats
@@ -35,6 +36,9 @@ func (w Workload) parameters() string {
 	s := fmt.Sprintf("scatter.id=%d scatter.mib_common=%d scatter.mib_dup=%d scatter.mib_own=%d scatter.mib_zero=%d"+
 		" scatter.mib_hot=%d scatter.dirty=%d scatter.verify=%d scatter.beat_ms=%d",
 		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
+	if w.Busy {
+		s += " scatter.busy=1"
+	}
 	if w.Stamp {
 		s += " scatter.stamp=1"
 	}

@@ -139,6 +139,7 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
 	if e.throttles() {
 		s.MostThrottle = e.Cfg.Throttle
+		s.Hot, s.HotIn = e.Dirtied(v.Index)
 		defer e.unthrottle(ctx, v)
 	}
 	began := time.Now()

@@ -143,6 +143,11 @@ func (e *Scanned) tellScan() (end func()) {
 	}
 }
 
+// Dirtied is how many bytes a VM has changed between the two looks, as far as they tell, and the time between these.
+func (e *Scanned) Dirtied(vm int) (bytes float64, in time.Duration) {
+	return float64(e.Hot[vm] * model.PageSize), e.gap
+}
+
 // lookGap is how long after the start the second look comes at the earliest, so that a page must change
 // now and then to count as hot.
 const lookGap = 500 * time.Millisecond

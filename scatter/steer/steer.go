@@ -22,6 +22,10 @@ type Steering struct {
 	// Wu, Deng, Pan: Optimizing the live migration of virtual machine by CPU scheduling, JNCA 2011).
 	MostThrottle float64
 
+	// Hot is how many bytes the VM has dirtied in HotIn, as far as that is known: one that dirties too fast is throttled from its first pass on.
+	Hot   float64
+	HotIn time.Duration
+
 	// Predicted is the pause if the VM were switched over at the last observation.
 	Predicted time.Duration
 	// Throttle is the share that is to be taken from now on. A VM that is not throttled has all.
@@ -69,7 +73,10 @@ func (s *Steering) Step(o Observation) Order {
 	pages, bytes, took := o.Processed-s.last.Processed, o.Sent-s.last.Sent, o.At-s.last.At
 	s.last = o
 	s.passes++
-	if s.passes < 2 || pages == 0 {
+	if s.passes == 1 {
+		return s.begin(o)
+	}
+	if pages == 0 {
 		return Hold
 	}
 	share := 1.0
@@ -105,6 +112,19 @@ const (
 	convergent = 0.7 // of the rate: a VM that dirties less converges by itself, within a few passes
 )
 
+// found is the part of a VM's hot pages that two looks find.
+const found = 0.5
+
+// begin is for the first pass, over all pages, in which those that were dirtied since bulk are sent.
+func (s *Steering) begin(o Observation) Order {
+	writes := s.Hot / max(1e-3, s.HotIn.Seconds())
+	if s.MostThrottle <= 0 || writes < convergent*float64(s.Rate) {
+		return Hold
+	}
+	s.agreed = o.At
+	return s.take(writes, s.Hot/found/float64(s.Rate))
+}
+
 // lag tells whether less is taken from the VM than was ordered: some hypervisors take their time, but not for ever.
 func (s *Steering) lag(o Observation) bool {
 	if o.Throttled >= s.Throttle-slack {
@@ -128,6 +148,11 @@ func (s *Steering) throttle(o Observation, share, next, took float64, stalled bo
 	if !s.throttles && writes < convergent*float64(s.Rate) && s.worse == 0 {
 		return Hold // it converges by itself
 	}
+	return s.take(writes, next)
+}
+
+// take takes the least from a VM that writes so much with which what is wanted remains after a pass of so many seconds.
+func (s *Steering) take(writes, next float64) Order {
 	s.throttles = true
 	wanted := aim * (s.Limit - planning.FixedPerStop).Seconds() * float64(s.Rate) // bytes that may remain after the next pass
 	before := s.Throttle

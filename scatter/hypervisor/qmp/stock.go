@@ -14,6 +14,7 @@ import (
 // Examine finds out what the VM consists of now, how a QEMU is started that is the same, and what hinders its migration. What cannot be said on a
 // command line, or must not be interrupted, hinders it too.
 func (s *Source) Examine(ctx context.Context) (hypervisor.Description, error) {
+	_ = s.measureUse(ctx) // else it begins when the VM may be throttled
 	var all model.Problems
 	remarks, err := s.checkMigration(ctx)
 	all.Add(err)

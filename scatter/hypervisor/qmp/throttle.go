@@ -12,11 +12,8 @@ import (
 // threshold of 1 % and steps of 99 % that goes to the most that it is allowed, up or down, when memory was dirtied in two periods of a second
 // at least (migration/ram.c, migration_trigger_throttle).
 func (s *Source) readyToThrottle(ctx context.Context) error {
-	threads, err := s.VCPUThreads(ctx)
+	err := s.measureUse(ctx)
 	if err != nil {
-		return s.named(err)
-	}
-	if s.use, err = quota.Measure(s.VM.PID, threads); err != nil {
 		return s.named(err)
 	}
 	if s.quota, err = quota.Of(s.use); err == nil {
@@ -28,6 +25,18 @@ func (s *Source) readyToThrottle(ctx context.Context) error {
 	}
 	return s.named(s.SetParameters(ctx, qemu.Parameters{ThrottleTrigger: new(uint64(1)), ThrottleInitial: new(uint64(1)),
 		ThrottleIncrement: new(uint64(99)), ThrottleMax: new(uint64(1))}))
+}
+
+// measureUse begins to measure what the VM's processors use, unless that is being done. The sooner, the better: nothing may have been taken yet.
+func (s *Source) measureUse(ctx context.Context) error {
+	if s.use != nil {
+		return nil
+	}
+	threads, err := s.VCPUThreads(ctx)
+	if err == nil {
+		s.use, err = quota.Measure(s.VM.PID, threads)
+	}
+	return err
 }
 
 // Throttle takes a share of the VM's processor time.
