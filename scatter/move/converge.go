@@ -232,6 +232,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	v.mu.Lock()
 	f := v.filter
 	v.passes = int(info.RAM.DirtySyncCount)
+	v.throttled.set(time.Now(), v.Throttled(info))
 	v.mu.Unlock()
 	if f == nil {
 		return nil
@@ -241,8 +242,10 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 		e.standstill.begin(v.Index)
 		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)
 	case steer.Throttle:
-		e.Log.Info("throttled", "vm", v.Name(), "share", s.Throttle)
-		return e.throttle(ctx, v, s.Throttle)
+		if err := e.throttle(ctx, v, s.Throttle, info); err != nil && ctx.Err() == nil {
+			e.Tell(model.Event{Type: "warning", VM: v.Name(), Message: fmt.Sprintf("vm %s cannot be throttled: %v", v.Name(), err)})
+			s.MostThrottle = 0
+		}
 	case steer.GiveUp:
 		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
 	}
@@ -253,12 +256,21 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 func (e *Evacuation) throttles() bool { return e.Cfg.OnStall == model.StallThrottle }
 
 // throttle takes a share of the VM's processor time from now on, and counts what is taken.
-func (e converging) throttle(ctx context.Context, v *migrant, share float64) error {
+func (e converging) throttle(ctx context.Context, v *migrant, share float64, now qemu.MigrationInfo) error {
 	v.mu.Lock()
-	v.throttled.set(time.Now(), share)
+	first := share > 0 && !v.throttled.on
 	v.throttled.on = share > 0
 	v.mu.Unlock()
-	return v.Throttle(ctx, share)
+	if first {
+		e.Tell(model.Event{Type: "warning", VM: v.Name(), Message: fmt.Sprintf("vm %s dirties memory faster than the link can carry: up to %.0f %% of its processors' time is taken until it has moved",
+			v.Name(), 100*e.Cfg.Throttle)})
+	}
+	e.Log.Info("throttled", "vm", v.Name(), "share", share)
+	err := v.Throttle(ctx, share)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.throttled.set(time.Now(), v.Throttled(now))
+	return err
 }
 
 // unthrottle gives the VM all of its processor time back, if any was taken.
@@ -271,7 +283,7 @@ func (e converging) unthrottle(ctx context.Context, v *migrant) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
 	defer cancel()
-	if err := e.throttle(ctx, v, 0); err != nil && v.Proc.Alive() {
+	if err := e.throttle(ctx, v, 0, qemu.MigrationInfo{}); err != nil && v.Proc.Alive() {
 		e.Log.Warn("its processors may still be throttled", "vm", v.Name(), "err", err)
 	}
 }
@@ -297,7 +309,7 @@ type StallError struct {
 }
 
 func (e *StallError) Error() string {
-	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, or --on-stall pause)",
+	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, --on-stall throttle or pause)",
 		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
 }
 
