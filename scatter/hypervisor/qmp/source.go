@@ -78,11 +78,29 @@ func (s *Source) Address(ctx context.Context, gpa uint64) (block int, offset uin
 
 // Migrate makes QEMU migrate to us and returns the connection.
 func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
+	if err := s.drain(ctx); err != nil {
+		return nil, s.named(err)
+	}
 	c, err := s.Client.Migrate(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("vm %s: QEMU refuses to migrate: %w", s.VM.Name, err)
 	}
 	return c, nil
+}
+
+// drain returns when QEMU has freed the RAM of what was unplugged. An emulated (TCG) guest hangs for ever in a migration that begins meanwhile: its
+// thread holds the list of RAM blocks and waits for a processor, which waits for the big lock, which whoever frees a block holds and waits for the
+// list (system/memory.c, memory_global_after_dirty_log_sync). A device_add that fails waits for all that is to be freed (qmp_device_add).
+func (s *Source) drain(ctx context.Context) error {
+	var kvm struct{ Enabled bool }
+	if err := s.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
+		return err
+	}
+	err := s.Do(ctx, "device_add", map[string]string{"driver": "none-of-this-name"}, nil)
+	if _, refused := errors.AsType[*qemu.QMPError](err); refused {
+		return nil
+	}
+	return err
 }
 
 // await polls query-migrate until done says so.
