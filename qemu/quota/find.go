@@ -12,8 +12,8 @@ import (
 )
 
 // groupOf finds where a group for a thread can be made: below the one where the processor controller has it.
-func groupOf(root string, pid, thread int) (group, error) {
-	mounts, err := os.ReadFile(filepath.Join(root, "proc/self/mountinfo"))
+func groupOf(pid, thread int) (group, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return group{}, err
 	}

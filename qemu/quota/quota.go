@@ -31,7 +31,7 @@ type Quota struct {
 // Of prepares a quota for the threads whose use is measured. Nothing is changed yet. It is an error when the kernel has no processor controller for
 // them that we may use.
 func Of(use *Use) (*Quota, error) {
-	g, err := groupOf("/", use.pid, use.threads[0])
+	g, err := groupOf(use.pid, use.threads[0])
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +142,14 @@ const (
 	longest = time.Second      // the kernel's longest period
 )
 
+// members is the file of a group that takes and lists its threads.
+func (g group) members() string {
+	if g.v2 {
+		return "cgroup.threads"
+	}
+	return "tasks"
+}
+
 // limit lets the group have so many processors.
 func (g group) limit(processors float64) error {
 	every, quota := period, time.Duration(processors*float64(period))
@@ -161,9 +169,7 @@ func (g group) enter(threads []int) error {
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !os.IsExist(err) {
 		return err
 	}
-	file := "tasks"
 	if g.v2 {
-		file = "cgroup.threads"
 		if err := write(g.dir, "cgroup.type", "threaded"); err != nil {
 			return err
 		}
@@ -172,7 +178,7 @@ func (g group) enter(threads []int) error {
 		}
 	}
 	for _, t := range texts(threads) {
-		if err := write(g.dir, file, t); err != nil {
+		if err := write(g.dir, g.members(), t); err != nil {
 			return err
 		}
 	}
@@ -181,23 +187,15 @@ func (g group) enter(threads []int) error {
 
 // leave is what restore does.
 func (g group) leave(threads []int) error {
-	file := "tasks"
-	if g.v2 {
-		file = "cgroup.threads"
-	}
 	for _, t := range texts(threads) {
-		_ = write(g.parent, file, t) // it may have ended
+		_ = write(g.parent, g.members(), t) // it may have ended
 	}
 	return os.Remove(g.dir)
 }
 
 // restore is a shell's program that waits for the end of its input, puts threads ("$@") back, and removes the group ("$0").
 func (g group) restore() string {
-	file := "tasks"
-	if g.v2 {
-		file = "cgroup.threads"
-	}
-	return `read -r end; for t in "$@"; do echo "$t" > "$0/../` + file + `"; done 2> /dev/null; for i in 1 2 3 4 5; do rmdir "$0" && exit; sleep .01; done`
+	return `read -r end; for t in "$@"; do echo "$t" > "$0/../` + g.members() + `"; done 2> /dev/null; for i in 1 2 3 4 5; do rmdir "$0" && exit; sleep .01; done`
 }
 
 func write(dir, file, value string) error {

@@ -136,7 +136,7 @@ func TestTakenIsGivenBackAfterKill(t *testing.T) {
 // needsController skips where nobody may use the kernel's processor controller.
 func needsController(t *testing.T) {
 	t.Helper()
-	g, err := groupOf("/", os.Getpid(), os.Getpid())
+	g, err := groupOf(os.Getpid(), os.Getpid())
 	if err == nil {
 		if err = os.Mkdir(g.dir, 0o755); err == nil {
 			os.Remove(g.dir)

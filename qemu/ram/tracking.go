@@ -14,7 +14,7 @@ var TCGTracksWrites = [2]int{9, 0}
 // addresses: for any other it arms the tracking again at the address within the block, not in all RAM (cpu_physical_memory_sync_dirty_bitmap, which
 // leaves out the block's offset). Memory of devices, which has the same fault, is not listed: the guest draws it anew.
 func (l Layout) LosesWrites(ctx context.Context) (ids []string, err error) {
-	if kvm, err := l.underKVM(ctx); err != nil || kvm {
+	if kvm, err := l.UnderKVM(ctx); err != nil || kvm {
 		return nil, err
 	}
 	backends, err := l.backends(ctx)
@@ -36,8 +36,8 @@ func (l Layout) LosesWrites(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
-// underKVM tells whether the guest is not emulated.
-func (l Layout) underKVM(ctx context.Context) (bool, error) {
+// UnderKVM tells whether the guest is not emulated.
+func (l Layout) UnderKVM(ctx context.Context) (bool, error) {
 	var kvm struct{ Enabled bool }
 	err := l.monitor.Do(ctx, "query-kvm", nil, &kvm)
 	return kvm.Enabled, err

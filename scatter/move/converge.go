@@ -229,15 +229,16 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	if err != nil || info.RAM == nil {
 		return err
 	}
+	throttled := v.Throttled(info)
 	v.mu.Lock()
 	f := v.filter
 	v.passes = int(info.RAM.DirtySyncCount)
-	v.throttled.set(time.Now(), v.Throttled(info))
+	v.throttled.set(time.Now(), throttled)
 	v.mu.Unlock()
 	if f == nil {
 		return nil
 	}
-	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: v.Throttled(info)}) {
+	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}) {
 	case steer.SwitchOver:
 		e.standstill.begin(v.Index)
 		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)

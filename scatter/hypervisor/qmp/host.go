@@ -42,7 +42,7 @@ func (h *Host) Start(ctx context.Context, p control.Prepare) (*system.Process, h
 		proc.Close()
 		return nil, nil, err
 	}
-	return proc, &Target{client, h.Log.With("vm", p.Name)}, nil
+	return proc, TargetOf(client, h.Log.With("vm", p.Name)), nil
 }
 
 func (h *Host) startQEMU(ctx context.Context, p control.Prepare) (*system.Process, *qemu.Client, error) {
@@ -137,7 +137,7 @@ func (h *Host) Reopen(ctx context.Context, rec handover.Record, monitor bool) (*
 		proc.Close()
 		return nil, nil, fmt.Errorf("vm %s: %w", rec.Name, err)
 	}
-	return proc, &Target{client, h.Log.With("vm", rec.Name)}, nil
+	return proc, TargetOf(client, h.Log.With("vm", rec.Name)), nil
 }
 
 func (h *Host) reopen(ctx context.Context, rec handover.Record) (*system.Process, error) {

@@ -92,8 +92,7 @@ func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
 // thread holds the list of RAM blocks and waits for a processor, which waits for the big lock, which whoever frees a block holds and waits for the
 // list (system/memory.c, memory_global_after_dirty_log_sync). A device_add that fails waits for all that is to be freed (qmp_device_add).
 func (s *Source) drain(ctx context.Context) error {
-	var kvm struct{ Enabled bool }
-	if err := s.Do(ctx, "query-kvm", nil, &kvm); err != nil || kvm.Enabled {
+	if kvm, err := s.UnderKVM(ctx); err != nil || kvm {
 		return err
 	}
 	err := s.Do(ctx, "device_add", map[string]string{"driver": "none-of-this-name"}, nil)
