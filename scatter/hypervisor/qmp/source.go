@@ -6,15 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/qemu/quota"
+	"github.com/scatter-vm/scatter/qemu/ram"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// How often, and how many times, it is asked whether unplugged RAM is freed.
+const (
+	freedPoll  = 20 * time.Millisecond
+	freedPolls = 100
 )
 
 // Source is a VM that may leave: a hypervisor.Source.
@@ -78,7 +86,7 @@ func (s *Source) Address(ctx context.Context, gpa uint64) (block int, offset uin
 
 // Migrate makes QEMU migrate to us and returns the connection.
 func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
-	if err := s.drain(ctx); err != nil {
+	if err := s.awaitFreed(ctx); err != nil {
 		return nil, s.named(err)
 	}
 	c, err := s.Client.Migrate(ctx)
@@ -88,18 +96,26 @@ func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
 	return c, nil
 }
 
-// drain returns when QEMU has freed the RAM of what was unplugged. An emulated (TCG) guest hangs for ever in a migration that begins meanwhile: its
-// thread holds the list of RAM blocks and waits for a processor, which waits for the big lock, which whoever frees a block holds and waits for the
-// list (system/memory.c, memory_global_after_dirty_log_sync). A device_add that fails waits for all that is to be freed (qmp_device_add).
-func (s *Source) drain(ctx context.Context) error {
+// awaitFreed returns when QEMU has freed the RAM of what was unplugged, or has not for a while: then its guest has RAM that it never names. An
+// emulated (TCG) guest hangs for ever in a migration that begins meanwhile: its thread holds the list of RAM blocks and waits for a processor, which
+// waits for the big lock, which whoever frees a block holds and waits for the list (system/memory.c, memory_global_after_dirty_log_sync). A block
+// loses its name when its device goes, and its place in the list when it is freed (qemu_ram_free).
+func (s *Source) awaitFreed(ctx context.Context) error {
 	if kvm, err := s.UnderKVM(ctx); err != nil || kvm {
 		return err
 	}
-	err := s.Do(ctx, "device_add", map[string]string{"driver": "none-of-this-name"}, nil)
-	if _, refused := errors.AsType[*qemu.QMPError](err); refused {
-		return nil
+	for range freedPolls {
+		blocks, err := s.RAMBlocks(ctx)
+		if err != nil || !slices.ContainsFunc(blocks, func(b ram.Block) bool { return b.ID == "" }) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(freedPoll):
+		}
 	}
-	return err
+	return nil
 }
 
 // await polls query-migrate until done says so.
