@@ -33,6 +33,7 @@ import (
 type (
 	TargetAddr    = model.TargetAddr
 	OnStall       = model.OnStall
+	Mode          = model.Mode
 	Event         = model.Event
 	Blocker       = model.Blocker
 	BlockedError  = model.BlockedError
@@ -70,6 +71,7 @@ const (
 	StallKeep     = model.StallKeep
 	StallPause    = model.StallPause
 	StallThrottle = model.StallThrottle
+	StallPost     = model.StallPost
 
 	OnSource = model.OnSource
 	OnTarget = model.OnTarget

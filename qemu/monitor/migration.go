@@ -37,6 +37,15 @@ func (s MigrationStatus) Ended() bool {
 // Idle tells whether no migration is under way.
 func (s MigrationStatus) Idle() bool { return s == "" || s == MigrationNone || s.Ended() }
 
+// PostCopy tells whether the source has given its VM to a target that may lack pages: it does not run it by itself again, and must not be ended.
+func (s MigrationStatus) PostCopy() bool {
+	switch s {
+	case MigrationPostcopyDevice, MigrationPostcopyActive, MigrationPostcopyPaused, MigrationPostcopyRecover, MigrationPostcopyRecoverSetup:
+		return true
+	}
+	return false
+}
+
 // MigrationInfo is the answer to query-migrate. Times are in milliseconds.
 type MigrationInfo struct {
 	Status             MigrationStatus `json:"status"`
@@ -92,6 +101,12 @@ func (m Migration) ResumeMigrate(ctx context.Context) (net.Conn, error) {
 // is the migration stream, what is read from it the return path.
 func (m Migration) MigrateIncoming(ctx context.Context) (net.Conn, error) {
 	return m.stream(ctx, "migrate-incoming", map[string]any{})
+}
+
+// RecoverMigrate is another way into a QEMU in post-copy that has lost the one that it had. It is asked as long as its main loop answers, which it
+// does not while a device waits for a page.
+func (m Migration) RecoverMigrate(ctx context.Context) (net.Conn, error) {
+	return m.stream(ctx, "migrate-recover", map[string]any{})
 }
 
 // streamFile is what QEMU calls its end of a stream.

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -59,6 +60,15 @@ func (m Migration) Parameters(ctx context.Context) (Parameters, error) {
 // SetParameters changes the parameters that are not nil.
 func (m Migration) SetParameters(ctx context.Context, p Parameters) error {
 	return m.conn.Do(ctx, "migrate-set-parameters", p, nil)
+}
+
+// AllowPostcopy lets a target's VM run before all of its pages are there. QEMU refuses where it cannot have processors wait for a page: without
+// userfaultfd, or for memory behind a file that is not in memory itself (migration/postcopy-ram.c, postcopy_ram_supported_by_host).
+func (m Migration) AllowPostcopy(ctx context.Context) error {
+	if err := m.SetCapabilities(ctx, map[string]bool{"postcopy-ram": true}); err != nil {
+		return fmt.Errorf("cannot be moved by post-copy (--mode pre): %w", err)
+	}
+	return nil
 }
 
 // PrepareIncoming sets what every target needs before its migration: no announcements of its own, events, and disks that

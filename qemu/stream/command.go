@@ -78,6 +78,23 @@ func AppendCommand(b []byte, c Command, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// ReadCommand reads one command and not a byte more, of a stream that has no header and no sections before it: that of a post-copy migration that is
+// resumed. Errors are those of ReadReturn.
+func ReadCommand(r io.Reader) (Command, []byte, error) {
+	var head [commandHeader]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	if head[0] != typeCommand {
+		return 0, nil, &FormatError{fmt.Sprintf("section type %#02x instead of a command", head[0]), 0}
+	}
+	payload := make([]byte, binary.BigEndian.Uint16(head[3:]))
+	if err := readFull(r, payload); err != nil {
+		return 0, nil, err
+	}
+	return Command(binary.BigEndian.Uint16(head[1:])), payload, nil
+}
+
 // AppendPing appends a PING with the given value to b.
 func AppendPing(b []byte, value uint32) []byte {
 	return AppendCommand(b, CmdPing, binary.BigEndian.AppendUint32(nil, value))

@@ -89,3 +89,16 @@ func (s *packageState) note(piece []byte) {
 	s.foot = append(s.foot, piece[max(0, len(piece)-len(packageFoot)):]...)
 	s.foot = s.foot[max(0, len(s.foot)-len(packageFoot)):]
 }
+
+// PackageSize is how many bytes of the package are still to come, once CmdPackaged has announced it.
+func (p *Parser) PackageSize() (int, error) {
+	if p.state != statePackage {
+		return 0, ErrNoSection
+	}
+	return p.packed.left, nil
+}
+
+// AppendPackaged appends the announcement of a package of n bytes to b.
+func AppendPackaged(b []byte, n int) []byte {
+	return AppendCommand(b, CmdPackaged, binary.BigEndian.AppendUint32(nil, uint32(n)))
+}

@@ -139,6 +139,25 @@ func (w *Writer) EndPart() error {
 	return w.Raw(b)
 }
 
+// Finish ends a post-copy stream: the last of ram, and the end mark. No section may be open.
+func (w *Writer) Finish() error {
+	if w.open != bodyNone {
+		return ErrSectionOpen
+	}
+	if !w.ram {
+		return ErrNoRAM
+	}
+	b := binary.BigEndian.AppendUint32(append(w.head[:0], typeSectionEnd), w.id)
+	b = binary.BigEndian.AppendUint64(b, flagEOS)
+	if w.foot {
+		b = binary.BigEndian.AppendUint32(append(b, typeFooter), w.id)
+	}
+	return w.Raw(append(b, typeEnd))
+}
+
+// Section is the id of the ram section, and whether sections have footers; ok is false before they are known.
+func (w *Writer) Section() (id uint32, footers, ok bool) { return w.id, w.foot, w.ram }
+
 // Page writes a page of a RAM block. Offset is in bytes, data is PageSize bytes.
 func (w *Writer) Page(block int, offset uint64, data []byte) error {
 	if len(data) != PageSize {

@@ -43,6 +43,23 @@ func TestWriterGolden(t *testing.T) {
 	}
 }
 
+// TestFinishEndsPostCopy: the parser of what a writer adds to a post-copy stream finds its end.
+func TestFinishEndsPostCopy(t *testing.T) {
+	for _, foot := range []bool{true, false} {
+		var b bytes.Buffer
+		w := NewWriter(&b)
+		w.SetRAM(2, foot, testBlocks)
+		must(t, w.BeginPart(), w.Zero(0, 0), w.EndPart(), w.Finish(), w.Flush())
+		want := hexPart + "0000000000000002 03 'mem' 00" + hexEOS + hexFooter + "03 00000002" + hexEOS + hexFooter + "00"
+		if !foot {
+			want = strings.ReplaceAll(want, hexFooter, "")
+		}
+		if want := unhex(t, want); !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("% x, want % x", b.Bytes(), want)
+		}
+	}
+}
+
 func TestWriterWithoutFooters(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b)

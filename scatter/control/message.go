@@ -33,12 +33,18 @@ const (
 	TypeExamined  Type = 39
 	TypeListening Type = 40
 	TypeCounted   Type = 41
+	TypeFilled    Type = 42
+	TypeWants     Type = 43
 	TypeMulticast Type = 64
 	TypePing      Type = 65
 	TypeFailed    Type = 66
 	TypeData      Type = 96
 	TypePacked    Type = 97
 	TypeDataEnd   Type = 98
+	TypeLacks     Type = 99
+	TypeTakeOver  Type = 100
+	TypePages     Type = 101
+	TypePackPages Type = 102
 )
 
 // Message is one of the structs of this package.
@@ -54,6 +60,7 @@ const (
 	PurposeControl Purpose = "control" // one per target and evacuation
 	PurposeStream  Purpose = "stream"  // one per VM: its filtered migration stream
 	PurposeRecover Purpose = "recover" // asks for the state of VMs of an earlier evacuation
+	PurposeFill    Purpose = "fill"    // one per VM that runs on its target and lacks pages: these
 )
 
 // Hello opens a connection.
@@ -61,7 +68,7 @@ type Hello struct {
 	Version    int     `json:"version"`
 	Purpose    Purpose `json:"purpose"`
 	Evacuation string  `json:"evacuation"`         // 16 hex digits
-	VM         int     `json:"vm"`                 // index, with PurposeStream
+	VM         int     `json:"vm"`                 // index, with PurposeStream and PurposeFill
 	Software   string  `json:"software,omitempty"` // for logs
 }
 
@@ -105,6 +112,9 @@ type Prepare struct {
 	Blocks  []Block  `json:"blocks"` // in the order of the stream
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
 	Limits  []Limits `json:"limits,omitempty"`
+
+	// PostCopy: the VM may take over before all of its pages are there. Header has what says so to QEMU.
+	PostCopy bool `json:"postCopy,omitempty"`
 }
 
 // Limits are limits of a disk that its command line does not say.
@@ -121,8 +131,9 @@ type Examine struct {
 	Argv    []string `json:"argv"`
 	Machine string   `json:"machine"`
 
-	Header []byte    `json:"header,omitempty"` // as in Prepare; none: the QEMU is not started
-	CPU    []CPUWord `json:"cpu,omitempty"`    // what the VM's first processor offers to its guest
+	Header   []byte    `json:"header,omitempty"`   // as in Prepare; none: the QEMU is not started
+	PostCopy bool      `json:"postCopy,omitempty"` // as in Prepare
+	CPU      []CPUWord `json:"cpu,omitempty"`      // what the VM's first processor offers to its guest
 
 	Written []File `json:"written,omitempty"` // what the VM writes to, and so must be the same file on both ends
 }
@@ -282,7 +293,9 @@ const (
 	StateHeld      VMState = "held"      // a QEMU waits, its stream is not complete
 	StateLoading   VMState = "loading"   // its stream is complete, its QEMU has not loaded it yet
 	StateLoaded    VMState = "loaded"    // loaded and paused, waits for Run or Abort
+	StateLacking   VMState = "lacking"   // as loaded, but pages are missing: never run, its source has all of it
 	StateLaunching VMState = "launching" // Run was received, its QEMU has not said yet that it runs
+	StateFilling   VMState = "filling"   // it runs on the target, and lacks pages that only its source has
 	StateRunning   VMState = "running"   // it lives on the target: its QEMU has said so
 	StateEnded     VMState = "ended"     // it has lived on the target and has ended there
 	StateAborted   VMState = "aborted"   // given up, and never run
@@ -319,40 +332,74 @@ type Data struct{ Body []byte }
 // Packed carries bytes of a VM's migration stream, compressed by zstd.
 type Packed struct{ Body []byte }
 
-// DataEnd is the end of a VM's migration stream.
+// DataEnd is the end of a VM's migration stream; of the device state, where the VM takes over before it has all pages.
 type DataEnd struct{}
 
-func (Hello) Type() Type     { return TypeHello }
-func (Begin) Type() Type     { return TypeBegin }
-func (Prepare) Type() Type   { return TypePrepare }
-func (Run) Type() Type       { return TypeRun }
-func (Abort) Type() Type     { return TypeAbort }
-func (Query) Type() Type     { return TypeQuery }
-func (Digest) Type() Type    { return TypeDigest }
-func (End) Type() Type       { return TypeEnd }
-func (Examine) Type() Type   { return TypeExamine }
-func (Examined) Type() Type  { return TypeExamined }
-func (Listen) Type() Type    { return TypeListen }
-func (Listening) Type() Type { return TypeListening }
-func (Count) Type() Type     { return TypeCount }
-func (Counted) Type() Type   { return TypeCounted }
-func (Welcome) Type() Type   { return TypeWelcome }
-func (Begun) Type() Type     { return TypeBegun }
-func (Prepared) Type() Type  { return TypePrepared }
-func (Loaded) Type() Type    { return TypeLoaded }
-func (Running) Type() Type   { return TypeRunning }
-func (State) Type() Type     { return TypeState }
-func (Digested) Type() Type  { return TypeDigested }
-func (Multicast) Type() Type { return TypeMulticast }
-func (Ping) Type() Type      { return TypePing }
-func (Failed) Type() Type    { return TypeFailed }
-func (Data) Type() Type      { return TypeData }
-func (Packed) Type() Type    { return TypePacked }
-func (DataEnd) Type() Type   { return TypeDataEnd }
+// Lacks are pages that a VM lacks when it takes over: u16 region, then runs of u32 first, u32 number; see AppendRun and Runs. What
+// is not named is in place. With PurposeFill it comes from the target, before anything else, and names what it lacks still.
+type Lacks struct{ Body []byte }
 
-func (m Multicast) bytes() []byte { return m.Body }
-func (m Data) bytes() []byte      { return m.Body }
-func (m Packed) bytes() []byte    { return m.Body }
+// TakeOver says that all that the VM lacks was named. With PurposeStream its device state follows, as data; with PurposeFill pages may come.
+type TakeOver struct {
+	Blocks []Block `json:"blocks,omitempty"` // with PurposeFill: the regions by their numbers
+	Bulk   bool    `json:"bulk,omitempty"`   // with PurposeStream: blocks may bring what it lacks, too; all of them are made from now on
+}
+
+// Pages are pages that a VM lacks: see AppendPage and EachPage. Any that it does not lack are dropped.
+type Pages struct{ Body []byte }
+
+// PackedPages is Pages, compressed by zstd.
+type PackedPages struct{ Body []byte }
+
+// Wants are pages that the guest waits for: u16 region, u32 page of each.
+type Wants struct{ Body []byte }
+
+// Filled says that a VM that runs on the target lacks nothing any more.
+type Filled struct {
+	VM int `json:"vm"`
+}
+
+func (Hello) Type() Type       { return TypeHello }
+func (Begin) Type() Type       { return TypeBegin }
+func (Prepare) Type() Type     { return TypePrepare }
+func (Run) Type() Type         { return TypeRun }
+func (Abort) Type() Type       { return TypeAbort }
+func (Query) Type() Type       { return TypeQuery }
+func (Digest) Type() Type      { return TypeDigest }
+func (End) Type() Type         { return TypeEnd }
+func (Examine) Type() Type     { return TypeExamine }
+func (Examined) Type() Type    { return TypeExamined }
+func (Listen) Type() Type      { return TypeListen }
+func (Listening) Type() Type   { return TypeListening }
+func (Count) Type() Type       { return TypeCount }
+func (Counted) Type() Type     { return TypeCounted }
+func (Welcome) Type() Type     { return TypeWelcome }
+func (Begun) Type() Type       { return TypeBegun }
+func (Prepared) Type() Type    { return TypePrepared }
+func (Loaded) Type() Type      { return TypeLoaded }
+func (Running) Type() Type     { return TypeRunning }
+func (State) Type() Type       { return TypeState }
+func (Digested) Type() Type    { return TypeDigested }
+func (Multicast) Type() Type   { return TypeMulticast }
+func (Ping) Type() Type        { return TypePing }
+func (Failed) Type() Type      { return TypeFailed }
+func (Data) Type() Type        { return TypeData }
+func (Packed) Type() Type      { return TypePacked }
+func (DataEnd) Type() Type     { return TypeDataEnd }
+func (Filled) Type() Type      { return TypeFilled }
+func (Wants) Type() Type       { return TypeWants }
+func (Lacks) Type() Type       { return TypeLacks }
+func (TakeOver) Type() Type    { return TypeTakeOver }
+func (Pages) Type() Type       { return TypePages }
+func (PackedPages) Type() Type { return TypePackPages }
+
+func (m Multicast) bytes() []byte   { return m.Body }
+func (m Data) bytes() []byte        { return m.Body }
+func (m Packed) bytes() []byte      { return m.Body }
+func (m Wants) bytes() []byte       { return m.Body }
+func (m Lacks) bytes() []byte       { return m.Body }
+func (m Pages) bytes() []byte       { return m.Body }
+func (m PackedPages) bytes() []byte { return m.Body }
 
 func parse(t Type, body []byte) (Message, error) {
 	switch t {
@@ -362,6 +409,18 @@ func parse(t Type, body []byte) (Message, error) {
 		return Data{body}, nil
 	case TypePacked:
 		return Packed{body}, nil
+	case TypeWants:
+		return Wants{body}, nil
+	case TypeLacks:
+		return Lacks{body}, nil
+	case TypePages:
+		return Pages{body}, nil
+	case TypePackPages:
+		return PackedPages{body}, nil
+	case TypeTakeOver:
+		return decode[TakeOver](body)
+	case TypeFilled:
+		return decode[Filled](body)
 	case TypeHello:
 		return decode[Hello](body)
 	case TypeBegin:
@@ -434,6 +493,7 @@ var typeNames = map[Type]string{
 	TypeDigested: "digested", TypeMulticast: "multicast", TypePing: "ping", TypeFailed: "failed",
 	TypeExamine: "examine", TypeExamined: "examined", TypeListen: "listen", TypeListening: "listening",
 	TypeCount: "count", TypeCounted: "counted", TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
+	TypeFilled: "filled", TypeWants: "wants", TypeLacks: "lacks", TypeTakeOver: "take over", TypePages: "pages", TypePackPages: "packed pages",
 }
 
 func (t Type) String() string {

@@ -26,13 +26,13 @@ var all = []Message{
 	Hello{Version: 1, Purpose: PurposeStream, Evacuation: "00112233445566ff", VM: 3, Software: "scatter"},
 	Begin{Key: bytes.Repeat([]byte{0xa5}, 32), Source: netip.MustParseAddr("10.0.0.1"), Window: 24 << 20},
 	Prepare{VM: 2, Name: "web", Argv: []string{"/usr/bin/qemu-system-x86_64", "-name", "guest=web"}, Memory: 1 << 29, VCPUs: 2,
-		Machine: "pc-q35-10.0", Blocks: []Block{{"pc.ram", 1 << 29}, {"vga.vram", 16 << 20}}, Header: []byte("QEVM\x00\x00\x00\x03")},
+		Machine: "pc-q35-10.0", Blocks: []Block{{"pc.ram", 1 << 29}, {"vga.vram", 16 << 20}}, Header: []byte("QEVM\x00\x00\x00\x03"), PostCopy: true},
 	Run{VM: 2, State: "suspended"},
 	Abort{VM: 2, Reason: "cancelled by the operator"},
 	Query{VM: 4095},
 	Digest{VM: 1},
 	End{},
-	Examine{VM: 7, Name: "db", Argv: []string{"qemu", "-m", "512"}, Machine: "pc", Header: []byte("QEVM\x00\x00\x00\x03"),
+	Examine{VM: 7, Name: "db", Argv: []string{"qemu", "-m", "512"}, Machine: "pc", Header: []byte("QEVM\x00\x00\x00\x03"), PostCopy: true,
 		CPU:     []CPUWord{{EAX: 7, ECX: new(uint32(1)), Register: "EDX", Bits: 1 << 31}, {EAX: 1, Register: "ECX"}},
 		Written: []File{{Path: "/srv/db.qcow2", Inode: 1 << 40}}},
 	Listen{Key: bytes.Repeat([]byte{0x5a}, 32), Source: netip.MustParseAddr("10.0.0.1"), AnySource: netip.MustParseAddr("239.77.0.0"),
@@ -55,6 +55,12 @@ var all = []Message{
 	Data{Body: []byte{8, 0, 1, 0, 0}},
 	Packed{Body: []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	DataEnd{},
+	Lacks{Body: AppendRun(AppendRun(AppendLacks(nil, 1), 7, 3), 1<<20, 1)},
+	TakeOver{Blocks: []Block{{"pc.ram", 1 << 29}}, Bulk: true},
+	Pages{Body: AppendPage(nil, 2, 3, nil)},
+	PackedPages{Body: []byte{0x28, 0xb5, 0x2f, 0xfd}},
+	Wants{Body: AppendWant(nil, 1, 9)},
+	Filled{VM: 2},
 }
 
 // end is a connection that reads from r and writes to w.

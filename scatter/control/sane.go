@@ -49,11 +49,18 @@ func (m *Examined) sane() error {
 }
 
 func (m *Listening) sane() error { return tidy(&m.NotJoined, &m.Blind, &m.Error) }
-func (m *Loaded) sane() error    { return tidy(&m.Error) }
-func (m *Run) sane() error       { return names(nil, m.State) }
-func (m *Abort) sane() error     { return tidy(&m.Reason) }
-func (m *State) sane() error     { return names(nil, string(m.State)) }
-func (m *Failed) sane() error    { return tidy(&m.Error) }
+func (m *TakeOver) sane() error {
+	var all []string
+	for _, b := range m.Blocks {
+		all = append(all, b.ID)
+	}
+	return names(nil, all...)
+}
+func (m *Loaded) sane() error { return tidy(&m.Error) }
+func (m *Run) sane() error    { return names(nil, m.State) }
+func (m *Abort) sane() error  { return tidy(&m.Reason) }
+func (m *State) sane() error  { return names(nil, string(m.State)) }
+func (m *Failed) sane() error { return tidy(&m.Error) }
 
 // names refuses what cannot be a name, unless there is an error already.
 func names(err error, all ...string) error {

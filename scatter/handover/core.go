@@ -16,6 +16,7 @@ type Core struct {
 	VMs       []coreVM
 	parallel  int
 	order     []int
+	first     bool
 	bulk      bool // AcBulk was given
 	cancelled error
 }
@@ -28,12 +29,13 @@ type CoreOptions struct {
 	Parallel   int           // VMs that converge at one time
 	OnStall    model.OnStall // what becomes of a VM that does not converge
 	KeepSource bool          // leave the source QEMU
+	First      bool          // VMs switch over before bulk, and lack then what that brings
 }
 
 // NewCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func NewCore(host, order []int, how CoreOptions) *Core {
-	c := &Core{parallel: max(1, how.Parallel), order: order}
+	c := &Core{parallel: max(1, how.Parallel), order: order, first: how.First}
 	for i, h := range host {
 		c.VMs = append(c.VMs, coreVM{index: i, host: h, how: &how})
 	}
@@ -102,13 +104,13 @@ func (c *Core) targetLost(host int, err error) (out []Action) {
 
 // schedule starts bulk once every target has answered, and fills free converge slots.
 func (c *Core) schedule() (out []Action) {
-	if !c.bulk && !c.anyIn(Planned, Preparing) && c.anyIn(Prepared) {
+	if c.bulkIsDue() {
 		c.bulk = true
 		out = append(out, Action{Kind: AcBulk})
 	}
 	busy := 0
 	for _, v := range c.VMs {
-		if v.State.inConverge() {
+		if v.State.inConverge() && !(c.first && v.State == Filling) {
 			busy++
 		}
 	}
@@ -119,6 +121,22 @@ func (c *Core) schedule() (out []Action) {
 		}
 	}
 	return out
+}
+
+// bulkIsDue tells whether contents are to be sent now: once every target has answered; where VMs switch over first, once all have.
+func (c *Core) bulkIsDue() bool {
+	switch {
+	case c.bulk || c.anyIn(Planned, Preparing):
+		return false
+	case !c.first:
+		return c.anyIn(Prepared)
+	}
+	for i := range c.VMs {
+		if v := &c.VMs[i]; v.State == Prepared {
+			v.State = Ready
+		}
+	}
+	return c.anyIn(Filling) && !slices.ContainsFunc(c.VMs, func(v coreVM) bool { return v.State < Filling })
 }
 
 // anyIn tells whether a VM is in one of the states.

@@ -30,6 +30,8 @@ type modelVM struct {
 	runSent   bool
 	migrating bool
 	verified  bool
+	post      bool // it takes over before it has all of its pages
+	lacks     bool // the target does not have all of them, the source does
 	logged    map[RecordKind]bool
 	final     bool
 }
@@ -47,11 +49,12 @@ func newWorld(t *rapid.T) *world {
 	}
 	how := CoreOptions{
 		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),
+		First:    rapid.Bool().Draw(t, "first"),
 		OnStall:  rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause}).Draw(t, "stall"),
 	}
 	w := &world{t: t, c: NewCore(host, order, how), lost: make([]bool, hosts), vms: make([]modelVM, n)}
 	for i := range w.vms {
-		w.vms[i] = modelVM{src: "runs", dst: "none", logged: map[RecordKind]bool{}}
+		w.vms[i] = modelVM{src: "runs", dst: "none", logged: map[RecordKind]bool{}, post: rapid.Bool().Draw(t, "post-copy")}
 	}
 	return w
 }
@@ -82,7 +85,8 @@ func (w *world) act(a Action) {
 		v.migrating = true
 		w.emit(EvStopped, a.VM, nil)
 		w.emit(EvStalled, a.VM, errModel)
-		w.emit(EvLoaded, a.VM, nil)
+		w.pending = append(w.pending, Event{Kind: EvLoaded, VM: a.VM, Lacks: v.post})
+		w.emit(EvFilled, a.VM, nil)
 	case AcPause:
 		if v.migrating && v.src == "runs" {
 			v.src = "held"
@@ -100,6 +104,11 @@ func (w *world) act(a Action) {
 		w.release(a.VM)
 	case AcRun:
 		w.run(a.VM)
+	case AcFill:
+		if v.dst != "runs" || v.src == "runs" {
+			w.t.Fatalf("vm %d: to be filled with source %s, target %s", a.VM, v.src, v.dst)
+		}
+		w.emit(rapid.SampledFrom([]EventKind{EvFilled, EvFilled, EvSilent}).Draw(w.t, "filling"), a.VM, errModel)
 	case AcResolve:
 		w.resolve(a)
 	case AcAbort:
@@ -109,7 +118,7 @@ func (w *world) act(a Action) {
 	case AcResume:
 		w.takeBack(a.VM)
 	case AcQuitSource:
-		if v.dst != "runs" || !v.logged[RecDone] && !v.logged["full"] {
+		if v.dst != "runs" || v.lacks || !v.logged[RecDone] && !v.logged["full"] {
 			w.t.Fatalf("vm %d: source QEMU ended, target %s, records %v", a.VM, v.dst, v.logged)
 		}
 		if v.src != "dead" {
@@ -163,6 +172,9 @@ func (w *world) run(vm int) {
 	if v.src != "completed" && v.src != "dead" || v.src != "dead" && !v.logged[RecRun] || v.dst != "loaded" {
 		w.t.Fatalf("vm %d: Run with source %s, target %s, records %v", vm, v.src, v.dst, v.logged)
 	}
+	if v.lacks && v.src == "dead" {
+		w.t.Fatalf("vm %d: Run of a VM that lacks what nobody has", vm)
+	}
 	v.runSent = true
 	switch arrives := w.reachable(vm) || rapid.Bool().Draw(w.t, "run arrives"); {
 	case !arrives || w.chance(10, "target dies"):
@@ -201,6 +213,12 @@ func (w *world) resolve(a Action) {
 	}
 	e.Target = map[string]control.VMState{"none": control.StateAborted, "waits": control.StateHeld, "loaded": control.StateLoaded,
 		"runs": control.StateRunning}[v.dst]
+	switch {
+	case v.lacks && v.dst == "loaded":
+		e.Target = control.StateLacking
+	case v.lacks && v.dst == "runs":
+		e.Target = control.StateFilling
+	}
 	d := Decide(e)
 	w.trace = append(w.trace, fmt.Sprintf("  evidence %+v: %+v", e, d))
 	w.pending = append(w.pending, Event{Kind: EvVerdict, VM: a.VM, Verdict: d, Err: errAway})
@@ -230,7 +248,7 @@ func (w *world) takeBack(vm int) {
 func (w *world) forget(vm int) {
 	v := &w.vms[vm]
 	if w.reachable(vm) && v.dst != "runs" {
-		if v.src == "dead" && v.dst == "loaded" && !v.back {
+		if v.src == "dead" && v.dst == "loaded" && !v.back && !v.lacks {
 			w.t.Fatalf("vm %d: the only copy is given up", vm)
 		}
 		v.dst = "none"
@@ -250,9 +268,14 @@ func (w *world) happen(e Event) bool {
 		if !v.migrating || v.dst != "waits" || !w.reachable(e.VM) || v.src == "off" {
 			return false
 		}
-		if v.dst = "loaded"; v.src != "dead" {
+		if v.dst, v.lacks = "loaded", e.Lacks; v.src != "dead" {
 			v.src = "held"
 		}
+	case EvFilled:
+		if !v.lacks || v.dst == "none" || v.src == "dead" || v.src == "runs" || !w.reachable(e.VM) {
+			return false
+		}
+		v.lacks = false
 	case EvStalled:
 		return v.migrating
 	}
@@ -305,7 +328,7 @@ func (w *world) check() {
 		if v.src == "runs" && v.dst == "runs" {
 			w.t.Fatalf("vm %d runs on both sides", i)
 		}
-		if v.src == "gone" && v.dst != "runs" {
+		if v.src == "gone" && (v.dst != "runs" || v.lacks) {
 			w.t.Fatalf("vm %d is lost: source gone, target %s", i, v.dst)
 		}
 		if v.src == "off" && v.dst == "runs" {
@@ -332,13 +355,21 @@ func (w *world) play() {
 	}
 }
 
-// lastWord makes what never came come: targets that keep silent are declared lost, then the rest is cancelled.
+// lastWord makes what never came come: targets that keep silent are declared lost, who sends pages to them loses patience, then the rest is cancelled.
 func (w *world) lastWord() {
 	for h := range w.lost {
 		w.lost[h] = true
 		w.feed(Event{Kind: EvTargetLost, Host: h, Err: errAway})
 	}
 	w.drain()
+	for range maxResolves {
+		for i := range w.vms {
+			if w.c.VMs[i].State == Filling {
+				w.feed(Event{Kind: EvSilent, VM: i, Err: errAway})
+				w.drain()
+			}
+		}
+	}
 	w.feed(Event{Kind: EvCancel, Err: model.ErrCancelled})
 	w.drain()
 }
@@ -376,9 +407,9 @@ func TestInvariant1VMRunsInAtMostOnePlace(t *testing.T) {
 func (w *world) checkEnd(i int, v modelVM) {
 	state := w.c.VMs[i].State
 	truth := map[State]bool{
-		Evacuated: v.dst == "runs" && v.src != "runs",
+		Evacuated: v.dst == "runs" && v.src != "runs" && !v.lacks,
 		Stays:     v.src == "runs" && v.dst != "runs",
-		Ended:     (v.src == "dead" || v.src == "off") && v.dst != "runs" && (v.dst != "loaded" || v.back),
+		Ended:     (v.src == "dead" || v.src == "off") && v.dst != "runs" && (v.dst != "loaded" || v.back || v.lacks),
 		Doubt:     v.runSent || v.deaf || v.src == "dead",
 	}
 	if !truth[state] || !v.final {

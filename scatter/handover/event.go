@@ -8,6 +8,7 @@ const (
 	EvBulkDone                      // target has confirmed all its blocks
 	EvStopped                       // source VM is stopped for its switch-over
 	EvLoaded                        // target's QEMU has loaded everything
+	EvFilled                        // target's QEMU lacks no page any more
 	EvVerified                      // both sides have the same disks, and the same RAM if that was digested
 	EvLogged                        // the record that the event names is on disk
 	EvCompleted                     // source QEMU reports completed
@@ -26,7 +27,7 @@ const (
 	EvCancel                        // the operator, or the time-out
 )
 
-var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "verified", "logged", "completed", "running",
+var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "filled", "verified", "logged", "completed", "running",
 	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "overdue", "verdict", "cancel"}
 
 func (k EventKind) String() string { return eventNames[k] }
@@ -39,6 +40,7 @@ type Event struct {
 	Record  RecordKind // EvLogged, and EvFailed where a record could not be written
 	State   State      // EvOverdue
 	Verdict Verdict    // EvVerdict
+	Lacks   bool       // EvLoaded: it has not loaded all of it, for it takes over before it has all pages
 	Err     error      // why, where something went wrong
 }
 
@@ -54,6 +56,8 @@ const (
 	AcLog                          // write record to the journal, answer EvLogged or EvFailed
 	AcRelease                      // give SHUT(0) to the source QEMU
 	AcRun                          // send Run to the target
+	AcFill                         // send a VM that runs on its target what it lacks, unless that is being done; the target says when it has it
+	AcSweep                        // all that bulk has of a VM that is being filled is there: send it the rest
 	AcResolve                      // ask both sides, answer EvVerdict
 	AcAbort                        // cancel the migration, see that the source has the VM, then tell the target to forget it
 	AcForget                       // tell the target to forget a VM that has ended
@@ -62,7 +66,7 @@ const (
 	AcFinal                        // the VM has reached a final state
 )
 
-var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "verify", "log", "release", "run", "resolve",
+var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "verify", "log", "release", "run", "fill", "sweep", "resolve",
 	"abort", "forget", "resume", "quit-source", "final"}
 
 func (k actionKind) String() string { return actionNames[k] }

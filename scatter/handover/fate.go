@@ -36,6 +36,7 @@ const (
 	DoCont           // the source runs again, the target forgets it
 	DoRun            // the target runs it, then the source quits
 	DoQuitSource     // the target runs it already
+	DoFill           // the target runs it already, and gets what it lacks; then the source quits
 )
 
 // Verdict is where a VM is, what to do about it, and how to say so.
@@ -53,6 +54,8 @@ func Decide(e Evidence) Verdict {
 	switch {
 	case e.TargetKnown && e.Target == control.StateRunning:
 		return e.runsThere()
+	case e.TargetKnown && e.Target == control.StateFilling:
+		return e.runsOnBoth()
 	case !e.SourceKnown:
 		return Verdict{model.InDoubt, DoNothing, "the source QEMU does not answer: look at it, then recover again", true}
 	case e.Source == SourceGone:
@@ -75,6 +78,19 @@ func (e Evidence) runsThere() Verdict {
 		return Verdict{model.OnTarget, DoNothing, "runs on the target; the source QEMU does not answer: end it by hand", true}
 	}
 	return Verdict{model.OnTarget, DoQuitSource, "runs on the target, the source QEMU was ended", false}
+}
+
+// runsOnBoth: what the target lacks is on the source, which is a part of the VM until the target has it.
+func (e Evidence) runsOnBoth() Verdict {
+	switch {
+	case !e.SourceKnown:
+		return Verdict{model.InDoubt, DoNothing, "runs on the target, which lacks pages that the source QEMU has; that does not answer: do not end it, recover again", true}
+	case e.Source == SourceRuns:
+		return Verdict{model.InDoubt, DoNothing, "both sides say that it runs: stop the wrong one by hand, now", false}
+	case e.Source == SourceGone:
+		return Verdict{model.InDoubt, DoNothing, "runs on the target, which lacks pages that only the source QEMU had, and that is gone: it stands still where it needs one of these", false}
+	}
+	return Verdict{model.OnTarget, DoFill, "runs on the target, which got what it lacked; the source QEMU was ended", false}
 }
 
 // sourceIsGone: nothing is left on the source, so a complete copy must run, and no other copy is of use.
@@ -127,6 +143,8 @@ func (e Evidence) sourceHasGivenItAway() Verdict {
 	switch {
 	case e.TargetKnown && e.Target == control.StateLoaded:
 		return Verdict{model.OnTarget, DoRun, "was complete on the target, which runs it now", false}
+	case e.TargetKnown && e.RunLogged && e.Target == control.StateLacking:
+		return Verdict{model.OnTarget, DoRun, "was on the target but for some pages; it runs there now, which got what it lacked", false}
 	case e.TargetKnown && (!e.RunLogged || e.Target == control.StateAborted):
 		return Verdict{model.OnSource, DoCont, "the target has lost it and never ran it; runs on the source again", false}
 	case e.TargetKnown:

@@ -44,6 +44,10 @@ type Record struct {
 	Keep       bool       `json:"keep,omitempty"`   // source, recDone: the source QEMU is to be left, paused
 	Untold     bool       `json:"untold,omitempty"` // source: the VM stays, but its target was lost and may hold it, paused
 
+	PostCopy bool   `json:"postcopy,omitempty"` // the target is about to have the VM, or has it, without some of its pages
+	Section  uint32 `json:"section,omitempty"`  // target, with PostCopy: id of the section ram
+	Footers  bool   `json:"footers,omitempty"`  // likewise: its stream has them
+
 	Caps   map[string]bool `json:"caps,omitempty"`   // RecSettings
 	Params json.RawMessage `json:"params,omitempty"` // recSettings, as QEMU tells them
 }

@@ -11,7 +11,10 @@ import "fmt"
 //	   stays <- reverting <- undoing <- (target lost before Run, refusal) <- starting <- released
 //	                                                                            |
 //	   any of these, doubt <- resolving <- (a side is silent or gone)           v
-//	                                                                         launched -> arriving -> evacuated
+//	                                                                         launched -> [filling] -> arriving -> evacuated
+//
+// A VM that takes over before it has all of its pages (post-copy) is filling until it has them: its source is as good as part of it, and is
+// neither ended nor run.
 type State uint8
 
 const (
@@ -26,6 +29,7 @@ const (
 	Released                // the source QEMU was told that the target has it all
 	Starting                // the run record is being written
 	Launched                // Run was sent
+	Filling                 // it runs on the target and lacks pages, which come from the source
 	Arriving                // it runs on the target; the record of that is being written
 	Resolving               // one side is silent or gone: both are asked
 	Aborting                // the source takes the VM back before commit
@@ -38,7 +42,7 @@ const (
 )
 
 var vmStateNames = [...]string{"planned", "preparing", "bulk", "ready", "converge", "switch-over", "verify", "commit",
-	"released", "starting", "run", "arriving", "resolving", "aborting", "undoing", "reverting", "evacuated", "on-source", "ended", "in-doubt"}
+	"released", "starting", "run", "filling", "arriving", "resolving", "aborting", "undoing", "reverting", "evacuated", "on-source", "ended", "in-doubt"}
 
 func (s State) String() string {
 	if int(s) < len(vmStateNames) {

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -18,6 +19,7 @@ type coreVM struct {
 	Cause    error // first reason why it does not move
 	Lost     error // why its target is lost; nil: it is not
 	gone     bool  // the source QEMU's process has ended
+	lacks    bool  // the target does not have all of it: the source has the rest
 	run      bool  // Run may have been sent
 	resolves int   // how often both sides were asked
 }
@@ -36,7 +38,9 @@ func (v *coreVM) step(e Event) ([]Action, error) {
 		return v.abort(e.Err), nil
 	case e.Kind == EvFailed && e.Record != "":
 		return v.notLogged(e)
-	case e.Kind == EvFailed && (v.State == Released || v.State == Launched), e.Kind == EvSilent && v.State == Launched:
+	case e.Kind == EvFilled:
+		return v.filled(), nil
+	case e.Kind == EvFailed && (v.State == Released || v.State == Launched), e.Kind == EvSilent && (v.State == Launched || v.State == Filling):
 		return v.resolve(e.Err), nil
 	case e.Kind == EvSourceUnsure && (v.State == Aborting || v.State == Reverting):
 		return v.resolve(e.Err), nil
@@ -61,16 +65,19 @@ func (v *coreVM) forward(e Event) ([]Action, error) {
 		v.State = Prepared
 	case pair{Prepared, EvBulkDone}:
 		v.State = Ready
+	case pair{Filling, EvBulkDone}:
+		return []Action{{Kind: AcSweep, VM: v.index}}, nil
 	case pair{Converging, EvStopped}:
 		v.State = Switching
 	case pair{Converging, EvLoaded}, pair{Switching, EvLoaded}:
+		v.lacks = e.Lacks
 		return v.loaded(), nil
 	case pair{Verifying, EvVerified}:
 		return v.log(Committing), nil
 	case pair{Released, EvCompleted}:
 		return v.completed(), nil
 	case pair{Launched, EvRunning}, pair{Resolving, EvRunning}:
-		return v.log(Arriving), nil
+		return v.runs(), nil
 	case pair{Launched, EvRefused}, pair{Resolving, EvRefused}:
 		return v.takeBack(e.Err), nil
 	case pair{Resolving, EvVerdict}:
@@ -123,6 +130,8 @@ func (v *coreVM) notLogged(e Event) ([]Action, error) {
 		return nil, misfit(e, v.State)
 	}
 	switch {
+	case v.State == Committing && v.lost():
+		return v.resolve(e.Err), nil
 	case v.State == Committing && v.gone:
 		return v.completed(), nil // the target's is the only copy: what the record is for cannot happen any more
 	case v.State == Committing:
@@ -146,6 +155,8 @@ func (v *coreVM) sourceGone(err error) []Action {
 	switch {
 	case v.State < Switching:
 		return v.abort(err)
+	case v.lacks && (v.State == Verifying || v.State == Filling):
+		return v.resolve(err)
 	case v.State == Verifying:
 		return v.log(Committing)
 	case v.State == Released:
@@ -180,9 +191,38 @@ func (v *coreVM) stalled(err error) []Action {
 	return v.abort(err)
 }
 
-// loaded: the target has all of it.
+// lost tells whether no side has all of the VM, nor will.
+func (v *coreVM) lost() bool { return v.gone && v.lacks }
+
+// errLost is why a VM is asked for of which no side has all.
+var errLost = errors.New("the source QEMU has ended before the target had all pages")
+
+// filled: the target lacks nothing any more, which may be before it runs the VM.
+func (v *coreVM) filled() []Action {
+	v.lacks = false
+	if v.State == Filling {
+		return v.log(Arriving)
+	}
+	return nil
+}
+
+// runs: the target runs it, with or without all of its pages.
+func (v *coreVM) runs() []Action {
+	switch {
+	case v.lost():
+		return v.resolve(errLost)
+	case v.lacks:
+		return v.enter(Filling, AcFill)
+	}
+	return v.log(Arriving)
+}
+
+// loaded: the target has all of it, or all but some pages.
 func (v *coreVM) loaded() []Action {
-	if v.gone {
+	switch {
+	case v.lost():
+		return v.resolve(errLost)
+	case v.gone:
 		return v.log(Committing)
 	}
 	return v.enter(Verifying, AcVerify)
@@ -191,6 +231,8 @@ func (v *coreVM) loaded() []Action {
 // release gives SHUT(0), unless one side was lost while the record was being written.
 func (v *coreVM) release() []Action {
 	switch {
+	case v.lost():
+		return v.resolve(errLost)
 	case v.gone:
 		return v.completed()
 	case v.Lost != nil:
@@ -202,7 +244,10 @@ func (v *coreVM) release() []Action {
 // completed: the source QEMU has given the VM away, or is gone, and the target waits for Run. If the target was
 // lost meanwhile, Run was never sent, so the source may take the VM back.
 func (v *coreVM) completed() []Action {
-	if v.targetAway() {
+	switch {
+	case v.lost():
+		return v.resolve(errLost)
+	case v.targetAway():
 		return v.takeBack(v.Lost)
 	}
 	return v.log(Starting)
@@ -211,7 +256,10 @@ func (v *coreVM) completed() []Action {
 // launch sends Run, unless the target was lost while the record was being written. After this
 // the source never runs the VM again unless the target says that it has not run it.
 func (v *coreVM) launch() []Action {
-	if v.targetAway() {
+	switch {
+	case v.lost():
+		return v.resolve(errLost)
+	case v.targetAway():
 		return v.takeBack(v.Lost)
 	}
 	v.run = true
@@ -276,6 +324,9 @@ func (v *coreVM) judged(d Verdict, err error) []Action {
 		return v.log(Starting)
 	case DoQuitSource:
 		return v.log(Arriving)
+	case DoFill:
+		v.lacks = true
+		return v.enter(Filling, AcFill)
 	case DoCont:
 		return v.undo(err)
 	case DoAbort:

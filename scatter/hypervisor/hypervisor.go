@@ -36,6 +36,8 @@ type Described interface {
 	CPUFlags(ctx context.Context, names ...string) (on, off []string, err error)
 	// Outline is what the two ends of a migration must have alike: disks with their layers, and devices.
 	Outline(ctx context.Context) (inventory.Outline, error)
+	// RAMBlocks lists its memory.
+	RAMBlocks(ctx context.Context) ([]qemu.RAMBlock, error)
 	// Address finds a guest physical address in the RAM blocks that were found; ok is false where there is no RAM.
 	Address(ctx context.Context, gpa uint64) (block int, offset uint64, ok bool, err error)
 }
@@ -67,14 +69,21 @@ type Runs interface {
 // Migration is that of a VM into a socket of ours. The VM goes on by itself when that is closed before SHUT(0) was written to it.
 type Migration interface {
 	// Ready makes migration settings as they have to be; Restore puts them back, also those of Hold. Settings are those that they had.
-	Ready(ctx context.Context) error
+	// postCopy: StartPostcopy may be called.
+	Ready(ctx context.Context, postCopy bool) error
 	Restore(ctx context.Context) error
 	Settings() Settings
 	// Unsettled tells whether settings are not as they were.
 	Unsettled() bool
 	// Hold is Ready for a migration that does not switch over by itself, whatever remains; rate is what the way to its target carries, in bytes/s.
 	// throttle: the VM may be throttled meanwhile.
-	Hold(ctx context.Context, rate int64, throttle bool) error
+	Hold(ctx context.Context, rate int64, throttle, postCopy bool) error
+	// StartPostcopy has it switch over soon, whatever remains, which its stream goes on with behind the device state. The VM does not run by itself
+	// again from there on, whatever becomes of the stream, as long as that is not read any further.
+	StartPostcopy(ctx context.Context) error
+	// Complete ends a migration that StartPostcopy has switched over, once nothing more is wanted of its stream, behind the device state: the VM has been
+	// given away. EndMigration does so, too, for a stream that was lost; then Cont continues the VM here.
+	Complete(ctx context.Context, stream net.Conn) error
 	// Throttle takes a share of the processor time that the VM uses from it, until it is told another one; 0 gives it all back. It ends by itself
 	// when this process does.
 	Throttle(ctx context.Context, share float64) error
@@ -117,6 +126,8 @@ type Target interface {
 	Describe(ctx context.Context) (*qemu.VM, error)
 	// MigrateIncoming opens the way into it, of which both directions are ours.
 	MigrateIncoming(ctx context.Context) (net.Conn, error)
+	// RecoverIncoming opens another way into a VM that runs without some of its pages, once the one before is lost: it wants to be resumed.
+	RecoverIncoming(ctx context.Context) (net.Conn, error)
 	// Outline is what it must have alike with its source.
 	Outline(ctx context.Context) (inventory.Outline, error)
 	// Run continues a VM that is loaded, unless it was paused on the source, and tells the network where it is now. It returns when the VM's own

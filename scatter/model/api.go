@@ -14,7 +14,7 @@ import (
 
 // ProtocolVersion is the version of the control protocol between source and
 // target. Both must be equal.
-const ProtocolVersion = 4
+const ProtocolVersion = 5
 
 // PageSize is the size in bytes of a page of guest RAM.
 const PageSize = 4096
@@ -30,10 +30,30 @@ const (
 	StallPause OnStall = "pause"
 	// StallThrottle takes processor time from the VM, as little as it takes; it stays where that does not help.
 	StallThrottle OnStall = "throttle"
+	// StallPost has the VM take over on its target and sends what it lacks afterwards.
+	StallPost OnStall = "post"
 )
 
 // Valid tells whether it is one of these.
-func (o OnStall) Valid() bool { return o == StallKeep || o == StallPause || o == StallThrottle }
+func (o OnStall) Valid() bool {
+	return o == StallKeep || o == StallPause || o == StallThrottle || o == StallPost
+}
+
+// Mode is how VMs pass from their source to their targets.
+type Mode string
+
+const (
+	// ModePre brings all of a VM's memory over while it runs on the source.
+	ModePre Mode = "pre"
+	// ModeHybrid brings over what a VM has, and what it dirties meanwhile only if that fits into the pause; else the VM takes over without it, and
+	// gets it then.
+	ModeHybrid Mode = "hybrid"
+	// ModePost has each VM take over at once: its memory follows.
+	ModePost Mode = "post"
+)
+
+// Valid tells whether it is one of these.
+func (m Mode) Valid() bool { return m == ModePre || m == ModeHybrid || m == ModePost }
 
 // DefaultThrottle is the most of a VM's processor time that is taken unless the operator says so, MostThrottle the most that can be.
 const (
@@ -199,9 +219,17 @@ type VMReport struct {
 	Stages      []StageTime `json:"stages"`
 	Bytes       int64       `json:"bytes"` // converge bytes, as sent
 	Passes      int         `json:"passes"`
-	ThrottledS  float64     `json:"throttled_s"` // of its processor time that was taken from it
+	ThrottledS  float64     `json:"throttled_s"`         // of its processor time that was taken from it
+	PostCopy    *PostCopy   `json:"post_copy,omitempty"` // what there was to say of it; nil: it took over with all of its memory
 	Verified    bool        `json:"verified"`
 	LeftOut     []LeftOut   `json:"verify_left_out,omitempty"` // of the comparison
+}
+
+// PostCopy is how a VM fared that took over before it had all of its memory.
+type PostCopy struct {
+	ExposedS float64 `json:"exposed_s"` // for which it lived on both hosts, from when it ran on its target
+	Bytes    int64   `json:"bytes"`     // of the pages that it lacked then
+	Faults   int64   `json:"faults"`    // pages that its guest has waited for
 }
 
 // LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.

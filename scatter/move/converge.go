@@ -41,7 +41,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel)), e.throttles()); err != nil {
+	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel)), e.throttles(), v.PostCopy); err != nil {
 		return err
 	}
 	events := v.Subscribe(256)
@@ -59,8 +59,15 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	defer watching.Wait()
 	defer cancel()
 	watching.Go(func() { e.watch(ctx, v, events) })
+	if v.PostCopy && e.Cfg.Mode == model.ModePost {
+		if err := postCopying(e).start(ctx, v); err != nil {
+			return err
+		}
+	}
 	err = e.pump(ctx, v, qc, conn)
 	switch {
+	case err == nil:
+		return nil // it took over, and has all of its pages
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, io.EOF) && v.loaded.Load():
@@ -76,7 +83,8 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	return e.whyEnded(ctx, v, err)
 }
 
-// pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF.
+// pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF. In post-copy, it returns once the target has all
+// pages.
 func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
 	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.Pacer, count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
 	if !e.Cfg.NoCompress {
@@ -87,8 +95,12 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 	}
 	w := stream.NewWriter(out)
 	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
-	if err := v.newFilter(e.Evacuation, w, qc).run(p); err != nil {
+	f := v.newFilter(e.Evacuation, w, qc)
+	if err := f.run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.Name(), err)
+	}
+	if f.packed {
+		return postCopying(e).takeOver(ctx, v, f, p, out, qc)
 	}
 	v.tailBegun.Store(true)
 	state := &stateReader{v: v}
@@ -137,6 +149,7 @@ func (r *stateReader) Write(b []byte) (int, error) {
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
 	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
+	s.PostCopy, s.Hybrid = v.PostCopy, v.PostCopy && e.Cfg.Mode == model.ModeHybrid
 	if e.throttles() {
 		s.MostThrottle = e.Cfg.Throttle
 		s.Hot, s.HotIn = e.Dirtied(v.Index)
@@ -247,6 +260,8 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 			e.Tell(model.Event{Type: "warning", VM: v.Name(), Message: fmt.Sprintf("vm %s cannot be throttled: %v", v.Name(), err)})
 			s.MostThrottle = 0
 		}
+	case steer.PostCopy:
+		return postCopying(e).start(ctx, v)
 	case steer.GiveUp:
 		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
 	}

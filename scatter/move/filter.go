@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -24,6 +26,10 @@ type filter struct {
 	first []dedup.Page // first page of each block
 	zero  []bool       // by block: pages that were never sent are zero on the target
 	blind bool
+
+	absent *pageset.Set // what the target does not have in memory, zeros neither; nil: all that counts is what it would read
+	warm   *pageset.Set // of these, what QEMU has told it to drop
+	packed bool         // the VM takes over: its device state follows, in a package
 
 	header []byte // the stream's first bytes, which the target already has
 	w      *stream.Writer
@@ -63,11 +69,16 @@ func (f *filter) run(p *stream.Parser) error {
 		if err := f.item(p, it); err != nil {
 			return err
 		}
+		if f.packed {
+			return f.w.Flush()
+		}
 	}
 }
 
 func (f *filter) item(p *stream.Parser, it *stream.Item) error {
 	switch it.Kind {
+	case stream.KindCommand:
+		return f.command(p, it)
 	case stream.KindPage, stream.KindZero:
 		return f.page(it)
 	case stream.KindSectionEnd:
@@ -88,6 +99,39 @@ func (f *filter) item(p *stream.Parser, it *stream.Item) error {
 		return nil // opened by the first page that passes, closed with its EOS
 	}
 	return fmt.Errorf("%s in section ram after its start", it.Kind)
+}
+
+// command takes what QEMU says on the way into post-copy; anything else passes.
+func (f *filter) command(p *stream.Parser, it *stream.Item) error {
+	switch it.Command {
+	case stream.CmdPing:
+		return f.pong(binary.BigEndian.Uint32(it.Payload))
+	case stream.CmdPostcopyRAMDiscard:
+		return f.discard(p, it)
+	case stream.CmdPackaged:
+		f.packed = true
+		return nil
+	}
+	return f.w.Item(p, it)
+}
+
+// discard notes pages that QEMU has the target drop: it has written them since they were sent.
+func (f *filter) discard(p *stream.Parser, it *stream.Item) error {
+	d, err := stream.ParseDiscard(it.Payload)
+	if err != nil {
+		return err
+	}
+	region := slices.IndexFunc(p.Blocks(), func(b stream.RAMBlock) bool { return b.Name == d.Block })
+	for _, r := range d.Ranges {
+		first, n := uint32(r.Start/model.PageSize), uint32((r.Length+model.PageSize-1)/model.PageSize)
+		if f.absent == nil || !f.absent.AddRun(region, first, n) || !f.warm.AddRun(region, first, n) {
+			return fmt.Errorf("%d pages from %d on of ram block %s are to be dropped, out of turn", n, first, d.Block)
+		}
+		for i := range n {
+			f.held.Forget(f.first[region] + dedup.Page(first+i))
+		}
+	}
+	return nil
 }
 
 func (f *filter) page(it *stream.Item) error {
@@ -139,6 +183,9 @@ func (f *filter) passes(it *stream.Item) bool {
 		return false
 	}
 	f.held.Set(page, now)
+	if f.absent != nil {
+		f.absent.Remove(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
+	}
 	f.resent.Add(1)
 	f.sent.Add(int64(len(it.Data)))
 	return true

@@ -154,6 +154,9 @@ func statusOf(ctx context.Context, vm hypervisor.Source, proc *system.Process) (
 	}
 	for {
 		info, err := vm.QueryMigrate(ctx)
+		if err == nil && info.Status.PostCopy() {
+			return handover.SourceCompleted, nil
+		}
 		if err == nil && info.Status.Idle() {
 			break
 		}

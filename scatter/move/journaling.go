@@ -17,6 +17,7 @@ func (e *Evacuation) recordOf(v *migrant, k handover.RecordKind) handover.Record
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r.Paused, r.State = !handover.Runs(v.found), v.atSwitch
+	r.PostCopy = v.tookOver.Load() && v.filled.IsZero()
 	r.Keep = k == handover.RecDone && e.Cfg.KeepSource
 	return r
 }

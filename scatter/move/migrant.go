@@ -12,6 +12,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/source"
@@ -21,10 +22,13 @@ import (
 // migrant is a VM that moves: its migration, and what is told of it.
 type migrant struct {
 	*source.VM
-	way     Handover
-	zero    []bool      // by block: all zero on the target before bulk
-	lingers atomic.Bool // it has left, and its QEMU did not quit
-	pausing sync.Mutex  // held while scatter stops it
+	way      Handover
+	tookOver atomic.Bool // its stream is that of a post-copy: the target gets it without all of its pages
+	filling  atomic.Bool // it is being sent what it lacks
+	filler   fill.Filler
+	zero     []bool      // by block: all zero on the target before bulk
+	lingers  atomic.Bool // it has left, and its QEMU did not quit
+	pausing  sync.Mutex  // held while scatter stops it
 
 	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
 	toldToRun    atomic.Bool                    // the target was
@@ -51,6 +55,8 @@ type migrant struct {
 	throttled taken
 	digest    bool
 	leftOut   []model.LeftOut // of the digest
+	lacked    int64           // bytes of pages that it lacked when it took over
+	filled    time.Time       // it had all of them
 	devices   *stream.Record  // their state, as it was sent; nil = not kept
 	state     handover.State
 	cause     error
@@ -228,6 +234,9 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 		}}
 	for i := range v.Blocks {
 		f.first = append(f.first, e.Layout.First(v.Regions+i))
+	}
+	if v.PostCopy {
+		f.startLacking(v.Blocks)
 	}
 	v.mu.Lock()
 	v.filter = f

@@ -86,7 +86,7 @@ func TestRecoverPutsSettingsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := e.recordOf(v, handover.RecSettings)
-	if err := v.Hold(t.Context(), 1, true); err != nil {
+	if err := v.Hold(t.Context(), 1, true, false); err != nil {
 		t.Fatal(err)
 	}
 	v.Source.Close() // that is how a killed sender leaves it

@@ -123,6 +123,10 @@ func (e *Evacuation) drive(ctx context.Context, a handover.Action) {
 		e.answer(a.VM, v.way.Release(ctx, v), handover.EvCompleted)
 	case handover.AcRun:
 		v.way.Run(ctx, v)
+	case handover.AcSweep:
+		postCopying{e}.sweep(v)
+	case handover.AcFill:
+		postCopying{e}.fillAgain(ctx, v)
 	case handover.AcResolve:
 		handing{e}.resolve(ctx, v, a)
 	case handover.AcAbort, handover.AcResume:
@@ -225,7 +229,7 @@ func (e *Evacuation) FromTarget(host int, m control.Message) {
 		} else if v != nil {
 			v.disks.Store(&m)
 			v.loaded.Store(true)
-			e.Post(handover.Event{Kind: handover.EvLoaded, VM: m.VM})
+			e.Post(handover.Event{Kind: handover.EvLoaded, VM: m.VM, Lacks: v.tookOver.Load()})
 		}
 	case control.Running:
 		if v := mine(m.VM); v != nil && !v.toldToRun.Load() {

@@ -24,7 +24,8 @@ type Handover interface {
 	Undo(ctx context.Context, v *migrant, a handover.Action)
 }
 
-// preCopy passes VMs that run on their source until nearly all of their memory is there.
+// preCopy passes VMs that run on their source until nearly all of their memory is there, or as much as the operator waits for: then their stream is
+// that of a post-copy.
 type preCopy struct{ *Evacuation }
 
 func (e preCopy) Prepare(_ context.Context, v *migrant) error { return e.askPrepare(v) }
@@ -36,7 +37,12 @@ func (e preCopy) Transfer(ctx context.Context, v *migrant) error {
 	return converging(e).converge(ctx, v)
 }
 
-func (e preCopy) Release(ctx context.Context, v *migrant) error { return v.giveShut(ctx) }
+func (e preCopy) Release(ctx context.Context, v *migrant) error {
+	if v.tookOver.Load() {
+		return postCopying(e).release(ctx, v)
+	}
+	return v.giveShut(ctx)
+}
 
 func (e preCopy) Run(ctx context.Context, v *migrant) { handing(e).run(ctx, v) }
 

@@ -63,6 +63,12 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 	if !v.ran.IsZero() && !v.stopped.IsZero() {
 		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000
 	}
+	if v.tookOver.Load() {
+		line.PostCopy = &model.PostCopy{Bytes: v.lacked, Faults: v.filler.Faults()}
+		if !v.filled.IsZero() && !v.ran.IsZero() {
+			line.PostCopy.ExposedS = max(0, v.filled.Sub(v.ran).Seconds())
+		}
+	}
 	return line
 }
 

@@ -18,6 +18,7 @@ type Evacuation struct {
 	core       *handover.Core
 	trace      *tracer
 	standstill standstill
+	exposed    exposure // by VMs that run on their targets and lack pages
 
 	meter    meter
 	digestMu sync.Mutex // guards digestOf
@@ -26,9 +27,10 @@ type Evacuation struct {
 
 // The drivers of an evacuation, by what they do.
 type (
-	converging struct{ *Evacuation } // a VM's stream to its target
-	checking   struct{ *Evacuation } // a stopped VM against its copy
-	handing    struct{ *Evacuation } // a VM over, or back
-	watching   struct{ *Evacuation } // what becomes of source VMs by themselves
-	reporting  struct{ *Evacuation } // to the operator
+	converging  struct{ *Evacuation } // a VM's stream to its target
+	checking    struct{ *Evacuation } // a stopped VM against its copy
+	handing     struct{ *Evacuation } // a VM over, or back
+	postCopying struct{ *Evacuation } // a VM over before its memory, and that after it
+	watching    struct{ *Evacuation } // what becomes of source VMs by themselves
+	reporting   struct{ *Evacuation } // to the operator
 )

@@ -27,6 +27,7 @@ type RAM struct {
 	direct bool         // pages are written into mem
 	in     net.Conn     // QEMU's incoming socket
 	w      *stream.Writer
+	filled
 }
 
 // socketPatience bounds how long QEMU may not read a part of a block, in which no other guest gets its pages.
@@ -109,13 +110,16 @@ func (r *RAM) Digest(ctx context.Context, skip []control.Span) ([][]byte, error)
 func (r *RAM) Place(p *Pages, b block.Block) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.open {
+	if !r.open && !r.bulk {
 		return nil
 	}
 	for _, o := range p.Owners {
 		if int(o.Block) >= len(r.Blocks) || o.Page >= r.Blocks[o.Block].Pages() {
 			return fmt.Errorf("page %d of ram block %d: outside of the guest", o.Page, o.Block)
 		}
+	}
+	if r.bulk {
+		return r.placeLacking(p, b)
 	}
 	direct, bySocket := r.split(p)
 	return errors.Join(r.placeDirectly(direct, b), r.placeBySocket(bySocket, b))

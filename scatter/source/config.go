@@ -26,6 +26,7 @@ type Config struct {
 	Rate      int64              // ceiling of everything sent, bytes/s; 0 = find it
 	Downtime  time.Duration      // tolerated switch-over pause per VM; default 300 ms
 	Parallel  int                // VMs in converge at one time; default 2
+	Mode      model.Mode         // default ModePre
 	OnStall   model.OnStall      // default StallKeep
 	Throttle  float64            // most of a VM's processor time that may be taken, of 1, with StallThrottle; default DefaultThrottle
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
@@ -90,6 +91,9 @@ func (c *Config) SetDefaults() error {
 	if c.OnStall == "" {
 		c.OnStall = model.StallKeep
 	}
+	if c.Mode == "" {
+		c.Mode = model.ModePre
+	}
 	if c.Throttle == 0 {
 		c.Throttle = model.DefaultThrottle
 	}
@@ -121,7 +125,11 @@ func (c *Config) SetDefaults() error {
 	case checkPatterns(c.Exclude) != nil:
 		return checkPatterns(c.Exclude)
 	case !c.OnStall.Valid():
-		return fmt.Errorf("on-stall %q: must be keep, pause or throttle", c.OnStall)
+		return fmt.Errorf("on-stall %q: must be keep, pause, throttle or post", c.OnStall)
+	case !c.Mode.Valid():
+		return fmt.Errorf("mode %q: must be pre, hybrid or post", c.Mode)
+	case c.Verify && c.PostCopy():
+		return errors.New("verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: use mode pre, and another on-stall than post")
 	case c.Throttle < 0 || c.Throttle > model.MostThrottle:
 		return fmt.Errorf("throttle %v: must be 0 to %v", c.Throttle, model.MostThrottle)
 	}
@@ -149,7 +157,12 @@ func (c *Config) workers() dedup.Workers {
 	return dedup.Workers{Count: c.processors(), Begin: system.StandBehindGuests}
 }
 
+// PostCopy tells whether VMs may take over before they have all of their memory.
+func (c *Config) PostCopy() bool {
+	return c.Mode != model.ModePre || c.OnStall == model.StallPost
+}
+
 // CoreOptions is what the core needs to know.
 func (c *Config) CoreOptions() handover.CoreOptions {
-	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, KeepSource: c.KeepSource}
+	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, KeepSource: c.KeepSource, First: c.Mode == model.ModePost}
 }

@@ -39,7 +39,9 @@ func (e *Party) Discover(ctx context.Context) error {
 	for i, socket := range e.Cfg.VMs {
 		g.Go(func() {
 			v, err := DiscoverVM(ctx, i, socket)
-			e.VMs[i] = v
+			if e.VMs[i] = v; v != nil {
+				v.PostCopy = e.Cfg.PostCopy()
+			}
 			if b, ok := errors.AsType[model.Blocker](err); ok {
 				held.Add(b)
 			} else {

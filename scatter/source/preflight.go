@@ -94,7 +94,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
 	v.cpu = cpu
-	if err := v.Ready(ctx); err != nil {
+	if err := v.Ready(ctx, v.PostCopy); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
@@ -126,6 +126,23 @@ func (v *VM) captureHeader(ctx context.Context) error {
 	v.Blocks, err = system.MatchBlocks(p.Blocks(), v.Facts.Blocks)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	if v.PostCopy {
+		return v.canTakeOver(p.Blocks())
+	}
+	return nil
+}
+
+// canTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them.
+func (v *VM) canTakeOver(listed []stream.RAMBlock) error {
+	const remedy = "move it by --mode pre"
+	for i, b := range v.Blocks {
+		switch {
+		case b.Hidden:
+			return model.Blocker{VM: v.Name(), Problem: "cannot be moved by post-copy: its QEMU does not tell where ram block " + b.Name + " is", Remedy: remedy}
+		case listed[i].PageSize > model.PageSize:
+			return model.Blocker{VM: v.Name(), Problem: fmt.Sprintf("cannot be moved by post-copy: ram block %s has huge pages", b.Name), Remedy: remedy}
+		}
 	}
 	return nil
 }

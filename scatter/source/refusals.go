@@ -146,7 +146,7 @@ func (v *VM) ExamineMessage(force, try bool) control.Examine {
 	if !try {
 		return m
 	}
-	m.Header = p.Header
+	m.Header, m.PostCopy = p.Header, p.PostCopy
 	for _, w := range v.cpu {
 		m.CPU = append(m.CPU, control.CPUWord{EAX: w.EAX, ECX: w.ECX, Register: w.Register, Bits: w.Features})
 	}

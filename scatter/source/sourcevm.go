@@ -30,7 +30,9 @@ type VM struct {
 	cpu     []qemu.CPUWord // what its first processor offers
 	remarks []string       // of preflight: what does not hinder it, and should be known
 
-	Host  int         // index of its target; -1 before the plan
+	Host     int  // index of its target; -1 before the plan
+	PostCopy bool // it may take over before its target has all of its memory
+
 	Gone  atomic.Bool // given up: no more bulk for it
 	Blind atomic.Bool // what the target holds is not known
 }
@@ -44,7 +46,7 @@ func (v *VM) hasEnded() bool { return v.Proc != nil && v.Proc.Wait(time.Second) 
 // PrepareMessage describes the VM to its target.
 func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
-		Machine: v.Facts.Machine, Header: v.Header}
+		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.PostCopy}
 	p.Limits = v.limits
 	for _, b := range v.Blocks {
 		p.Blocks = append(p.Blocks, control.Block{ID: b.Name, Length: b.Length})

@@ -22,6 +22,11 @@ type Steering struct {
 	// Wu, Deng, Pan: Optimizing the live migration of virtual machine by CPU scheduling, JNCA 2011).
 	MostThrottle float64
 
+	// PostCopy: a VM that would not converge otherwise may take over before it has all of its memory. Hybrid: so does one of which more remains
+	// after the first pass than fits into Limit (Hirofuchi, Nakada, Itoh, Sekiguchi: Reactive consolidation of virtual machines enabled by
+	// postcopy live migration, VTDC 2011; Hu, Zhao, Xu, Ding, Chu: HMDC, CCEM 2012).
+	PostCopy, Hybrid bool
+
 	// Hot is how many bytes the VM has dirtied in HotIn, as far as that is known: one that dirties too fast is throttled from its first pass on.
 	Hot   float64
 	HotIn time.Duration
@@ -56,10 +61,11 @@ const (
 	SwitchOver              // stop, and go
 	GiveUp                  // it never will
 	Throttle                // another pass, with the VM throttled as the steering says
+	PostCopy                // stop, and go without what remains
 )
 
 func (o Order) String() string {
-	return [...]string{"hold", "switch-over", "give-up", "throttle"}[o]
+	return [...]string{"hold", "switch-over", "give-up", "throttle", "post-copy"}[o]
 }
 
 // After stallPasses passes without a better prediction there is no hope.
@@ -89,10 +95,23 @@ func (s *Steering) Step(o Observation) Order {
 		return SwitchOver
 	}
 	stalled := s.stalled()
-	if s.MostThrottle <= 0 {
-		return map[bool]Order{false: Hold, true: GiveUp}[stalled]
+	switch {
+	case s.Hybrid:
+		return PostCopy
+	case s.MostThrottle > 0:
+		return s.orPostCopy(s.throttle(o, share, next, took.Seconds(), stalled))
+	case stalled:
+		return s.orPostCopy(GiveUp)
 	}
-	return s.throttle(o, share, next, took.Seconds(), stalled)
+	return Hold
+}
+
+// orPostCopy gives a VM up only where it may not take over as it is.
+func (s *Steering) orPostCopy(o Order) Order {
+	if o == GiveUp && s.PostCopy {
+		return PostCopy
+	}
+	return o
 }
 
 // stalled tells whether some passes were no better than one before them.

@@ -45,7 +45,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 		r.remember(rec)
 		return false
 	}
-	if rec.Kind == handover.RecPrepare {
+	if rec.Kind == handover.RecPrepare || rec.Kind == handover.RecLoaded && rec.PostCopy { // it was never run, and its source has all of it
 		if err := endLeftover(ctx, r.host, r.journal, rec); err != nil {
 			log.Error("a QEMU that waits in vain could not be ended: end it by hand", "pid", rec.PID, "err", err)
 		}
@@ -54,7 +54,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name,
 		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
 	g.pid.Store(int64(rec.PID))
-	g.life.rec.Paused, g.life.rec.Socket, g.life.rec.PID = rec.Paused, rec.Socket, rec.PID
+	g.life.rec = rec
 	alive := running{g}
 	if err := alive.retake(ctx, rec); err != nil {
 		log.Error("its QEMU does not answer", "pid", rec.PID, "err", err)

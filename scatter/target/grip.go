@@ -43,6 +43,37 @@ func (h *grip) process() *system.Process {
 	return h.proc
 }
 
+// feeder is the connection that it gets its pages by; nil: it has none.
+func (h *grip) feeder() *control.Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stream
+}
+
+// feedBy gives it another connection to get its pages by, and returns the one before.
+func (h *grip) feedBy(c *control.Conn) (before *control.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before, h.stream = h.stream, c
+	return before
+}
+
+// lose notes that the way into QEMU is gone.
+func (h *grip) lose(in net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.in == in && !h.loose {
+		in.Close()
+		h.in = nil
+	}
+}
+
+// release is letGo, but for the connection by which the source is told.
+func (h *grip) release() {
+	h.feedBy(nil)
+	h.letGo()
+}
+
 // letGo closes everything but the process, which goes on.
 func (h *grip) letGo() {
 	h.mu.Lock()

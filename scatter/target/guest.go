@@ -31,7 +31,12 @@ type guest struct {
 	pid      atomic.Int64  // of its QEMU; 0 before
 	complete atomic.Bool   // its stream has ended in order
 	unseen   atomic.Bool   // launching, and nobody waits any more for QEMU to say that it runs
+	lacking  atomic.Bool   // it takes over, or has, without all of its pages
 	prepared chan struct{} // closed when QEMU has taken the head of the stream
+	dropped  chan struct{} // closed when QEMU has dropped what it is going to lack
+	full     chan struct{} // closed when QEMU has all of its pages, in post-copy
+	fullOnce sync.Once     // closes it
+	rejoin   sync.Mutex    // held while it gets another way to its pages
 	closing  chan struct{} // closed by release
 
 	forgotten bool           // guarded by r.mu
@@ -40,7 +45,7 @@ type guest struct {
 
 func newGuest(r *receiver, key guestKey, p control.Prepare, conn *control.Conn) *guest {
 	rec := handover.Record{Evacuation: key.evacuation, Peer: key.source, VM: key.vm, Name: p.Name, Memory: p.Memory, VCPUs: p.VCPUs}
-	return &guest{r: r, key: key, p: p, conn: conn, life: newLife(r.journal, rec), prepared: make(chan struct{}), closing: make(chan struct{}),
+	return &guest{r: r, key: key, p: p, conn: conn, life: newLife(r.journal, rec), prepared: make(chan struct{}), dropped: make(chan struct{}), full: make(chan struct{}), closing: make(chan struct{}),
 		log: r.log.With("vm", p.Name, "source", key.source, "evacuation", key.evacuation)}
 }
 
@@ -54,13 +59,17 @@ func (g *guest) where() control.VMState {
 	switch s := g.life.now(); {
 	case s == guestStreaming && g.complete.Load():
 		return control.StateLoading
+	case s == guestLoaded && g.lacking.Load():
+		return control.StateLacking
 	case s == guestLoaded:
 		return control.StateLoaded
+	case s == guestFilling && g.lives():
+		return control.StateFilling
 	case s == guestLaunching:
 		return control.StateLaunching
 	case s == guestRunning && g.lives():
 		return control.StateRunning
-	case s == guestRunning || s == guestEnded:
+	case s == guestFilling || s == guestRunning || s == guestEnded:
 		return control.StateEnded
 	case s == guestAborted:
 		return control.StateAborted

@@ -10,7 +10,7 @@ import (
 
 // guestState is where a target stands with a VM.
 //
-//	starting -> waiting -> streaming -> loaded <-> launching -> running -> ended
+//	starting -> waiting -> streaming -> loaded <-> launching -> [filling] -> running -> ended
 //	    \          \           \          \
 //	     ------------------------------------> aborted
 //
@@ -24,13 +24,14 @@ const (
 	guestStreaming                   // takes the filtered stream; bulk pages come too late
 	guestLoaded                      // complete and paused
 	guestLaunching                   // Run was received, QEMU has not said yet that it runs
+	guestFilling                     // it lives here, and lacks pages that its source has
 	guestRunning                     // it lives here
 	guestEnded                       // it has lived here, and has ended
 	guestAborted                     // nothing of it is left, and it never ran
 )
 
 func (s guestState) String() string {
-	return [...]string{"starting", "waiting", "streaming", "loaded", "launching", "running", "ended", "aborted"}[s]
+	return [...]string{"starting", "waiting", "streaming", "loaded", "launching", "filling", "running", "ended", "aborted"}[s]
 }
 
 // life is where a VM stands, and the journal that knows it first. Changes take turns, each of which lasts until its record is on disk;
@@ -60,6 +61,13 @@ func (l *life) now() guestState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
+}
+
+// record is what the journal knows of it.
+func (l *life) record() handover.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rec
 }
 
 // why is the cause for which the VM was given up; nil if it was not.

@@ -172,10 +172,12 @@ func (g receiving) openIncoming(ctx context.Context, ram *pages.RAM) error {
 
 // readReturn reads what QEMU says about the load, until it closes the socket.
 func (g receiving) readReturn(in net.Conn) {
+	asked := "" // the block of the last request
 	for {
 		m, err := stream.ReadReturn(in)
 		if err != nil {
-			if s := g.where(); s != control.StateAborted && s != control.StateRunning {
+			g.grip.lose(in)
+			if s := g.where(); s != control.StateAborted && s != control.StateRunning && s != control.StateFilling {
 				err = g.lastWords(fmt.Errorf("QEMU closed the incoming socket: %w", system.NoEOF(err)))
 			}
 			g.fail(err)
@@ -188,6 +190,18 @@ func (g receiving) readReturn(in net.Conn) {
 			default:
 				close(g.prepared)
 			}
+		case m.Kind == stream.ReturnPong && m.Value == dropPing && !g.lacking.Load():
+			close(g.dropped)
+		case m.Kind == stream.ReturnPong && m.Value == takePing:
+			g.wg.Go(g.loaded) // it asks QEMU, which may wait for a page that it asks us for
+		case m.Kind == stream.ReturnReqPagesID, m.Kind == stream.ReturnReqPages:
+			if m.Kind == stream.ReturnReqPagesID {
+				asked = m.Block
+			}
+			filling(g).wants(asked, m)
+		case m.Kind == stream.ReturnShut && m.Value == 0 && g.lacking.Load():
+			filling(g).done()
+			return
 		case m.Kind == stream.ReturnShut && m.Value == 0:
 			g.loaded()
 			return
@@ -201,7 +215,12 @@ func (g receiving) readReturn(in net.Conn) {
 // loaded: from here on the VM waits for the source's word, so the journal must know of it first. It does nothing to a guest that was given up
 // meanwhile.
 func (g receiving) loaded() {
-	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, nil)
+	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, func(rec *handover.Record) {
+		if rec.PostCopy = g.lacking.Load(); rec.PostCopy {
+			_, ram, _ := g.grip.held()
+			rec.Section, rec.Footers = ram.Section()
+		}
+	})
 	if _, other := errors.AsType[stateError](err); other {
 		return
 	}
@@ -213,8 +232,8 @@ func (g receiving) loaded() {
 	_ = g.conn.Send(loadedMessage(g.guest)) // a lost source asks
 }
 
-// feed copies the guest's stream from its connection to QEMU. It returns when the source ends it.
-func (g receiving) feed(c *control.Conn) error {
+// feed copies the guest's stream from its connection to QEMU. It returns when the source ends it, in post-copy when QEMU has all pages.
+func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 	if err := g.life.change(guestWaiting, guestStreaming, "", nil); err != nil {
 		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
 	}
@@ -243,9 +262,17 @@ func (g receiving) feed(c *control.Conn) error {
 			if buf, err = z.DecodeAll(m.Body, buf[:0]); err == nil {
 				_, err = in.Write(buf)
 			}
+		case control.Lacks:
+			err = g.lacks(ram, m)
+		case control.TakeOver:
+			err = filling(g).drop(ctx, m.Bulk)
 		case control.DataEnd:
-			g.complete.Store(true)
-			return nil
+			if g.complete.Store(true); !g.lacking.Load() {
+				return nil
+			}
+			if err = filling(g).take(); err == nil {
+				return filling(g).takePages(ctx, c)
+			}
 		default:
 			err = fmt.Errorf("unexpected %s", m.Type())
 		}
@@ -255,6 +282,20 @@ func (g receiving) feed(c *control.Conn) error {
 			return err
 		}
 	}
+}
+
+// lacks takes a part of what the VM is going to lack.
+func (g receiving) lacks(ram *pages.RAM, m control.Lacks) error {
+	region, ok := m.Region()
+	if !ok {
+		return errors.New("malformed lacks")
+	}
+	for first, n := range m.Runs() {
+		if err := ram.Lack(region, first, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sendDigest digests the loaded guest's RAM, but for what is to be skipped.

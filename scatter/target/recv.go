@@ -203,8 +203,8 @@ func (r *receiver) connection(ctx context.Context, raw net.Conn, t *tls.Conn) er
 	switch hello.Purpose {
 	case control.PurposeControl:
 		return r.controlConn(ctx, c, key)
-	case control.PurposeStream:
-		return r.streamConn(ctx, c, guestKey{key, hello.VM})
+	case control.PurposeStream, control.PurposeFill:
+		return r.streamConn(ctx, c, guestKey{key, hello.VM}, hello.Purpose)
 	default:
 		return r.recoverConn(c, key)
 	}
@@ -218,7 +218,7 @@ func (r *receiver) check(h control.Hello) error {
 		return fmt.Errorf("evacuation id %.32q: must be 16 hex digits", h.Evacuation)
 	}
 	switch h.Purpose {
-	case control.PurposeControl, control.PurposeStream, control.PurposeRecover:
+	case control.PurposeControl, control.PurposeStream, control.PurposeFill, control.PurposeRecover:
 		return nil
 	}
 	return fmt.Errorf("purpose %.32q: unknown", h.Purpose)
@@ -286,8 +286,8 @@ func (r *receiver) register(s *session) error {
 	return nil
 }
 
-// streamConn feeds one guest's migration stream into its QEMU.
-func (r *receiver) streamConn(ctx context.Context, c *control.Conn, key guestKey) error {
+// streamConn feeds one guest's migration stream into its QEMU, or the pages that it lacks still.
+func (r *receiver) streamConn(ctx context.Context, c *control.Conn, key guestKey, what control.Purpose) error {
 	g := r.guest(key)
 	if g == nil {
 		return c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Error: "no such VM was prepared"})
@@ -295,7 +295,10 @@ func (r *receiver) streamConn(ctx context.Context, c *control.Conn, key guestKey
 	if err := c.Send(control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name}); err != nil {
 		return err
 	}
-	return receiving{g}.feed(c)
+	if what == control.PurposeFill {
+		return filling{g}.feed(ctx, c)
+	}
+	return receiving{g}.feed(ctx, c)
 }
 
 // recoverConn answers questions about VMs of an earlier or broken evacuation.

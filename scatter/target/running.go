@@ -82,9 +82,9 @@ func (g running) begin(state string) error {
 	switch {
 	case !ok:
 		return hypervisor.RefusedError{Err: err}
-	case other.is == guestRunning && g.lives():
+	case (other.is == guestRunning || other.is == guestFilling) && g.lives():
 		return errRuns
-	case other.is == guestRunning:
+	case other.is == guestRunning || other.is == guestFilling:
 		return errors.New("has run here, and its QEMU has ended")
 	case other.is == guestLaunching:
 		return errLaunching
@@ -94,6 +94,10 @@ func (g running) begin(state string) error {
 
 // arrived: the VM lives here. Its monitor is left to others.
 func (g running) arrived() {
+	if g.lacking.Load() {
+		g.filling()
+		return
+	}
 	if err := g.life.change(guestLaunching, guestRunning, "", nil); err != nil {
 		g.log.Error("runs here, unexpectedly", "err", err)
 		return
@@ -102,6 +106,18 @@ func (g running) arrived() {
 	g.log.Info("runs here")
 	if err := g.life.change(guestRunning, guestRunning, handover.RecDone, nil); err != nil {
 		g.log.Error("journal", "err", err)
+	}
+}
+
+// filling: the VM lives here, and its source has a part of it.
+func (g running) filling() {
+	if err := g.life.change(guestLaunching, guestFilling, "", nil); err != nil {
+		g.log.Error("runs here, unexpectedly", "err", err)
+		return
+	}
+	g.log.Info("runs here, without some of its pages")
+	if !g.lacking.Load() { // they have come meanwhile
+		filling(g).done()
 	}
 }
 
@@ -131,7 +147,7 @@ func (g running) watch() {
 			}
 		}
 		defer proc.Close()
-		if s := g.life.now(); s == guestRunning || s == guestLaunching {
+		if s := g.life.now(); s == guestRunning || s == guestFilling || s == guestLaunching {
 			g.leave()
 			return
 		}
@@ -149,7 +165,8 @@ func (g running) beingRun() bool { return g.life.now() == guestLaunching && !g.u
 
 // leave: a VM that lived here has ended, and gives its name and room back.
 func (g running) leave() {
-	if g.life.change(guestRunning, guestEnded, "", nil) != nil && g.life.change(guestLaunching, guestEnded, "", nil) != nil {
+	if g.life.change(guestRunning, guestEnded, "", nil) != nil && g.life.change(guestFilling, guestEnded, "", nil) != nil &&
+		g.life.change(guestLaunching, guestEnded, "", nil) != nil {
 		return
 	}
 	g.log.Info("ended here")
@@ -178,6 +195,12 @@ func (g running) retake(ctx context.Context, rec handover.Record) error {
 		return nil
 	}
 	g.life.state = guestLaunching // it was told to run, but perhaps that never reached QEMU
+	if rec.PostCopy {
+		g.lacking.Store(true)
+		if err := filling(g).retakeMemory(ctx); err != nil {
+			return err
+		}
+	}
 	_, err = g.letRun(rec.StateToRun())
 	if _, refused := errors.AsType[hypervisor.RefusedError](err); refused {
 		g.log.Warn("was told to run, but does not", "err", err)

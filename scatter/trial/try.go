@@ -181,6 +181,11 @@ func startError(ctx context.Context, err error) error {
 
 // tryStream shows a QEMU the head of a migration stream, and compares its processor to the source's.
 func (t *Trials) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
+	if m.PostCopy {
+		if err := q.Client.AllowPostcopy(ctx); err != nil {
+			return err
+		}
+	}
 	in, err := q.Client.MigrateIncoming(ctx)
 	if err != nil {
 		return err

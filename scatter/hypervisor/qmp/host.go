@@ -35,7 +35,11 @@ func (h *Host) Start(ctx context.Context, p control.Prepare) (*system.Process, h
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := h.setLimits(ctx, client, p); err != nil {
+	err = h.setLimits(ctx, client, p)
+	if err == nil && p.PostCopy {
+		err = client.AllowPostcopy(ctx)
+	}
+	if err != nil {
 		client.Close()
 		proc.SignalKill()
 		proc.Reap()

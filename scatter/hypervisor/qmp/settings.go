@@ -18,7 +18,7 @@ import (
 // refusedCapabilities are migration capabilities that change the stream into something that cannot be
 // filtered, or the protocol into one that scatter does not drive.
 var refusedCapabilities = []string{
-	"multifd", "xbzrle", "compress", "postcopy-ram", "postcopy-preempt", "mapped-ram", "x-ignore-shared", "dirty-bitmaps",
+	"multifd", "xbzrle", "compress", "postcopy-preempt", "mapped-ram", "x-ignore-shared", "dirty-bitmaps",
 	"background-snapshot", "x-colo", "release-ram", "rdma-pin-all", "block", "zero-copy-send", "switchover-ack", "dirty-limit",
 }
 
@@ -29,6 +29,7 @@ var setCapability = map[string]bool{
 
 	"auto-converge":           false, // would slow the guest down, for QEMU is held in pre-copy on purpose; on only where we steer it
 	"pause-before-switchover": false, // would stop the VM until somebody else lets it go on
+	"postcopy-ram":            false, // on only where the VM may take over before it has all of its memory
 	"validate-uuid":           false, // the target's QEMU is started for this VM and no other
 }
 
@@ -68,11 +69,14 @@ func capabilitiesToSet(caps map[string]bool) map[string]bool {
 }
 
 // Ready makes capabilities as they have to be.
-func (s *Source) Ready(ctx context.Context) error {
+func (s *Source) Ready(ctx context.Context, postCopy bool) error {
 	s.changed.Store(true)
 	want := make(map[string]bool)
 	for c := range s.had.Caps {
 		want[c] = setCapability[c]
+	}
+	if _, known := want["postcopy-ram"]; known {
+		want["postcopy-ram"] = postCopy
 	}
 	return s.named(s.SetCapabilities(ctx, want))
 }
@@ -141,7 +145,7 @@ var fitParameters = map[string]string{
 	"multifd-zstd-level": "likewise", "multifd-qatzip-level": "likewise",
 	"compress-level": "of compress, which is refused", "compress-threads": "likewise", "compress-wait-thread": "likewise",
 	"decompress-threads": "likewise", "xbzrle-cache-size": "of xbzrle, which is refused",
-	"max-postcopy-bandwidth": "of post-copy, which is refused", "x-checkpoint-delay": "of x-colo, which is refused",
+	"max-postcopy-bandwidth": "of a part of the stream that is read at most to end it", "x-checkpoint-delay": "of x-colo, which is refused",
 	"block-incremental": "of block, which is refused", "block-bitmap-mapping": "of dirty-bitmaps, which is refused",
 	"direct-io": "of mapped-ram, which is refused", "zero-page-detection": "a zero page that is sent is recognised",
 	"cpr-exec-command": "of a mode that is refused",

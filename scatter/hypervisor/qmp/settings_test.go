@@ -48,7 +48,7 @@ func TestSettingsOfAnotherManager(t *testing.T) {
 	if err := second(v.checkMigration(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Ready(t.Context()); err != nil {
+	if err := v.Ready(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	if on := v.on(t); !slices.Equal(on, []string{"events", "late-block-activate", "return-path"}) {

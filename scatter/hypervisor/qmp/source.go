@@ -155,8 +155,11 @@ func (s *Source) EndMigration(ctx context.Context) error {
 	if err != nil {
 		return s.named(err)
 	}
-	if info.Status.Idle() {
+	switch {
+	case info.Status.Idle():
 		return nil
+	case info.Status.PostCopy():
+		return s.completeLost(ctx)
 	}
 	if err := s.CancelMigration(ctx); err != nil {
 		return s.named(err)
@@ -168,8 +171,8 @@ func (s *Source) EndMigration(ctx context.Context) error {
 const holdDowntime = 1
 
 // Hold is Ready for a migration that stays in pre-copy: what QEMU must know about the way to the target is its bandwidth, not this socket's.
-func (s *Source) Hold(ctx context.Context, rate int64, throttle bool) error {
-	if err := s.Ready(ctx); err != nil {
+func (s *Source) Hold(ctx context.Context, rate int64, throttle, postCopy bool) error {
+	if err := s.Ready(ctx, postCopy); err != nil {
 		return err
 	}
 	if throttle {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
@@ -95,6 +96,25 @@ func sawResume(events *qemu.Subscription) bool {
 			}
 		default:
 			return false
+		}
+	}
+}
+
+// RecoverIncoming opens another way into a VM in post-copy.
+func (t *Target) RecoverIncoming(ctx context.Context) (net.Conn, error) {
+	for {
+		info, err := t.QueryMigrate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if info.Status == qemu.MigrationPostcopyPaused {
+			return t.RecoverMigrate(ctx)
+		}
+		if info.Status.Idle() {
+			return nil, fmt.Errorf("QEMU does not wait for pages: its migration is %s", info.Status)
+		}
+		if err := system.Pause(ctx, 10*time.Millisecond); err != nil {
+			return nil, fmt.Errorf("QEMU is %s, and does not wait to be resumed: %w", info.Status, err)
 		}
 	}
 }

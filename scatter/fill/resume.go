@@ -1,0 +1,134 @@
+package fill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/pageset"
+	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/wire"
+)
+
+// Patience is how long a target may be out of reach that a VM runs on which lacks pages, before somebody has to look.
+const Patience = 2 * time.Minute
+
+// retryEvery is how often it is tried to reach it.
+const retryEvery = 500 * time.Millisecond
+
+// Keep sends a VM what it lacks, over connections that it makes itself, one after the other, until the target has all or has not been reached
+// for so long. It is for a VM that runs on its target, whatever became of the connection before.
+func (f *Filler) Keep(ctx context.Context, d *wire.Dialer, vm int, patience time.Duration) error {
+	for end := time.Now().Add(patience); ; {
+		before := f.Sent()
+		full, err := f.again(ctx, d, vm)
+		if full {
+			return nil
+		}
+		if f.Sent() > before {
+			end = time.Now().Add(patience)
+		}
+		var gone *GoneError
+		if errors.As(err, &gone) || time.Now().After(end) {
+			return err
+		}
+		if system.Pause(ctx, retryEvery) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// GoneError says that a VM does not run on its target any more, or never did.
+type GoneError struct{ Is control.VMState }
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("it is %s on its target, and does not wait for pages", e.Is)
+}
+
+// again asks the target what the VM lacks and sends it. full: it has all.
+func (f *Filler) again(ctx context.Context, d *wire.Dialer, vm int) (full bool, err error) {
+	state, err := wire.AskState(ctx, *d, vm)
+	switch {
+	case err != nil:
+		return false, err
+	case state == control.StateRunning:
+		return true, nil
+	case state != control.StateFilling && state != control.StateLaunching:
+		return false, &GoneError{state}
+	}
+	c, _, err := d.Dial(ctx, control.Hello{Purpose: control.PurposeFill, VM: vm})
+	if err != nil {
+		return false, err
+	}
+	if err := f.learn(c); err != nil {
+		c.Close()
+		return false, err
+	}
+	err = f.Run(ctx, c)
+	return err == nil, err
+}
+
+// learn takes what a target says that the VM lacks.
+func (f *Filler) learn(c *control.Conn) error {
+	if err := c.SetReadDeadline(time.Now().Add(silence)); err != nil {
+		return err
+	}
+	var named []control.Lacks
+	for {
+		m, err := c.Receive()
+		if err != nil {
+			return err
+		}
+		switch m := m.(type) {
+		case control.Lacks:
+			if len(named) > mostLacks {
+				return errors.New("names more pages than a VM can have")
+			}
+			named = append(named, control.Lacks{Body: append([]byte(nil), m.Body...)})
+		case control.TakeOver:
+			if err := f.begin(m.Blocks, named); err != nil {
+				return err
+			}
+			return c.SetReadDeadline(time.Time{})
+		default:
+			return fmt.Errorf("unexpected %s", m.Type())
+		}
+	}
+}
+
+// mostLacks bounds the messages with which a target says what a VM lacks: enough for every other page of a VM with a TiB.
+const mostLacks = 1 << 10
+
+// begin finds the target's regions in ours, and what is lacked of them.
+func (f *Filler) begin(blocks []control.Block, named []control.Lacks) error {
+	ours := make(map[string]system.RAMBlock)
+	for _, b := range f.Blocks {
+		ours[b.Name] = b
+	}
+	var regions []system.RAMBlock
+	var sizes []uint32
+	for _, b := range blocks {
+		o, ok := ours[b.ID]
+		if !ok || o.Length != b.Length {
+			return fmt.Errorf("ram block %.64q of %d bytes is not the VM's", b.ID, b.Length)
+		}
+		regions, sizes = append(regions, o), append(sizes, o.Pages())
+	}
+	lacks := pageset.New(sizes...)
+	for _, m := range named {
+		region, ok := m.Region()
+		if !ok {
+			return errors.New("malformed lacks")
+		}
+		for first, n := range m.Runs() {
+			if !lacks.AddRun(region, first, n) {
+				return fmt.Errorf("%d pages from %d on of region %d are not the VM's", n, first, region)
+			}
+		}
+	}
+	f.Blocks = regions
+	f.Begin(lacks, nil)
+	return nil
+}

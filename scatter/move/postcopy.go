@@ -1,0 +1,237 @@
+package move
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/fill"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pages"
+	"github.com/scatter-vm/scatter/scatter/pageset"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// exposure lets one VM at a time live on two hosts: whichever of both fails then takes the VM with it.
+type exposure struct {
+	mu sync.Mutex
+	vm int // and one; 0 = none
+}
+
+// begin tells whether a VM may be exposed, which it is then until it ends.
+func (x *exposure) begin(vm int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.vm == 0 {
+		x.vm = vm + 1
+	}
+	return x.vm == vm+1
+}
+
+func (x *exposure) end(vm int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.vm == vm+1 {
+		x.vm = 0
+	}
+}
+
+// start has a VM take over without what remains, unless another one is exposed: then it goes on. It is stopped by us before, so that it does not run
+// by itself whatever becomes of its migration; that it is to run is our own knowledge from there on.
+func (e postCopying) start(ctx context.Context, v *migrant) error {
+	if e.Cfg.Mode != model.ModePost && !e.exposed.begin(v.Index) {
+		return nil
+	}
+	e.standstill.begin(v.Index)
+	if err := v.pause(ctx, func() error { return e.record(v, handover.RecPause) }); err != nil {
+		return err
+	}
+	return v.StartPostcopy(ctx)
+}
+
+// startLacking has the filter know what the target does not have in memory.
+func (f *filter) startLacking(blocks []system.RAMBlock) {
+	sizes := make([]uint32, len(blocks))
+	for i, b := range blocks {
+		sizes[i] = b.Pages()
+	}
+	f.absent, f.warm = pageset.New(sizes...), pageset.New(sizes...)
+	for i, n := range sizes {
+		for p := range n {
+			if f.blind || !f.held.Sent(f.first[i]+dedup.Page(p)) {
+				f.absent.Add(pageset.Page{Region: i, Page: p})
+			}
+		}
+	}
+}
+
+// takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
+// once the target has all of it.
+func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *frameWriter, qc net.Conn) error {
+	defer e.exposed.end(v.Index)
+	if err := e.sayLacks(f, out); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.lacked = int64(f.absent.Len()) * model.PageSize
+	v.mu.Unlock()
+	v.tookOver.Store(true)
+	v.filling.Store(true)
+	defer v.filling.Store(false)
+	v.tailBegun.Store(true)
+	if err := e.sendPackage(v, p, out); err != nil {
+		return fmt.Errorf("vm %s: device state: %w", v.Name(), err)
+	}
+	e.prepareFiller(v, out.pack)
+	v.filler.Begin(f.absent, f.warm)
+	if e.Cfg.Mode == model.ModePost {
+		v.filler.Hold()
+	}
+	err := v.filler.Run(ctx, out.conn)
+	if err != nil && v.toldToRun.Load() {
+		e.Log.Warn("its pages broke off", "vm", v.Name(), "err", err)
+		err = e.keep(ctx, v)
+	}
+	if err != nil {
+		return err
+	}
+	return e.full(ctx, v, qc)
+}
+
+// sayLacks names what the target lacks when it has taken over.
+func (e postCopying) sayLacks(f *filter, out *frameWriter) error {
+	if err := out.flush(); err != nil {
+		return err
+	}
+	for _, m := range pages.LacksOf(f.absent) {
+		if err := out.pacer.Wait(out.ctx, int(planning.TCPBytes(int64(len(m.Body)))), multicast.Urgent); err != nil {
+			return err
+		}
+		if err := out.conn.Send(m); err != nil {
+			return err
+		}
+	}
+	return out.conn.Send(control.TakeOver{Bulk: e.Cfg.Mode == model.ModePost})
+}
+
+// sendPackage sends the device state. What the source's QEMU sends behind it is not read.
+func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *frameWriter) error {
+	state := &stateReader{v: v}
+	w := io.MultiWriter(state, out)
+	size, err := p.PackageSize()
+	if err != nil {
+		return err
+	}
+	if _, err := out.Write(stream.AppendPackaged(nil, size)); err != nil {
+		return err
+	}
+	for left := size; left > 0; {
+		it, err := p.Next()
+		if err != nil {
+			return system.NoEOF(err)
+		}
+		if it.Kind != stream.KindPackage {
+			return fmt.Errorf("%s in a package", it.Kind)
+		}
+		if _, err := w.Write(it.Raw); err != nil {
+			return err
+		}
+		left -= len(it.Raw)
+	}
+	v.setAtSwitch(state.State())
+	if err := out.flush(); err != nil {
+		return err
+	}
+	return out.conn.Send(control.DataEnd{})
+}
+
+// prepareFiller tells the VM's filler where its pages are and how they leave.
+func (e postCopying) prepareFiller(v *migrant, pack fill.Packer) {
+	v.filler.Mem, v.filler.Blocks, v.filler.Pack, v.filler.Rate = v.Mem, v.Blocks, pack, e.Rate
+	v.filler.Pace = func(ctx context.Context, n int) error {
+		err := e.Pacer.Wait(ctx, int(planning.TCPBytes(int64(n))), multicast.Urgent)
+		e.meter.streams.Add(int64(n))
+		v.convergeSent.Add(int64(n))
+		return err
+	}
+}
+
+// sweep has a VM sent what bulk has not, which is done.
+func (e postCopying) sweep(v *migrant) {
+	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
+	v.filler.Sweep(func(p pageset.Page) bool {
+		return !blind && e.Held.Sent(e.Layout.First(v.Regions+p.Region)+dedup.Page(p.Page))
+	})
+}
+
+// release is the commit of a VM that takes over: its source QEMU, which waits for somebody to read on, does not run it again, and is not told anything.
+func (e postCopying) release(ctx context.Context, v *migrant) error {
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	info, err := v.QueryMigrate(ctx)
+	if err != nil {
+		return err
+	}
+	if !info.Status.PostCopy() {
+		return fmt.Errorf("vm %s: its migration is %s, not in post-copy", v.Name(), info.Status)
+	}
+	return nil
+}
+
+// keep sends a VM that runs on its target what it lacks, over new connections.
+func (e postCopying) keep(ctx context.Context, v *migrant) error {
+	d := e.Links[v.Host].Dialer
+	if err := v.filler.Keep(ctx, &d, v.Index, fill.Patience); err != nil {
+		return fmt.Errorf("vm %s runs on %s, and lacks pages: %w", v.Name(), e.HostName(v.Host), err)
+	}
+	return nil
+}
+
+// fillAgain is keep for a VM whose stream has ended, unless that is being done.
+func (e postCopying) fillAgain(ctx context.Context, v *migrant) {
+	if v.filling.Swap(true) {
+		return
+	}
+	defer v.filling.Store(false)
+	e.prepareFiller(v, nil)
+	if err := e.keep(ctx, v); err != nil {
+		e.Post(handover.Event{Kind: handover.EvSilent, VM: v.Index, Err: err})
+		return
+	}
+	e.nowFull(v)
+	if err := v.EndMigration(ctx); err != nil {
+		e.Log.Warn("its migration does not end", "vm", v.Name(), "err", err)
+	}
+	e.Post(handover.Event{Kind: handover.EvFilled, VM: v.Index})
+}
+
+// full: the target has all of a VM. Its source QEMU is allowed to say so.
+func (e postCopying) full(ctx context.Context, v *migrant, qc net.Conn) error {
+	e.nowFull(v)
+	ctx, cancel := context.WithTimeout(ctx, completeFor)
+	defer cancel()
+	if err := v.Complete(ctx, qc); err != nil { // it is ended all the same
+		e.Log.Warn("its migration does not end", "vm", v.Name(), "err", err)
+	}
+	e.Post(handover.Event{Kind: handover.EvFilled, VM: v.Index})
+	return nil
+}
+
+// completeFor bounds how long a source QEMU may take to send into nothing what nobody wants any more.
+const completeFor = time.Minute
+
+// nowFull notes when.
+func (e postCopying) nowFull(v *migrant) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.filled = time.Now()
+}

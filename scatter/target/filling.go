@@ -1,0 +1,199 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/pages"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// What QEMU is asked on its way into post-copy, beside HeadPing.
+const (
+	dropPing = system.HeadPing + 1 // it has dropped what it is going to lack
+	takePing = system.HeadPing + 2 // it has taken the device state, and waits for pages
+)
+
+// filling gives a guest its pages that takes over without some of them (post-copy).
+type filling struct{ *guest }
+
+// drop has QEMU drop what the source has said that it lacks, before it gets the device state.
+func (g filling) drop(ctx context.Context, bulk bool) error {
+	if !g.p.PostCopy {
+		return errors.New("was not prepared to take over without pages")
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	vm, ram, _ := g.grip.held()
+	if err := ram.Drop(dropPing, bulk); err != nil {
+		return err
+	}
+	select {
+	case <-g.dropped:
+		g.lacking.Store(true)
+		return nil
+	case <-vm.Done():
+		return fmt.Errorf("QEMU ended: %s", g.grip.process().Tail())
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// take asks QEMU to say when it has taken the device state, of which all has been written.
+func (g filling) take() error {
+	_, ram, _ := g.grip.held()
+	if err := ram.Ping(takePing); err != nil {
+		return err
+	}
+	return g.finishIfFull(ram)
+}
+
+// finishIfFull ends the stream of a VM that lacks nothing from the beginning.
+func (g filling) finishIfFull(ram *pages.RAM) error {
+	if lacks, _ := ram.Lacking(); len(lacks) > 0 {
+		return nil
+	}
+	return ram.Finish()
+}
+
+// fill gives QEMU pages. After the last one it returns true, once QEMU has said that all is well.
+func (g filling) fill(ctx context.Context, body []byte) (full bool, err error) {
+	_, ram, _ := g.grip.held()
+	if left, err := ram.Fill(body); err != nil || left > 0 {
+		return false, err
+	}
+	return true, g.awaitFull(ctx)
+}
+
+// fullTimeout bounds how long QEMU may take to say that it has all pages, once they were written.
+const fullTimeout = 60 * time.Second
+
+func (g filling) awaitFull(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
+	defer cancel()
+	select {
+	case <-g.full:
+		return nil
+	case <-g.closing:
+		return errors.New("the target stops")
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU does not say that it has all of its pages: %w", context.Cause(ctx))
+	}
+}
+
+// wants tells the source which pages QEMU asks for.
+func (g filling) wants(block string, m stream.Return) {
+	_, ram, _ := g.grip.held()
+	if ram == nil {
+		return
+	}
+	if body := ram.Want(block, m.Start, m.Length); len(body) > 0 {
+		if c := g.grip.feeder(); c != nil {
+			_ = c.Send(control.Wants{Body: body}) // one that is lost is told when it comes again
+		}
+	}
+}
+
+// done: QEMU has all pages. Whether the VM runs already does not matter.
+func (g filling) done() {
+	g.lacking.Store(false)
+	whole := func(rec *handover.Record) { rec.PostCopy = false }
+	err := g.life.change(guestLoaded, guestLoaded, handover.RecLoaded, whole)
+	if _, other := errors.AsType[stateError](err); other {
+		if err = g.life.change(guestFilling, guestRunning, handover.RecDone, whole); err == nil {
+			g.log.Info("has all of its pages")
+		}
+	}
+	if _, other := errors.AsType[stateError](err); err != nil && !other {
+		g.log.Error("journal", "err", err)
+		_ = g.life.change(guestFilling, guestRunning, "", nil) // it does run, and has all
+	}
+	if c := g.grip.feeder(); c != nil {
+		_ = c.Send(control.Filled{VM: g.key.vm}) // a source that is lost asks
+	}
+	g.fullOnce.Do(func() { close(g.full) })
+	if g.life.now() == guestRunning {
+		g.grip.release()
+	}
+}
+
+// feed takes the pages that a VM lacks which runs here, over a connection that was made for them.
+func (g filling) feed(ctx context.Context, c *control.Conn) error {
+	vm, ram, _ := g.grip.held()
+	if g.life.now() != guestFilling || vm == nil || ram == nil {
+		return fmt.Errorf("vm %s: does not wait for pages: it is %s", g.p.Name, g.life.now())
+	}
+	if err := g.reconnect(ctx); err != nil {
+		return fmt.Errorf("vm %s: %w", g.p.Name, err)
+	}
+	if old := g.grip.feedBy(c); old != nil {
+		old.Close()
+	}
+	lacks, asked := ram.Lacking()
+	for _, m := range lacks {
+		if err := c.Send(m); err != nil {
+			return err
+		}
+	}
+	if err := c.Send(control.TakeOver{Blocks: g.blocks(ram)}); err != nil {
+		return err
+	}
+	if len(asked.Body) > 0 {
+		if err := c.Send(asked); err != nil {
+			return err
+		}
+	}
+	return g.takePages(ctx, c)
+}
+
+// blocks names the regions of its pages.
+func (g filling) blocks(ram *pages.RAM) (all []control.Block) {
+	for _, b := range ram.Blocks {
+		all = append(all, control.Block{ID: b.Name, Length: b.Length})
+	}
+	return all
+}
+
+// takePages takes pages until there are all, and says so.
+func (g filling) takePages(ctx context.Context, c *control.Conn) error {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	var buf []byte
+	for full := false; !full; {
+		m, err := c.Receive()
+		select {
+		case <-g.full: // bulk has brought the last ones
+			return nil
+		default:
+		}
+		if err != nil {
+			return fmt.Errorf("vm %s: its pages broke off: %w", g.p.Name, system.NoEOF(err))
+		}
+		body := buf
+		switch m := m.(type) {
+		case control.Pages:
+			body = m.Body
+		case control.PackedPages:
+			if buf, err = z.DecodeAll(m.Body, buf[:0]); err != nil {
+				return fmt.Errorf("vm %s: its pages: %w", g.p.Name, err)
+			}
+			body = buf
+		default:
+			return fmt.Errorf("vm %s: unexpected %s", g.p.Name, m.Type())
+		}
+		if full, err = g.fill(ctx, body); err != nil {
+			return g.lastWords(fmt.Errorf("vm %s: its pages: %w", g.p.Name, err))
+		}
+	}
+	return nil
+}
