@@ -35,6 +35,8 @@ var (
 	ErrNoAddress = memory.ErrNoAddress
 	// ErrProcessGone says that the process whose memory was used has ended.
 	ErrProcessGone = memory.ErrProcessGone
+	// ErrNoUserfault says that no thread of the process waits for pages, nor will.
+	ErrNoUserfault = memory.ErrNoUserfault
 )
 
 // What a monitor says.
@@ -79,6 +81,7 @@ const (
 // Of guest memory.
 type (
 	RAMBlock    = ram.Block          // a piece of it as QEMU keeps it
+	Userfault   = memory.Userfault   // puts pages in place for which it waits
 	Memory      = memory.Memory      // reads and writes it through the kernel
 	PageRef     = memory.PageRef     // names one page
 	AccessError = memory.AccessError // the kernel does not let us at it

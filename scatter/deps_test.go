@@ -70,7 +70,7 @@ var rules = []struct {
 	{"scatter/inspect", []string{"scatter/model", "scatter/control", "scatter/pki", "scatter/system", "scatter/wire", "multicast", "qemu"}, []string{"golang.org/x/sys"}, "looks at hosts and the way between them"},
 	{"scatter/pageset", nil, nil, "sets of pages; a leaf"},
 	{"scatter/fill", []string{"scatter/pageset", "scatter/model", "scatter/control", "scatter/pages", "scatter/system", "scatter/wire", "dedup", "qemu"}, nil, "the pages of a VM that runs without them"},
-	{"scatter/pages", []string{"scatter/pageset", "scatter/model", "scatter/control", "scatter/block", "scatter/system", "qemu"}, nil, "where pages come from and go to"},
+	{"scatter/pages", []string{"scatter/handover", "scatter/pageset", "scatter/model", "scatter/control", "scatter/block", "scatter/system", "qemu"}, nil, "where pages come from and go to"},
 	{"scatter/remedy", nil, nil, "what to do about words that come as text; a leaf"},
 	{"scatter/hypervisor", []string{"scatter/hypervisor", "scatter/model", "scatter/control", "scatter/handover", "scatter/remedy", "scatter/system", "qemu"}, nil, "what owns the VMs of a host; knows no other host"},
 	{"scatter/source", []string{"scatter/hypervisor", "scatter/remedy", "scatter/model", "scatter/control", "scatter/block", "scatter/handover", "scatter/journal", "scatter/pages", "scatter/planning", "scatter/system", "scatter/wire",

@@ -93,7 +93,7 @@ type Part struct {
 
 // Parts returns the whole table.
 func Parts() []Part {
-	return []Part{changed(), runStates(), migrationSettings(), targets(), hostsSockets(), devices(), memories()}
+	return []Part{changed(), runStates(), migrationSettings(), targets(), hostsSockets(), devices(), memories(), postCopies()}
 }
 
 // validate finds rows that say too little to be tested.

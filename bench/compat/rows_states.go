@@ -56,11 +56,11 @@ func migrationSettings() Part {
 		return Row{Name: "parameter `" + name + "`", Verdict: v, Words: words, Remedy: remedy, Do: []string{`migrate-set-parameters {"` + name + `": ` + value + `}`}}
 	}
 	p := Part{Title: "Migration settings", Text: "What another manager has set on the source's QEMU. scatter puts back what it changes, whatever the end."}
-	for _, name := range []string{"multifd", "xbzrle", "postcopy-ram", "mapped-ram", "x-ignore-shared", "background-snapshot", "x-colo", "release-ram", "dirty-bitmaps"} {
+	for _, name := range []string{"multifd", "xbzrle", "mapped-ram", "x-ignore-shared", "background-snapshot", "x-colo", "release-ram", "dirty-bitmaps"} {
 		p.Rows = append(p.Rows, refused(name))
 	}
 	p.Rows = append(p.Rows, moves("pause-before-switchover"))
-	for _, name := range []string{"auto-converge", "events", "return-path", "late-block-activate", "validate-uuid"} {
+	for _, name := range []string{"auto-converge", "postcopy-ram", "events", "return-path", "late-block-activate", "validate-uuid"} {
 		p.Rows = append(p.Rows, moves(name))
 	}
 	p.Rows = append(p.Rows,

@@ -53,7 +53,7 @@ func demo(ctx context.Context, binary string) (err error) {
 		return err
 	}
 	say("The same guests, back on the source, now move with stock QEMU: one TCP migration each, all at once.")
-	baseline, err := stock.Evacuate(ctx, l, all, stock.RoundRobin(l))
+	baseline, err := stock.Evacuate(ctx, l, all, stock.RoundRobin(l), stock.Default)
 	if err != nil {
 		return err
 	}

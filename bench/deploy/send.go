@@ -37,8 +37,13 @@ type Report struct {
 		PredictedMS              float64 `json:"predicted_downtime_ms"`
 		Bytes                    int64
 		Throttled                float64 `json:"throttled_s"`
-		Verified                 bool
-		LeftOut                  []struct {
+		PostCopy                 *struct {
+			ExposedS float64 `json:"exposed_s"`
+			Bytes    int64
+			Faults   int64
+		} `json:"post_copy"`
+		Verified bool
+		LeftOut  []struct {
 			Block  string
 			Offset int64
 			Bytes  int

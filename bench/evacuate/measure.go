@@ -112,7 +112,7 @@ func (m *measurement) kinds() []kind {
 // baseline evacuates with stock QEMU and brings the guests home.
 func (m *measurement) baseline(ctx context.Context, name string) (e evacuation, err error) {
 	place := func(i int) *lan.Host { return m.lab.Targets[i%few] }
-	r, err := stock.Evacuate(ctx, m.lab, m.guests, place)
+	r, err := stock.Evacuate(ctx, m.lab, m.guests, place, stock.Default)
 	if err != nil {
 		return e, err
 	}

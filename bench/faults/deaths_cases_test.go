@@ -65,12 +65,16 @@ var courses = []course{
 		"final"}},
 	{name: "digest", flags: []string{"--verify"}, actions: []string{"verify"}},
 	{name: "stall", busy: true, flags: []string{"--on-stall", "pause", "--rate", "20mbit", "--downtime", "50ms"}, actions: []string{"pause"}},
+	{name: postCopy, flags: []string{"--mode", "post", "--rate", "20mbit"}, actions: []string{"converge", "verify", "release", "run", "fill", "sweep", "logdone"}},
 	{name: "cancel", turn: "converge", lead: (*evacuation).interrupt, actions: []string{"abort"}},
 	{name: "lost-before-run", turn: "release", lead: (*evacuation).replaceRecv, actions: []string{"logabort", "resume", "final"}},
 	{name: "lost-after-run", turn: "logged run", lead: (*evacuation).deafRecv, actions: []string{"resolve", "final"}},
 	{name: ending, turn: "converge", lead: (*evacuation).killSource, victims: others, actions: []string{"abort", "resolve", "forget"}},
 	{name: forward, turn: "loaded", lead: (*evacuation).killSource, victims: others, actions: []string{"logrun", "run", "logdone"}},
 }
+
+// postCopy is a course in which the VM takes over before its memory is there.
+const postCopy = "post-copy"
 
 // Courses in which the source's QEMU dies before the target has all of the VM, and after.
 const (
@@ -92,7 +96,9 @@ var heralds = map[string][]string{
 	"release":     {"logged commit"},
 	"logrun":      {"completed", "logged commit"},
 	"run":         {"logged run"},
-	"logdone":     {"running"},
+	"fill":        {"running"},
+	"sweep":       {"bulk-done"},
+	"logdone":     {"running", "filled"},
 	"quit-source": {"logged done"},
 	"final":       {"quit-source", "source-runs"},
 	"abort":       {"cancel", "source-gone"},
@@ -119,6 +125,9 @@ func (c deathCase) String() string {
 func (c deathCase) reached(key string, history []string) bool {
 	if c.moment == during {
 		return key == c.action
+	}
+	if c.action == "converge" && c.course.name == postCopy {
+		return key == "prepared"
 	}
 	if c.action == "logrun" && c.course.name == "plain" {
 		return key == "completed"
@@ -152,6 +161,8 @@ func (h harm) fits(co course, v victim, action string) bool {
 		return co.turn == ""
 	case h.late:
 		return v == recvItself
+	case co.name == postCopy:
+		return h.freeze == 0
 	case h.kill && h.freeze == longFreeze:
 		return v == targetQEMU && slices.Contains([]string{"logrun", "run", "resolve"}, action) ||
 			v == sourceQEMU && slices.Contains([]string{"verify", "logcommit", "release"}, action)

@@ -58,6 +58,10 @@ func (e *evacuation) judge() (v verdict) {
 		v.lost = true
 		v.blame("is lost")
 	}
+	if e.mayBeTorn() && len(seen) == 1 && seen[0].Host == e.target && e.beats(ctx) != nil {
+		v.doubt, running = true, nil // it waits for a page that nobody has
+		v.wrongs = nil
+	}
 	if len(running) == 1 {
 		actual = running[0].Host.Name
 		if err := e.beats(ctx); err != nil {
@@ -112,7 +116,7 @@ func (e *evacuation) mayEnd() bool {
 	}
 	switch e.victim {
 	case sourceQEMU:
-		return !slices.Contains(e.struck, "loaded") || e.ranAgain()
+		return e.course.name == postCopy && !slices.Contains(e.struck, "filled") || !slices.Contains(e.struck, "loaded") || e.ranAgain()
 	case targetQEMU:
 		return e.arrived()
 	}
@@ -123,6 +127,11 @@ func (e *evacuation) mayEnd() bool {
 // source's copy, which only an operator may let run: it may be older than the VM's disks.
 func (e *evacuation) mayDoubt(left lab.Sighting) bool {
 	return e.harm.kill && e.victim == targetQEMU && slices.Contains(e.struck, "run") && left.Host == e.Source && left.Status == "postmigrate"
+}
+
+// mayBeTorn tells whether the VM may run on its target without pages that its source has died with.
+func (e *evacuation) mayBeTorn() bool {
+	return e.course.name == postCopy && e.harm.kill && e.victim == sourceQEMU && !slices.Contains(e.struck, "filled")
 }
 
 // ranAgain tells whether the source was about to run the VM again when it was struck, or did.

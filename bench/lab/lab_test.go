@@ -52,7 +52,7 @@ func TestLabStockMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := stock.Evacuate(ctx, l, guests, stock.RoundRobin(l))
+	r, err := stock.Evacuate(ctx, l, guests, stock.RoundRobin(l), stock.Default)
 	if err != nil {
 		t.Fatal(err)
 	}

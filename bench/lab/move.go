@@ -78,10 +78,14 @@ func (g *Guest) moveHome(ctx context.Context, h *lan.Host) error {
 	if err := old.Do(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
+	off := []any{map[string]any{"capability": "postcopy-preempt", "state": false}, map[string]any{"capability": "postcopy-ram", "state": false}}
+	if err := old.Do(ctx, "migrate-set-capabilities", map[string]any{"capabilities": off}, nil); err != nil { // QEMU's own post-copy leaves them on
+		return err
+	}
 	if err := old.Do(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": 0}, nil); err != nil {
 		return err
 	}
-	if _, err := old.Migrate(ctx, "unix:"+socket); err != nil {
+	if _, err := old.Migrate(ctx, "unix:"+socket, nil); err != nil {
 		return err
 	}
 	if err := home.AwaitStatus(ctx, "paused"); err != nil {

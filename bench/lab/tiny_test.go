@@ -49,7 +49,7 @@ func TestLabTinyGuest(t *testing.T) {
 		if err := g.AwaitVerified(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := stock.Evacuate(t.Context(), l, []*lab.Guest{g}, stock.RoundRobin(l)); err != nil {
+		if _, err := stock.Evacuate(t.Context(), l, []*lab.Guest{g}, stock.RoundRobin(l), stock.Default); err != nil {
 			t.Fatal(err)
 		}
 		if h, err := l.Where(t.Context(), g); err != nil || h != l.Targets[0] {

@@ -53,17 +53,57 @@ func (r *Result) WorstPause() (worst time.Duration) {
 	return worst
 }
 
-// AutoConverge has QEMU throttle a guest that dirties memory faster than the link carries: by 20 % first, then by 10 % more each time.
-func AutoConverge(ctx context.Context, source *witness.Monitor) error {
-	on := map[string]any{"capability": "auto-converge", "state": true}
-	return source.Do(ctx, "migrate-set-capabilities", map[string]any{"capabilities": []any{on}}, nil)
+// Setting changes how QEMUs migrate.
+type Setting struct {
+	source, both []string // migration capabilities
+	passes       int64    // over its memory, after which a VM takes over without the rest; negative: never
 }
 
-// Setting changes how a QEMU migrates.
-type Setting func(ctx context.Context, source *witness.Monitor) error
+var (
+	// Default is QEMU's own: pre-copy.
+	Default = Setting{passes: -1}
+	// AutoConverge has QEMU throttle a guest that dirties memory faster than the link carries: by 20 % first, then by 10 % more each time.
+	AutoConverge = Setting{source: []string{"auto-converge"}, passes: -1}
+	// PostCopy has a guest take over at once.
+	PostCopy = Setting{both: []string{"postcopy-ram", "postcopy-preempt"}}
+	// PostCopyAfterPass has a guest take over once its memory was sent for the first time.
+	PostCopyAfterPass = Setting{both: []string{"postcopy-ram", "postcopy-preempt"}, passes: 1}
+)
+
+// prepare sets the capabilities, and lets the target listen.
+func (s Setting) prepare(ctx context.Context, m *move) error {
+	for _, set := range []struct {
+		on    *witness.Monitor
+		names []string
+	}{{m.source, s.source}, {m.source, s.both}, {m.target, s.both}} {
+		var caps []any
+		for _, name := range set.names {
+			caps = append(caps, map[string]any{"capability": name, "state": true})
+		}
+		if len(caps) == 0 {
+			continue
+		}
+		if err := set.on.Do(ctx, "migrate-set-capabilities", map[string]any{"capabilities": caps}, nil); err != nil {
+			return err
+		}
+	}
+	return m.target.Do(ctx, "migrate-incoming", map[string]string{"uri": m.uri}, nil)
+}
+
+// takeOver has a VM take over when it is time, once.
+func (s Setting) takeOver(source *witness.Monitor) func(context.Context, witness.MigrationInfo) error {
+	done := s.passes < 0
+	return func(ctx context.Context, now witness.MigrationInfo) error {
+		if done || now.Status != "active" || now.RAM.Syncs <= s.passes {
+			return nil
+		}
+		done = true
+		return source.Do(ctx, "migrate-start-postcopy", nil, nil)
+	}
+}
 
 // Evacuate migrates all guests on the source. The QEMUs on the source are gone when it returns.
-func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place, settings ...Setting) (*Result, error) {
+func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place, how Setting) (*Result, error) {
 	moves := make([]*move, len(guests))
 	for i, g := range guests {
 		h := place(i)
@@ -72,10 +112,8 @@ func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place,
 			return nil, fmt.Errorf("stock: guest %s to %s: %w", g.Name, h.Name, err)
 		}
 		defer m.close()
-		for _, set := range settings {
-			if err := set(ctx, m.source); err != nil {
-				return nil, fmt.Errorf("stock: guest %s: %w", g.Name, err)
-			}
+		if err := how.prepare(ctx, m); err != nil {
+			return nil, fmt.Errorf("stock: guest %s: %w", g.Name, err)
 		}
 		moves[i] = m
 	}
@@ -84,7 +122,7 @@ func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place,
 		return nil, err
 	}
 	start := time.Now()
-	if err := runAll(ctx, moves); err != nil {
+	if err := runAll(ctx, moves, how); err != nil {
 		return nil, fmt.Errorf("stock: %w", err)
 	}
 	end := time.Now()
@@ -95,10 +133,10 @@ func Evacuate(ctx context.Context, l *lab.Lab, guests []*lab.Guest, place Place,
 	return collect(ctx, moves, start, end, after.SentBytes-before.SentBytes)
 }
 
-func runAll(ctx context.Context, moves []*move) error {
+func runAll(ctx context.Context, moves []*move, how Setting) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, m := range moves {
-		group.Go(func() error { return m.run(ctx) })
+		group.Go(func() error { return m.run(ctx, how) })
 	}
 	return group.Wait()
 }
@@ -132,7 +170,7 @@ type move struct {
 func prepare(ctx context.Context, g *lab.Guest, h *lan.Host, at netip.AddrPort) (*move, error) {
 	m := &move{Move: Move{Guest: g, Host: h}, uri: "tcp:" + at.String(), sourcePID: witness.Process(g.PID())}
 	var err error
-	if m.target, err = g.Receive(ctx, h, m.uri); err != nil {
+	if m.target, err = g.Receive(ctx, h, "defer"); err != nil {
 		return nil, err
 	}
 	if m.source, err = g.Monitor(ctx); err != nil {
@@ -147,9 +185,9 @@ func (m *move) close() {
 }
 
 // run migrates the guest and waits until it runs on the target.
-func (m *move) run(ctx context.Context) (err error) {
+func (m *move) run(ctx context.Context, how Setting) (err error) {
 	start := time.Now()
-	if m.QEMU, err = m.source.Migrate(ctx, m.uri); err != nil {
+	if m.QEMU, err = m.source.Migrate(ctx, m.uri, how.takeOver(m.source)); err != nil {
 		return fmt.Errorf("guest %s: %w", m.Guest.Name, err)
 	}
 	m.Time = time.Since(start)

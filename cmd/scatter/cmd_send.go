@@ -20,21 +20,18 @@ import (
 
 type sendOptions struct {
 	flags.Evacuation
-	parallel    int
-	onStall     string
-	mode        string
-	slowRatio   float64
-	maxThrottle float64
-	verify      bool
-	dryRun      bool
-	report      string
-	keepSource  bool
-	trace       string
-	plan        string
-	save        string
-	noGSO       bool
-	cpus        int
-	way         wayFlags
+	parallel   int
+	slowRatio  float64
+	verify     bool
+	dryRun     bool
+	report     string
+	keepSource bool
+	trace      string
+	plan       string
+	save       string
+	noGSO      bool
+	cpus       int
+	way        wayFlags
 }
 
 // wayFlags say how datagrams go their way.
@@ -93,9 +90,6 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	f := c.Flags()
 	o.Evacuation.Add(f)
 	f.IntVar(&o.parallel, "parallel", 2, "VMs in converge at one time")
-	f.StringVar(&o.mode, "mode", "pre", "how VMs move: `pre|hybrid|post`, that is with all of their memory; or without what they dirty too fast, which follows; or at once, and all of their memory follows")
-	f.StringVar(&o.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause|throttle|post`, that is leave it here, stop it and finish, slow it down, no more than it takes, or have its target run it without what it dirties, which follows")
-	f.Float64Var(&o.maxThrottle, "max-throttle", scatter.DefaultThrottle, "with --on-stall throttle: the most of its processors' time that is taken from a VM, a `share` of 1")
 	f.Float64Var(&o.slowRatio, "slow-ratio", scatter.DefaultSlowRatio,
 		"a target that gets less than this `share` of what the others of a group get leaves it for unicast; 0: it stays")
 	f.BoolVar(&o.verify, "verify", false, "compare all RAM of both sides before each VM is handed over; lengthens the pause")
@@ -136,22 +130,14 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 	}
 	cfg.GroupPort, cfg.MTU, cfg.DSCP, cfg.NoGSO, cfg.CPUs = o.way.groupPort, o.way.mtu, o.way.dscp, o.noGSO, o.cpus
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
-	cfg.Mode = scatter.Mode(o.mode)
-	cfg.OnStall, cfg.Throttle = scatter.OnStall(o.onStall), o.maxThrottle
 	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
 		cfg.SlowRatio = -1 // the engine takes 0 for the default
 	}
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usage.Errorf("--slow-ratio %v: must be 0 to 1", o.slowRatio)
-	case !(o.maxThrottle > 0 && o.maxThrottle <= scatter.MostThrottle):
-		return cfg, usage.Errorf("--max-throttle %v: must be more than 0, and at most %v", o.maxThrottle, scatter.MostThrottle)
 	case o.parallel < 1:
 		return cfg, usage.Errorf("--parallel %d: must be > 0", o.parallel)
-	case !cfg.OnStall.Valid():
-		return cfg, usage.Errorf("--on-stall %q: must be keep, pause, throttle or post", o.onStall)
-	case !cfg.Mode.Valid():
-		return cfg, usage.Errorf("--mode %q: must be pre, hybrid or post", o.mode)
 	case cfg.Verify && cfg.PostCopy():
 		return cfg, usage.Errorf("--verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: it needs --mode pre, and another --on-stall than post")
 	}

@@ -107,6 +107,9 @@ func covering(all []mapping, b ram.Block) (maps []mapping, ok bool) {
 	return maps, at >= end
 }
 
+// Host is the address of a block in the process; 0 = unknown.
+func (m *Memory) Host(block int) uint64 { return m.blocks[block].Host }
+
 // Close gives the descriptors back. It must not be called during a transfer.
 func (m *Memory) Close() error {
 	var err error

@@ -66,7 +66,7 @@ func (m Migration) SetParameters(ctx context.Context, p Parameters) error {
 // userfaultfd, or for memory behind a file that is not in memory itself (migration/postcopy-ram.c, postcopy_ram_supported_by_host).
 func (m Migration) AllowPostcopy(ctx context.Context) error {
 	if err := m.SetCapabilities(ctx, map[string]bool{"postcopy-ram": true}); err != nil {
-		return fmt.Errorf("cannot be moved by post-copy (--mode pre): %w", err)
+		return fmt.Errorf("cannot be moved by post-copy: %w", err)
 	}
 	return nil
 }

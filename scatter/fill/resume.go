@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -39,6 +40,30 @@ func (f *Filler) Keep(ctx context.Context, d *wire.Dialer, vm int, patience time
 		}
 	}
 }
+
+// FromProcess is a filler for a VM of which only the source QEMU is known, at whatever the way to its target carries.
+func FromProcess(ctx context.Context, vm interface {
+	RAMBlocks(ctx context.Context) ([]qemu.RAMBlock, error)
+}, pid int) (*Filler, error) {
+	found, err := vm.RAMBlocks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := qemu.OpenMemory(pid, found)
+	if err != nil {
+		return nil, err
+	}
+	f := &Filler{Mem: mem, Rate: func() int64 { return unknownRate }, Pace: func(context.Context, int) error { return nil }}
+	for i, b := range found {
+		if b.Migratable {
+			f.Blocks = append(f.Blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: i, Hidden: b.Host == 0})
+		}
+	}
+	return f, nil
+}
+
+// unknownRate is what a way is taken to carry of which nothing is known, bytes/s.
+const unknownRate = 100e6
 
 // GoneError says that a VM does not run on its target any more, or never did.
 type GoneError struct{ Is control.VMState }

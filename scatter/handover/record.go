@@ -23,6 +23,20 @@ const (
 	RecEnd      RecordKind = "end"      // the evacuation has ended, nothing is open
 )
 
+// RecordRAM is the RAM of a VM on its target, and its stream.
+type RecordRAM struct {
+	Section uint32        `json:"section"` // id of ram in its stream
+	Footers bool          `json:"footers"` // its sections have footers
+	Blocks  []RecordBlock `json:"blocks"`  // in the order of the stream
+}
+
+// RecordBlock is one RAM block in a QEMU process.
+type RecordBlock struct {
+	ID     string `json:"id"`
+	Length uint64 `json:"length"` // bytes
+	Host   uint64 `json:"host"`   // address
+}
+
 // Record is one line of a journal. Fields that a kind does not use are empty.
 type Record struct {
 	Kind       RecordKind `json:"kind"`
@@ -44,9 +58,8 @@ type Record struct {
 	Keep       bool       `json:"keep,omitempty"`   // source, recDone: the source QEMU is to be left, paused
 	Untold     bool       `json:"untold,omitempty"` // source: the VM stays, but its target was lost and may hold it, paused
 
-	PostCopy bool   `json:"postcopy,omitempty"` // the target is about to have the VM, or has it, without some of its pages
-	Section  uint32 `json:"section,omitempty"`  // target, with PostCopy: id of the section ram
-	Footers  bool   `json:"footers,omitempty"`  // likewise: its stream has them
+	PostCopy bool       `json:"postcopy,omitempty"` // the target is about to have the VM, or has it, without some of its pages
+	RAM      *RecordRAM `json:"ram,omitempty"`      // target, with PostCopy: what has to be known to go on
 
 	Caps   map[string]bool `json:"caps,omitempty"`   // RecSettings
 	Params json.RawMessage `json:"params,omitempty"` // recSettings, as QEMU tells them

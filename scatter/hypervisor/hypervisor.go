@@ -126,7 +126,8 @@ type Target interface {
 	Describe(ctx context.Context) (*qemu.VM, error)
 	// MigrateIncoming opens the way into it, of which both directions are ours.
 	MigrateIncoming(ctx context.Context) (net.Conn, error)
-	// RecoverIncoming opens another way into a VM that runs without some of its pages, once the one before is lost: it wants to be resumed.
+	// RecoverIncoming opens another way into a VM that runs without some of its pages, once the one before is lost: it wants to be resumed. There is
+	// none into one that has all of them: nil.
 	RecoverIncoming(ctx context.Context) (net.Conn, error)
 	// Outline is what it must have alike with its source.
 	Outline(ctx context.Context) (inventory.Outline, error)
@@ -134,6 +135,8 @@ type Target interface {
 	// QEMU says how it stands. A RefusedError says that it does not run. An error with qemu.ErrMonitorClosed in its chain says that nothing more
 	// can be asked, and ran whether the VM has run, for a moment at least. After any other error nobody knows yet.
 	Run(ctx context.Context, state string) (ran bool, err error)
+	// Settle puts back what its move has changed of its migration settings.
+	Settle(ctx context.Context) error
 	// Done is closed when nothing more can be asked, and Err says why then.
 	Done() <-chan struct{}
 	Err() error

@@ -13,6 +13,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
@@ -62,11 +63,13 @@ type sourceRecovery struct {
 	journal    *journal.Journal
 	h          *handover.History
 	evacuation string
-	untold     bool // the target may hold the VM and could not be told to forget it
-	lingers    bool // the VM lives on its target, and its source QEMU could not be ended
+	untold     bool            // the target may hold the VM and could not be told to forget it
+	whole      context.Context // of the recovery, for what takes as long as its bytes do
+	lingers    bool            // the VM lives on its target, and its source QEMU could not be ended
 }
 
 func (s *sourceRecovery) run(ctx context.Context) model.Recovered {
+	s.whole = ctx
 	ctx, cancel := context.WithTimeout(ctx, recoverTimeout)
 	defer cancel()
 	out := model.Recovered{VM: s.h.Last.Name, Host: s.h.Last.Host}
@@ -105,6 +108,9 @@ func (s *sourceRecovery) run(ctx context.Context) model.Recovered {
 	act := handover.Decide(handover.Evidence{Source: source, SourceKnown: serr == nil, Target: target, TargetKnown: terr == nil, Converged: s.h.Converged(),
 		Paused: s.h.Standing().LeftPaused(), RunLogged: s.h.Seen[handover.RecRun], PausedByUs: s.h.Seen[handover.RecPause]})
 	out.Where, out.Action = act.Where, act.Text
+	if !s.cfg.DryRun && terr == nil && (target == control.StateEnded || target == control.StateUnknown) && act.Where == model.InDoubt && vm != nil {
+		_ = vm.EndMigration(ctx) // whoever continues it by hand can: nobody is going to get its pages
+	}
 	if s.cfg.DryRun || act.Do == handover.DoNothing {
 		if act.Where == model.InDoubt {
 			out.Action = fmt.Sprintf("%s (source: %s; target: %s)", act.Text, orError(string(source), serr), orError(string(target), terr))
@@ -269,6 +275,9 @@ func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, vm hypervis
 			return err
 		}
 		s.forget(ctx)
+		if err := vm.EndMigration(ctx); err != nil { // a post-copy that nobody goes on with
+			return err
+		}
 		if !s.h.Standing().LeftPaused() {
 			if err := vm.Cont(ctx); err != nil {
 				return err
@@ -279,6 +288,8 @@ func (s *sourceRecovery) do(ctx context.Context, d handover.Verdict, vm hypervis
 		return s.runOnTarget(ctx, vm)
 	case handover.DoQuitSource:
 		return s.arrived(ctx, vm)
+	case handover.DoFill:
+		return s.fill(vm)
 	}
 	return nil
 }
@@ -295,8 +306,34 @@ func (s *sourceRecovery) runOnTarget(ctx context.Context, vm hypervisor.Source) 
 	if err != nil {
 		return err
 	}
-	if st, ok := m.(control.State); !ok || st.State != control.StateRunning {
+	st, ok := m.(control.State)
+	switch {
+	case ok && st.State == control.StateFilling:
+		return s.fill(vm)
+	case !ok || st.State != control.StateRunning:
 		return fmt.Errorf("target answered %+v to run", m)
+	}
+	return s.arrived(ctx, vm)
+}
+
+// fill sends a VM what it lacks that runs on its target; then it has arrived.
+func (s *sourceRecovery) fill(vm hypervisor.Source) error {
+	d, err := s.dialer()
+	if err != nil {
+		return err
+	}
+	f, err := fill.FromProcess(s.whole, vm, s.h.Last.PID)
+	if err != nil {
+		return err
+	}
+	defer f.Mem.Close()
+	if err := f.Keep(s.whole, &d, s.h.Last.VM, recoverTimeout); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.whole, recoverTimeout)
+	defer cancel()
+	if err := vm.EndMigration(ctx); err != nil {
+		s.cfg.Log.Warn("its migration does not end", "vm", s.h.Last.Name, "err", err)
 	}
 	return s.arrived(ctx, vm)
 }

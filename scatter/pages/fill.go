@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pageset"
 )
@@ -16,10 +18,11 @@ import (
 // filled is what a QEMU lacks that takes over before it has all pages (post-copy). From there on each of them goes through its socket, exactly once:
 // one that comes again would end the VM, and one that is written past it would not wake a processor that waits for it.
 type filled struct {
-	lacks  *pageset.Set // what it has not got yet; nil: it is not in post-copy
-	lacked *pageset.Set // what it has not got at first
-	asked  *pageset.Set // what its guest waits for
-	bulk   bool         // blocks bring what it lacks: none was made before it took over
+	lacks  *pageset.Set    // what it has not got yet; nil: it is not in post-copy
+	lacked *pageset.Set    // what it has not got at first
+	asked  *pageset.Set    // what its guest waits for
+	past   *qemu.Userfault // pages are put in place past QEMU
+	bulk   bool            // blocks bring what it lacks: none was made before it took over
 }
 
 // errAllThere: a page or a question out of turn.
@@ -96,9 +99,6 @@ func (r *RAM) ping(value uint32) error {
 	return r.w.Flush()
 }
 
-// NewSet is an empty set of its pages.
-func (r *RAM) NewSet() *pageset.Set { return pageset.New(r.sizes()...) }
-
 // Listed is its blocks as a stream lists them.
 func (r *RAM) Listed() []stream.RAMBlock {
 	all := make([]stream.RAMBlock, len(r.Blocks))
@@ -108,43 +108,57 @@ func (r *RAM) Listed() []stream.RAMBlock {
 	return all
 }
 
-// Section is what a writer has to know that goes on with its stream: the id of the section ram, and whether sections have footers.
-func (r *RAM) Section() (id uint32, footers bool) {
+// Recorded is what somebody else has to know to go on with it: nil where its memory cannot be reached.
+func (r *RAM) Recorded() *handover.RecordRAM {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.w == nil {
-		return 0, false
+	if r.mem == nil || r.w == nil {
+		return nil
 	}
-	id, footers, _ = r.w.Section()
-	return id, footers
+	rec := new(handover.RecordRAM)
+	rec.Section, rec.Footers, _ = r.w.Section()
+	for _, b := range r.Blocks {
+		rec.Blocks = append(rec.Blocks, handover.RecordBlock{ID: b.Name, Length: b.Length, Host: r.mem.Host(b.Index)})
+	}
+	return rec
 }
 
-// AddPresent adds the pages that are in memory and may be other than zero.
-func (r *RAM) AddPresent(to *pageset.Set) error {
+// Rescue goes on with a QEMU whose way to its pages is lost: from here on Fill puts them in place past it. It tells how many are lacked. After
+// qemu.ErrNoUserfault QEMU waits for none.
+func (r *RAM) Rescue() (lacks int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mem == nil {
-		return errOutOfReach
+	if r.past != nil {
+		return r.lacks.Len(), nil
 	}
+	if r.mem == nil {
+		return 0, errOutOfReach
+	}
+	past, err := r.mem.Userfault()
+	if err != nil {
+		return 0, err
+	}
+	has := pageset.New(r.sizes()...)
 	for i, b := range r.Blocks {
-		if b.Hidden {
-			return fmt.Errorf("ram block %s: its address is not known", b.Name)
-		}
-		if err := r.mem.Populated(b.Index, func(first, n uint32) error {
-			to.AddRun(i, first, min(n, b.Pages()-first))
+		if err := r.mem.Present(b.Index, func(first, n uint32) error {
+			has.AddRun(i, first, min(n, b.Pages()-first))
 			return nil
 		}); err != nil {
-			return fmt.Errorf("ram block %s: %w", b.Name, err)
+			past.Close()
+			return 0, fmt.Errorf("ram block %s: %w", b.Name, err)
 		}
 	}
-	return nil
+	r.past, r.bulk = past, false
+	r.lacks = has.Complement()
+	r.lacked, r.asked = r.lacks.Clone(), pageset.New(r.sizes()...)
+	return r.lacks.Len(), nil
 }
 
-// Resume goes on with a QEMU that lacks the pages of a set, which becomes its own. w writes to its socket.
-func (r *RAM) Resume(lacks *pageset.Set) {
+// Rescued tells whether pages are put in place past QEMU.
+func (r *RAM) Rescued() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lacks, r.lacked, r.asked = lacks, lacks.Clone(), pageset.New(r.sizes()...)
+	return r.past != nil
 }
 
 // Fill gives QEMU those of the pages that it lacks (control.Pages), and tells how many are left. After the last one its stream ends.
@@ -173,6 +187,9 @@ func (r *RAM) give(each func(giveFunc) error) error {
 			return nil
 		}
 		r.asked.Remove(p)
+		if r.past != nil {
+			return r.past.Place(r.Blocks[p.Region].Index, p.Page, data)
+		}
 		if !open {
 			if err := r.w.BeginPart(); err != nil {
 				return err
@@ -186,6 +203,9 @@ func (r *RAM) give(each func(giveFunc) error) error {
 	})
 	if err == nil && open {
 		err = r.w.EndPart()
+	}
+	if r.past != nil {
+		return err
 	}
 	if err == nil && had > 0 && r.lacks.Len() == 0 {
 		err = r.w.Finish()

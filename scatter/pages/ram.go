@@ -67,6 +67,10 @@ func (r *RAM) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.open = false
+	if r.past != nil {
+		r.past.Close()
+		r.past, r.lacked = nil, nil
+	}
 	if r.mem != nil {
 		r.mem.Close()
 		r.mem = nil

@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/remedy"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -135,16 +136,19 @@ func (v *VM) captureHeader(ctx context.Context) error {
 
 // canTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them.
 func (v *VM) canTakeOver(listed []stream.RAMBlock) error {
-	const remedy = "move it by --mode pre"
+	why := ""
 	for i, b := range v.Blocks {
 		switch {
 		case b.Hidden:
-			return model.Blocker{VM: v.Name(), Problem: "cannot be moved by post-copy: its QEMU does not tell where ram block " + b.Name + " is", Remedy: remedy}
+			why = "cannot be moved by post-copy: its QEMU does not tell where ram block " + b.Name + " is"
 		case listed[i].PageSize > model.PageSize:
-			return model.Blocker{VM: v.Name(), Problem: fmt.Sprintf("cannot be moved by post-copy: ram block %s has huge pages", b.Name), Remedy: remedy}
+			why = "cannot be moved by post-copy: ram block " + b.Name + " has huge pages"
 		}
 	}
-	return nil
+	if why == "" {
+		return nil
+	}
+	return model.Blocker{VM: v.Name(), Problem: why, Remedy: remedy.For(why)}
 }
 
 // elsewhere tells why what a socket leads to is no VM that lives here.

@@ -48,7 +48,9 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	if rec.Kind == handover.RecPrepare || rec.Kind == handover.RecLoaded && rec.PostCopy { // it was never run, and its source has all of it
 		if err := endLeftover(ctx, r.host, r.journal, rec); err != nil {
 			log.Error("a QEMU that waits in vain could not be ended: end it by hand", "pid", rec.PID, "err", err)
+			return false
 		}
+		r.remember(rec)
 		return false
 	}
 	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name,

@@ -69,6 +69,9 @@ func (g filling) fill(ctx context.Context, body []byte) (full bool, err error) {
 	if left, err := ram.Fill(body); err != nil || left > 0 {
 		return false, err
 	}
+	if ram.Rescued() {
+		return true, rescuing(g).conclude(ctx)
+	}
 	return true, g.awaitFull(ctx)
 }
 
@@ -120,19 +123,24 @@ func (g filling) done() {
 	}
 	g.fullOnce.Do(func() { close(g.full) })
 	if g.life.now() == guestRunning {
+		running(g).settle()
 		g.grip.release()
 	}
 }
 
 // feed takes the pages that a VM lacks which runs here, over a connection that was made for them.
 func (g filling) feed(ctx context.Context, c *control.Conn) error {
-	vm, ram, _ := g.grip.held()
-	if g.life.now() != guestFilling || vm == nil || ram == nil {
-		return fmt.Errorf("vm %s: does not wait for pages: it is %s", g.p.Name, g.life.now())
+	if s := g.life.now(); s != guestFilling {
+		return fmt.Errorf("vm %s: does not wait for pages: it is %s", g.p.Name, s)
 	}
-	if err := g.reconnect(ctx); err != nil {
+	full, err := rescuing(g).reconnect(ctx)
+	if err != nil {
 		return fmt.Errorf("vm %s: %w", g.p.Name, err)
 	}
+	if full {
+		return nil // the source asks again
+	}
+	_, ram, _ := g.grip.held()
 	if old := g.grip.feedBy(c); old != nil {
 		old.Close()
 	}

@@ -218,7 +218,7 @@ func (g receiving) loaded() {
 	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, func(rec *handover.Record) {
 		if rec.PostCopy = g.lacking.Load(); rec.PostCopy {
 			_, ram, _ := g.grip.held()
-			rec.Section, rec.Footers = ram.Section()
+			rec.RAM = ram.Recorded()
 		}
 	})
 	if _, other := errors.AsType[stateError](err); other {

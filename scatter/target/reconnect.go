@@ -2,128 +2,149 @@ package target
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/pages"
-	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// reconnect gives a VM that lacks pages another way to get them, if it has lost the one that it had: to a receiver that was killed, say.
-func (g filling) reconnect(ctx context.Context) error {
+// rescuing gives a VM its pages whose QEMU has lost the way that it got them by: its receiver was killed, say. Such a QEMU often cannot be asked to
+// open another one, for what would answer waits for a page itself. So the pages are put in place past it, by its own userfaultfd; once they are all
+// there it answers, and is told that there are no more.
+type rescuing struct{ *guest }
+
+// reconnect opens that way, where it is needed. full: nothing is lacked any more.
+func (g rescuing) reconnect(ctx context.Context) (full bool, err error) {
 	g.rejoin.Lock()
 	defer g.rejoin.Unlock()
-	vm, ram, in := g.grip.held()
+	_, ram, in := g.grip.held()
 	if in != nil {
-		return nil
+		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	in, err := vm.RecoverIncoming(ctx)
-	if err != nil {
-		return err
+	if ram == nil {
+		if ram, err = g.memory(); err != nil {
+			return false, err
+		}
 	}
-	lacks, w, err := g.resume(ctx, ram, in)
-	if err != nil {
-		in.Close()
-		return err
+	lacks, err := ram.Rescue()
+	switch {
+	case errors.Is(err, qemu.ErrNoUserfault): // it has had the last page, or waits for none yet
+	case err != nil:
+		return false, err
+	default:
+		g.log.Info("waits for pages again", "lacks", lacks)
+		if lacks > 0 {
+			return false, nil
+		}
 	}
-	if !g.grip.take(func(h *grip) { h.in = in }) {
-		in.Close()
-		return errors.New("the target stops")
-	}
-	ram.Connect(in, w)
-	ram.Resume(lacks)
-	g.wg.Go(func() { receiving(g).readReturn(in) })
-	g.log.Info("waits for pages again", "lacks", lacks.Len())
-	if lacks.Len() == 0 {
-		return ram.Finish()
-	}
-	return nil
+	return true, g.conclude(ctx)
 }
 
-// resume asks QEMU which pages have come, and has it go on (migration/savevm.c, loadvm_postcopy_handle_resume). What was placed past its socket,
-// before it took over, it does not know of: that is seen in its memory.
-func (g filling) resume(ctx context.Context, ram *pages.RAM, in net.Conn) (*pageset.Set, *stream.Writer, error) {
-	deadline, _ := ctx.Deadline()
-	if err := in.SetDeadline(deadline); err != nil {
-		return nil, nil, err
-	}
+// memory takes hold of the memory of a VM that another receiver has started, by what that has written down.
+func (g rescuing) memory() (*pages.RAM, error) {
 	rec := g.life.record()
-	w := stream.NewWriter(in)
-	w.SetRAM(rec.Section, rec.Footers, ram.Listed())
-	has := ram.NewSet()
-	for i, b := range ram.Blocks {
-		if err := errors.Join(w.Command(stream.CmdRecvBitmap, append([]byte{byte(len(b.Name))}, b.Name...)), w.Flush()); err != nil {
-			return nil, nil, err
-		}
-		m, err := answerOf(in, stream.ReturnRecvBitmap)
-		if err != nil || m.Block != b.Name {
-			return nil, nil, errors.Join(fmt.Errorf("QEMU does not say what it has of ram block %s", b.Name), err)
-		}
-		addBitmap(has, i, b.Pages(), m.Bitmap)
+	if rec.RAM == nil {
+		return nil, errors.New("the journal does not tell where its memory is")
 	}
-	if err := ram.AddPresent(has); err != nil {
-		return nil, nil, err
-	}
-	if err := errors.Join(w.Command(stream.CmdPostcopyResume, nil), w.Flush()); err != nil {
-		return nil, nil, err
-	}
-	if _, err := answerOf(in, stream.ReturnResumeAck); err != nil {
-		return nil, nil, fmt.Errorf("QEMU does not go on: %w", err)
-	}
-	return has.Complement(), w, in.SetDeadline(time.Time{})
-}
-
-// answerOf is QEMU's next message of a kind; it may ask for pages meanwhile, and does so again later.
-func answerOf(in net.Conn, kind stream.ReturnKind) (stream.Return, error) {
-	for {
-		m, err := stream.ReadReturn(in)
-		if err != nil || m.Kind == kind {
-			return m, err
-		}
-	}
-}
-
-// addBitmap adds the pages of a region whose bits are set.
-func addBitmap(s *pageset.Set, region int, n uint32, bitmap []byte) {
-	for word := 0; 8*word+8 <= len(bitmap); word++ {
-		bits := binary.LittleEndian.Uint64(bitmap[8*word:])
-		for i := range uint32(64) {
-			if p := uint32(word)*64 + i; p < n && bits&(1<<i) != 0 {
-				s.Add(pageset.Page{Region: region, Page: p})
-			}
-		}
-	}
-}
-
-// retakeMemory takes hold of the memory of a VM that lacks pages, for a receiver that did not start it.
-func (g filling) retakeMemory(ctx context.Context) error {
-	vm, _, _ := g.grip.held()
-	facts, err := vm.Describe(ctx)
-	if err != nil {
-		return err
-	}
-	mem, err := qemu.OpenMemory(facts.PID, facts.Blocks)
-	if err != nil {
-		return err
-	}
+	var found []qemu.RAMBlock
 	var blocks []system.RAMBlock
-	for i, b := range facts.Blocks {
-		if b.Migratable {
-			blocks = append(blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: i, Hidden: b.Host == 0})
-		}
+	for i, b := range rec.RAM.Blocks {
+		found = append(found, qemu.RAMBlock{ID: b.ID, Index: i, Length: b.Length, MaxLength: b.Length, Host: b.Host, Migratable: true})
+		blocks = append(blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: i})
+	}
+	mem, err := qemu.OpenMemory(rec.PID, found)
+	if err != nil {
+		return nil, err
 	}
 	ram := pages.NewRAM(blocks, mem, false)
 	if !g.grip.take(func(h *grip) { h.ram = ram }) {
 		ram.Close()
-		return errors.New("the target stops")
+		return nil, errors.New("the target stops")
 	}
+	return ram, nil
+}
+
+// conclude tells QEMU that there are no more pages, and has it run the VM, if it was not told so before. It has answered when conclude returns.
+func (g rescuing) conclude(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
+	defer cancel()
+	vm, ram, _ := g.grip.held()
+	rec := g.life.record()
+	if vm == nil {
+		proc, other, err := g.r.host.Reopen(ctx, rec, true)
+		if err != nil {
+			return err
+		}
+		proc.Close() // the one that is held stays
+		if vm = other; !g.grip.take(func(h *grip) { h.vm = other }) {
+			other.Close()
+			return errors.New("the target stops")
+		}
+	}
+	if err := g.endStream(ctx, ram, rec); err != nil {
+		return err
+	}
+	if _, err := vm.Run(ctx, rec.StateToRun()); err != nil {
+		return err
+	}
+	filling(g).done()
+	return nil
+}
+
+// endStream resumes the stream, only to end it (migration/savevm.c, loadvm_postcopy_handle_resume). There is none to be ended where QEMU has had all.
+func (g rescuing) endStream(ctx context.Context, ram *pages.RAM, rec handover.Record) error {
+	vm, _, _ := g.grip.held()
+	in, err := vm.RecoverIncoming(ctx)
+	if err != nil || in == nil {
+		return err
+	}
+	defer in.Close()
+	defer context.AfterFunc(ctx, func() { in.Close() })()
+	w := stream.NewWriter(in)
+	w.SetRAM(rec.RAM.Section, rec.RAM.Footers, ram.Listed())
+	if err := errors.Join(w.Command(stream.CmdPostcopyResume, nil), w.Flush()); err != nil {
+		return err
+	}
+	if err := awaitReturn(in, stream.ReturnResumeAck); err != nil {
+		return fmt.Errorf("QEMU does not go on: %w", err)
+	}
+	if err := errors.Join(w.Finish(), w.Flush()); err != nil {
+		return err
+	}
+	if err := awaitReturn(in, stream.ReturnShut); err != nil {
+		return fmt.Errorf("QEMU does not say that it has all of its pages: %w", err)
+	}
+	return nil
+}
+
+// awaitReturn reads what QEMU says up to a message of a kind: it asks for pages again that it has got meanwhile.
+func awaitReturn(in net.Conn, kind stream.ReturnKind) error {
+	for {
+		m, err := stream.ReadReturn(in)
+		switch {
+		case err != nil:
+			return system.NoEOF(err)
+		case m.Kind == kind && (kind != stream.ReturnShut || m.Value == 0):
+			return nil
+		case m.Kind == stream.ReturnShut:
+			return errors.New("it has failed")
+		}
+	}
+}
+
+// retake takes hold of a VM that lacks pages, whose monitor may not answer before it has them.
+func (g rescuing) retake(ctx context.Context, rec handover.Record) error {
+	proc, _, err := g.r.host.Reopen(ctx, rec, false)
+	if err != nil {
+		return err
+	}
+	g.grip.proc = proc
+	g.lacking.Store(true)
+	g.life.state = guestFilling
 	return nil
 }

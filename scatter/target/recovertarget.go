@@ -56,6 +56,8 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 	switch {
 	case h.Last.Kind == handover.RecAbort || !alive && !starting && h.Last.Kind != handover.RecLoaded:
 		return out, false
+	case h.Last.Kind == handover.RecRun && h.Last.PostCopy:
+		out.Where, out.Action = model.InDoubt, "runs here, and lacks pages that its source has: start 'scatter recv' again, then 'scatter recover' on "+h.Last.Peer+"; end neither of its QEMUs"
 	case h.Last.Kind == handover.RecDone || h.Last.Kind == handover.RecRun && cfg.DryRun:
 		out.Where, out.Action = model.OnTarget, "runs here"
 	case h.Last.Kind == handover.RecRun:
@@ -63,10 +65,10 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 		if err := finishRun(ctx, hostOf(cfg), j, h.Last); err != nil {
 			out.Where, out.Action = model.InDoubt, "was told to run here: see whether it does: "+err.Error()
 		}
-	case h.Last.Kind == handover.RecLoaded && alive:
+	case h.Last.Kind == handover.RecLoaded && alive && !h.Last.PostCopy:
 		out.Where, out.Action = model.InDoubt, "complete and paused here: start 'scatter recv' again, then 'scatter recover' on "+h.Last.Peer+
 			". Only if that host is dead for good, or the VM's QEMU there is: 'scatter recover --run "+h.Last.Name+"' here; if the source has the VM it would run twice"
-	case h.Last.Kind == handover.RecLoaded:
+	case h.Last.Kind == handover.RecLoaded && !alive:
 		out.Where, out.Action = model.InDoubt, "its QEMU here is gone; 'scatter recover' on "+h.Last.Peer+" decides"
 	case starting:
 		return out, endStarting(cfg, h.Last, &out)
@@ -120,7 +122,7 @@ func RunHere(ctx context.Context, cfg model.RecoverConfig) (model.Recovered, err
 	defer j.Close()
 	vms, _ := handover.Histories(records)
 	for _, h := range slices.Backward(vms) {
-		if h.Last.Name != cfg.Run || h.Last.Kind != handover.RecLoaded && h.Last.Kind != handover.RecRun {
+		if h.Last.Name != cfg.Run || h.Last.PostCopy || h.Last.Kind != handover.RecLoaded && h.Last.Kind != handover.RecRun {
 			continue
 		}
 		out.Host = h.Last.Peer

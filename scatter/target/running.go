@@ -102,10 +102,24 @@ func (g running) arrived() {
 		g.log.Error("runs here, unexpectedly", "err", err)
 		return
 	}
+	g.settle()
 	g.grip.letGo()
 	g.log.Info("runs here")
 	if err := g.life.change(guestRunning, guestRunning, handover.RecDone, nil); err != nil {
 		g.log.Error("journal", "err", err)
+	}
+}
+
+// settle gives a VM that has arrived the migration settings that QEMUs have.
+func (g running) settle() {
+	vm, _, _ := g.grip.held()
+	if !(g.p.PostCopy || g.life.record().RAM != nil) || vm == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(g.r.life, system.QMPTimeout)
+	defer cancel()
+	if err := vm.Settle(ctx); err != nil {
+		g.log.Warn("its migration settings stay changed", "err", err)
 	}
 }
 
@@ -180,6 +194,9 @@ func (g running) leave() {
 
 // retake takes hold of the QEMU of a guest that an earlier receiver had, and that was loaded at least.
 func (g running) retake(ctx context.Context, rec handover.Record) error {
+	if rec.Kind == handover.RecRun && rec.PostCopy {
+		return rescuing(g).retake(ctx, rec)
+	}
 	arrived := rec.Kind == handover.RecDone // its monitor belongs to others by now
 	proc, vm, err := g.r.host.Reopen(ctx, rec, !arrived)
 	if err != nil {
@@ -195,12 +212,6 @@ func (g running) retake(ctx context.Context, rec handover.Record) error {
 		return nil
 	}
 	g.life.state = guestLaunching // it was told to run, but perhaps that never reached QEMU
-	if rec.PostCopy {
-		g.lacking.Store(true)
-		if err := filling(g).retakeMemory(ctx); err != nil {
-			return err
-		}
-	}
 	_, err = g.letRun(rec.StateToRun())
 	if _, refused := errors.AsType[hypervisor.RefusedError](err); refused {
 		g.log.Warn("was told to run, but does not", "err", err)

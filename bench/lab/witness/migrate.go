@@ -8,8 +8,8 @@ import (
 	"github.com/scatter-vm/scatter/bench/lab/wait"
 )
 
-// Migrate tells a QEMU to migrate to uri and waits until it has.
-func (m *Monitor) Migrate(ctx context.Context, uri string) (MigrationInfo, error) {
+// Migrate tells a QEMU to migrate to uri and waits until it has. It is told how it goes meanwhile, unless look is nil.
+func (m *Monitor) Migrate(ctx context.Context, uri string, look func(ctx context.Context, now MigrationInfo) error) (MigrationInfo, error) {
 	if err := m.Do(ctx, "migrate", map[string]string{"uri": uri}, nil); err != nil {
 		return MigrationInfo{}, err
 	}
@@ -23,6 +23,11 @@ func (m *Monitor) Migrate(ctx context.Context, uri string) (MigrationInfo, error
 			return info, nil
 		case "failed", "cancelled":
 			return info, fmt.Errorf("migration to %s: %s: %s", uri, info.Status, info.Error)
+		}
+		if look != nil {
+			if err := look(ctx, info); err != nil {
+				return info, err
+			}
 		}
 		if err := wait.For(ctx, 20*time.Millisecond); err != nil {
 			return info, fmt.Errorf("migration to %s: %s: %w", uri, info.Status, err)

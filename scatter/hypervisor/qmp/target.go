@@ -100,6 +100,23 @@ func sawResume(events *qemu.Subscription) bool {
 	}
 }
 
+// Settle puts back what others than scatter would not expect. QEMU takes no settings as long as it holds its migration for one that is under way,
+// a moment longer than it says so.
+func (t *Target) Settle(ctx context.Context) (err error) {
+	for range settleTries {
+		err = t.SetCapabilities(ctx, map[string]bool{"postcopy-ram": false})
+		if _, refused := errors.AsType[*qemu.QMPError](err); !refused || system.Pause(ctx, settleEvery) != nil {
+			return err
+		}
+	}
+	return err
+}
+
+const (
+	settleTries = 100
+	settleEvery = 20 * time.Millisecond
+)
+
 // RecoverIncoming opens another way into a VM in post-copy.
 func (t *Target) RecoverIncoming(ctx context.Context) (net.Conn, error) {
 	for {
@@ -109,6 +126,9 @@ func (t *Target) RecoverIncoming(ctx context.Context) (net.Conn, error) {
 		}
 		if info.Status == qemu.MigrationPostcopyPaused {
 			return t.RecoverMigrate(ctx)
+		}
+		if info.Status == qemu.MigrationCompleted {
+			return nil, nil
 		}
 		if info.Status.Idle() {
 			return nil, fmt.Errorf("QEMU does not wait for pages: its migration is %s", info.Status)

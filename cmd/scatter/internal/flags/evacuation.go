@@ -23,6 +23,7 @@ type Evacuation struct {
 	targets   targets.Flags
 	placement placement
 	groups    groups
+	modes     modes
 	vms       []string
 	exclude   []string
 	allNone   bool
@@ -38,6 +39,7 @@ func (e *Evacuation) Add(f *pflag.FlagSet) {
 	e.net.Add(f)
 	e.placement.add(f)
 	e.groups.add(f)
+	e.modes.add(f)
 	f.StringArrayVar(&e.vms, "vm", nil, "QMP `socket` of a VM to move; may be repeated")
 	f.StringVar(&e.Discover, "discover", "", "move the VMs of all QMP sockets that match `glob`")
 	f.StringArrayVar(&e.exclude, "exclude", nil, "leave out VMs by `name|glob`; may be repeated")
@@ -58,6 +60,9 @@ func (e *Evacuation) Config(ctx context.Context) (scatter.SendConfig, error) {
 		Downtime: e.downtime, Timeout: e.timeout, NoCompress: e.noZstd,
 		Exclude: e.exclude, AllOrNone: e.allNone, Force: e.force,
 		Objective: e.placement.objective, Balance: e.placement.balance.slack, Budget: e.placement.budget, Seed: e.placement.seed, Partial: e.placement.partial,
+	}
+	if err := e.modes.read(&cfg); err != nil {
+		return cfg, err
 	}
 	var err error
 	if cfg.Domains, err = parsePairs("domain", e.domains); err != nil {

@@ -1,0 +1,35 @@
+package flags
+
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/scatter-vm/scatter/cmd/scatter/internal/usage"
+	"github.com/scatter-vm/scatter/scatter"
+)
+
+// modes are the flags that say how VMs pass to their targets, also those that dirty memory faster than the link carries.
+type modes struct {
+	mode        string
+	onStall     string
+	maxThrottle float64
+}
+
+func (m *modes) add(f *pflag.FlagSet) {
+	f.StringVar(&m.mode, "mode", "pre", "how VMs move: `pre|hybrid|post`, that is with all of their memory; or without what they dirty too fast, which follows; or at once, and all of their memory follows")
+	f.StringVar(&m.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause|throttle|post`, that is leave it here, stop it and finish, slow it down, no more than it takes, or have its target run it without what it dirties, which follows")
+	f.Float64Var(&m.maxThrottle, "max-throttle", scatter.DefaultThrottle, "with --on-stall throttle: the most of its processors' time that is taken from a VM, a `share` of 1")
+}
+
+// read checks the flags, and tells the engine.
+func (m *modes) read(cfg *scatter.SendConfig) error {
+	cfg.Mode, cfg.OnStall, cfg.Throttle = scatter.Mode(m.mode), scatter.OnStall(m.onStall), m.maxThrottle
+	switch {
+	case !(m.maxThrottle > 0 && m.maxThrottle <= scatter.MostThrottle):
+		return usage.Errorf("--max-throttle %v: must be more than 0, and at most %v", m.maxThrottle, scatter.MostThrottle)
+	case !cfg.OnStall.Valid():
+		return usage.Errorf("--on-stall %q: must be keep, pause, throttle or post", m.onStall)
+	case !cfg.Mode.Valid():
+		return usage.Errorf("--mode %q: must be pre, hybrid or post", m.mode)
+	}
+	return nil
+}
