@@ -154,6 +154,20 @@ func (p *Pacer) Wait(ctx context.Context, n int, prio Priority) error {
 	return p.wait(ctx, n, prio, nil)
 }
 
+// WaitNapping is Wait for a goroutine that has a thread of its own (runtime.LockOSThread): it sleeps in the kernel until its turn, to a tenth of
+// a millisecond, where the runtime's timers are late by one. Then less leaves at a time.
+func (p *Pacer) WaitNapping(ctx context.Context, n int, prio Priority) error {
+	return p.wait(ctx, n, prio, nap)
+}
+
+// Charge takes n bytes that leave at once: whoever waits, does so for longer.
+func (p *Pacer) Charge(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bucket.fill(time.Since(p.origin))
+	p.take(n)
+}
+
 // wait is Wait. Who has a thread of its own can nap in between: the runtime's timers, and the goroutines that they wake, wait for processors
 // where these are scarce.
 func (p *Pacer) wait(ctx context.Context, n int, prio Priority, nap func(time.Duration)) error {

@@ -41,6 +41,8 @@ type Report struct {
 			ExposedS float64 `json:"exposed_s"`
 			Bytes    int64
 			Faults   int64
+			FaultMS  float64 `json:"fault_ms"`
+			MostMS   float64 `json:"most_ms"`
 		} `json:"post_copy"`
 		Verified bool
 		LeftOut  []struct {

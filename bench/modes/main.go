@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"time"
@@ -34,7 +35,7 @@ func main() {
 const rate = 300e6
 
 // writer is a guest that rewrites 64 MiB, 20,000 pages a second, and holds 192 MiB of others.
-var writer = lab.GuestConfig{Name: "writer", Memory: 512, Workload: lab.Workload{ID: 1, Own: 192, Hot: 64, Stamp: true, Busy: true, Dirty: 20000, Verify: 1000}}
+var writer = lab.GuestConfig{Name: "writer", Memory: 512, Workload: lab.Workload{ID: 1, Own: 192, Hot: 64, Stamp: true, Busy: os.Getenv("PACED") == "", Dirty: 20000, Verify: 1000}}
 
 // run measures everything and reports whether all promises are kept.
 func run(ctx context.Context, runs int, binary, out, only string) (kept bool, err error) {
@@ -106,6 +107,8 @@ type round struct {
 
 	exposed time.Duration // for which it lived on both hosts
 	faults  int64         // pages that it has waited for then
+	fault   time.Duration // for half of them at most
+	most    time.Duration // for 99 of 100 at most
 }
 
 func (r round) String() string {
@@ -114,7 +117,7 @@ func (r round) String() string {
 		s += fmt.Sprintf(", %.1f s throttled", r.taken.Seconds())
 	}
 	if r.exposed > 0 {
-		s += fmt.Sprintf(", %.1f s exposed, %d faults", r.exposed.Seconds(), r.faults)
+		s += fmt.Sprintf(", %.1f s exposed, %d faults of %.1f ms (99 %%: %.0f ms)", r.exposed.Seconds(), r.faults, r.fault.Seconds()*1e3, r.most.Seconds()*1e3)
 	}
 	return s
 }
@@ -160,7 +163,11 @@ func scatterWay(prefix []string, args ...string) func(context.Context, *measurem
 		if err != nil {
 			return r, began, err
 		}
+		if os.Getenv("SHOW") != "" {
+			fmt.Println(result.Output)
+		}
 		if p := result.Report.VMs[0].PostCopy; p != nil {
+			r.fault, r.most = time.Duration(p.FaultMS*float64(time.Millisecond)), time.Duration(p.MostMS*float64(time.Millisecond))
 			r.faults, r.exposed = p.Faults, time.Duration(p.ExposedS*float64(time.Second))
 		}
 		taken := time.Duration(result.Report.VMs[0].Throttled * float64(time.Second))
@@ -197,6 +204,13 @@ func (m *measurement) measure(ctx context.Context, w way) (round, error) {
 	usual := float64(line.VerifiedBy(before)-line.VerifiedBy(before.Add(-baseline))) / baseline.Seconds()
 	done := float64(line.VerifiedBy(over) - line.VerifiedBy(began))
 	r.lost = over.Sub(began) - time.Duration(done/usual*float64(time.Second))
+	if os.Getenv("SERIES") != "" {
+		for at := began; at.Before(over); at = at.Add(250 * time.Millisecond) {
+			n := float64(line.VerifiedBy(at.Add(250*time.Millisecond)) - line.VerifiedBy(at))
+			fmt.Printf("%.2f:%.0f%% ", at.Sub(began).Seconds(), 100*n/(usual*.25))
+		}
+		fmt.Println()
+	}
 	receivers := m.receivers
 	m.receivers = nil
 	return r, m.deployment.Reset(ctx, receivers)
@@ -242,7 +256,8 @@ func (m *measurement) table() *promise.Table {
 		r := round{time: promise.Median(all, func(r round) time.Duration { return r.time }), bytes: promise.Median(all, func(r round) int64 { return r.bytes }),
 			gap: promise.Median(all, func(r round) time.Duration { return r.gap }), lost: promise.Median(all, func(r round) time.Duration { return r.lost }),
 			taken: promise.Median(all, func(r round) time.Duration { return r.taken }), exposed: promise.Median(all, func(r round) time.Duration { return r.exposed }),
-			faults: promise.Median(all, func(r round) int64 { return r.faults })}
+			faults: promise.Median(all, func(r round) int64 { return r.faults }), fault: promise.Median(all, func(r round) time.Duration { return r.fault }),
+			most: promise.Median(all, func(r round) time.Duration { return r.most })}
 		median[w.name] = r
 		t.Facts = append(t.Facts, w.name+": "+r.String())
 	}

@@ -60,7 +60,7 @@ var all = []Message{
 	Pages{Body: AppendPage(nil, 2, 3, nil)},
 	PackedPages{Body: []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	Wants{Body: AppendWant(nil, 1, 9)},
-	Filled{VM: 2},
+	Filled{VM: 2, Waits: 1000, Median: 1.5, Most: 20},
 }
 
 // end is a connection that reads from r and writes to w.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,14 +23,22 @@ type Filler struct {
 	Mem    pages.Contents
 	Blocks []system.RAMBlock // by region, as the VM's stream lists them
 	Rate   func() int64      // of the way to its target, bytes/s
-	Pace   func(ctx context.Context, bytes int) error
+	Pace   Pace
 	Pack   Packer // nil: nothing is compressed
 
 	faults, sent atomic.Int64
+	waits        atomic.Pointer[control.Filled] // what the target has said of them
 
 	mu    sync.Mutex // guards the fields below
 	order *Order
 	news  chan struct{} // holds a token when the guest waits for something new
+}
+
+// Pace is how bytes leave.
+type Pace interface {
+	// Wait returns when so many may; Charge takes so many that leave at once, for which all others wait longer.
+	Wait(ctx context.Context, bytes int) error
+	Charge(bytes int)
 }
 
 // Packer compresses what gains.
@@ -75,6 +84,14 @@ func (f *Filler) wake() {
 func (f *Filler) Faults() int64 { return f.faults.Load() }
 func (f *Filler) Sent() int64   { return f.sent.Load() }
 
+// Waits is how long the guest has waited for pages, as its target has told; zero if it has not.
+func (f *Filler) Waits() (w control.Filled) {
+	if told := f.waits.Load(); told != nil {
+		w = *told
+	}
+	return w
+}
+
 // A piece is what is sent between two looks at what the guest asks for: half a millisecond of the link, or as little as a page takes by itself.
 const (
 	pieceTime  = 2000 // a part of a second
@@ -93,7 +110,7 @@ func (f *Filler) Run(ctx context.Context, c *control.Conn) error {
 	defer reading.Wait()
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	reading.Go(func() { cancel(f.read(c)) })
+	reading.Go(func() { cancel(f.read(ctx, c)) })
 	err := f.send(ctx, c)
 	if ctx.Err() == nil { // let the target's last words come
 		_ = c.SetReadDeadline(time.Now().Add(system.LastWords))
@@ -107,8 +124,9 @@ func (f *Filler) Run(ctx context.Context, c *control.Conn) error {
 	return err
 }
 
-// read takes what the target says.
-func (f *Filler) read(c *control.Conn) error {
+// read takes what the target says, and answers what the guest waits for at once, past what else is sent: a timer would be as long as all of the way.
+func (f *Filler) read(ctx context.Context, c *control.Conn) error {
+	p := piece{f: f}
 	for {
 		m, err := c.Receive()
 		if err != nil {
@@ -116,8 +134,15 @@ func (f *Filler) read(c *control.Conn) error {
 		}
 		switch m := m.(type) {
 		case control.Wants:
-			f.want(m)
+			body, err := p.wanted(m)
+			if err != nil {
+				return err
+			}
+			if err := f.answer(c, body); err != nil {
+				return err
+			}
 		case control.Filled:
+			f.waits.Store(&m)
 			return errFilled
 		default:
 			return fmt.Errorf("unexpected %s", m.Type())
@@ -125,21 +150,26 @@ func (f *Filler) read(c *control.Conn) error {
 	}
 }
 
-func (f *Filler) want(m control.Wants) {
+// answer sends pages that the guest waits for.
+func (f *Filler) answer(c *control.Conn, body []byte) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for region, page := range m.Each() {
-		f.order.Want(pageset.Page{Region: region, Page: page})
-		f.faults.Add(1)
+	f.wake() // what is near them comes next
+	f.mu.Unlock()
+	if len(body) == 0 {
+		return nil
 	}
-	f.wake()
+	f.Pace.Charge(len(body))
+	f.sent.Add(int64(len(body)))
+	return c.Send(control.Pages{Body: body})
 }
 
 // silence bounds the wait for the target's word once it has been sent all.
 const silence = 90 * time.Second
 
-// send sends pieces as long as there are any.
+// send sends pieces as long as there are any. It has a thread of its own, see multicast.Pacer.WaitNapping.
 func (f *Filler) send(ctx context.Context, c *control.Conn) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	p := piece{f: f}
 	for {
 		body, err := p.next()
@@ -164,7 +194,7 @@ func (f *Filler) send(ctx context.Context, c *control.Conn) error {
 				m, size = control.PackedPages{Body: packed}, len(packed)
 			}
 		}
-		if err := f.Pace(ctx, size); err != nil {
+		if err := f.Pace.Wait(ctx, size); err != nil {
 			return err
 		}
 		if err := c.Send(m); err != nil {
@@ -205,19 +235,47 @@ func (p *piece) next() ([]byte, error) {
 		if len(p.pages) == 0 {
 			break
 		}
-		if err := p.read(); err != nil {
+		n, err := p.add()
+		if err != nil {
 			return nil, err
 		}
-		for i, q := range p.pages {
-			data := p.data[i*model.PageSize:][:model.PageSize]
-			if dedup.IsZero(data) {
-				data = nil
-				zeros++
-			}
-			p.body = control.AppendPage(p.body, q.Region, q.Page, data)
-		}
+		zeros += n
 	}
 	return p.body, nil
+}
+
+// wanted is those of the pages that the guest waits for which were not sent yet, valid until it is called again.
+func (p *piece) wanted(m control.Wants) ([]byte, error) {
+	p.body, p.pages = p.body[:0], p.pages[:0]
+	p.f.mu.Lock()
+	for region, page := range m.Each() {
+		p.f.faults.Add(1)
+		if q := (pageset.Page{Region: region, Page: page}); len(p.pages) < mostWanted && p.f.order.Want(q) {
+			p.pages = append(p.pages, q)
+		}
+	}
+	p.f.mu.Unlock()
+	_, err := p.add()
+	return p.body, err
+}
+
+// mostWanted bounds what is answered at one time: as many processors as a guest has wait for a page each. What is beyond comes again.
+const mostWanted = 200
+
+// add adds its pages to its body, and tells how many of them are all zero.
+func (p *piece) add() (zeros int, err error) {
+	if err := p.read(); err != nil {
+		return 0, err
+	}
+	for i, q := range p.pages {
+		data := p.data[i*model.PageSize:][:model.PageSize]
+		if dedup.IsZero(data) {
+			data = nil
+			zeros++
+		}
+		p.body = control.AppendPage(p.body, q.Region, q.Page, data)
+	}
+	return zeros, nil
 }
 
 // read reads its pages out of the source.

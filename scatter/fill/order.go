@@ -12,7 +12,6 @@ type Order struct {
 	lacked *pageset.Set // at first
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
-	wants  []pageset.Page
 	near   bubble
 	held   bool            // the rest
 	at     [2]pageset.Page // where the rest goes on: the warm, all
@@ -56,25 +55,18 @@ func (o *Order) Sweep(sent func(pageset.Page) bool) {
 // Left is how many pages are to be sent yet.
 func (o *Order) Left() int { return o.left.Len() }
 
-// Want notes that the guest waits for a page, which may be on its way already. It tells whether that is news: a page which the VM was not known to
-// lack is sent all the same, for whoever asks for it does not have it.
-func (o *Order) Want(p pageset.Page) (news bool) {
-	if news = o.lacked.Add(p); news {
-		o.left.Add(p)
+// Want tells whether a page that the guest waits for is to be sent now: then it counts as sent. It may be on its way already. One that the VM was not
+// known to lack is sent all the same: whoever asks for it does not have it.
+func (o *Order) Want(p pageset.Page) (send bool) {
+	if !o.lacked.Holds(p) {
+		return false
 	}
-	o.wants = append(o.wants, p)
-	return news
-}
-
-// Waits tells whether the guest waits for a page that was not yet sent.
-func (o *Order) Waits() bool {
-	for len(o.wants) > 0 && !o.left.Has(o.wants[0]) {
-		if o.lacked.Has(o.wants[0]) {
-			o.spread(o.wants[0])
-		}
-		o.wants = o.wants[1:]
+	o.spread(p)
+	if o.lacked.Add(p) {
+		return true
 	}
-	return len(o.wants) > 0
+	o.warm.Remove(p)
+	return o.left.Remove(p)
 }
 
 // spread begins a bubble around a page that was asked for.
@@ -83,14 +75,8 @@ func (o *Order) spread(p pageset.Page) {
 	o.at[1] = p
 }
 
-// Next appends up to n pages, which count as sent.
+// Next appends up to n pages that nobody waits for, which count as sent.
 func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
-	for o.Waits() && n > 0 {
-		p := o.wants[0]
-		to, n = o.take(to, p), n-1
-		o.spread(p)
-		o.wants = o.wants[1:]
-	}
 	for n > 0 && o.near.room > 0 {
 		p, ok := o.nearest()
 		if !ok {

@@ -53,7 +53,7 @@ func FromProcess(ctx context.Context, vm interface {
 	if err != nil {
 		return nil, err
 	}
-	f := &Filler{Mem: mem, Rate: func() int64 { return unknownRate }, Pace: func(context.Context, int) error { return nil }}
+	f := &Filler{Mem: mem, Rate: func() int64 { return unknownRate }, Pace: unpaced{}}
 	for i, b := range found {
 		if b.Migratable {
 			f.Blocks = append(f.Blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: i, Hidden: b.Host == 0})
@@ -61,6 +61,12 @@ func FromProcess(ctx context.Context, vm interface {
 	}
 	return f, nil
 }
+
+// unpaced is a way that holds up by itself what is too much.
+type unpaced struct{}
+
+func (unpaced) Wait(context.Context, int) error { return nil }
+func (unpaced) Charge(int)                      {}
 
 // unknownRate is what a way is taken to carry of which nothing is known, bytes/s.
 const unknownRate = 100e6

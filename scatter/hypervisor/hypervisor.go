@@ -81,8 +81,8 @@ type Migration interface {
 	// StartPostcopy has it switch over soon, whatever remains, which its stream goes on with behind the device state. The VM does not run by itself
 	// again from there on, whatever becomes of the stream, as long as that is not read any further.
 	StartPostcopy(ctx context.Context) error
-	// Complete ends a migration that StartPostcopy has switched over, once nothing more is wanted of its stream, behind the device state: the VM has been
-	// given away. EndMigration does so, too, for a stream that was lost; then Cont continues the VM here.
+	// Complete ends a migration that StartPostcopy has switched over and SHUT(0) was written to, once nothing more is wanted of its stream, behind the
+	// device state. EndMigration does so for a stream that was lost, whether that was written or not; then Cont continues the VM here.
 	Complete(ctx context.Context, stream net.Conn) error
 	// Throttle takes a share of the processor time that the VM uses from it, until it is told another one; 0 gives it all back. It ends by itself
 	// when this process does.

@@ -230,6 +230,8 @@ type PostCopy struct {
 	ExposedS float64 `json:"exposed_s"` // for which it lived on both hosts, from when it ran on its target
 	Bytes    int64   `json:"bytes"`     // of the pages that it lacked then
 	Faults   int64   `json:"faults"`    // pages that its guest has waited for
+	FaultMS  float64 `json:"fault_ms"`  // for half of them at most as long
+	MostMS   float64 `json:"most_ms"`   // for 99 of 100 at most as long
 }
 
 // LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.

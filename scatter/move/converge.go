@@ -41,7 +41,11 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	if err := v.Hold(ctx, e.Rate()/int64(max(1, e.Cfg.Parallel)), e.throttles(), v.PostCopy); err != nil {
+	rate := e.Rate() / int64(max(1, e.Cfg.Parallel))
+	if v.PostCopy && postCopying(e).leavesOut(v) {
+		rate = barely // what remains never fits: QEMU is not to switch over before we say so
+	}
+	if err := v.Hold(ctx, rate, e.throttles(), v.PostCopy); err != nil {
 		return err
 	}
 	events := v.Subscribe(256)
@@ -59,6 +63,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	defer watching.Wait()
 	defer cancel()
 	watching.Go(func() { e.watch(ctx, v, events) })
+	watching.Go(func() { postCopying(e).startWhenSeen(ctx, v) })
 	if v.PostCopy && e.Cfg.Mode == model.ModePost {
 		if err := postCopying(e).start(ctx, v); err != nil {
 			return err
@@ -96,6 +101,7 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 	w := stream.NewWriter(out)
 	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
 	f := v.newFilter(e.Evacuation, w, qc)
+	f.passed = func() error { return postCopying(e).awaitTurn(ctx, v) }
 	if err := f.run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.Name(), err)
 	}
@@ -148,11 +154,8 @@ func (r *stateReader) Write(b []byte) (int, error) {
 
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
-	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
-	s.PostCopy, s.Hybrid = v.PostCopy, v.PostCopy && e.Cfg.Mode == model.ModeHybrid
+	s := e.steering(v)
 	if e.throttles() {
-		s.MostThrottle = e.Cfg.Throttle
-		s.Hot, s.HotIn = e.Dirtied(v.Index)
 		defer e.unthrottle(ctx, v)
 	}
 	began := time.Now()
@@ -183,6 +186,17 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 			}
 		}
 	}
+}
+
+// steering is that of a VM of which nothing was observed yet.
+func (e converging) steering(v *migrant) steer.Steering {
+	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
+	s.PostCopy, s.Hybrid = v.PostCopy, v.PostCopy && e.Cfg.Mode == model.ModeHybrid
+	s.Hot, s.HotIn = e.Dirtied(v.Index)
+	if e.throttles() {
+		s.MostThrottle = e.Cfg.Throttle
+	}
+	return s
 }
 
 // switchOverSilence is how long a stopped VM may wait while next to nothing is sent, before it is taken back.
@@ -248,7 +262,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	v.passes = int(info.RAM.DirtySyncCount)
 	v.throttled.set(time.Now(), throttled)
 	v.mu.Unlock()
-	if f == nil {
+	if f == nil || f.later != nil { // which goes on by itself
 		return nil
 	}
 	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/stream"
@@ -27,9 +28,14 @@ type filter struct {
 	zero  []bool       // by block: pages that were never sent are zero on the target
 	blind bool
 
-	absent *pageset.Set // what the target does not have in memory, zeros neither; nil: all that counts is what it would read
-	warm   *pageset.Set // of these, what QEMU has told it to drop
-	packed bool         // the VM takes over: its device state follows, in a package
+	absent *pageset.Set                          // what the target does not have in memory, zeros neither; nil: all that counts is what it would read
+	warm   *pageset.Set                          // of these, what QEMU has told it to drop
+	later  *pageset.Set                          // what was not passed on, for post-copy brings it; nil: all is passed on
+	read   func(p pageset.Page, to []byte) error // a page out of the VM, which stands still
+	passed func() error                          // is called near the end of the first pass, once, where pages are left to post-copy; returns when that may begin
+	all    int64                                 // pages of the VM
+	slow   bool                                  // passed was called
+	packed bool                                  // the VM takes over: its device state follows, in a package
 
 	header []byte // the stream's first bytes, which the target already has
 	w      *stream.Writer
@@ -72,6 +78,11 @@ func (f *filter) run(p *stream.Parser) error {
 		if f.packed {
 			return f.w.Flush()
 		}
+		if f.later != nil && !f.last && it.Kind != stream.KindCommand && f.processed.Load() >= f.all-lastPages {
+			if err := f.nearEnd(); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -82,6 +93,11 @@ func (f *filter) item(p *stream.Parser, it *stream.Item) error {
 	case stream.KindPage, stream.KindZero:
 		return f.page(it)
 	case stream.KindSectionEnd:
+		if it.Section.Name == "ram" {
+			if err := f.makeUp(); err != nil {
+				return err
+			}
+		}
 		f.last = f.last || it.Section.Name == "ram"
 		f.open = f.last
 	}
@@ -113,6 +129,52 @@ func (f *filter) command(p *stream.Parser, it *stream.Item) error {
 		return nil
 	}
 	return f.w.Item(p, it)
+}
+
+// nearEnd slows the stream down near the end of the first pass, where pages are left to post-copy: QEMU, which is told to switch over now, must not find
+// that nothing remains, or it would complete a pre-copy. It looks at most 50 ms later (migration/ram.c, MAX_WAIT), by when it has not come to the end. That
+// little of what is there already will be sent once more. It is not stopped altogether: then its monitor might not answer.
+func (f *filter) nearEnd() error {
+	if !f.slow {
+		f.slow = true
+		if err := f.passed(); err != nil {
+			return err
+		}
+	}
+	if f.processed.Load()%slowPages == 0 {
+		time.Sleep(slowNap)
+	}
+	return nil
+}
+
+const (
+	slowPages = 16 // 64 MB/s at most
+	slowNap   = time.Millisecond
+	lastPages = 1024
+)
+
+// makeUp passes on what was left to a post-copy that did not come about: QEMU ends its pre-copy by itself when its guest has become quiet. The VM
+// stands still.
+func (f *filter) makeUp() error {
+	if f.later == nil || f.later.Len() == 0 {
+		return nil
+	}
+	if err := f.w.BeginPart(); err != nil {
+		return err
+	}
+	data := make([]byte, model.PageSize)
+	for r := range f.later.Runs() {
+		for i := range r.N {
+			p := pageset.Page{Region: r.Region, Page: r.First + i}
+			if err := f.read(p, data); err != nil {
+				return err
+			}
+			if err := f.w.Page(p.Region, uint64(p.Page)*model.PageSize, data); err != nil {
+				return err
+			}
+		}
+	}
+	return f.w.EndPart()
 }
 
 // discard notes pages that QEMU has the target drop: it has written them since they were sent.
@@ -180,6 +242,12 @@ func (f *filter) passes(it *stream.Item) bool {
 		now = dedup.HashPage(f.seed, it.Data)
 	}
 	if f.held.Get(page) == now && !f.blind && (now != 0 || f.zero[it.Block]) {
+		return false
+	}
+	if f.later != nil {
+		f.held.Forget(page)
+		f.later.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
+		f.absent.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
 		return false
 	}
 	f.held.Set(page, now)

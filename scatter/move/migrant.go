@@ -23,8 +23,9 @@ import (
 type migrant struct {
 	*source.VM
 	way      Handover
-	tookOver atomic.Bool // its stream is that of a post-copy: the target gets it without all of its pages
-	filling  atomic.Bool // it is being sent what it lacks
+	tookOver atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
+	seen     chan struct{} // closed when all of its pages were seen that are left to post-copy
+	filling  atomic.Bool   // it is being sent what it lacks
 	filler   fill.Filler
 	zero     []bool      // by block: all zero on the target before bulk
 	lingers  atomic.Bool // it has left, and its QEMU did not quit
@@ -66,7 +67,7 @@ type migrant struct {
 func migrantsOf(vms []*source.VM) []*migrant {
 	all := make([]*migrant, len(vms))
 	for i, v := range vms {
-		all[i] = &migrant{VM: v, found: v.Facts.Status}
+		all[i] = &migrant{VM: v, found: v.Facts.Status, seen: make(chan struct{})}
 	}
 	return all
 }
@@ -96,8 +97,8 @@ func (v *migrant) close() {
 	}
 }
 
-// giveShut tells the source QEMU that the target has it all, and waits until it has completed.
-func (v *migrant) giveShut(ctx context.Context) error {
+// shut tells the source QEMU that the target has it all.
+func (v *migrant) shut() error {
 	v.mu.Lock()
 	c := v.migration
 	v.mu.Unlock()
@@ -106,6 +107,14 @@ func (v *migrant) giveShut(ctx context.Context) error {
 	}
 	if _, err := c.Write(stream.Return{Kind: stream.ReturnShut}.Append(nil)); err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	return nil
+}
+
+// giveShut is shut, and waits until the source QEMU has completed.
+func (v *migrant) giveShut(ctx context.Context) error {
+	if err := v.shut(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
@@ -236,7 +245,7 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 		f.first = append(f.first, e.Layout.First(v.Regions+i))
 	}
 	if v.PostCopy {
-		f.startLacking(v.Blocks)
+		f.startLacking(v, postCopying{e}.leavesOut(v))
 	}
 	v.mu.Lock()
 	v.filter = f

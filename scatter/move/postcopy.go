@@ -45,27 +45,64 @@ func (x *exposure) end(vm int) {
 	}
 }
 
-// start has a VM take over without what remains, unless another one is exposed: then it goes on. It is stopped by us before, so that it does not run
-// by itself whatever becomes of its migration; that it is to run is our own knowledge from there on.
+// start has a VM take over without what remains, unless another one is exposed: then it goes on.
 func (e postCopying) start(ctx context.Context, v *migrant) error {
 	if e.Cfg.Mode != model.ModePost && !e.exposed.begin(v.Index) {
 		return nil
 	}
 	e.standstill.begin(v.Index)
-	if err := v.pause(ctx, func() error { return e.record(v, handover.RecPause) }); err != nil {
-		return err
-	}
 	return v.StartPostcopy(ctx)
 }
 
-// startLacking has the filter know what the target does not have in memory.
-func (f *filter) startLacking(blocks []system.RAMBlock) {
-	sizes := make([]uint32, len(blocks))
-	for i, b := range blocks {
+// leavesOut tells whether what a VM has dirtied since bulk is left to post-copy: it would be dirtied again before its first pass is over.
+func (e postCopying) leavesOut(v *migrant) bool {
+	s := converging(e).steering(v)
+	return s.Hybrid && s.Hopeless()
+}
+
+// barely is a rate at which a page does not fit into the time for which QEMU is held in pre-copy, in bytes/s. At none at all QEMU would not look what was
+// written since it looked last, and complete.
+const barely = 1000 * model.PageSize
+
+// awaitTurn returns when no other VM is exposed, so that this one may be; start then finds that it is.
+func (e postCopying) awaitTurn(ctx context.Context, v *migrant) error {
+	for !e.exposed.begin(v.Index) {
+		if err := system.Pause(ctx, exposedLook); err != nil {
+			return err
+		}
+	}
+	close(v.seen)
+	return nil
+}
+
+// startWhenSeen is start for a VM of which nearly all pages were seen once, and some left to post-copy.
+func (e postCopying) startWhenSeen(ctx context.Context, v *migrant) {
+	select {
+	case <-v.seen:
+	case <-ctx.Done():
+		return
+	}
+	if err := e.start(ctx, v); err != nil && ctx.Err() == nil {
+		e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: err})
+	}
+}
+
+// exposedLook is how often it is seen whether another VM is still exposed.
+const exposedLook = 20 * time.Millisecond
+
+// startLacking has the filter know what the target does not have in memory. leaveOut: nor is it going to be sent before post-copy.
+func (f *filter) startLacking(v *migrant, leaveOut bool) {
+	sizes := make([]uint32, len(v.Blocks))
+	for i, b := range v.Blocks {
 		sizes[i] = b.Pages()
 	}
 	f.absent, f.warm = pageset.New(sizes...), pageset.New(sizes...)
+	if leaveOut {
+		f.later = pageset.New(sizes...)
+		f.read = func(p pageset.Page, to []byte) error { return v.Mem.ReadPages(v.Blocks[p.Region].Index, p.Page, 1, to) }
+	}
 	for i, n := range sizes {
+		f.all += int64(n)
 		for p := range n {
 			if f.blind || !f.held.Sent(f.first[i]+dedup.Page(p)) {
 				f.absent.Add(pageset.Page{Region: i, Page: p})
@@ -157,12 +194,28 @@ func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *frameWriter)
 // prepareFiller tells the VM's filler where its pages are and how they leave.
 func (e postCopying) prepareFiller(v *migrant, pack fill.Packer) {
 	v.filler.Mem, v.filler.Blocks, v.filler.Pack, v.filler.Rate = v.Mem, v.Blocks, pack, e.Rate
-	v.filler.Pace = func(ctx context.Context, n int) error {
-		err := e.Pacer.Wait(ctx, int(planning.TCPBytes(int64(n))), multicast.Urgent)
-		e.meter.streams.Add(int64(n))
-		v.convergeSent.Add(int64(n))
-		return err
-	}
+	v.filler.Pace = fillPace{e.Evacuation, v}
+}
+
+// fillPace lets pages leave before bulk, and counts them.
+type fillPace struct {
+	*Evacuation
+	v *migrant
+}
+
+func (p fillPace) Wait(ctx context.Context, n int) error {
+	p.count(n)
+	return p.Pacer.WaitNapping(ctx, int(planning.TCPBytes(int64(n))), multicast.Urgent)
+}
+
+func (p fillPace) Charge(n int) {
+	p.count(n)
+	p.Pacer.Charge(int(planning.TCPBytes(int64(n))))
+}
+
+func (p fillPace) count(n int) {
+	p.meter.streams.Add(int64(n))
+	p.v.convergeSent.Add(int64(n))
 }
 
 // sweep has a VM sent what bulk has not, which is done.
@@ -173,7 +226,8 @@ func (e postCopying) sweep(v *migrant) {
 	})
 }
 
-// release is the commit of a VM that takes over: its source QEMU, which waits for somebody to read on, does not run it again, and is not told anything.
+// release is the commit of a VM that takes over: its source QEMU, which waits for somebody to read on, is told that it may complete when that is done.
+// It does not run the VM again, whatever becomes of the stream.
 func (e postCopying) release(ctx context.Context, v *migrant) error {
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
@@ -184,7 +238,7 @@ func (e postCopying) release(ctx context.Context, v *migrant) error {
 	if !info.Status.PostCopy() {
 		return fmt.Errorf("vm %s: its migration is %s, not in post-copy", v.Name(), info.Status)
 	}
-	return nil
+	return v.shut()
 }
 
 // keep sends a VM that runs on its target what it lacks, over new connections.

@@ -64,7 +64,8 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000
 	}
 	if v.tookOver.Load() {
-		line.PostCopy = &model.PostCopy{Bytes: v.lacked, Faults: v.filler.Faults()}
+		w := v.filler.Waits()
+		line.PostCopy = &model.PostCopy{Bytes: v.lacked, Faults: v.filler.Faults(), FaultMS: w.Median, MostMS: w.Most}
 		if !v.filled.IsZero() && !v.ran.IsZero() {
 			line.PostCopy.ExposedS = max(0, v.filled.Sub(v.ran).Seconds())
 		}

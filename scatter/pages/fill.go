@@ -18,9 +18,10 @@ import (
 // filled is what a QEMU lacks that takes over before it has all pages (post-copy). From there on each of them goes through its socket, exactly once:
 // one that comes again would end the VM, and one that is written past it would not wake a processor that waits for it.
 type filled struct {
-	lacks  *pageset.Set    // what it has not got yet; nil: it is not in post-copy
-	lacked *pageset.Set    // what it has not got at first
-	asked  *pageset.Set    // what its guest waits for
+	lacks  *pageset.Set // what it has not got yet; nil: it is not in post-copy
+	lacked *pageset.Set // what it has not got at first
+	asked  *pageset.Set // what its guest waits for
+	waits  waits
 	past   *qemu.Userfault // pages are put in place past QEMU
 	bulk   bool            // blocks bring what it lacks: none was made before it took over
 }
@@ -186,7 +187,9 @@ func (r *RAM) give(each func(giveFunc) error) error {
 		if !r.lacks.Remove(p) {
 			return nil
 		}
-		r.asked.Remove(p)
+		if r.asked.Remove(p) {
+			r.waits.end(p)
+		}
 		if r.past != nil {
 			return r.past.Place(r.Blocks[p.Region].Index, p.Page, data)
 		}
@@ -255,6 +258,7 @@ func (r *RAM) Want(block string, start uint64, length uint32) (wants []byte) {
 			}
 			if r.lacks.Has(p) {
 				r.asked.Add(p)
+				r.waits.begin(p)
 				wants = control.AppendWant(wants, p.Region, p.Page)
 			}
 		}

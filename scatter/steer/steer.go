@@ -134,14 +134,19 @@ const (
 // found is the part of a VM's hot pages that two looks find.
 const found = 0.5
 
+// Hopeless tells whether a VM dirties so fast, as far as that is known, that it would not converge.
+func (s *Steering) Hopeless() bool { return s.writes() >= convergent*float64(s.Rate) }
+
+// writes is how fast it dirties, in bytes/s, as far as that is known.
+func (s *Steering) writes() float64 { return s.Hot / max(1e-3, s.HotIn.Seconds()) }
+
 // begin is for the first pass, over all pages, in which those that were dirtied since bulk are sent.
 func (s *Steering) begin(o Observation) Order {
-	writes := s.Hot / max(1e-3, s.HotIn.Seconds())
-	if s.MostThrottle <= 0 || writes < convergent*float64(s.Rate) {
+	if s.MostThrottle <= 0 || !s.Hopeless() {
 		return Hold
 	}
 	s.agreed = o.At
-	return s.take(writes, s.Hot/found/float64(s.Rate))
+	return s.take(s.writes(), s.Hot/found/float64(s.Rate))
 }
 
 // lag tells whether less is taken from the VM than was ordered: some hypervisors take their time, but not for ever.

@@ -110,16 +110,14 @@ func (g filling) done() {
 	whole := func(rec *handover.Record) { rec.PostCopy = false }
 	err := g.life.change(guestLoaded, guestLoaded, handover.RecLoaded, whole)
 	if _, other := errors.AsType[stateError](err); other {
-		if err = g.life.change(guestFilling, guestRunning, handover.RecDone, whole); err == nil {
-			g.log.Info("has all of its pages")
-		}
+		err = g.life.change(guestFilling, guestRunning, handover.RecDone, whole)
 	}
 	if _, other := errors.AsType[stateError](err); err != nil && !other {
 		g.log.Error("journal", "err", err)
 		_ = g.life.change(guestFilling, guestRunning, "", nil) // it does run, and has all
 	}
 	if c := g.grip.feeder(); c != nil {
-		_ = c.Send(control.Filled{VM: g.key.vm}) // a source that is lost asks
+		_ = c.Send(g.filled()) // a source that is lost asks
 	}
 	g.fullOnce.Do(func() { close(g.full) })
 	if g.life.now() == guestRunning {
@@ -127,6 +125,19 @@ func (g filling) done() {
 		g.grip.release()
 	}
 }
+
+// filled says so to the source.
+func (g filling) filled() control.Filled {
+	m := control.Filled{VM: g.key.vm}
+	if _, ram, _ := g.grip.held(); ram != nil {
+		n, median, most := ram.Waits()
+		m.Waits, m.Median, m.Most = n, ms(median), ms(most)
+		g.log.Info("has all of its pages", "waits", n, "median", median, "most", most)
+	}
+	return m
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // feed takes the pages that a VM lacks which runs here, over a connection that was made for them.
 func (g filling) feed(ctx context.Context, c *control.Conn) error {

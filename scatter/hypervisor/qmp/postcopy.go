@@ -25,7 +25,7 @@ func (s *Source) StartPostcopy(ctx context.Context) error {
 func (s *Source) Complete(ctx context.Context, stream net.Conn) error {
 	defer stream.Close()
 	defer context.AfterFunc(ctx, func() { stream.Close() })()
-	if err := complete(stream); err != nil {
+	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return s.named(err)
 	}
 	return s.AwaitCompleted(ctx)
@@ -37,16 +37,11 @@ func (s *Source) completeLost(ctx context.Context) error {
 	if err != nil {
 		return s.named(err)
 	}
-	return s.Complete(ctx, c)
-}
-
-// complete says that all is well, and reads what is left.
-func complete(c net.Conn) error {
 	if _, err := c.Write(stream.Return{Kind: stream.ReturnShut}.Append(nil)); err != nil {
-		return err
+		c.Close()
+		return s.named(err)
 	}
-	_, err := io.Copy(io.Discard, c)
-	return err
+	return s.Complete(ctx, c)
 }
 
 // resume continues a migration whose stream was lost, up to where pages would come, of which none is wanted.

@@ -1,0 +1,61 @@
+package pages
+
+import (
+	"math"
+	"time"
+
+	"github.com/scatter-vm/scatter/scatter/pageset"
+)
+
+// waits measures how long a guest waits for pages: from when its QEMU asks for one until it is given to it.
+type waits struct {
+	since map[pageset.Page]time.Time
+	took  [waitBuckets]int64 // by the logarithm of the time
+	n     int64
+}
+
+const (
+	waitBuckets = 160
+	waitStep    = 1.1 // between the bounds of two buckets
+	leastWait   = 20 * time.Microsecond
+)
+
+// begin notes that a page is asked for. It is asked for by as many threads as a guest has processors, and some.
+func (w *waits) begin(p pageset.Page) {
+	if w.since == nil {
+		w.since = make(map[pageset.Page]time.Time)
+	}
+	if _, ok := w.since[p]; !ok {
+		w.since[p] = time.Now()
+	}
+}
+
+// end notes that a page was given.
+func (w *waits) end(p pageset.Page) {
+	at, ok := w.since[p]
+	if !ok {
+		return
+	}
+	delete(w.since, p)
+	bucket := math.Log(float64(max(leastWait, time.Since(at)))/float64(leastWait)) / math.Log(waitStep)
+	w.took[min(waitBuckets-1, int(bucket))]++
+	w.n++
+}
+
+// quantile is the time that a share of the waits did not take; 0 if there were none.
+func (w *waits) quantile(share float64) time.Duration {
+	left := int64(math.Ceil(share * float64(w.n)))
+	for i, n := range w.took {
+		if left -= n; left <= 0 && w.n > 0 {
+			return time.Duration(float64(leastWait) * math.Pow(waitStep, float64(i)+0.5))
+		}
+	}
+	return 0
+}
+
+// Waits tells how often a guest has waited for a page that had to come, how long half of these waits took at most, and 99 of 100.
+func (r *RAM) Waits() (n int64, median, most time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waits.n, r.waits.quantile(0.5), r.waits.quantile(0.99)
+}
