@@ -155,6 +155,8 @@ var harms = []harm{{freeze: longFreeze}, {freeze: longFreeze, kill: true}, {kill
 func (h harm) fits(co course, v victim, action string) bool {
 	qemu := v == sourceQEMU || v == targetQEMU
 	switch {
+	case co.name == postCopy && !h.kill:
+		return h.freeze == shortFreeze && (action == "run" || action == "fill")
 	case co.victims != nil && !slices.Contains(co.victims, v):
 		return false
 	case !h.kill && h.freeze == shortFreeze:

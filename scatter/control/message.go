@@ -295,7 +295,7 @@ const (
 	StateLoaded    VMState = "loaded"    // loaded and paused, waits for Run or Abort
 	StateLacking   VMState = "lacking"   // as loaded, but pages are missing: never run, its source has all of it
 	StateLaunching VMState = "launching" // Run was received, its QEMU has not said yet that it runs
-	StateFilling   VMState = "filling"   // it runs on the target, and lacks pages that only its source has
+	StateFilling   VMState = "filling"   // it runs on the target, or is about to, and lacks pages that only its source has
 	StateRunning   VMState = "running"   // it lives on the target: its QEMU has said so
 	StateEnded     VMState = "ended"     // it has lived on the target and has ended there
 	StateAborted   VMState = "aborted"   // given up, and never run

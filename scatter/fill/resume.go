@@ -78,7 +78,7 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("it is %s on its target, and does not wait for pages", e.Is)
 }
 
-// again asks the target what the VM lacks and sends it. full: it has all.
+// again asks the target what the VM lacks and sends it. full: it has all, and runs.
 func (f *Filler) again(ctx context.Context, d *wire.Dialer, vm int) (full bool, err error) {
 	state, err := wire.AskState(ctx, *d, vm)
 	switch {
@@ -86,7 +86,9 @@ func (f *Filler) again(ctx context.Context, d *wire.Dialer, vm int) (full bool, 
 		return false, err
 	case state == control.StateRunning:
 		return true, nil
-	case state != control.StateFilling && state != control.StateLaunching:
+	case state == control.StateLaunching:
+		return false, errLaunching
+	case state != control.StateFilling:
 		return false, &GoneError{state}
 	}
 	c, _, err := d.Dial(ctx, control.Hello{Purpose: control.PurposeFill, VM: vm})
@@ -97,9 +99,11 @@ func (f *Filler) again(ctx context.Context, d *wire.Dialer, vm int) (full bool, 
 		c.Close()
 		return false, err
 	}
-	err = f.Run(ctx, c)
-	return err == nil, err
+	return false, f.Run(ctx, c) // whether it runs is asked once more
 }
+
+// errLaunching: it has all, and its QEMU has not said yet that it runs.
+var errLaunching = errors.New("its QEMU does not say whether it runs")
 
 // learn takes what a target says that the VM lacks.
 func (f *Filler) learn(c *control.Conn) error {

@@ -141,7 +141,7 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // feed takes the pages that a VM lacks which runs here, over a connection that was made for them.
 func (g filling) feed(ctx context.Context, c *control.Conn) error {
-	if s := g.life.now(); s != guestFilling {
+	if s := g.life.now(); s != guestFilling && s != guestLaunching {
 		return fmt.Errorf("vm %s: does not wait for pages: it is %s", g.p.Name, s)
 	}
 	full, err := rescuing(g).reconnect(ctx)

@@ -65,6 +65,8 @@ func (g *guest) where() control.VMState {
 		return control.StateLoaded
 	case s == guestFilling && g.lives():
 		return control.StateFilling
+	case s == guestLaunching && g.lacking.Load():
+		return control.StateFilling // its QEMU may wait for a page before it says that it runs
 	case s == guestLaunching:
 		return control.StateLaunching
 	case s == guestRunning && g.lives():
