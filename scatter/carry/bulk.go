@@ -175,14 +175,17 @@ func (r *reader) contents(s planning.BulkStep) iter.Seq[[]dedup.Page] {
 	}
 }
 
-// reached tells which owners' host hears the step's channel; nil = all. The others' pages go out in other steps, where they may
-// have other bytes: they must not be noted here as held.
+// reached tells which owners' host hears the step's channel, and still needs their pages; nil = all. The others' pages go out in other steps, where
+// they may have other bytes: they must not be noted here as held.
 func (b *bulk) reached(s planning.BulkStep) func(dedup.Page) bool {
-	if !s.Part {
+	taken := b.e.Taken
+	if !s.Part && taken == nil {
 		return nil
 	}
 	hosts := b.schedule.Channels[s.Channel].Hosts
-	return func(p dedup.Page) bool { return slices.Contains(hosts, b.e.VMs[b.e.Layout.VM(p)].Host) }
+	return func(p dedup.Page) bool {
+		return (!s.Part || slices.Contains(hosts, b.e.VMs[b.e.Layout.VM(p)].Host)) && (taken == nil || !taken(p))
+	}
 }
 
 // next is an empty batch for a step.

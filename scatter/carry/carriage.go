@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
@@ -22,6 +23,7 @@ type Carriage struct {
 	source.Planned
 	Sender    *multicast.Sender
 	Tracker   *ledger.Tracker
+	Taken     func(dedup.Page) bool            // tells which pages bulk need not send any more; nil: none
 	toTargets atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 }
 

@@ -61,6 +61,13 @@ func (f *Filler) Hold() {
 	f.order.Hold()
 }
 
+// Taken tells whether it has sent a page: nobody else needs to.
+func (f *Filler) Taken(p pageset.Page) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.order != nil && f.order.Taken(p)
+}
+
 // Sweep has all pages sent but those of which sent says that they are there.
 func (f *Filler) Sweep(sent func(pageset.Page) bool) {
 	f.mu.Lock()

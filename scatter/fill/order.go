@@ -13,8 +13,10 @@ type Order struct {
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
 	near   bubble
-	held   bool            // the rest
-	at     [2]pageset.Page // where the rest goes on: the warm, all
+	held   bool // the rest
+
+	taken *pageset.Set    // what was sent
+	at    [2]pageset.Page // where the rest goes on: the warm, all
 }
 
 // bubble grows outward from a page, up to so many pages.
@@ -33,11 +35,15 @@ func NewOrder(left, warm *pageset.Set) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
-	return &Order{lacked: left.Clone(), left: left, warm: warm}
+	return &Order{lacked: left.Clone(), left: left, warm: warm, taken: left.Empty()}
 }
 
-// Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out.
+// Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
+// same, though others may have sent it: that waits in their queue.
 func (o *Order) Hold() { o.held = true }
+
+// Taken tells whether a page has been sent by this order.
+func (o *Order) Taken(p pageset.Page) bool { return o.taken.Has(p) }
 
 // Sweep lets the rest go but for what was sent by others.
 func (o *Order) Sweep(sent func(pageset.Page) bool) {
@@ -62,11 +68,12 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 		return false
 	}
 	o.spread(p)
-	if o.lacked.Add(p) {
-		return true
+	if !o.lacked.Add(p) && !o.left.Remove(p) {
+		return false
 	}
 	o.warm.Remove(p)
-	return o.left.Remove(p)
+	o.taken.Add(p)
+	return true
 }
 
 // spread begins a bubble around a page that was asked for.
@@ -99,6 +106,7 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 func (o *Order) take(to []pageset.Page, p pageset.Page) []pageset.Page {
 	o.left.Remove(p)
 	o.warm.Remove(p)
+	o.taken.Add(p)
 	return append(to, p)
 }
 

@@ -105,7 +105,7 @@ func TestHeldOrderSendsWhatIsAskedFor(t *testing.T) {
 	if !o.Want(page(500)) {
 		t.Error("what is asked for is not sent")
 	}
-	if got := o.Next(nil, 1000); len(got) != bubbleSize {
+	if got := o.Next(nil, 1000); len(got) != bubbleSize || !o.Taken(page(501)) || o.Taken(page(700)) || !o.Taken(page(500)) {
 		t.Errorf("%d pages", len(got))
 	}
 	o.Sweep(func(p pageset.Page) bool { return p.Page != 7 && p.Page != 999 })

@@ -30,6 +30,9 @@ func (e *Evacuation) move(ctx context.Context) error {
 	for _, v := range e.migrants {
 		v.way = preCopy{e}
 	}
+	if e.Cfg.Mode == model.ModePost {
+		e.Taken = postCopying{e}.taken
+	}
 	e.meter.sender, e.meter.control = e.Sender, &e.ControlBytes
 	e.moving.Store(true)
 	e.Tell(model.Event{Type: "stage", Stage: "move"})

@@ -218,11 +218,23 @@ func (p fillPace) count(n int) {
 	p.v.convergeSent.Add(int64(n))
 }
 
+// pageOf is a page of a VM as package dedup counts it.
+func (e postCopying) pageOf(v *migrant, p pageset.Page) dedup.Page {
+	return e.Layout.First(v.Regions+p.Region) + dedup.Page(p.Page)
+}
+
+// taken tells whether a page was sent to a VM that runs without it, so that bulk need not.
+func (e postCopying) taken(page dedup.Page) bool {
+	region, index := e.Layout.Locate(page)
+	v := e.migrants[e.Layout.Region(region).VM]
+	return v.filler.Taken(pageset.Page{Region: region - v.Regions, Page: index})
+}
+
 // sweep has a VM sent what bulk has not, which is done.
 func (e postCopying) sweep(v *migrant) {
 	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
 	v.filler.Sweep(func(p pageset.Page) bool {
-		return !blind && e.Held.Sent(e.Layout.First(v.Regions+p.Region)+dedup.Page(p.Page))
+		return !blind && e.Held.Sent(e.pageOf(v, p))
 	})
 }
 

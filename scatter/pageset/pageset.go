@@ -107,6 +107,15 @@ func (s *Set) Clone() *Set {
 	return c
 }
 
+// Empty is an empty set of as many pages.
+func (s *Set) Empty() *Set {
+	sizes := make([]uint32, len(s.regions))
+	for i, r := range s.regions {
+		sizes[i] = r.pages
+	}
+	return New(sizes...)
+}
+
 // Complement is all pages that are not in it.
 func (s *Set) Complement() *Set {
 	c := &Set{regions: slices.Clone(s.regions)}

@@ -90,8 +90,10 @@ func (e *Scanned) Scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := system.Pause(ctx, lookGap-time.Since(e.Started)); err != nil {
-		return err
+	if e.Cfg.Mode != model.ModePost { // in which nothing is sent while it may change
+		if err := system.Pause(ctx, lookGap-time.Since(e.Started)); err != nil {
+			return err
+		}
 	}
 	e.gap = time.Since(began)
 	second, err := e.LookAgain(ctx, first)
