@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/move"
-	"github.com/scatter-vm/scatter/scatter/target"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
 )
 
 // Recover reads the journals of a run directory after a crash, says where each VM is, and finishes or undoes what can be
@@ -28,17 +27,17 @@ func Recover(ctx context.Context, cfg model.RecoverConfig) (*model.RecoverReport
 		return nil, fmt.Errorf("run directory %s: %w", cfg.RunDir, err)
 	}
 	if cfg.Run != "" {
-		vm, err := target.RunHere(ctx, cfg)
+		vm, err := reclaim.RunHere(ctx, cfg)
 		out.VMs = append(out.VMs, vm)
 		return out, err
 	}
 	var failed error
 	for _, path := range sent {
-		vms, err := move.RecoverSource(ctx, cfg, path)
+		vms, err := reclaim.Source(ctx, cfg, path)
 		out.VMs = append(out.VMs, vms...)
 		failed = errors.Join(failed, err) // the others have nothing to do with it
 	}
-	vms, err := target.RecoverTarget(ctx, cfg)
+	vms, err := reclaim.Target(ctx, cfg)
 	out.VMs = append(out.VMs, vms...)
 	return out, errors.Join(failed, err)
 }

@@ -83,7 +83,7 @@ func (v *coreVM) forward(e Event) ([]Action, error) {
 	case pair{Resolving, EvVerdict}:
 		return v.judged(e.Verdict, e.Err), nil
 	case pair{Aborting, EvSourceRuns}, pair{Reverting, EvSourceRuns}:
-		return v.stay(), nil
+		return v.finish(map[bool]State{false: Stays, true: Ended}[v.gone], nil), nil // the target has been told to forget it
 	case pair{Aborting, EvPoweredOff}:
 		return v.finish(Ended, e.Err), nil
 	default:
@@ -342,14 +342,6 @@ func (v *coreVM) judged(d Verdict, err error) []Action {
 	}
 	v.Cause = err // what to do is worth more than what began it, which it names
 	return v.finish(Doubt, err)
-}
-
-// stay: the source has the VM, and the target has been told to forget it.
-func (v *coreVM) stay() []Action {
-	if v.gone {
-		return v.finish(Ended, nil)
-	}
-	return v.finish(Stays, nil)
 }
 
 // finish enters a final state.

@@ -17,6 +17,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/standstill"
 	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -127,12 +128,12 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 type aside struct {
 	ctx  context.Context
 	from io.Reader
-	*standstill
+	*standstill.Keeper
 	vm int
 }
 
 func (a *aside) Read(b []byte) (int, error) {
-	if err := a.letPass(a.ctx, a.vm); err != nil {
+	if err := a.LetPass(a.ctx, a.vm); err != nil {
 		return 0, err
 	}
 	return a.from.Read(b)
@@ -267,7 +268,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	}
 	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}) {
 	case steer.SwitchOver:
-		e.standstill.begin(v.Index)
+		e.standstill.Begin(v.Index)
 		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)
 	case steer.Throttle:
 		if err := e.throttle(ctx, v, s.Throttle, info); err != nil && ctx.Err() == nil {

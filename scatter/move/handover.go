@@ -10,8 +10,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
+	"github.com/scatter-vm/scatter/scatter/standstill"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -137,7 +138,7 @@ func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found ha
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	var asked sync.WaitGroup
-	asked.Go(func() { found.Source, serr = statusOf(ctx, v.Source, v.Proc) })
+	asked.Go(func() { found.Source, serr = reclaim.StatusOf(ctx, v.Source, v.Proc) })
 	asked.Go(func() { found.Target, terr = e.Links[v.Host].Ask(ctx, v.Index) })
 	asked.Wait()
 	found.SourceKnown, found.TargetKnown = serr == nil, terr == nil
@@ -147,53 +148,13 @@ func (e handing) evidenceOf(ctx context.Context, v *migrant, run bool) (found ha
 	return found, serr, terr
 }
 
-// statusOf tells how a source QEMU stands, once its migration is over. An error means that it does not say.
-func statusOf(ctx context.Context, vm hypervisor.Source, proc *system.Process) (handover.SourceState, error) {
-	if !proc.Alive() {
-		return handover.SourceGone, nil
-	}
-	for {
-		info, err := vm.QueryMigrate(ctx)
-		if err == nil && info.Status.PostCopy() {
-			return handover.SourceCompleted, nil
-		}
-		if err == nil && info.Status.Idle() {
-			break
-		}
-		if err == nil {
-			err = fmt.Errorf("its migration is %s", info.Status)
-		}
-		if !proc.Alive() {
-			return handover.SourceGone, nil
-		}
-		if system.Pause(ctx, 10*time.Millisecond) != nil || vm.Err() != nil {
-			return "", fmt.Errorf("source QEMU: %w", err)
-		}
-	}
-	status, err := vm.Status(ctx)
-	if err != nil {
-		return "", fmt.Errorf("source QEMU: %w", err)
-	}
-	switch {
-	case handover.Runs(status.Status):
-		return handover.SourceRuns, nil
-	case status.Status == "postmigrate":
-		return handover.SourceCompleted, nil
-	case status.Status == "shutdown":
-		return handover.SourceGone, nil
-	case status.Status == "finish-migrate":
-		return "", errors.New("source QEMU: is about to end its migration")
-	}
-	return handover.SourcePaused, nil
-}
-
 // quitSource ends the source QEMU of a VM that lives on its target. One that does not quit is killed: it has given the VM away. There is no hurry: while
 // the kernel takes back the memory, the VM would make its first steps more slowly if it had the same processors.
 func (e handing) quitSource(ctx context.Context, v *migrant) {
 	if !v.Proc.Alive() {
 		return
 	}
-	_ = system.Pause(ctx, firstSteps) // where it ends, at once
+	_ = system.Pause(ctx, standstill.FirstSteps) // where it ends, at once
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), system.QMPTimeout)
 	defer cancel()
 	err := v.Quit(ctx)

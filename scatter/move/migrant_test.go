@@ -14,6 +14,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -91,7 +92,7 @@ func TestRecoverPutsSettingsBack(t *testing.T) {
 	}
 	v.Source.Close() // that is how a killed sender leaves it
 	path := leftBehind(t, dir, r)
-	got, err := RecoverSource(t.Context(), model.RecoverConfig{RunDir: dir, Log: slog.New(slog.DiscardHandler)}, path)
+	got, err := reclaim.Source(t.Context(), model.RecoverConfig{RunDir: dir, Log: slog.New(slog.DiscardHandler)}, path)
 	if err != nil || len(got) != 0 || system.Exists(path) {
 		t.Fatalf("%+v, %v, journal there: %v", got, err, system.Exists(path))
 	}

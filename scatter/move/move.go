@@ -268,7 +268,7 @@ func (e *Evacuation) vmStopped(v *migrant, at time.Time) {
 	if v.stopped.IsZero() {
 		v.stopped = at
 		v.throttled.set(at, 0)
-		e.standstill.begin(v.Index)
+		e.standstill.Begin(v.Index)
 	}
 	v.mu.Unlock()
 	e.Post(handover.Event{Kind: handover.EvStopped, VM: v.Index})
@@ -279,6 +279,6 @@ func (e *Evacuation) vmRan(v *migrant) {
 	defer v.mu.Unlock()
 	if v.ran.IsZero() {
 		v.ran = time.Now()
-		e.standstill.end(v.Index)
+		e.standstill.End(v.Index)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
@@ -21,36 +20,12 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// exposure lets one VM at a time live on two hosts: whichever of both fails then takes the VM with it.
-type exposure struct {
-	mu sync.Mutex
-	vm int // and one; 0 = none
-}
-
-// begin tells whether a VM may be exposed, which it is then until it ends.
-func (x *exposure) begin(vm int) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.vm == 0 {
-		x.vm = vm + 1
-	}
-	return x.vm == vm+1
-}
-
-func (x *exposure) end(vm int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.vm == vm+1 {
-		x.vm = 0
-	}
-}
-
 // start has a VM take over without what remains, unless another one is exposed: then it goes on.
 func (e postCopying) start(ctx context.Context, v *migrant) error {
-	if e.Cfg.Mode != model.ModePost && !e.exposed.begin(v.Index) {
+	if e.Cfg.Mode != model.ModePost && !e.exposed.Begin(v.Index) {
 		return nil
 	}
-	e.standstill.begin(v.Index)
+	e.standstill.Begin(v.Index)
 	return v.StartPostcopy(ctx)
 }
 
@@ -66,7 +41,7 @@ const barely = 1000 * model.PageSize
 
 // awaitTurn returns when no other VM is exposed, so that this one may be; start then finds that it is.
 func (e postCopying) awaitTurn(ctx context.Context, v *migrant) error {
-	for !e.exposed.begin(v.Index) {
+	for !e.exposed.Begin(v.Index) {
 		if err := system.Pause(ctx, exposedLook); err != nil {
 			return err
 		}
@@ -114,7 +89,7 @@ func (f *filter) startLacking(v *migrant, leaveOut bool) {
 // takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
 // once the target has all of it.
 func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *frameWriter, qc net.Conn) error {
-	defer e.exposed.end(v.Index)
+	defer e.exposed.End(v.Index)
 	if err := e.sayLacks(f, out); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func newEvacuation(cfg source.Config) (*Evacuation, error) {
 		return nil, err
 	}
 	e.Listener = e
-	e.standstill.pacer = e.Pacer
+	e.standstill.Pacer = e.Pacer
 	var err error
 	if e.trace, err = openTrace(cfg.Trace, e.Started); err != nil {
 		e.Release()

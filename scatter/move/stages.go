@@ -6,7 +6,9 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/standstill"
 )
 
 // Evacuation is one run of the source side, to its end. It is the last of the stages, each of which has what the one before it has found, and its
@@ -17,8 +19,8 @@ type Evacuation struct {
 	moving     atomic.Bool // migrants does not change any more
 	core       *handover.Core
 	trace      *tracer
-	standstill standstill
-	exposed    exposure // by VMs that run on their targets and lack pages
+	standstill standstill.Keeper
+	exposed    fill.Exposure // by VMs that run on their targets and lack pages
 
 	meter    meter
 	digestMu sync.Mutex // guards digestOf

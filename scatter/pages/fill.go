@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pageset"
+	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // filled is what a QEMU lacks that takes over before it has all pages (post-copy). From there on each of them goes through its socket, exactly once:
@@ -29,13 +30,13 @@ type filled struct {
 // errAllThere: a page or a question out of turn.
 var errAllThere = errors.New("it has all of its pages")
 
-// sizes are the pages of each block.
-func (r *RAM) sizes() []uint32 {
-	sizes := make([]uint32, len(r.Blocks))
-	for i, b := range r.Blocks {
+// emptySet is a set of the pages of blocks, with none of them.
+func emptySet(blocks []system.RAMBlock) *pageset.Set {
+	sizes := make([]uint32, len(blocks))
+	for i, b := range blocks {
 		sizes[i] = b.Pages()
 	}
-	return sizes
+	return pageset.New(sizes...)
 }
 
 // Lack says that QEMU is going to take over without n pages of a block, from first on.
@@ -43,7 +44,7 @@ func (r *RAM) Lack(block int, first, n uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lacks == nil {
-		r.lacks = pageset.New(r.sizes()...)
+		r.lacks = emptySet(r.Blocks)
 	}
 	if !r.lacks.AddRun(block, first, n) {
 		return fmt.Errorf("%d pages from %d on of ram block %d: outside of the guest", n, first, block)
@@ -59,9 +60,9 @@ func (r *RAM) Drop(ping uint32, bulk bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lacks == nil {
-		r.lacks = pageset.New(r.sizes()...)
+		r.lacks = emptySet(r.Blocks)
 	}
-	r.lacked, r.asked, r.bulk = r.lacks.Clone(), pageset.New(r.sizes()...), bulk
+	r.lacked, r.asked, r.bulk = r.lacks.Clone(), emptySet(r.Blocks), bulk
 	d := stream.Discard{}
 	send := func() error {
 		if len(d.Ranges) == 0 {
@@ -83,21 +84,18 @@ func (r *RAM) Drop(ping uint32, bulk bool) error {
 	if err := send(); err != nil {
 		return err
 	}
-	return r.ping(ping)
+	return writePing(r.w, ping)
 }
 
 // Ping has QEMU answer when it has read all that was written before.
 func (r *RAM) Ping(value uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ping(value)
+	return writePing(r.w, value)
 }
 
-func (r *RAM) ping(value uint32) error {
-	if err := r.w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, value)); err != nil {
-		return err
-	}
-	return r.w.Flush()
+func writePing(w *stream.Writer, value uint32) error {
+	return errors.Join(w.Command(stream.CmdPing, binary.BigEndian.AppendUint32(nil, value)), w.Flush())
 }
 
 // Listed is its blocks as a stream lists them.
@@ -139,7 +137,7 @@ func (r *RAM) Rescue() (lacks int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	has := pageset.New(r.sizes()...)
+	has := emptySet(r.Blocks)
 	for i, b := range r.Blocks {
 		if err := r.mem.Present(b.Index, func(first, n uint32) error {
 			has.AddRun(i, first, min(n, b.Pages()-first))
@@ -151,7 +149,7 @@ func (r *RAM) Rescue() (lacks int, err error) {
 	}
 	r.past, r.bulk = past, false
 	r.lacks = has.Complement()
-	r.lacked, r.asked = r.lacks.Clone(), pageset.New(r.sizes()...)
+	r.lacked, r.asked = r.lacks.Clone(), emptySet(r.Blocks)
 	return r.lacks.Len(), nil
 }
 

@@ -6,8 +6,7 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/hypervisor"
-	"github.com/scatter-vm/scatter/scatter/journal"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -46,7 +45,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 		return false
 	}
 	if rec.Kind == handover.RecPrepare || rec.Kind == handover.RecLoaded && rec.PostCopy { // it was never run, and its source has all of it
-		if err := endLeftover(ctx, r.host, r.journal, rec); err != nil {
+		if err := reclaim.EndLeftover(ctx, r.host, r.journal, rec); err != nil {
 			log.Error("a QEMU that waits in vain could not be ended: end it by hand", "pid", rec.PID, "err", err)
 			return false
 		}
@@ -84,23 +83,6 @@ func (r *receiver) remember(rec handover.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.guests[g.key] = g
-}
-
-// endLeftover ends a QEMU that waits for pages that never come.
-func endLeftover(ctx context.Context, host hypervisor.Host, j *journal.Journal, rec handover.Record) error {
-	proc, vm, err := host.Reopen(ctx, rec, true)
-	if err != nil {
-		return err
-	}
-	defer proc.Close()
-	defer vm.Close()
-	rec.Kind, rec.Cause = handover.RecAbort, "left over"
-	if err := j.Append(rec); err != nil {
-		return err
-	}
-	proc.SignalKill()
-	proc.Reap()
-	return nil
 }
 
 const keepRecords = 1024 // of VMs whose QEMU has ended

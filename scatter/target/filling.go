@@ -52,15 +52,10 @@ func (g filling) take() error {
 	if err := ram.Ping(takePing); err != nil {
 		return err
 	}
-	return g.finishIfFull(ram)
-}
-
-// finishIfFull ends the stream of a VM that lacks nothing from the beginning.
-func (g filling) finishIfFull(ram *pages.RAM) error {
 	if lacks, _ := ram.Lacking(); len(lacks) > 0 {
 		return nil
 	}
-	return ram.Finish()
+	return ram.Finish() // it lacks nothing from the beginning
 }
 
 // fill gives QEMU pages. After the last one it returns true, once QEMU has said that all is well.

@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -169,13 +170,13 @@ func TestRecoverRunsHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := model.RecoverConfig{RunDir: s.r.cfg.RunDir, Run: "web"}
-	if _, err := RunHere(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "stop 'scatter recv'") {
+	if _, err := reclaim.RunHere(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "stop 'scatter recv'") {
 		t.Errorf("while the receiver holds it: %v", err)
 	}
 	s.stop()
 	for name, want := range map[string]string{"other": "nothing was done", "web": ""} {
 		cfg.Run = name
-		got, err := RunHere(t.Context(), cfg)
+		got, err := reclaim.RunHere(t.Context(), cfg)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

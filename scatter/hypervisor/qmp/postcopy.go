@@ -32,8 +32,8 @@ func (s *Source) Complete(ctx context.Context, stream net.Conn) error {
 }
 
 // completeLost completes a post-copy migration whose stream was lost: it is resumed by one who says that he has all pages.
-func (s *Source) completeLost(ctx context.Context) error {
-	c, err := s.resume(ctx)
+func completeLost(ctx context.Context, s *Source) error {
+	c, err := resume(ctx, s)
 	if err != nil {
 		return s.named(err)
 	}
@@ -45,7 +45,7 @@ func (s *Source) completeLost(ctx context.Context) error {
 }
 
 // resume continues a migration whose stream was lost, up to where pages would come, of which none is wanted.
-func (s *Source) resume(ctx context.Context) (net.Conn, error) {
+func resume(ctx context.Context, s *Source) (net.Conn, error) {
 	if err := s.await(ctx, func(i qemu.MigrationInfo) (bool, error) {
 		if i.Status.Idle() {
 			return false, fmt.Errorf("its migration is %s", i.Status)

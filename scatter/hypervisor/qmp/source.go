@@ -86,7 +86,7 @@ func (s *Source) Address(ctx context.Context, gpa uint64) (block int, offset uin
 
 // Migrate makes QEMU migrate to us and returns the connection.
 func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
-	if err := s.awaitFreed(ctx); err != nil {
+	if err := awaitFreed(ctx, s); err != nil {
 		return nil, s.named(err)
 	}
 	c, err := s.Client.Migrate(ctx)
@@ -100,7 +100,7 @@ func (s *Source) Migrate(ctx context.Context) (net.Conn, error) {
 // emulated (TCG) guest hangs for ever in a migration that begins meanwhile: its thread holds the list of RAM blocks and waits for a processor, which
 // waits for the big lock, which whoever frees a block holds and waits for the list (system/memory.c, memory_global_after_dirty_log_sync). A block
 // loses its name when its device goes, and its place in the list when it is freed (qemu_ram_free).
-func (s *Source) awaitFreed(ctx context.Context) error {
+func awaitFreed(ctx context.Context, s *Source) error {
 	if kvm, err := s.UnderKVM(ctx); err != nil || kvm {
 		return err
 	}
@@ -159,7 +159,7 @@ func (s *Source) EndMigration(ctx context.Context) error {
 	case info.Status.Idle():
 		return nil
 	case info.Status.PostCopy():
-		return s.completeLost(ctx)
+		return completeLost(ctx, s)
 	}
 	if err := s.CancelMigration(ctx); err != nil {
 		return s.named(err)

@@ -44,19 +44,19 @@ func (s *Source) Throttle(ctx context.Context, share float64) error {
 	if s.quota != nil {
 		return s.named(s.quota.Take(share))
 	}
-	busy, err := s.busy()
+	worked, err := busy(s.use)
 	if err != nil {
 		return s.named(err)
 	}
-	percent := min(99, max(1, math.Round(100*(1-busy*(1-share)))))
+	percent := min(99, max(1, math.Round(100*(1-worked*(1-share)))))
 	return s.named(s.SetParameters(ctx, qemu.Parameters{ThrottleInitial: new(uint64(percent)), ThrottleMax: new(uint64(percent))}))
 }
 
 // busy is the part of its time that each of the VM's processors works. QEMU's throttle leaves a part of time, not of use: one that works little
 // would not notice it.
-func (s *Source) busy() (float64, error) {
-	use, err := s.use.Processors()
-	return min(1, use/float64(s.use.Threads())), err
+func busy(u *quota.Use) (float64, error) {
+	use, err := u.Processors()
+	return min(1, use/float64(u.Threads())), err
 }
 
 // Throttled is the share that is taken now. QEMU throttles some seconds later, and only what dirties.
@@ -67,9 +67,9 @@ func (s *Source) Throttled(now qemu.MigrationInfo) float64 {
 	if s.use == nil || now.ThrottlePercentage == 0 {
 		return 0
 	}
-	busy, err := s.busy()
+	worked, err := busy(s.use)
 	if err != nil {
 		return 0
 	}
-	return max(0, 1-(1-float64(now.ThrottlePercentage)/100)/busy)
+	return max(0, 1-(1-float64(now.ThrottlePercentage)/100)/worked)
 }

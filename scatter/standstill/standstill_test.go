@@ -1,4 +1,4 @@
-package move
+package standstill
 
 import (
 	"context"
@@ -12,30 +12,30 @@ import (
 // TestStandstill keeps bulk back for as long as a VM stands still and makes its first steps, but not for longer than a bound.
 func TestStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &standstill{pacer: multicast.NewPacer(1<<40, 0)}
+		s := &Keeper{Pacer: multicast.NewPacer(1<<40, 0)}
 		start := time.Now()
 		waits := func(want time.Duration) {
 			t.Helper()
-			if err := s.pacer.Wait(t.Context(), 0, multicast.Bulk); err != nil {
+			if err := s.Pacer.Wait(t.Context(), 0, multicast.Bulk); err != nil {
 				t.Fatal(err)
 			}
 			if got := time.Since(start); got != want {
 				t.Errorf("bulk waited until %v, want %v", got, want)
 			}
 		}
-		s.end(1) // runs, and was never stopped
+		s.End(1) // runs, and was never stopped
 		waits(0)
 
-		s.begin(1)
+		s.Begin(1)
 		time.Sleep(50 * time.Millisecond)
-		s.end(1)
-		waits(50*time.Millisecond + firstSteps)
+		s.End(1)
+		waits(50*time.Millisecond + FirstSteps)
 
 		time.Sleep(10*time.Second - time.Since(start))
-		s.begin(1)
+		s.Begin(1)
 		time.Sleep(100 * time.Millisecond)
-		s.begin(2)
-		s.end(1) // 2 stands still for longer than it may keep bulk
+		s.Begin(2)
+		s.End(1) // 2 stands still for longer than it may keep bulk
 		waits(10*time.Second + 100*time.Millisecond + longestStandstill)
 	})
 }
@@ -43,20 +43,20 @@ func TestStandstill(t *testing.T) {
 // TestStandstillLeavesTime: VMs that stop one after another keep bulk back for no more than their part of the time.
 func TestStandstillLeavesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &standstill{pacer: multicast.NewPacer(1<<40, 0)}
+		s := &Keeper{Pacer: multicast.NewPacer(1<<40, 0)}
 		start := time.Now()
 		var held time.Duration
 		for vm := range 500 {
-			s.begin(vm)
+			s.Begin(vm)
 			from := time.Now()
-			if err := s.pacer.Wait(t.Context(), 0, multicast.Bulk); err != nil {
+			if err := s.Pacer.Wait(t.Context(), 0, multicast.Bulk); err != nil {
 				t.Fatal(err)
 			}
 			held += time.Since(from)
 			time.Sleep(10 * time.Millisecond)
 		}
 		took := time.Since(start)
-		if most := took/standstillPart + longestStandstill + firstSteps; held > most || held < most/2 {
+		if most := took/standstillPart + longestStandstill + FirstSteps; held > most || held < most/2 {
 			t.Errorf("bulk was kept back for %v of %v, may be for %v", held, took, most)
 		}
 	})
@@ -65,24 +65,24 @@ func TestStandstillLeavesTime(t *testing.T) {
 // TestLetPass: a VM lets those go first that stand still, unless it is about to do so itself.
 func TestLetPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &standstill{pacer: multicast.NewPacer(1<<40, 0)}
+		s := &Keeper{Pacer: multicast.NewPacer(1<<40, 0)}
 		start := time.Now()
-		s.begin(1)
+		s.Begin(1)
 		for _, c := range []struct {
 			vm   int
 			want time.Duration
 		}{{1, 0}, {2, longestStandstill}} {
-			if err := s.letPass(t.Context(), c.vm); err != nil {
+			if err := s.LetPass(t.Context(), c.vm); err != nil {
 				t.Fatal(err)
 			}
 			if got := time.Since(start); got < c.want || got > c.want+standstillLook {
 				t.Errorf("VM %d went on after %v, want %v", c.vm, got, c.want)
 			}
 		}
-		s.begin(1)
+		s.Begin(1)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if s.letPass(ctx, 2) == nil {
+		if s.LetPass(ctx, 2) == nil {
 			t.Error("goes on although its context has ended")
 		}
 	})

@@ -1,4 +1,5 @@
-package move
+// Package standstill keeps back what is not urgent while a VM stands still.
+package standstill
 
 import (
 	"context"
@@ -9,11 +10,11 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// standstill keeps back what is not urgent while a VM stands still, and a moment before: its last pages and its target's QEMU get the link and the
+// Keeper keeps back what is not urgent while a VM stands still, and a moment before: its last pages and its target's QEMU get the link and the
 // processors first. A VM that stands for longer does not keep others back for longer, and all of them together take no more than a part
 // of the time.
-type standstill struct {
-	pacer *multicast.Pacer
+type Keeper struct {
+	Pacer *multicast.Pacer // of all that leaves
 
 	mu    sync.Mutex
 	began time.Time         // when anything might first have been kept back
@@ -25,13 +26,13 @@ type standstill struct {
 // How long others are kept back.
 const (
 	longestStandstill = 300 * time.Millisecond // for one VM
-	firstSteps        = 120 * time.Millisecond // after the VM runs again: its first accesses to memory take their time
+	FirstSteps        = 120 * time.Millisecond // after the VM runs again: its first accesses to memory take their time
 	standstillPart    = 8                      // of the time since the first, in all, beyond what one VM takes
 	standstillLook    = 5 * time.Millisecond   // between two looks of a VM whether it may go on
 )
 
-// begin notes that a VM is about to be stopped, or was.
-func (s *standstill) begin(vm int) {
+// Begin notes that a VM is about to be stopped, or was.
+func (s *Keeper) Begin(vm int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.until == nil {
@@ -40,17 +41,17 @@ func (s *standstill) begin(vm int) {
 	s.set(vm, longestStandstill)
 }
 
-// end notes that a VM runs again. Nothing follows where it was not stopped.
-func (s *standstill) end(vm int) {
+// End notes that a VM runs again. Nothing follows where it was not stopped.
+func (s *Keeper) End(vm int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.until[vm]; ok {
-		s.set(vm, firstSteps)
+		s.set(vm, FirstSteps)
 	}
 }
 
 // set keeps bulk back for d on account of a VM, whatever was said of that VM before.
-func (s *standstill) set(vm int, d time.Duration) {
+func (s *Keeper) set(vm int, d time.Duration) {
 	now := time.Now()
 	s.until[vm] = now.Add(d)
 	s.spent -= max(0, s.ends.Sub(now)) // which did not come to pass
@@ -60,15 +61,15 @@ func (s *standstill) set(vm int, d time.Duration) {
 			ends = t
 		}
 	}
-	room := longestStandstill + firstSteps + now.Sub(s.began)/standstillPart - s.spent
+	room := longestStandstill + FirstSteps + now.Sub(s.began)/standstillPart - s.spent
 	hold := max(0, min(ends.Sub(now), room))
 	s.spent += hold
 	s.ends = now.Add(hold)
-	s.pacer.Hold(hold)
+	s.Pacer.Hold(hold)
 }
 
-// letPass returns when a VM that is not about to be stopped need not let others go first. The error is the context's cause.
-func (s *standstill) letPass(ctx context.Context, vm int) error {
+// LetPass returns when a VM that is not about to be stopped need not let others go first. The error is the context's cause.
+func (s *Keeper) LetPass(ctx context.Context, vm int) error {
 	for s.behind(vm) {
 		if err := system.Pause(ctx, standstillLook); err != nil {
 			return err
@@ -78,7 +79,7 @@ func (s *standstill) letPass(ctx context.Context, vm int) error {
 }
 
 // behind tells whether others go first.
-func (s *standstill) behind(vm int) bool {
+func (s *Keeper) behind(vm int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, own := s.until[vm]

@@ -1,4 +1,6 @@
-package move
+// Package reclaim decides the VMs of evacuations that were broken off, on the host that they were to leave and on those that they were to go to, by the
+// journals there and by what both sides say.
+package reclaim
 
 import (
 	"context"
@@ -23,11 +25,51 @@ import (
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
+// StatusOf tells how a source QEMU stands, once its migration is over. An error means that it does not say.
+func StatusOf(ctx context.Context, vm hypervisor.Source, proc *system.Process) (handover.SourceState, error) {
+	if !proc.Alive() {
+		return handover.SourceGone, nil
+	}
+	for {
+		info, err := vm.QueryMigrate(ctx)
+		if err == nil && info.Status.PostCopy() {
+			return handover.SourceCompleted, nil
+		}
+		if err == nil && info.Status.Idle() {
+			break
+		}
+		if err == nil {
+			err = fmt.Errorf("its migration is %s", info.Status)
+		}
+		if !proc.Alive() {
+			return handover.SourceGone, nil
+		}
+		if system.Pause(ctx, 10*time.Millisecond) != nil || vm.Err() != nil {
+			return "", fmt.Errorf("source QEMU: %w", err)
+		}
+	}
+	status, err := vm.Status(ctx)
+	if err != nil {
+		return "", fmt.Errorf("source QEMU: %w", err)
+	}
+	switch {
+	case handover.Runs(status.Status):
+		return handover.SourceRuns, nil
+	case status.Status == "postmigrate":
+		return handover.SourceCompleted, nil
+	case status.Status == "shutdown":
+		return handover.SourceGone, nil
+	case status.Status == "finish-migrate":
+		return "", errors.New("source QEMU: is about to end its migration")
+	}
+	return handover.SourcePaused, nil
+}
+
 // recoverTimeout bounds what Recover spends on one VM.
 const recoverTimeout = 30 * time.Second
 
-// RecoverSource decides the VMs of one broken evacuation.
-func RecoverSource(ctx context.Context, cfg model.RecoverConfig, path string) ([]model.Recovered, error) {
+// Source decides the VMs of one broken evacuation.
+func Source(ctx context.Context, cfg model.RecoverConfig, path string) ([]model.Recovered, error) {
 	j, records, err := journal.Open(path)
 	if err != nil {
 		return nil, err
@@ -238,7 +280,7 @@ func (s *sourceRecovery) sourceStatus(ctx context.Context) (handover.SourceState
 		return "", nil, fmt.Errorf("process %d lives, but its QMP socket %s is that of process %d", rec.PID, rec.Socket, vm.PID())
 	}
 	// A migration whose socket has just been closed by our crash needs a moment to fail.
-	state, err := statusOf(ctx, vm, proc)
+	state, err := StatusOf(ctx, vm, proc)
 	return state, vm, err
 }
 

@@ -1,4 +1,4 @@
-package target
+package reclaim
 
 import (
 	"cmp"
@@ -17,9 +17,9 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// RecoverTarget says what a target's journal holds. A receiver that runs takes care of its guests by itself; without one, QEMUs
+// Target says what a target's journal holds. A receiver that runs takes care of its guests by itself; without one, QEMUs
 // that wait in vain are ended.
-func RecoverTarget(ctx context.Context, cfg model.RecoverConfig) ([]model.Recovered, error) {
+func Target(ctx context.Context, cfg model.RecoverConfig) ([]model.Recovered, error) {
 	path := filepath.Join(cfg.RunDir, "recv.journal")
 	if !system.Exists(path) {
 		return nil, nil
@@ -75,7 +75,7 @@ func recoverGuest(ctx context.Context, cfg model.RecoverConfig, j *journal.Journ
 	default:
 		out.Where, out.Action = model.OnSource, "was not complete here, its QEMU was ended"
 		if !cfg.DryRun {
-			if err := endLeftover(ctx, hostOf(cfg), j, h.Last); err != nil {
+			if err := EndLeftover(ctx, hostOf(cfg), j, h.Last); err != nil {
 				out.Action = "was not complete here; its QEMU could not be ended: " + err.Error()
 			}
 		}
@@ -141,4 +141,21 @@ func RunHere(ctx context.Context, cfg model.RecoverConfig) (model.Recovered, err
 	}
 	out.Action = "is not complete and paused here"
 	return out, fmt.Errorf("vm %s: is not complete and paused here: nothing was done", cfg.Run)
+}
+
+// EndLeftover ends a QEMU that waits for pages that never come.
+func EndLeftover(ctx context.Context, host hypervisor.Host, j *journal.Journal, rec handover.Record) error {
+	proc, vm, err := host.Reopen(ctx, rec, true)
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	defer vm.Close()
+	rec.Kind, rec.Cause = handover.RecAbort, "left over"
+	if err := j.Append(rec); err != nil {
+		return err
+	}
+	proc.SignalKill()
+	proc.Reap()
+	return nil
 }
