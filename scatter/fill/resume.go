@@ -111,6 +111,7 @@ func (f *Filler) learn(c *control.Conn) error {
 		return err
 	}
 	var named []control.Lacks
+	room := f.mostLacks()
 	for {
 		m, err := c.Receive()
 		if err != nil {
@@ -118,8 +119,8 @@ func (f *Filler) learn(c *control.Conn) error {
 		}
 		switch m := m.(type) {
 		case control.Lacks:
-			if len(named) > mostLacks {
-				return errors.New("names more pages than a VM can have")
+			if room -= len(m.Body); room < 0 {
+				return errors.New("names more pages than the VM has")
 			}
 			named = append(named, control.Lacks{Body: append([]byte(nil), m.Body...)})
 		case control.TakeOver:
@@ -133,8 +134,19 @@ func (f *Filler) learn(c *control.Conn) error {
 	}
 }
 
-// mostLacks bounds the messages with which a target says what a VM lacks: enough for every other page of a VM with a TiB.
-const mostLacks = 1 << 10
+// mostLacks bounds the bytes with which a target says what the VM lacks: every other page by itself, and the heads of messages.
+func (f *Filler) mostLacks() int {
+	most := control.MaxFrame
+	for _, b := range f.Blocks {
+		most += int(b.Pages())/2*lacksBytes + control.MaxFrame/lacksPart
+	}
+	return most
+}
+
+const (
+	lacksBytes = 9       // of a run, and its part of the head
+	lacksPart  = 1 << 10 // of a frame for what a region's first message takes
+)
 
 // begin finds the target's regions in ours, and what is lacked of them.
 func (f *Filler) begin(blocks []control.Block, named []control.Lacks) error {

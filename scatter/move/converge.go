@@ -65,6 +65,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	defer cancel()
 	watching.Go(func() { e.watch(ctx, v, events) })
 	watching.Go(func() { postCopying(e).startWhenSeen(ctx, v) })
+	defer e.exposed.End(v.Index) // which it may have been, or about to be
 	if v.PostCopy && e.Cfg.Mode == model.ModePost {
 		if err := postCopying(e).start(ctx, v); err != nil {
 			return err

@@ -89,7 +89,6 @@ func (f *filter) startLacking(v *migrant, leaveOut bool) {
 // takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
 // once the target has all of it.
 func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *frameWriter, qc net.Conn) error {
-	defer e.exposed.End(v.Index)
 	if err := e.sayLacks(f, out); err != nil {
 		return err
 	}

@@ -77,3 +77,31 @@ func TestSteeringPredicts(t *testing.T) {
 		t.Errorf("predicted %v, want little more than %v", s.Predicted, want)
 	}
 }
+
+// TestPostCopyInsteadOfAnotherPass: in mode hybrid a VM of which more remains after its first pass than fits takes over; otherwise, where it may, when
+// it would be given up; and never where what remains fits.
+func TestPostCopyInsteadOfAnotherPass(t *testing.T) {
+	stall := []pass{{5000, 0, 0}, {900, 5000, 5000}, {900, 900, 900}, {900, 900, 900}, {900, 900, 900}}
+	for _, c := range []struct {
+		name   string
+		how    Steering
+		passes []pass
+		want   []Order
+	}{
+		{"hybrid", Steering{PostCopy: true, Hybrid: true}, stall[:2], []Order{Hold, PostCopy}},
+		{"hybrid, and it fits", Steering{PostCopy: true, Hybrid: true}, []pass{{5000, 0, 0}, {90, 5000, 5000}}, []Order{Hold, SwitchOver}},
+		{"stalls", Steering{PostCopy: true}, stall, []Order{Hold, Hold, Hold, Hold, PostCopy}},
+		{"stalls, and may not", Steering{}, stall, []Order{Hold, Hold, Hold, Hold, GiveUp}},
+	} {
+		s := c.how
+		s.Rate, s.Limit = 1000*model.PageSize, 120*time.Millisecond
+		if got := steered(&s, c.passes); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	for writes, want := range map[float64]bool{0.6: false, 0.8: true} {
+		if s := (Steering{Rate: 1000, Hot: writes * 500, HotIn: 500 * time.Millisecond}); s.Hopeless() != want {
+			t.Errorf("writes %v of the rate: hopeless %v", writes, !want)
+		}
+	}
+}

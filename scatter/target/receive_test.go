@@ -592,9 +592,14 @@ func TestFeedBreaksOff(t *testing.T) {
 		messages []control.Message
 		want     string
 	}{
-		"garbage": {[]control.Message{control.Packed{Body: []byte("garbage")}}, "stream: "},
-		"a bomb":  {[]control.Message{packed(t, make([]byte, 4<<20))}, "stream: "},
-		"a word":  {[]control.Message{control.Run{}}, "unexpected run"},
+		"garbage":                            {[]control.Message{control.Packed{Body: []byte("garbage")}}, "stream: "},
+		"a bomb":                             {[]control.Message{packed(t, make([]byte, 4<<20))}, "stream: "},
+		"a word":                             {[]control.Message{control.Run{}}, "unexpected run"},
+		"lacks without a region":             {[]control.Message{control.Lacks{Body: []byte{1}}}, "malformed lacks"},
+		"lacks cut off":                      {[]control.Message{control.Lacks{Body: make([]byte, 9)}}, "malformed lacks"},
+		"lacks of no region":                 {[]control.Message{control.Lacks{Body: control.AppendRun(control.AppendLacks(nil, 5), 0, 1)}}, "outside of the guest"},
+		"a VM that was not to lack pages":    {[]control.Message{control.TakeOver{}}, "was not prepared to take over"},
+		"pages before the VM has taken over": {[]control.Message{control.Pages{Body: control.AppendPage(nil, 0, 0, nil)}}, "unexpected pages"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openSite(t, nil, "target", nil)

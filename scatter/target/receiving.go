@@ -190,8 +190,8 @@ func (g receiving) readReturn(in net.Conn) {
 			default:
 				close(g.prepared)
 			}
-		case m.Kind == stream.ReturnPong && m.Value == dropPing && !g.lacking.Load():
-			close(g.dropped)
+		case m.Kind == stream.ReturnPong && m.Value == dropPing:
+			g.droppedOnce.Do(func() { close(g.dropped) })
 		case m.Kind == stream.ReturnPong && m.Value == takePing:
 			g.wg.Go(g.loaded) // it asks QEMU, which may wait for a page that it asks us for
 		case m.Kind == stream.ReturnReqPagesID, m.Kind == stream.ReturnReqPages:
