@@ -56,7 +56,7 @@ func TestFaultStallThrottle(t *testing.T) {
 			s.receiveAll()
 			busy := s.extraGuest("busy-"+name, busyWorkload)
 			s.prefix = prefix
-			x := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "throttle", "--place", busy.Name+"="+s.target(busy).Name)...)
+			x := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "throttle", "--max-throttle", "0.98", "--place", busy.Name+"="+s.target(busy).Name)...)
 			o := x.finish()
 			o.exits(s, 0)
 			if v := o.vm(s, busy); v.State != evacuated || !v.Verified || v.ThrottledS <= 0 {

@@ -11,6 +11,7 @@ var remedies = []struct{ words, remedy string }{
 	{"kvm kernel module", useKVM}, // before the file that does not exist
 	{"failed to initialize kvm", useKVM},
 	{"invalid accelerator kvm", useKVM},
+	{"userfaultfd", "let QEMU's user open /dev/userfaultfd there, or set vm.unprivileged_userfaultfd=1; or move it by --mode pre, and another --on-stall than post"},
 	{"cannot be moved by post-copy", "move it by --mode pre, and another --on-stall than post"},
 	{"non-migratable cpu", "start the VM with a CPU model without that flag (-cpu)"},
 	{"cpu model", "start the VM with a CPU model that both hosts have (-cpu), or install the source's QEMU there"},
