@@ -21,6 +21,14 @@ import (
 //
 // It is worth the call: reading a page that was never touched is slower than this, and allocates it if it is shared.
 func (m *Memory) Populated(block int, yield func(first, n uint32) error) error {
+	return report(m, block, m.walk, yield)
+}
+
+// walkFunc reports parts of [start, end), which lies in mapping v, in order.
+type walkFunc func(v mapping, start, end uint64, add func(start, end uint64) error) error
+
+// report yields what a walk over the mappings of a block reports, in runs of pages.
+func report(m *Memory, block int, walk walkFunc, yield func(first, n uint32) error) error {
 	if _, err := m.address(block, 0, 0); err != nil {
 		return err
 	}
@@ -28,7 +36,7 @@ func (m *Memory) Populated(block int, yield func(first, n uint32) error) error {
 	runs := &runs{base: b.Host, yield: yield}
 	for _, v := range b.maps {
 		start, end := max(v.start, b.Host), min(v.end, b.Host+b.Length)
-		if err := m.walk(v, start, end, runs.add); err != nil {
+		if err := walk(v, start, end, runs.add); err != nil {
 			return err
 		}
 	}

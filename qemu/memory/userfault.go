@@ -104,23 +104,10 @@ func (u *Userfault) do(request uintptr, arg unsafe.Pointer, addr uint64) error {
 // Present yields the runs of pages of a block that are in memory or swapped out, those that are all zero among them: nobody has to wait for them.
 // Where that cannot be told, as for private mappings of files, nothing is yielded.
 func (m *Memory) Present(block int, yield func(first, n uint32) error) error {
-	if _, err := m.address(block, 0, 0); err != nil {
-		return err
-	}
-	b := &m.blocks[block]
-	runs := &runs{base: b.Host, yield: yield}
-	for _, v := range b.maps {
-		start, end := max(v.start, b.Host), min(v.end, b.Host+b.Length)
-		var err error
-		switch {
-		case v.shared:
-			err = m.seek(v, start, end, runs.add)
-		default:
-			err = m.scanEntries(start, end, runs.add)
+	return report(m, block, func(v mapping, start, end uint64, add func(start, end uint64) error) error {
+		if v.shared {
+			return m.seek(v, start, end, add)
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return errors.Join(runs.flush(), m.Alive())
+		return m.scanEntries(start, end, add)
+	}, yield)
 }

@@ -61,7 +61,7 @@ func (f *Filler) Hold() {
 	f.order.Hold()
 }
 
-// Taken tells whether it has sent a page: nobody else needs to.
+// Taken tells whether the VM has lacked a page and does not any more: nobody else needs to send it.
 func (f *Filler) Taken(p pageset.Page) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,7 +117,7 @@ func (f *Filler) Run(ctx context.Context, c *control.Conn) error {
 	defer reading.Wait()
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	reading.Go(func() { cancel(f.read(ctx, c)) })
+	reading.Go(func() { cancel(f.read(c)) })
 	err := f.send(ctx, c)
 	if ctx.Err() == nil { // let the target's last words come
 		_ = c.SetReadDeadline(time.Now().Add(system.LastWords))
@@ -132,7 +132,7 @@ func (f *Filler) Run(ctx context.Context, c *control.Conn) error {
 }
 
 // read takes what the target says, and answers what the guest waits for at once, past what else is sent: a timer would be as long as all of the way.
-func (f *Filler) read(ctx context.Context, c *control.Conn) error {
+func (f *Filler) read(c *control.Conn) error {
 	p := piece{f: f}
 	for {
 		m, err := c.Receive()
@@ -266,7 +266,7 @@ func (p *piece) wanted(m control.Wants) ([]byte, error) {
 	return p.body, err
 }
 
-// mostWanted bounds what is answered at one time: as many processors as a guest has wait for a page each. What is beyond comes again.
+// mostWanted bounds what is answered at one time: as many processors as a guest has wait for a page each. What is beyond comes in its turn.
 const mostWanted = 200
 
 // add adds its pages to its body, and tells how many of them are all zero.

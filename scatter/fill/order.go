@@ -13,10 +13,8 @@ type Order struct {
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
 	near   bubble
-	held   bool // the rest
-
-	taken *pageset.Set    // what was sent
-	at    [2]pageset.Page // where the rest goes on: the warm, all
+	held   bool            // the rest
+	at     [2]pageset.Page // where the rest goes on: the warm, all
 }
 
 // bubble grows outward from a page, up to so many pages.
@@ -30,20 +28,20 @@ type bubble struct {
 // requests, many keep a guest waiting that touches two places in turn.
 const bubbleSize = 64
 
-// NewOrder orders the pages of a set, which is the order's own from then on. warm are those that were written last; nil: not known.
+// NewOrder orders the pages of a set, which is the order's own from then on. warm are those of them that were written last; nil: not known.
 func NewOrder(left, warm *pageset.Set) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
-	return &Order{lacked: left.Clone(), left: left, warm: warm, taken: left.Empty()}
+	return &Order{lacked: left.Clone(), left: left, warm: warm}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
 // same, though others may have sent it: that waits in their queue.
 func (o *Order) Hold() { o.held = true }
 
-// Taken tells whether a page has been sent by this order.
-func (o *Order) Taken(p pageset.Page) bool { return o.taken.Has(p) }
+// Taken tells whether a page was lacked and is not any more.
+func (o *Order) Taken(p pageset.Page) bool { return o.lacked.Has(p) && !o.left.Has(p) }
 
 // Sweep lets the rest go but for what was sent by others.
 func (o *Order) Sweep(sent func(pageset.Page) bool) {
@@ -72,7 +70,6 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 		return false
 	}
 	o.warm.Remove(p)
-	o.taken.Add(p)
 	return true
 }
 
@@ -106,7 +103,6 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 func (o *Order) take(to []pageset.Page, p pageset.Page) []pageset.Page {
 	o.left.Remove(p)
 	o.warm.Remove(p)
-	o.taken.Add(p)
 	return append(to, p)
 }
 
@@ -143,11 +139,8 @@ func (o *Order) rest() (pageset.Page, bool) {
 			}
 			p, ok = s.Next(o.at[i])
 		}
-		if o.at[i] = p; o.left.Has(p) {
-			return p, true
-		}
-		s.Remove(p) // was sent meanwhile
-		return o.rest()
+		o.at[i] = p
+		return p, true
 	}
 	return pageset.Page{}, false
 }

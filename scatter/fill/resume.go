@@ -155,15 +155,14 @@ func (f *Filler) begin(blocks []control.Block, named []control.Lacks) error {
 		ours[b.Name] = b
 	}
 	var regions []system.RAMBlock
-	var sizes []uint32
 	for _, b := range blocks {
 		o, ok := ours[b.ID]
 		if !ok || o.Length != b.Length {
 			return fmt.Errorf("ram block %.64q of %d bytes is not the VM's", b.ID, b.Length)
 		}
-		regions, sizes = append(regions, o), append(sizes, o.Pages())
+		regions = append(regions, o)
 	}
-	lacks := pageset.New(sizes...)
+	lacks := pageset.New(system.PagesOf(regions)...)
 	for _, m := range named {
 		region, ok := m.Region()
 		if !ok {

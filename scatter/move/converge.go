@@ -43,7 +43,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	}
 	defer conn.Close()
 	rate := e.Rate() / int64(max(1, e.Cfg.Parallel))
-	if v.PostCopy && postCopying(e).leavesOut(v) {
+	if v.leavesOut = postCopying(e).leavesOut(v); v.leavesOut {
 		rate = barely // what remains never fits: QEMU is not to switch over before we say so
 	}
 	if err := v.Hold(ctx, rate, e.throttles(), v.PostCopy); err != nil {

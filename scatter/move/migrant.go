@@ -22,14 +22,15 @@ import (
 // migrant is a VM that moves: its migration, and what is told of it.
 type migrant struct {
 	*source.VM
-	way      Handover
-	tookOver atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
-	seen     chan struct{} // closed when all of its pages were seen that are left to post-copy
-	filling  atomic.Bool   // it is being sent what it lacks
-	filler   fill.Filler
-	zero     []bool      // by block: all zero on the target before bulk
-	lingers  atomic.Bool // it has left, and its QEMU did not quit
-	pausing  sync.Mutex  // held while scatter stops it
+	way       Handover
+	tookOver  atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
+	leavesOut bool          // what it has dirtied since bulk is left to post-copy; decided before it converges
+	seen      chan struct{} // closed when all of its pages were seen that are left to post-copy
+	filling   atomic.Bool   // it is being sent what it lacks
+	filler    fill.Filler
+	zero      []bool      // by block: all zero on the target before bulk
+	lingers   atomic.Bool // it has left, and its QEMU did not quit
+	pausing   sync.Mutex  // held while scatter stops it
 
 	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
 	toldToRun    atomic.Bool                    // the target was
@@ -245,7 +246,7 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 		f.first = append(f.first, e.Layout.First(v.Regions+i))
 	}
 	if v.PostCopy {
-		f.startLacking(v, postCopying{e}.leavesOut(v))
+		f.startLacking(v)
 	}
 	v.mu.Lock()
 	v.filter = f

@@ -65,14 +65,11 @@ func (e postCopying) startWhenSeen(ctx context.Context, v *migrant) {
 // exposedLook is how often it is seen whether another VM is still exposed.
 const exposedLook = 20 * time.Millisecond
 
-// startLacking has the filter know what the target does not have in memory. leaveOut: nor is it going to be sent before post-copy.
-func (f *filter) startLacking(v *migrant, leaveOut bool) {
-	sizes := make([]uint32, len(v.Blocks))
-	for i, b := range v.Blocks {
-		sizes[i] = b.Pages()
-	}
+// startLacking has the filter know what the target does not have in memory, and whether that is sent before post-copy.
+func (f *filter) startLacking(v *migrant) {
+	sizes := system.PagesOf(v.Blocks)
 	f.absent, f.warm = pageset.New(sizes...), pageset.New(sizes...)
-	if leaveOut {
+	if v.leavesOut {
 		f.later = pageset.New(sizes...)
 		f.read = func(p pageset.Page, to []byte) error { return v.Mem.ReadPages(v.Blocks[p.Region].Index, p.Page, 1, to) }
 	}

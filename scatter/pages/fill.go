@@ -32,11 +32,7 @@ var errAllThere = errors.New("it has all of its pages")
 
 // emptySet is a set of the pages of blocks, with none of them.
 func emptySet(blocks []system.RAMBlock) *pageset.Set {
-	sizes := make([]uint32, len(blocks))
-	for i, b := range blocks {
-		sizes[i] = b.Pages()
-	}
-	return pageset.New(sizes...)
+	return pageset.New(system.PagesOf(blocks)...)
 }
 
 // Lack says that QEMU is going to take over without n pages of a block, from first on.

@@ -47,10 +47,7 @@ func (v *VM) hasEnded() bool { return v.Proc != nil && v.Proc.Wait(time.Second) 
 func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
 		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.PostCopy}
-	p.Limits = v.limits
-	for _, b := range v.Blocks {
-		p.Blocks = append(p.Blocks, control.Block{ID: b.Name, Length: b.Length})
-	}
+	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
 	return p
 }
 

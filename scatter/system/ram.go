@@ -5,6 +5,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
@@ -21,6 +22,23 @@ type RAMBlock struct {
 
 // Pages is how many it has.
 func (b RAMBlock) Pages() uint32 { return uint32(b.Length / model.PageSize) }
+
+// PagesOf is how many pages each of some blocks has.
+func PagesOf(blocks []RAMBlock) []uint32 {
+	sizes := make([]uint32, len(blocks))
+	for i, b := range blocks {
+		sizes[i] = b.Pages()
+	}
+	return sizes
+}
+
+// NamedBlocks is some blocks as messages name them.
+func NamedBlocks(blocks []RAMBlock) (all []control.Block) {
+	for _, b := range blocks {
+		all = append(all, control.Block{ID: b.Name, Length: b.Length})
+	}
+	return all
+}
 
 // MatchBlocks finds the stream's RAM blocks among those of a QEMU process.
 func MatchBlocks(listed []stream.RAMBlock, found []qemu.RAMBlock) ([]RAMBlock, error) {

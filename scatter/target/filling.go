@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -156,7 +153,7 @@ func (g filling) feed(ctx context.Context, c *control.Conn) error {
 			return err
 		}
 	}
-	if err := c.Send(control.TakeOver{Blocks: g.blocks(ram)}); err != nil {
+	if err := c.Send(control.TakeOver{Blocks: system.NamedBlocks(ram.Blocks)}); err != nil {
 		return err
 	}
 	if len(asked.Body) > 0 {
@@ -167,17 +164,9 @@ func (g filling) feed(ctx context.Context, c *control.Conn) error {
 	return g.takePages(ctx, c)
 }
 
-// blocks names the regions of its pages.
-func (g filling) blocks(ram *pages.RAM) (all []control.Block) {
-	for _, b := range ram.Blocks {
-		all = append(all, control.Block{ID: b.Name, Length: b.Length})
-	}
-	return all
-}
-
 // takePages takes pages until there are all, and says so.
 func (g filling) takePages(ctx context.Context, c *control.Conn) error {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker()
 	if err != nil {
 		return err
 	}

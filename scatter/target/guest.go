@@ -28,16 +28,16 @@ type guest struct {
 	life *life
 	grip grip
 
-	pid                   atomic.Int64  // of its QEMU; 0 before
-	complete              atomic.Bool   // its stream has ended in order
-	unseen                atomic.Bool   // launching, and nobody waits any more for QEMU to say that it runs
-	lacking               atomic.Bool   // it takes over, or has, without all of its pages
-	prepared              chan struct{} // closed when QEMU has taken the head of the stream
-	dropped               chan struct{} // closed when QEMU has dropped what it is going to lack
-	full                  chan struct{} // closed when QEMU has all of its pages, in post-copy
-	fullOnce, droppedOnce sync.Once     // close these
-	rejoin                sync.Mutex    // held while it gets another way to its pages
-	closing               chan struct{} // closed by release
+	pid      atomic.Int64  // of its QEMU; 0 before
+	complete atomic.Bool   // its stream has ended in order
+	unseen   atomic.Bool   // launching, and nobody waits any more for QEMU to say that it runs
+	lacking  atomic.Bool   // it takes over, or has, without all of its pages
+	prepared chan struct{} // closed when QEMU has taken the head of the stream
+	dropped  chan struct{} // closed when QEMU has dropped what it is going to lack
+	full     chan struct{} // closed when QEMU has all of its pages, in post-copy
+	fullOnce sync.Once     // closes it
+	rejoin   sync.Mutex    // held while it gets another way to its pages
+	closing  chan struct{} // closed by release
 
 	forgotten bool           // guarded by r.mu
 	wg        sync.WaitGroup // the reader of the return path, the watcher of the process

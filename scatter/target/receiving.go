@@ -185,13 +185,9 @@ func (g receiving) readReturn(in net.Conn) {
 		}
 		switch {
 		case m.Kind == stream.ReturnPong && m.Value == system.HeadPing:
-			select {
-			case <-g.prepared:
-			default:
-				close(g.prepared)
-			}
+			happen(g.prepared)
 		case m.Kind == stream.ReturnPong && m.Value == dropPing:
-			g.droppedOnce.Do(func() { close(g.dropped) })
+			happen(g.dropped)
 		case m.Kind == stream.ReturnPong && m.Value == takePing:
 			g.wg.Go(g.loaded) // it asks QEMU, which may wait for a page that it asks us for
 		case m.Kind == stream.ReturnReqPagesID, m.Kind == stream.ReturnReqPages:
@@ -210,6 +206,20 @@ func (g receiving) readReturn(in net.Conn) {
 			return
 		}
 	}
+}
+
+// happen closes what waits for an answer of QEMU, which may come twice. Only who reads the answers does so.
+func happen(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// newUnpacker is what reads frames that a source has compressed, none of which becomes longer than a frame may be.
+func newUnpacker() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
 }
 
 // loaded: from here on the VM waits for the source's word, so the journal must know of it first. It does nothing to a guest that was given up
@@ -242,7 +252,7 @@ func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 	}
 	_, ram, in := g.grip.held()
 	ram.Stop() // from the first byte of the stream on, bulk comes too late
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(control.MaxFrame), zstd.WithDecoderLowmem(true))
+	z, err := newUnpacker()
 	if err != nil {
 		return err
 	}
