@@ -175,7 +175,7 @@ evacuate() {
         ;;
     esac
   done
-  end 3 "VMs still run here, the report says why. For one that is too busy to move: --on-stall throttle or pause, or a higher --rate"
+  end 3 "VMs still run here, the report says why. For one that is too busy to move: --on-stall pause, or a higher --rate"
 }
 
 # find_qemus lists the QEMUs of this host, whoever started them. pgrep takes no pattern that is longer than 15 letters.

@@ -72,6 +72,13 @@ const (
 	StallPause    = model.StallPause
 	StallThrottle = model.StallThrottle
 	StallPost     = model.StallPost
+	StallAny      = model.StallAny
+
+	ModeAuto     = model.ModeAuto
+	ModePre      = model.ModePre
+	ModeThrottle = model.ModeThrottle
+	ModeHybrid   = model.ModeHybrid
+	ModePost     = model.ModePost
 
 	OnSource = model.OnSource
 	OnTarget = model.OnTarget

@@ -138,8 +138,8 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 		return cfg, usage.Errorf("--slow-ratio %v: must be 0 to 1", o.slowRatio)
 	case o.parallel < 1:
 		return cfg, usage.Errorf("--parallel %d: must be > 0", o.parallel)
-	case cfg.Verify && cfg.PostCopy():
-		return cfg, usage.Errorf("--verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: it needs --mode pre, and another --on-stall than post")
+	case cfg.Verify && cfg.MustPostCopy():
+		return cfg, usage.Errorf("--verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: it needs --mode auto, pre or throttle, and another --on-stall than post")
 	}
 	return cfg, nil
 }

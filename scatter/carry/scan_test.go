@@ -29,7 +29,7 @@ func TestLookAgain(t *testing.T) {
 	for i := range 100 {
 		write(1, i*pages/100)
 	}
-	second, err := d.e.LookAgain(t.Context(), first)
+	second, _, err := d.e.LookAgain(t.Context(), first)
 	if err != nil {
 		t.Fatal(err)
 	}

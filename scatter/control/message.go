@@ -160,6 +160,8 @@ type Examined struct {
 	Off []string `json:"off,omitempty"`
 	// Untried is why the VM's QEMU was not started, where the rest says nothing against the VM.
 	Untried string `json:"untried,omitempty"`
+	// NoPostCopy is why the VM must have all of its memory before it runs here, where nothing else is against it.
+	NoPostCopy string `json:"noPostCopy,omitempty"`
 }
 
 // Listen asks the target to count probes. It ends what an earlier Listen began.

@@ -45,7 +45,7 @@ func (m *Examine) sane() error {
 }
 
 func (m *Examined) sane() error {
-	return names(tidy(&m.Error, &m.Untried), m.Off...)
+	return names(tidy(&m.Error, &m.Untried, &m.NoPostCopy), m.Off...)
 }
 
 func (m *Listening) sane() error { return tidy(&m.NotJoined, &m.Blind, &m.Error) }

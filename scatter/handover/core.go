@@ -16,7 +16,6 @@ type Core struct {
 	VMs       []coreVM
 	parallel  int
 	order     []int
-	first     bool
 	bulk      bool // AcBulk was given
 	cancelled error
 }
@@ -29,15 +28,15 @@ type CoreOptions struct {
 	Parallel   int           // VMs that converge at one time
 	OnStall    model.OnStall // what becomes of a VM that does not converge
 	KeepSource bool          // leave the source QEMU
-	First      bool          // VMs switch over before bulk, and lack then what that brings
+	First      []bool        // by VM: it switches over before bulk, and lacks then what that brings; nil: none does
 }
 
 // NewCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func NewCore(host, order []int, how CoreOptions) *Core {
-	c := &Core{parallel: max(1, how.Parallel), order: order, first: how.First}
+	c := &Core{parallel: max(1, how.Parallel), order: order}
 	for i, h := range host {
-		c.VMs = append(c.VMs, coreVM{index: i, host: h, how: &how})
+		c.VMs = append(c.VMs, coreVM{index: i, host: h, how: &how, first: how.First != nil && how.First[i]})
 	}
 	return c
 }
@@ -110,7 +109,7 @@ func (c *Core) schedule() (out []Action) {
 	}
 	busy := 0
 	for _, v := range c.VMs {
-		if v.State.inConverge() && !(c.first && v.State == Filling) {
+		if v.State.inConverge() && !(v.first && v.State == Filling) {
 			busy++
 		}
 	}
@@ -123,20 +122,17 @@ func (c *Core) schedule() (out []Action) {
 	return out
 }
 
-// bulkIsDue tells whether contents are to be sent now: once every target has answered; where VMs switch over first, once all have.
+// bulkIsDue tells whether contents are to be sent now: once every target has answered, and those VMs have switched over that do so first.
 func (c *Core) bulkIsDue() bool {
-	switch {
-	case c.bulk || c.anyIn(Planned, Preparing):
+	if c.bulk || c.anyIn(Planned, Preparing) {
 		return false
-	case !c.first:
-		return c.anyIn(Prepared)
 	}
 	for i := range c.VMs {
-		if v := &c.VMs[i]; v.State == Prepared {
+		if v := &c.VMs[i]; v.first && v.State == Prepared {
 			v.State = Ready
 		}
 	}
-	return c.anyIn(Filling) && !slices.ContainsFunc(c.VMs, func(v coreVM) bool { return v.State < Filling })
+	return c.anyIn(Prepared, Filling) && !slices.ContainsFunc(c.VMs, func(v coreVM) bool { return v.first && v.State < Filling })
 }
 
 // anyIn tells whether a VM is in one of the states.

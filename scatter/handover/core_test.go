@@ -49,7 +49,7 @@ func newWorld(t *rapid.T) *world {
 	}
 	how := CoreOptions{
 		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),
-		First:    rapid.Bool().Draw(t, "first"),
+		First:    rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "first"),
 		OnStall:  rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause}).Draw(t, "stall"),
 	}
 	w := &world{t: t, c: NewCore(host, order, how), lost: make([]bool, hosts), vms: make([]modelVM, n)}

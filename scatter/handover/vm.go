@@ -14,6 +14,7 @@ type coreVM struct {
 	index int
 	host  int // -1: nowhere, it stays
 	how   *CoreOptions
+	first bool // it switches over before bulk
 
 	State    State
 	Cause    error // first reason why it does not move

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // ProtocolVersion is the version of the control protocol between source and
 // target. Both must be equal.
-const ProtocolVersion = 5
+const ProtocolVersion = 6
 
 // PageSize is the size in bytes of a page of guest RAM.
 const PageSize = 4096
@@ -32,17 +33,23 @@ const (
 	StallThrottle OnStall = "throttle"
 	// StallPost has the VM take over on its target and sends what it lacks afterwards.
 	StallPost OnStall = "post"
+	// StallAny does what it takes: StallThrottle, and where that is not enough StallPost.
+	StallAny OnStall = "any"
 )
 
 // Valid tells whether it is one of these.
 func (o OnStall) Valid() bool {
-	return o == StallKeep || o == StallPause || o == StallThrottle || o == StallPost
+	return slices.Contains([]OnStall{StallKeep, StallPause, StallThrottle, StallPost, StallAny}, o)
 }
 
 // Mode is how VMs pass from their source to their targets.
 type Mode string
 
 const (
+	// ModeAuto chooses one of the others for each VM, by what it would take.
+	ModeAuto Mode = "auto"
+	// ModeThrottle is ModePre, with processor time taken from a VM that would not converge otherwise.
+	ModeThrottle Mode = "throttle"
 	// ModePre brings all of a VM's memory over while it runs on the source.
 	ModePre Mode = "pre"
 	// ModeHybrid brings over what a VM has, and what it dirties meanwhile only if that fits into the pause; else the VM takes over without it, and
@@ -53,7 +60,12 @@ const (
 )
 
 // Valid tells whether it is one of these.
-func (m Mode) Valid() bool { return m == ModePre || m == ModeHybrid || m == ModePost }
+func (m Mode) Valid() bool {
+	return slices.Contains([]Mode{ModeAuto, ModePre, ModeThrottle, ModeHybrid, ModePost}, m)
+}
+
+// TakesOver tells whether VMs run on their targets in it before all of their memory is there.
+func (m Mode) TakesOver() bool { return m == ModeHybrid || m == ModePost }
 
 // DefaultThrottle is the most of a VM's processor time that is taken unless the operator says so, MostThrottle the most that can be.
 const (
@@ -213,9 +225,12 @@ type VMReport struct {
 	Host        string      `json:"host"`
 	State       string      `json:"state"` // evacuated, on-source, ended, in-doubt
 	Cause       string      `json:"cause,omitempty"`
-	DowntimeMS  float64     `json:"downtime_ms"`           // source stopped until the target ran
-	PredictedMS int64       `json:"predicted_downtime_ms"` // the same, by the plan
-	PredictedS  float64     `json:"predicted_time_s"`      // when the plan expected it to run on its host; 0 = the rate was not known
+	DowntimeMS  float64     `json:"downtime_ms"`            // source stopped until the target ran
+	PredictedMS int64       `json:"predicted_downtime_ms"`  // the same, by the plan
+	PredictedS  float64     `json:"predicted_time_s"`       // when the plan expected it to run on its host; 0 = the rate was not known
+	Mode        Mode        `json:"mode,omitempty"`         // in which it moved
+	PlannedMode Mode        `json:"planned_mode,omitempty"` // in which it was to
+	ModeReason  string      `json:"mode_reason,omitempty"`  // why in that
 	Stages      []StageTime `json:"stages"`
 	Bytes       int64       `json:"bytes"` // converge bytes, as sent
 	Passes      int         `json:"passes"`
@@ -228,10 +243,13 @@ type VMReport struct {
 // PostCopy is how a VM fared that took over before it had all of its memory.
 type PostCopy struct {
 	ExposedS float64 `json:"exposed_s"` // for which it lived on both hosts, from when it ran on its target
-	Bytes    int64   `json:"bytes"`     // of the pages that it lacked then
-	Faults   int64   `json:"faults"`    // pages that its guest has waited for
-	FaultMS  float64 `json:"fault_ms"`  // for half of them at most as long
-	MostMS   float64 `json:"most_ms"`   // for 99 of 100 at most as long
+
+	PredictedS float64 `json:"predicted_exposed_s"` // by the plan
+
+	Bytes   int64   `json:"bytes"`    // of the pages that it lacked then
+	Faults  int64   `json:"faults"`   // pages that its guest has waited for
+	FaultMS float64 `json:"fault_ms"` // for half of them at most as long
+	MostMS  float64 `json:"most_ms"`  // for 99 of 100 at most as long
 }
 
 // LeftOut is some bytes of RAM that were not compared, because loading a VM changes them.

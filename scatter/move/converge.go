@@ -9,14 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/standstill"
 	"github.com/scatter-vm/scatter/scatter/steer"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -42,11 +40,11 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	rate := e.Rate() / int64(max(1, e.Cfg.Parallel))
+	rate := e.rateOfOne()
 	if v.leavesOut = postCopying(e).leavesOut(v); v.leavesOut {
 		rate = barely // what remains never fits: QEMU is not to switch over before we say so
 	}
-	if err := v.Hold(ctx, rate, e.throttles(), v.PostCopy); err != nil {
+	if err := v.Hold(ctx, rate, v.throttles(), v.Policy.PostCopy); err != nil {
 		return err
 	}
 	events := v.Subscribe(256)
@@ -66,7 +64,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	watching.Go(func() { e.watch(ctx, v, events) })
 	watching.Go(func() { postCopying(e).startWhenSeen(ctx, v) })
 	defer e.exposed.End(v.Index) // which it may have been, or about to be
-	if v.PostCopy && e.Cfg.Mode == model.ModePost {
+	if v.Mode == model.ModePost {
 		if err := postCopying(e).start(ctx, v); err != nil {
 			return err
 		}
@@ -93,15 +91,15 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 // pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF. In post-copy, it returns once the target has all
 // pages.
 func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
-	out := &frameWriter{ctx: ctx, conn: conn, pacer: e.Pacer, count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
+	out := &carry.FrameWriter{Ctx: ctx, Conn: conn, Pacer: e.Pacer, Count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
 	if !e.Cfg.NoCompress {
 		var err error
-		if out.pack, err = carry.NewPacker(e.Rate); err != nil {
+		if out.Pack, err = carry.NewPacker(e.Rate); err != nil {
 			return err
 		}
 	}
 	w := stream.NewWriter(out)
-	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.flush()) }})
+	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.Flush()) }})
 	f := v.newFilter(e.Evacuation, w, qc)
 	f.passed = func() error { return postCopying(e).awaitTurn(ctx, v) }
 	if err := f.run(p); err != nil {
@@ -119,7 +117,7 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 			return fmt.Errorf("vm %s: device state: %w", v.Name(), err)
 		}
 		v.setAtSwitch(state.State())
-		if err := out.flush(); err != nil {
+		if err := out.Flush(); err != nil {
 			return err
 		}
 	}
@@ -157,7 +155,7 @@ func (r *stateReader) Write(b []byte) (int, error) {
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
 func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
 	s := e.steering(v)
-	if e.throttles() {
+	if v.throttles() {
 		defer e.unthrottle(ctx, v)
 	}
 	began := time.Now()
@@ -192,13 +190,16 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 
 // steering is that of a VM of which nothing was observed yet.
 func (e converging) steering(v *migrant) steer.Steering {
-	s := steer.Steering{Rate: max(1, e.Rate()/int64(max(1, e.Cfg.Parallel))), Limit: e.Cfg.Downtime}
-	s.PostCopy, s.Hybrid = v.PostCopy, v.PostCopy && e.Cfg.Mode == model.ModeHybrid
-	s.Hot, s.HotIn = e.Dirtied(v.Index)
-	if e.throttles() {
-		s.MostThrottle = e.Cfg.Throttle
+	s := steer.Steering{Rate: max(1, e.rateOfOne()), Limit: e.Cfg.Downtime, Writes: e.Dirtied(v.Index), PostCopy: v.Policy.PostCopy, Hybrid: v.Mode == model.ModeHybrid}
+	if v.throttles() {
+		s.MostThrottle = v.Policy.Throttle
 	}
 	return s
+}
+
+// rateOfOne is the rate of each of the VMs that converge at one time, in bytes/s.
+func (e *Evacuation) rateOfOne() int64 {
+	return e.Rate() / int64(max(1, min(e.Cfg.Parallel, len(e.migrants))))
 }
 
 // switchOverSilence is how long a stopped VM may wait while next to nothing is sent, before it is taken back.
@@ -284,8 +285,8 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	return nil
 }
 
-// throttles tells whether VMs may be throttled that would not converge otherwise.
-func (e *Evacuation) throttles() bool { return e.Cfg.OnStall == model.StallThrottle }
+// throttles tells whether the VM may be throttled where it would not converge otherwise.
+func (v *migrant) throttles() bool { return v.Policy.Throttle > 0 && !v.Mode.TakesOver() }
 
 // throttle takes a share of the VM's processor time from now on, and counts what is taken.
 func (e converging) throttle(ctx context.Context, v *migrant, share float64, now qemu.MigrationInfo) error {
@@ -295,7 +296,7 @@ func (e converging) throttle(ctx context.Context, v *migrant, share float64, now
 	v.mu.Unlock()
 	if first {
 		e.Tell(model.Event{Type: "warning", VM: v.Name(), Message: fmt.Sprintf("vm %s dirties memory faster than the link can carry: up to %.0f %% of its processors' time is taken until it has moved",
-			v.Name(), 100*e.Cfg.Throttle)})
+			v.Name(), 100*v.Policy.Throttle)})
 	}
 	e.Log.Info("throttled", "vm", v.Name(), "share", share)
 	err := v.Throttle(ctx, share)
@@ -343,51 +344,6 @@ type StallError struct {
 func (e *StallError) Error() string {
 	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, --on-stall throttle or pause)",
 		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
-}
-
-// frameWriter cuts a stream into frames, paces them before bulk and compresses what gains.
-type frameWriter struct {
-	ctx   context.Context
-	conn  *control.Conn
-	pacer *multicast.Pacer
-	pack  *carry.Packer
-	buf   []byte
-	count func(int64)
-}
-
-func (w *frameWriter) Write(b []byte) (int, error) {
-	n := len(b)
-	for len(b) > 0 {
-		k := min(len(b), carry.FrameSize-len(w.buf))
-		w.buf = append(w.buf, b[:k]...)
-		b = b[k:]
-		if len(w.buf) == carry.FrameSize {
-			if err := w.flush(); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return n, nil
-}
-
-func (w *frameWriter) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	var m control.Message = control.Data{Body: w.buf}
-	size := len(w.buf)
-	if small, ok := w.pack.Try(w.buf); ok {
-		m, size = control.Packed{Body: small}, len(small)
-	}
-	if err := w.pacer.Wait(w.ctx, int(planning.TCPBytes(int64(size))), multicast.Urgent); err != nil {
-		return err
-	}
-	if err := w.conn.Send(m); err != nil {
-		return err
-	}
-	w.count(int64(size))
-	w.buf = w.buf[:0]
-	return nil
 }
 
 // whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the

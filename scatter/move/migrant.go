@@ -245,7 +245,7 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 	for i := range v.Blocks {
 		f.first = append(f.first, e.Layout.First(v.Regions+i))
 	}
-	if v.PostCopy {
+	if v.Policy.PostCopy {
 		f.startLacking(v)
 	}
 	v.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,12 +26,16 @@ func (e *Evacuation) move(ctx context.Context) error {
 		host[i] = v.Host
 	}
 	order = append(order, planning.Interleave(host)...)
-	e.core = handover.NewCore(host, order, e.Cfg.CoreOptions())
+	how := e.Cfg.CoreOptions()
+	for _, v := range e.VMs {
+		how.First = append(how.First, v.Mode == model.ModePost)
+	}
+	e.core = handover.NewCore(host, order, how)
 	e.migrants = migrantsOf(e.VMs)
 	for _, v := range e.migrants {
 		v.way = preCopy{e}
 	}
-	if e.Cfg.Mode == model.ModePost {
+	if slices.Contains(how.First, true) {
 		e.Taken = postCopying{e}.taken
 	}
 	e.meter.sender, e.meter.control = e.Sender, &e.ControlBytes

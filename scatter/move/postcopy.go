@@ -10,6 +10,7 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/qemu/stream"
+	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
@@ -22,7 +23,7 @@ import (
 
 // start has a VM take over without what remains, unless another one is exposed: then it goes on.
 func (e postCopying) start(ctx context.Context, v *migrant) error {
-	if e.Cfg.Mode != model.ModePost && !e.exposed.Begin(v.Index) {
+	if v.Mode != model.ModePost && !e.exposed.Begin(v.Index) {
 		return nil
 	}
 	e.standstill.Begin(v.Index)
@@ -85,8 +86,8 @@ func (f *filter) startLacking(v *migrant) {
 
 // takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
 // once the target has all of it.
-func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *frameWriter, qc net.Conn) error {
-	if err := e.sayLacks(f, out); err != nil {
+func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *carry.FrameWriter, qc net.Conn) error {
+	if err := e.sayLacks(v, f, out); err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -99,12 +100,12 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 	if err := e.sendPackage(v, p, out); err != nil {
 		return fmt.Errorf("vm %s: device state: %w", v.Name(), err)
 	}
-	e.prepareFiller(v, out.pack)
+	e.prepareFiller(v, out.Pack)
 	v.filler.Begin(f.absent, f.warm)
-	if e.Cfg.Mode == model.ModePost {
+	if v.Mode == model.ModePost {
 		v.filler.Hold()
 	}
-	err := v.filler.Run(ctx, out.conn)
+	err := v.filler.Run(ctx, out.Conn)
 	if err != nil && v.toldToRun.Load() {
 		e.Log.Warn("its pages broke off", "vm", v.Name(), "err", err)
 		err = e.keep(ctx, v)
@@ -116,23 +117,23 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 }
 
 // sayLacks names what the target lacks when it has taken over.
-func (e postCopying) sayLacks(f *filter, out *frameWriter) error {
-	if err := out.flush(); err != nil {
+func (e postCopying) sayLacks(v *migrant, f *filter, out *carry.FrameWriter) error {
+	if err := out.Flush(); err != nil {
 		return err
 	}
 	for _, m := range pages.LacksOf(f.absent) {
-		if err := out.pacer.Wait(out.ctx, int(planning.TCPBytes(int64(len(m.Body)))), multicast.Urgent); err != nil {
+		if err := out.Pacer.Wait(out.Ctx, int(planning.TCPBytes(int64(len(m.Body)))), multicast.Urgent); err != nil {
 			return err
 		}
-		if err := out.conn.Send(m); err != nil {
+		if err := out.Conn.Send(m); err != nil {
 			return err
 		}
 	}
-	return out.conn.Send(control.TakeOver{Bulk: e.Cfg.Mode == model.ModePost})
+	return out.Conn.Send(control.TakeOver{Bulk: v.Mode == model.ModePost})
 }
 
 // sendPackage sends the device state. What the source's QEMU sends behind it is not read.
-func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *frameWriter) error {
+func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *carry.FrameWriter) error {
 	state := &stateReader{v: v}
 	w := io.MultiWriter(state, out)
 	size, err := p.PackageSize()
@@ -156,10 +157,10 @@ func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *frameWriter)
 		left -= len(it.Raw)
 	}
 	v.setAtSwitch(state.State())
-	if err := out.flush(); err != nil {
+	if err := out.Flush(); err != nil {
 		return err
 	}
-	return out.conn.Send(control.DataEnd{})
+	return out.Conn.Send(control.DataEnd{})
 }
 
 // prepareFiller tells the VM's filler where its pages are and how they leave.
@@ -198,7 +199,7 @@ func (e postCopying) pageOf(v *migrant, p pageset.Page) dedup.Page {
 func (e postCopying) taken(page dedup.Page) bool {
 	region, index := e.Layout.Locate(page)
 	v := e.migrants[e.Layout.Region(region).VM]
-	return v.filler.Taken(pageset.Page{Region: region - v.Regions, Page: index})
+	return v.Mode == model.ModePost && v.filler.Taken(pageset.Page{Region: region - v.Regions, Page: index})
 }
 
 // sweep has a VM sent what bulk has not, which is done.

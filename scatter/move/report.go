@@ -21,7 +21,11 @@ func (e reporting) report() *model.Report {
 	r.Plan.PredictedBytes, r.Plan.PredictedTimeS = e.Public.PredictedBytes, e.Public.PredictedTimeS
 	for i, v := range e.migrants {
 		line := e.reportVM(v)
-		line.PredictedS, line.PredictedMS = e.Public.VMs[i].TimeS, e.Public.VMs[i].DowntimeMS
+		planned := e.Public.VMs[i]
+		line.PredictedS, line.PredictedMS, line.PlannedMode, line.ModeReason = planned.TimeS, planned.DowntimeMS, planned.Mode, planned.ModeReason
+		if line.PostCopy != nil {
+			line.PostCopy.PredictedS = planned.ExposedS
+		}
 		r.Pages.Resent += v.resent()
 		r.VMs = append(r.VMs, line)
 	}
@@ -63,6 +67,7 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 	if !v.ran.IsZero() && !v.stopped.IsZero() {
 		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000
 	}
+	line.Mode = v.moved()
 	if v.tookOver.Load() {
 		w := v.filler.Waits()
 		line.PostCopy = &model.PostCopy{Bytes: v.lacked, Faults: v.filler.Faults(), FaultMS: w.Median, MostMS: w.Most}
@@ -71,6 +76,19 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 		}
 	}
 	return line
+}
+
+// moved is the mode in which a VM has moved, or was moving; v's mutex is held.
+func (v *migrant) moved() model.Mode {
+	switch {
+	case v.tookOver.Load() && !v.Mode.TakesOver():
+		return model.ModeHybrid
+	case v.Mode == model.ModePre && v.throttled.sum > 0:
+		return model.ModeThrottle
+	case v.Mode == model.ModeThrottle && v.throttled.sum == 0, v.Mode == model.ModeHybrid && !v.tookOver.Load():
+		return model.ModePre
+	}
+	return v.Mode
 }
 
 // progress tells once a second how far the evacuation is, until ctx ends.

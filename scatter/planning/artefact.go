@@ -77,6 +77,14 @@ type PlanVM struct {
 	SharesWith   []string `json:"shares_with"`         // VMs on the same host that share most with it
 	TimeS        float64  `json:"predicted_time_s"`    // when it runs on its host; 0 when the rate is not known
 	DowntimeMS   int64    `json:"predicted_downtime_ms"`
+
+	Mode        model.Mode `json:"mode,omitempty"` // in which it moves; empty: of a plan whose VMs are only described
+	ModeReason  string     `json:"mode_reason,omitempty"`
+	ExposedS    float64    `json:"predicted_exposed_s,omitempty"` // for which it lives on both hosts
+	Throttle    float64    `json:"predicted_throttle,omitempty"`  // share of its processors' time that is taken
+	LostS       float64    `json:"predicted_lost_s,omitempty"`    // of its guest's work
+	SendsBPS    *int64     `json:"sends_bps,omitempty"`           // its guest, before the plan; nothing: not known
+	ReceivesBPS *int64     `json:"receives_bps,omitempty"`
 }
 
 // PlanHost is what a target receives.
@@ -179,6 +187,14 @@ func ReadPlan(r io.Reader) (*Plan, error) {
 		return nil, err
 	}
 	return p.Plan, p.Plan.validate()
+}
+
+// ModeOf is the mode in which the plan has a VM move; "" if it says nothing of that.
+func (p *Plan) ModeOf(vm string) model.Mode {
+	if i := slices.IndexFunc(p.VMs, func(v PlanVM) bool { return v.Name == vm }); i >= 0 && p.VMs[i].Mode.Valid() {
+		return p.VMs[i].Mode
+	}
+	return ""
 }
 
 // readBounded reads all of r, unless that is more than limit bytes.

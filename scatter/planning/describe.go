@@ -62,7 +62,7 @@ func (d *Description) renderVMs(out *Plan) {
 	for i, v := range p.VMs {
 		r := d.Placed.Reasons[i]
 		line := PlanVM{Name: v.Name, MemoryBytes: v.Memory, VCPUs: v.VCPUs, ContentBytes: content[i], SentBytes: own[i], SharesWith: []string{},
-			Reason: d.why(r), SavedBytes: r.Saved, TimeS: d.Forecast.vms[i].time.Seconds(), DowntimeMS: d.Forecast.vms[i].downtime.Milliseconds()}
+			Reason: d.why(r), SavedBytes: r.Saved, TimeS: d.Forecast.vms[i].time.Seconds(), DowntimeMS: d.Forecast.vms[i].downtime.Milliseconds(), ExposedS: d.Forecast.vms[i].exposed.Seconds()}
 		for _, with := range r.With {
 			line.SharesWith = append(line.SharesWith, p.VMs[with].Name)
 		}

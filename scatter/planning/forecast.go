@@ -7,6 +7,7 @@ import (
 
 	"github.com/scatter-vm/scatter/multicast/wire"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 )
 
 // Forecast is what an evacuation is expected to take.
@@ -17,6 +18,9 @@ type Forecast struct {
 	vms   []vmForecast
 }
 
+// Time is that of all; 0 = the rate is not known.
+func (f *Forecast) Time() time.Duration { return f.time }
+
 // DefaultParallel is how many VMs converge at one time.
 const DefaultParallel = 2
 
@@ -24,6 +28,7 @@ const DefaultParallel = 2
 type vmForecast struct {
 	time     time.Duration // when it runs on its host; 0 = the rate is not known
 	downtime time.Duration
+	exposed  time.Duration // for which it lives on both
 }
 
 // What an evacuation takes beside its contents. The first three are headers in full packets of 1500 bytes; the others were measured.
@@ -36,7 +41,6 @@ const (
 	PrepareTime  = 200 * time.Millisecond // until a target's QEMU waits for pages
 	convergeTime = 150 * time.Millisecond // passes, commit and run of a small VM
 	endTime      = 60 * time.Millisecond  // connections, journal
-	deviceBytes  = 200 << 10              // of a VM's stream beside its pages
 	passTime     = 50 * time.Millisecond  // between two looks of QEMU at what is dirty, at the end
 
 	// A VM goes on to rewrite pages as fast as between the two looks, but in the end not more than so many times those which it
@@ -71,6 +75,7 @@ type ForecastVM struct {
 	Memory float64 // bytes that are not zero
 	Hot    float64 // pages that changed between the looks
 	Gap    float64 // seconds between these
+	Mode   modes.Choice
 }
 
 // Run plays the evacuation through.
@@ -79,6 +84,7 @@ func (f *Forecaster) Run() Forecast {
 	f.sentAt, f.weight = make([]float64, len(f.VMs)), make([]float64, len(f.VMs))
 	f.busy = make([]float64, max(1, f.Parallel))
 	f.now = f.Begin
+	f.takeOver()
 	f.converge(f.Schedule.EndsAt[-1])
 	press := newPress(&f.Packed, f.Rate, max(1, f.Workers))
 	for i, s := range f.Schedule.Steps {
@@ -109,26 +115,60 @@ func (f *Forecaster) send(bytes float64, hosts []int) {
 	}
 }
 
+// takeOver has the VMs run on their hosts whose memory follows.
+func (f *Forecaster) takeOver() {
+	begin := f.now
+	for i := range f.VMs {
+		v := &f.VMs[i]
+		if v.Host < 0 || v.Mode.Mode != model.ModePost {
+			continue
+		}
+		slot := slices.Index(f.busy, slices.Min(f.busy))
+		begin := max(begin, f.busy[slot])
+		f.send(float64(TCPBytes(modes.DeviceBytes)), []int{v.Host})
+		f.busy[slot] = begin + convergeTime.Seconds()
+		if f.Rate > 0 {
+			f.out.vms[i].time = Seconds(f.busy[slot])
+		}
+		f.out.vms[i].downtime = v.Mode.Pause
+	}
+	f.now = max(f.now, slices.Max(f.busy))
+}
+
 // converge has VMs converge whose contents are there, each as soon as one of the slots is free. What they send takes its share of the link.
 func (f *Forecaster) converge(vms []int) {
 	for _, i := range vms {
 		v := &f.VMs[i]
-		if v.Host < 0 {
-			continue
+		switch {
+		case v.Host < 0:
+		case v.Mode.Mode == model.ModePost:
+			f.send(float64(TCPBytes(int64(v.Hot*model.PageSize))), []int{v.Host}) // what bulk does not bring it
+			f.out.vms[i].exposed = max(0, Seconds(f.now)-f.out.vms[i].time)
+		default:
+			f.passOver(i)
 		}
-		slot := slices.Index(f.busy, slices.Min(f.busy))
-		begin := max(f.now, f.busy[slot])
-		dirty := v.Hot + f.dirtied(i, begin)
-		stream := float64(TCPBytes(int64(dirty*model.PageSize) + deviceBytes))
-		f.send(stream, []int{v.Host})
-		took := convergeTime.Seconds() + v.Memory/FilterSpeed
-		if f.Rate > 0 {
-			took += stream / f.Rate
-			f.out.vms[i].time = Seconds(begin + took)
-		}
-		f.out.vms[i].downtime = f.downtime(v)
-		f.busy[slot] = begin + took
 	}
+}
+
+// passOver has a VM converge as soon as one of the slots is free.
+func (f *Forecaster) passOver(i int) {
+	v := &f.VMs[i]
+	slot := slices.Index(f.busy, slices.Min(f.busy))
+	begin := max(f.now, f.busy[slot])
+	pages := (v.Hot + f.dirtied(i, begin)) * model.PageSize
+	if v.Mode.Time > convergeTime { // more than the pass that all need
+		pages = v.Mode.Bytes
+	}
+	stream := float64(TCPBytes(int64(pages) + modes.DeviceBytes))
+	f.send(stream, []int{v.Host})
+	took := convergeTime.Seconds() + v.Memory/modes.FilterSpeed
+	if f.Rate > 0 {
+		took += stream / f.Rate
+		f.out.vms[i].exposed = v.Mode.Exposed
+		f.out.vms[i].time = Seconds(begin+took) - v.Mode.Exposed
+	}
+	f.out.vms[i].downtime = f.downtime(v)
+	f.busy[slot] = begin + took
 }
 
 // dirtied is how many pages that were sent the VM has rewritten until then.
@@ -143,13 +183,16 @@ func (f *Forecaster) dirtied(vm int, until float64) float64 {
 
 // downtime is the pause of a VM: what it rewrites in a last pass, and its devices.
 func (f *Forecaster) downtime(v *ForecastVM) time.Duration {
-	d := FixedPerStop
+	if v.Mode.Exposed > 0 {
+		return v.Mode.Pause
+	}
+	d := modes.FixedPerStop
 	if f.Rate > 0 {
 		last := 0.0
 		if v.Gap > 0 {
 			last = v.Hot / v.Gap * passTime.Seconds() * model.PageSize
 		}
-		d += Seconds((last + deviceBytes) / f.Rate)
+		d += Seconds((last + modes.DeviceBytes) / f.Rate)
 	}
 	if f.Limit > 0 {
 		d = min(d, f.Limit)
@@ -240,10 +283,6 @@ func forecastOf(problem *Problem, p *Schedule, rate int64) Forecast {
 
 // MuchWaits is how many blocks must wait for the link to be the bottleneck: the link is busy with them for longer than a worker is kept from its processor.
 const MuchWaits = 16
-
-const FilterSpeed = 1 << 30 // bytes/s at which QEMU and the filter work off dirty pages
-
-const FixedPerStop = 20 * time.Millisecond
 
 // Seconds is so many of them.
 func Seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }

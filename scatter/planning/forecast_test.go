@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 )
 
 // playOf plays a plan for VMs on hosts that are sent in the given classes.
@@ -31,7 +32,7 @@ func near(got, want float64) bool { return math.Abs(got-want) <= 1e-3*math.Abs(w
 func TestForecastOfContents(t *testing.T) {
 	classes := []ClassInfo{vmsOf(10_000, 0, 1, 2), vmsOf(5000, 0), vmsOf(2000, 1), vmsOf(3000, 2)}
 	f, p := playOf(t, []int{0, 1, 2}, classes, nil)
-	stream := float64(TCPBytes(deviceBytes))
+	stream := float64(TCPBytes(modes.DeviceBytes))
 	contents := onWire(20_000 * model.PageSize)
 	if !near(float64(f.bytes), contents+3*stream) || contents < 1.046*float64(p.Bytes) || contents > 1.055*float64(p.Bytes) {
 		t.Errorf("%d bytes, contents %.0f", f.bytes, contents)
@@ -50,7 +51,7 @@ func TestForecastOfContents(t *testing.T) {
 // TestForecastOfAnUnknownRate: bytes are told, times are not.
 func TestForecastOfAnUnknownRate(t *testing.T) {
 	f, _ := playOf(t, []int{0}, []ClassInfo{vmsOf(1000, 0)}, func(f *Forecaster) { f.Rate = 0 })
-	if f.time != 0 || f.vms[0].time != 0 || f.bytes == 0 || f.vms[0].downtime != FixedPerStop {
+	if f.time != 0 || f.vms[0].time != 0 || f.bytes == 0 || f.vms[0].downtime != modes.FixedPerStop {
 		t.Errorf("%+v", f)
 	}
 }
@@ -61,7 +62,7 @@ func TestForecastOfSlots(t *testing.T) {
 		f, _ := playOf(t, []int{0, 0, 0, 0}, nil, func(f *Forecaster) {
 			f.Parallel, f.Rate = parallel, 1<<40
 			for i := range f.VMs {
-				f.VMs[i].Memory = FilterSpeed // takes a second
+				f.VMs[i].Memory = modes.FilterSpeed // takes a second
 			}
 		})
 		if want := turns*(1+convergeTime.Seconds()) + endTime.Seconds(); !near(f.time.Seconds(), want) {

@@ -24,6 +24,9 @@ type Rules struct {
 type VMRules struct {
 	Labels   map[string]string `json:"labels"`
 	Priority int               `json:"priority"` // with SendConfig.Partial, higher goes first
+
+	Mode          model.Mode `json:"mode"`            // in which it moves; "": as SendConfig says
+	NeverPostCopy bool       `json:"never_post_copy"` // it must not run before all of its memory is there
 }
 
 // HostRules is what is known of one host. Memory, VCPUs and MaxVMs lower what the host itself offers; 0 leaves it.

@@ -11,6 +11,7 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -26,9 +27,9 @@ type Config struct {
 	Rate      int64              // ceiling of everything sent, bytes/s; 0 = find it
 	Downtime  time.Duration      // tolerated switch-over pause per VM; default 300 ms
 	Parallel  int                // VMs in converge at one time; default 2
-	Mode      model.Mode         // default ModePre
-	OnStall   model.OnStall      // default StallKeep
-	Throttle  float64            // most of a VM's processor time that may be taken, of 1, with StallThrottle; default DefaultThrottle
+	Mode      model.Mode         // default ModeAuto; Rules may say another one of a VM
+	OnStall   model.OnStall      // of a VM that does not converge; default StallAny with ModeAuto, else StallKeep
+	Throttle  float64            // most of a VM's processor time that may be taken where it may be throttled, of 1; default DefaultThrottle
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
 
 	Place   map[string]string // VM name -> host name, fixed by the operator
@@ -88,15 +89,7 @@ func (c *Config) SetDefaults() error {
 		c.Parallel = planning.DefaultParallel
 	}
 	c.Balance = cmp.Or(c.Balance, model.DefaultBalance)
-	if c.OnStall == "" {
-		c.OnStall = model.StallKeep
-	}
-	if c.Mode == "" {
-		c.Mode = model.ModePre
-	}
-	if c.Throttle == 0 {
-		c.Throttle = model.DefaultThrottle
-	}
+	c.setModeDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -112,8 +105,8 @@ func (c *Config) SetDefaults() error {
 		return fmt.Errorf("slow-ratio %v: must be at most 1", c.SlowRatio)
 	case c.Rate < 0:
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
-	case c.Downtime < 2*planning.FixedPerStop:
-		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*planning.FixedPerStop)
+	case c.Downtime < 2*modes.FixedPerStop:
+		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*modes.FixedPerStop)
 	case c.CPUs < 0:
 		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
 	case c.DSCP < 0 || c.DSCP > 63:
@@ -124,16 +117,8 @@ func (c *Config) SetDefaults() error {
 		return fmt.Errorf("parallel %d: must be > 0", c.Parallel)
 	case checkPatterns(c.Exclude) != nil:
 		return checkPatterns(c.Exclude)
-	case !c.OnStall.Valid():
-		return fmt.Errorf("on-stall %q: must be keep, pause, throttle or post", c.OnStall)
-	case !c.Mode.Valid():
-		return fmt.Errorf("mode %q: must be pre, hybrid or post", c.Mode)
-	case c.Verify && c.PostCopy():
-		return errors.New("verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: use mode pre, and another on-stall than post")
-	case c.Throttle < 0 || c.Throttle > model.MostThrottle:
-		return fmt.Errorf("throttle %v: must be 0 to %v", c.Throttle, model.MostThrottle)
 	}
-	return nil
+	return c.checkModes()
 }
 
 // setPlanDefaults completes and checks what a plan depends on.
@@ -157,12 +142,7 @@ func (c *Config) workers() dedup.Workers {
 	return dedup.Workers{Count: c.processors(), Begin: system.StandBehindGuests}
 }
 
-// PostCopy tells whether VMs may take over before they have all of their memory.
-func (c *Config) PostCopy() bool {
-	return c.Mode != model.ModePre || c.OnStall == model.StallPost
-}
-
 // CoreOptions is what the core needs to know.
 func (c *Config) CoreOptions() handover.CoreOptions {
-	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, KeepSource: c.KeepSource, First: c.Mode == model.ModePost}
+	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, KeepSource: c.KeepSource}
 }

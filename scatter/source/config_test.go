@@ -13,7 +13,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		return Config{VMs: []string{"/run/a.qmp"}, Targets: []model.TargetAddr{{Name: "h"}}}
 	}
 	c := good()
-	if err := c.SetDefaults(); err != nil || c.RunDir != model.DefaultRunDir || c.Parallel != 2 || c.OnStall != model.StallKeep || c.MaxGroups != 64 ||
+	if err := c.SetDefaults(); err != nil || c.RunDir != model.DefaultRunDir || c.Parallel != 2 || c.Mode != model.ModeAuto || c.OnStall != model.StallAny || c.MaxGroups != 64 ||
 		c.GroupBase.String() != "239.77.0.0" || c.Downtime.String() != "300ms" || c.Log == nil {
 		t.Errorf("defaults %+v, %v", c, err)
 	}

@@ -39,9 +39,7 @@ func (e *Party) Discover(ctx context.Context) error {
 	for i, socket := range e.Cfg.VMs {
 		g.Go(func() {
 			v, err := DiscoverVM(ctx, i, socket)
-			if e.VMs[i] = v; v != nil {
-				v.PostCopy = e.Cfg.PostCopy()
-			}
+			e.VMs[i] = v
 			if b, ok := errors.AsType[model.Blocker](err); ok {
 				held.Add(b)
 			} else {
@@ -70,6 +68,9 @@ func (e *Party) Discover(ctx context.Context) error {
 		found.Add(v.elsewhere())
 	}
 	e.tellApart()
+	for _, v := range e.VMs {
+		v.Policy = e.Cfg.policy(v.Name())
+	}
 	found.NamesOf("VMs", "name each guest differently (-name guest=)", model.NamesOf(e.VMs, (*VM).Name))
 	found.NamesOf("targets", "give each target its own certificate and --name", model.NamesOf(e.Links, (*wire.Link).Name))
 	checkPlaces(&found, e.Cfg.Place, append(model.NamesOf(e.VMs, (*VM).Name), excluded...), e.Links)

@@ -67,6 +67,9 @@ func (e *Planned) MakePlan(ctx context.Context) error {
 	for vm, h := range placed.Host {
 		e.VMs[vm].Host = h
 	}
+	if err := e.settle(); err != nil {
+		return err
+	}
 	lim := planning.GroupLimits{Base: e.Cfg.GroupBase, Port: e.Cfg.GroupPort, Max: e.Cfg.MaxGroups, Memberships: e.Cfg.MaxMemberships, None: e.Cfg.Unicast, Rate: e.posed.SourceBPS / 8}
 	if kept := e.Cfg.Plan; kept != nil {
 		lim.Max, lim.Memberships, lim.None, lim.Keep = kept.Limits.Groups, kept.Limits.Memberships, kept.Limits.Unicast, kept.GroupsFor(planning.HostNames(e.posed))
@@ -148,6 +151,7 @@ func (e *Planned) describe(d planning.Description) *planning.Plan {
 	}
 	for i, v := range e.VMs {
 		out.VMs[i].Pages = e.PagesOf[i]
+		e.sayMode(&out.VMs[i], v)
 		if e.Cfg.Place[v.Name()] != "" {
 			out.VMs[i].Reason = "placed by the operator"
 		}
@@ -198,6 +202,12 @@ func (e *Planned) forecast() (planning.Forecast, error) {
 		n := e.PagesOf[vm]
 		f.VMs = append(f.VMs, planning.ForecastVM{Host: v.Host, Memory: float64((n.Total - n.Zero) * model.PageSize), Hot: float64(e.Hot[vm]), Gap: e.gap.Seconds()})
 	}
+	if err := e.LearnSets(); err != nil {
+		return planning.Forecast{}, err
+	}
+	all := f
+	foreseen := all.Run()
+	e.choose(&f, foreseen.Time())
 	return f.Run(), nil
 }
 

@@ -95,7 +95,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
 	v.cpu = cpu
-	if err := v.Ready(ctx, v.PostCopy); err != nil {
+	if err := v.Ready(ctx, v.Policy.PostCopy); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
@@ -128,27 +128,26 @@ func (v *VM) captureHeader(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
-	if v.PostCopy {
-		return v.canTakeOver(p.Blocks())
+	if why := v.whyNotTakeOver(p.Blocks()); v.Policy.Must && why != "" {
+		why = "cannot be moved by post-copy: " + why
+		return model.Blocker{VM: v.Name(), Problem: why, Remedy: remedy.For(why)}
+	} else if v.Policy.PostCopy && why != "" {
+		return v.neverTakesOver(why)
 	}
 	return nil
 }
 
-// canTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them.
-func (v *VM) canTakeOver(listed []stream.RAMBlock) error {
-	why := ""
+// whyNotTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them; "" if they can.
+func (v *VM) whyNotTakeOver(listed []stream.RAMBlock) (why string) {
 	for i, b := range v.Blocks {
 		switch {
 		case b.Hidden:
-			why = "cannot be moved by post-copy: its QEMU does not tell where ram block " + b.Name + " is"
+			why = "its QEMU does not tell where ram block " + b.Name + " is"
 		case listed[i].PageSize > model.PageSize:
-			why = "cannot be moved by post-copy: ram block " + b.Name + " has huge pages"
+			why = "ram block " + b.Name + " has huge pages"
 		}
 	}
-	if why == "" {
-		return nil
-	}
-	return model.Blocker{VM: v.Name(), Problem: why, Remedy: remedy.For(why)}
+	return why
 }
 
 // elsewhere tells why what a socket leads to is no VM that lives here.

@@ -94,6 +94,9 @@ func (e *inquiry) ask(ctx context.Context, questions []question, try bool) error
 			name, host := byNumber[q.vm].Name(), e.Links[q.host].Name()
 			e.Tell(model.Event{Type: "warning", VM: name, Host: host, Message: fmt.Sprintf("vm %s was not tried on %s: %s", name, host, why)})
 		}
+		if why := e.Refused.whyNoPostCopy(q); why != "" && byNumber[q.vm].Policy.Must && e.Refused.of(q) == nil {
+			e.Refused.explain(q, &refusalError{host: e.Links[q.host].Name(), why: why})
+		}
 		e.nameFlags(ctx, q, byNumber[q.vm])
 	}
 	return nil
@@ -190,6 +193,7 @@ type refusals struct {
 	why     map[question]error
 	tried   map[question]bool
 	untried map[question]string // why
+	noPost  map[question]string // why the VM must have all of its memory there before it runs
 	asked   map[question]bool   // that have no answer yet
 	done    chan struct{}       // closed when every answer is there
 	news    chan struct{}       // gets something, now and then, while answers come
@@ -200,7 +204,7 @@ func (r *refusals) ask(questions []question, try bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.why == nil {
-		r.why, r.tried, r.untried = make(map[question]error), make(map[question]bool), make(map[question]string)
+		r.why, r.tried, r.untried, r.noPost = make(map[question]error), make(map[question]bool), make(map[question]string), make(map[question]string)
 	}
 	r.asked, r.done, r.news = make(map[question]bool), make(chan struct{}), make(chan struct{}, 1)
 	for _, q := range questions {
@@ -241,13 +245,20 @@ func (r *refusals) answer(q question, err error) {
 	}
 }
 
-// note keeps why a host has not tried a VM that it is asked about.
-func (r *refusals) note(q question, why string) {
+// note keeps why a host has not tried a VM that it is asked about, and why it does not take it by post-copy.
+func (r *refusals) note(q question, untried, noPost string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asked[q] {
-		r.untried[q] = why
+		r.untried[q], r.noPost[q] = untried, noPost
 	}
+}
+
+// whyNoPostCopy is why a host takes a VM only with all of its memory; "" if it need not, or was not asked.
+func (r *refusals) whyNoPostCopy(q question) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.noPost[q]
 }
 
 // whyUntried is why a host has not tried a VM; "" if it has.
@@ -315,8 +326,8 @@ func (e *inquiry) Examined(host int, m control.Examined) {
 	if m.Error != "" {
 		err = &refusalError{host: e.Links[host].Name(), why: m.Error, off: m.Off}
 	}
-	if m.Untried != "" && err == nil {
-		e.Refused.note(question{host, m.VM}, m.Untried)
+	if err == nil {
+		e.Refused.note(question{host, m.VM}, m.Untried, m.NoPostCopy)
 	}
 	e.Refused.answer(question{host, m.VM}, err)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,14 +40,6 @@ func (e *run) LeftOut(pages int, err error) {
 
 // BulkWorkers is how many make blocks.
 func (e *run) BulkWorkers() int { return min(e.Cfg.processors(), mostWorkers) }
-
-// ExpectedRate is what a plan counts on, in bytes/s: the given rate, else what an automatic one will find on the interface; 0 = not known.
-func (e *run) ExpectedRate() int64 {
-	if e.Cfg.Rate > 0 {
-		return e.Cfg.Rate
-	}
-	return int64(autoUse * float64(linkSpeed(os.DirFS("/"), e.Cfg.Interface)))
-}
 
 // Rate is the present ceiling in bytes/s.
 func (e *run) Rate() int64 {

@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -33,6 +34,8 @@ type Scanned struct {
 	PagesOf  []model.Pages
 	ownBytes []int64
 	Hot      []int64       // pages by VM
+	watched  []watchedPage // of VMs that write much
+	sets     []float64     // pages by VM that it goes on to change; 0 = not known
 	gap      time.Duration // between the looks that found them
 	read     atomic.Int64  // bytes, by the scan that is under way
 }
@@ -96,11 +99,12 @@ func (e *Scanned) Scan(ctx context.Context) error {
 		}
 	}
 	e.gap = time.Since(began)
-	second, err := e.LookAgain(ctx, first)
+	second, busy, err := e.LookAgain(ctx, first)
 	if err != nil {
 		return err
 	}
 	e.CountPages(first, second)
+	e.watch(first, second, busy)
 	e.Index, err = dedup.NewIndex(first, second, e.Layout, e.Cfg.workers())
 	if err != nil {
 		return err
@@ -145,9 +149,9 @@ func (e *Scanned) tellScan() (end func()) {
 	}
 }
 
-// Dirtied is how many bytes a VM has changed between the two looks, as far as they tell, and the time between these.
-func (e *Scanned) Dirtied(vm int) (bytes float64, in time.Duration) {
-	return float64(e.Hot[vm] * model.PageSize), e.gap
+// Dirtied is what a VM has changed between the looks, as far as they tell.
+func (e *Scanned) Dirtied(vm int) modes.Writes {
+	return modes.Writes{Hot: float64(e.Hot[vm] * model.PageSize), In: e.gap, Set: e.sets[vm] * model.PageSize}
 }
 
 // lookGap is how long after the start the second look comes at the earliest, so that a page must change
@@ -157,7 +161,7 @@ const lookGap = 500 * time.Millisecond
 // layOut numbers the RAM blocks of all VMs.
 func (e *Scanned) layOut() error {
 	var regions []dedup.Region
-	e.Regions, e.Classes, e.Pages = nil, nil, model.Pages{}
+	e.Regions, e.Classes, e.Pages, e.watched = nil, nil, model.Pages{}, nil
 	domains := make(map[string]uint32)
 	for _, v := range e.VMs {
 		v.Regions = len(regions)
@@ -170,7 +174,7 @@ func (e *Scanned) layOut() error {
 			e.Regions = append(e.Regions, region{v.Index, i, b.Index})
 		}
 	}
-	e.PagesOf, e.ownBytes, e.Hot = make([]model.Pages, len(e.VMs)), make([]int64, len(e.VMs)), make([]int64, len(e.VMs))
+	e.PagesOf, e.ownBytes, e.Hot, e.sets = make([]model.Pages, len(e.VMs)), make([]int64, len(e.VMs)), make([]int64, len(e.VMs)), make([]float64, len(e.VMs))
 	var err error
 	e.Layout, err = dedup.NewLayout(regions)
 	return err
@@ -182,13 +186,13 @@ const (
 	busyPart  = 0.01 // of a VM's pages that are not zero; where more are hot, all are looked at again
 )
 
-// LookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much. It estimates how many are hot.
-func (e *Scanned) LookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look, error) {
+// LookAgain looks at a part of all VMs' pages for the second time, and at all of those that write much (busy). It estimates how many are hot.
+func (e *Scanned) LookAgain(ctx context.Context, first *dedup.Look) (second *dedup.Look, busy []bool, err error) {
 	opt := dedup.ScanOptions{Workers: e.Cfg.workers()}
-	second := first.Clone()
+	second = first.Clone()
 	sampled := func(_ int, stripe uint32) bool { return stripe%LookEvery == 0 }
 	if err := second.Renew(ctx, scanReader{e}, e.Layout, sampled, opt); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pages := make([]int64, len(e.VMs))
 	e.eachPage(func(vm int, p dedup.Page) {
@@ -199,17 +203,17 @@ func (e *Scanned) LookAgain(ctx context.Context, first *dedup.Look) (*dedup.Look
 			e.Hot[vm] += LookEvery
 		}
 	})
-	busy := make([]bool, len(e.VMs))
+	busy = make([]bool, len(e.VMs))
 	for vm, hot := range e.Hot {
 		if busy[vm] = float64(hot) > busyPart*float64(pages[vm]); busy[vm] {
 			e.Hot[vm] = 0 // it is going to be counted
 		}
 	}
 	if !slices.Contains(busy, true) {
-		return second, nil
+		return second, busy, nil
 	}
 	others := func(region int, stripe uint32) bool { return stripe%LookEvery != 0 && busy[e.Regions[region].VM] }
-	return second, second.Renew(ctx, scanReader{e}, e.Layout, others, opt)
+	return second, busy, second.Renew(ctx, scanReader{e}, e.Layout, others, opt)
 }
 
 // eachPage yields all pages.

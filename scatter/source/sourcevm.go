@@ -7,6 +7,8 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -30,8 +32,13 @@ type VM struct {
 	cpu     []qemu.CPUWord // what its first processor offers
 	remarks []string       // of preflight: what does not hinder it, and should be known
 
-	Host     int  // index of its target; -1 before the plan
-	PostCopy bool // it may take over before its target has all of its memory
+	Host int // index of its target; -1 before the plan
+
+	Policy     modes.Policy
+	noPostCopy string        // why it cannot take over before its memory, though it might
+	Traffic    modes.Traffic // of its guest, before the plan
+	Mode       model.Mode    // in which it moves, from the plan
+	choice     modes.Choice  // of that
 
 	Gone  atomic.Bool // given up: no more bulk for it
 	Blind atomic.Bool // what the target holds is not known
@@ -46,7 +53,7 @@ func (v *VM) hasEnded() bool { return v.Proc != nil && v.Proc.Wait(time.Second) 
 // PrepareMessage describes the VM to its target.
 func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
-		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.PostCopy}
+		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.PostCopy}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
 	return p
 }

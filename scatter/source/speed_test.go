@@ -22,7 +22,7 @@ func TestExpectedRate(t *testing.T) {
 		cfg  Config
 		want int64
 	}{{Config{Rate: 5, Interface: "lo"}, 5}, {Config{Interface: "lo"}, 0}, {Config{Interface: "no-such"}, 0}} {
-		if got := (&run{Cfg: c.cfg}).ExpectedRate(); got != c.want {
+		if got := (&Party{run: run{Cfg: c.cfg}}).ExpectedRate(); got != c.want {
 			t.Errorf("rate %d on %s: %d, want %d", c.cfg.Rate, c.cfg.Interface, got, c.want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
@@ -27,9 +28,8 @@ type Steering struct {
 	// postcopy live migration, VTDC 2011; Hu, Zhao, Xu, Ding, Chu: HMDC, CCEM 2012).
 	PostCopy, Hybrid bool
 
-	// Hot is how many bytes the VM has dirtied in HotIn, as far as that is known: one that dirties too fast is throttled from its first pass on.
-	Hot   float64
-	HotIn time.Duration
+	// Writes is how the VM dirties its memory, as far as that is known: one that does so too fast is throttled from its first pass on.
+	Writes modes.Writes
 
 	// Predicted is the pause if the VM were switched over at the last observation.
 	Predicted time.Duration
@@ -89,8 +89,8 @@ func (s *Steering) Step(o Observation) Order {
 	if s.passes > 2 {
 		share = float64(bytes) / float64(pages*model.PageSize)
 	}
-	next := float64(o.Remaining)*share/float64(s.Rate) + float64(o.Remaining)/planning.FilterSpeed // seconds
-	s.Predicted = planning.FixedPerStop + planning.Seconds(next)
+	next := float64(o.Remaining)*share/float64(s.Rate) + float64(o.Remaining)/modes.FilterSpeed // seconds
+	s.Predicted = modes.FixedPerStop + planning.Seconds(next)
 	if s.Predicted <= s.Limit {
 		return SwitchOver
 	}
@@ -128,17 +128,10 @@ const (
 	aim        = 0.7  // of the tolerated pause is what a throttled VM is steered to: guests are no machines
 	slack      = 0.02 // of what is to be taken
 	longestLag = 15 * time.Second
-	convergent = 0.7 // of the rate: a VM that dirties less converges by itself, within a few passes
 )
 
-// found is the part of a VM's hot pages that two looks find.
-const found = 0.5
-
 // Hopeless tells whether a VM dirties so fast, as far as that is known, that it would not converge.
-func (s *Steering) Hopeless() bool { return s.writes() >= convergent*float64(s.Rate) }
-
-// writes is how fast it dirties, in bytes/s, as far as that is known.
-func (s *Steering) writes() float64 { return s.Hot / max(1e-3, s.HotIn.Seconds()) }
+func (s *Steering) Hopeless() bool { return s.Writes.Hopeless(float64(s.Rate)) }
 
 // begin is for the first pass, over all pages, in which those that were dirtied since bulk are sent.
 func (s *Steering) begin(o Observation) Order {
@@ -146,7 +139,7 @@ func (s *Steering) begin(o Observation) Order {
 		return Hold
 	}
 	s.agreed = o.At
-	return s.take(s.writes(), s.Hot/found/float64(s.Rate))
+	return s.take(s.Writes.Rate(), s.Writes.Hottest()/float64(s.Rate))
 }
 
 // lag tells whether less is taken from the VM than was ordered: some hypervisors take their time, but not for ever.
@@ -169,7 +162,7 @@ func (s *Steering) throttle(o Observation, share, next, took float64, stalled bo
 		return Hold
 	}
 	writes := float64(o.Remaining) * share / took / (1 - o.Throttled) // bytes/s, of a VM that is not throttled
-	if !s.throttles && writes < convergent*float64(s.Rate) && s.worse == 0 {
+	if !s.throttles && writes < modes.Convergent*float64(s.Rate) && s.worse == 0 {
 		return Hold // it converges by itself
 	}
 	return s.take(writes, next)
@@ -178,7 +171,7 @@ func (s *Steering) throttle(o Observation, share, next, took float64, stalled bo
 // take takes the least from a VM that writes so much with which what is wanted remains after a pass of so many seconds.
 func (s *Steering) take(writes, next float64) Order {
 	s.throttles = true
-	wanted := aim * (s.Limit - planning.FixedPerStop).Seconds() * float64(s.Rate) // bytes that may remain after the next pass
+	wanted := aim * (s.Limit - modes.FixedPerStop).Seconds() * float64(s.Rate) // bytes that may remain after the next pass
 	before := s.Throttle
 	s.Throttle = min(s.MostThrottle, max(0, 1-wanted/max(wanted, writes*next)))
 	if s.Throttle == before {

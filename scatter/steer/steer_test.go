@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/modes"
 )
 
 // pass is what a Steering is told at the begin of a pass, since the pass before.
@@ -72,7 +72,7 @@ func TestSteering(t *testing.T) {
 func TestSteeringPredicts(t *testing.T) {
 	s := &Steering{Rate: 1000 * model.PageSize, Limit: time.Millisecond}
 	steered(s, []pass{{5000, 0, 0}, {1000, 10000, 10000}, {1000, 1000, 250}})
-	want := planning.FixedPerStop + 250*time.Millisecond
+	want := modes.FixedPerStop + 250*time.Millisecond
 	if d := s.Predicted - want; d < 0 || d > 10*time.Millisecond { // QEMU's own time for 1000 pages
 		t.Errorf("predicted %v, want little more than %v", s.Predicted, want)
 	}
@@ -100,7 +100,7 @@ func TestPostCopyInsteadOfAnotherPass(t *testing.T) {
 		}
 	}
 	for writes, want := range map[float64]bool{0.6: false, 0.8: true} {
-		if s := (Steering{Rate: 1000, Hot: writes * 500, HotIn: 500 * time.Millisecond}); s.Hopeless() != want {
+		if s := (Steering{Rate: 1000, Writes: modes.Writes{Hot: writes * 500, In: 500 * time.Millisecond}}); s.Hopeless() != want {
 			t.Errorf("writes %v of the rate: hopeless %v", writes, !want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/modes"
 )
 
 // writer is a guest that writes to pages of a hot set at random, and converges by passes that take as long as the link takes for them.
@@ -136,12 +137,12 @@ func TestThrottleThatLags(t *testing.T) {
 func TestThrottleFromTheFirstPass(t *testing.T) {
 	w := writer{67e6, 2e8, 8e7, 37.5e6}
 	late := w.converge(&Steering{Limit: 300 * time.Millisecond, MostThrottle: 0.9})
-	early := w.converge(&Steering{Limit: 300 * time.Millisecond, MostThrottle: 0.9, Hot: 40e6, HotIn: 500 * time.Millisecond})
+	early := w.converge(&Steering{Limit: 300 * time.Millisecond, MostThrottle: 0.9, Writes: modes.Writes{Hot: 40e6, In: 500 * time.Millisecond}})
 	if early.last != SwitchOver || early.passes >= late.passes || early.time > 0.7*late.time {
 		t.Errorf("%+v, without knowing %+v", early, late)
 	}
 	calm := writer{20e6, 1e8, 5e6, 37.5e6}
-	if m := calm.converge(&Steering{Limit: 300 * time.Millisecond, MostThrottle: 0.9, Hot: 2.5e6, HotIn: 500 * time.Millisecond}); m.most > 0 {
+	if m := calm.converge(&Steering{Limit: 300 * time.Millisecond, MostThrottle: 0.9, Writes: modes.Writes{Hot: 2.5e6, In: 500 * time.Millisecond}}); m.most > 0 {
 		t.Errorf("a calm one was throttled: %+v", m)
 	}
 }

@@ -29,6 +29,23 @@ func ReadHead(p *stream.Parser) ([]byte, error) {
 	}
 }
 
+// WithoutAdvise is the head of a stream whose VM has all of its memory before it runs, of one that need not have.
+func WithoutAdvise(head []byte) (out []byte, err error) {
+	p := stream.NewParser(bytes.NewReader(head), stream.Options{})
+	for {
+		it, err := p.Next()
+		if err != nil {
+			return nil, fmt.Errorf("head of the stream: %w", NoEOF(err))
+		}
+		if it.Kind != stream.KindCommand || it.Command != stream.CmdPostcopyAdvise {
+			out = append(out, it.Raw...)
+		}
+		if it.Kind == stream.KindFooter && len(p.Blocks()) > 0 {
+			return out, nil
+		}
+	}
+}
+
 // HeadPing marks the end of the head in QEMU's own order of work.
 const HeadPing = 0x5ca77e2d
 

@@ -153,6 +153,8 @@ func (s *session) examine(ctx context.Context, m control.Examine) error {
 		err := s.r.tries.Examine(ctx, m)
 		if untried, ok := errors.AsType[*qemu.UntriedError](err); ok {
 			answer.Untried = untried.Error()
+		} else if without, ok := errors.AsType[*trial.NoPostCopyError](err); ok {
+			answer.NoPostCopy = without.Error()
 		} else if err != nil {
 			answer.Error = err.Error()
 			if lacks, ok := errors.AsType[*trial.LacksError](err); ok {

@@ -68,7 +68,8 @@ func take(ctx context.Context, places chan struct{}) (give func(), err error) {
 
 var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", model.TryTimeout)
 
-// Examine tells why a VM could not be started here; a *qemu.UntriedError if nothing is known against it, and it cannot be tried.
+// Examine tells why a VM could not be started here; a *qemu.UntriedError if nothing is known against it, and it cannot be tried; a *NoPostCopyError if
+// only post-copy does not work.
 func (t *Trials) Examine(ctx context.Context, m control.Examine) error {
 	turn, err := take(ctx, t.turns)
 	if err != nil {
@@ -181,9 +182,13 @@ func startError(ctx context.Context, err error) error {
 
 // tryStream shows a QEMU the head of a migration stream, and compares its processor to the source's.
 func (t *Trials) tryStream(ctx context.Context, q *qemu.Process, m control.Examine) error {
+	var without error
 	if m.PostCopy {
 		if err := q.Client.AllowPostcopy(ctx); err != nil {
-			return err
+			without = &NoPostCopyError{err}
+			if m.Header, err = system.WithoutAdvise(m.Header); err != nil {
+				return err
+			}
 		}
 	}
 	in, err := q.Client.MigrateIncoming(ctx)
@@ -195,8 +200,18 @@ func (t *Trials) tryStream(ctx context.Context, q *qemu.Process, m control.Exami
 	if err := awaitPong(in, m.Header); err != nil {
 		return streamError(ctx, q, err)
 	}
-	return compareCPU(ctx, q.Client, m.CPU)
+	if err := compareCPU(ctx, q.Client, m.CPU); err != nil {
+		return err
+	}
+	return without
 }
+
+// NoPostCopyError says that a VM could be started here, and would have to have all of its memory before it runs.
+type NoPostCopyError struct{ Err error }
+
+func (e *NoPostCopyError) Error() string { return e.Err.Error() }
+
+func (e *NoPostCopyError) Unwrap() error { return e.Err }
 
 // awaitPong writes the head of a stream and waits until QEMU has taken it: it has then accepted the machine type and the RAM blocks.
 func awaitPong(in net.Conn, header []byte) error {

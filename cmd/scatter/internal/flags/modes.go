@@ -15,9 +15,9 @@ type modes struct {
 }
 
 func (m *modes) add(f *pflag.FlagSet) {
-	f.StringVar(&m.mode, "mode", "pre", "how VMs move: `pre|hybrid|post`, that is with all of their memory; or without what they dirty too fast, which follows; or at once, and all of their memory follows")
-	f.StringVar(&m.onStall, "on-stall", "keep", "a VM that dirties memory faster than the link carries: `keep|pause|throttle|post`, that is leave it here, stop it and finish, slow it down, no more than it takes, or have its target run it without what it dirties, which follows")
-	f.Float64Var(&m.maxThrottle, "max-throttle", scatter.DefaultThrottle, "with --on-stall throttle: the most of its processors' time that is taken from a VM, a `share` of 1")
+	f.StringVar(&m.mode, "mode", "auto", "how VMs move: `auto|pre|throttle|hybrid|post`, that is each as it costs least; or with all of their memory; or so, and slowed down, no more than it takes, where they dirty it too fast; or without what they dirty too fast, which follows; or at once, and all of their memory follows")
+	f.StringVar(&m.onStall, "on-stall", "", "a VM that dirties memory faster than the link carries: `keep|pause|throttle|post|any`, that is leave it here, stop it and finish, slow it down, have its target run it without what it dirties, which follows, or these two as needed (default: any with mode auto, else keep)")
+	f.Float64Var(&m.maxThrottle, "max-throttle", scatter.DefaultThrottle, "the most of its processors' time that is taken from a VM that is slowed down, a `share` of 1")
 }
 
 // read checks the flags, and tells the engine.
@@ -26,10 +26,10 @@ func (m *modes) read(cfg *scatter.SendConfig) error {
 	switch {
 	case !(m.maxThrottle > 0 && m.maxThrottle <= scatter.MostThrottle):
 		return usage.Errorf("--max-throttle %v: must be more than 0, and at most %v", m.maxThrottle, scatter.MostThrottle)
-	case !cfg.OnStall.Valid():
-		return usage.Errorf("--on-stall %q: must be keep, pause, throttle or post", m.onStall)
+	case m.onStall != "" && !cfg.OnStall.Valid():
+		return usage.Errorf("--on-stall %q: must be keep, pause, throttle, post or any", m.onStall)
 	case !cfg.Mode.Valid():
-		return usage.Errorf("--mode %q: must be pre, hybrid or post", m.mode)
+		return usage.Errorf("--mode %q: must be auto, pre, throttle, hybrid or post", m.mode)
 	}
 	return nil
 }

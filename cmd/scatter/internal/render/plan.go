@@ -52,6 +52,11 @@ func (s *sections) summary(p *scatter.Plan) {
 		s.printf("of the contents %s are sent more than once, %s reach hosts in vain, %s hosts that have left\n",
 			units.FormatSize(t.DuplicatedBytes), units.FormatSize(t.WastedBytes), units.FormatSize(t.OverheardBytes))
 	}
+	for _, v := range p.VMs {
+		if v.Mode != "" && v.Mode != scatter.ModePre {
+			s.printf("%s moves in mode %s: %s\n", v.Name, v.Mode, v.ModeReason)
+		}
+	}
 	if len(p.Unplaced) > 0 {
 		s.printf("no room, they stay: %s\n", names(p.Unplaced))
 	}
@@ -118,7 +123,7 @@ func atRate(bps int64) string {
 }
 
 func planVMs(p *scatter.Plan) [][]string {
-	rows := [][]string{{"VM", "HOST", "MEMORY", "VCPUS", "ZERO", "SHARED", "UNIQUE", "NEEDS", "OWN", "TIME", "DOWN-TIME", "WHY"}}
+	rows := [][]string{{"VM", "HOST", "MEMORY", "VCPUS", "ZERO", "SHARED", "UNIQUE", "NEEDS", "OWN", "TIME", "DOWN-TIME", "MODE", "WHY"}}
 	for _, v := range p.VMs {
 		time := "-"
 		if v.TimeS > 0 {
@@ -126,9 +131,20 @@ func planVMs(p *scatter.Plan) [][]string {
 		}
 		rows = append(rows, []string{v.Name, cmp.Or(v.Host, "-"), units.FormatSize(v.MemoryBytes), fmt.Sprint(v.VCPUs),
 			share(v.Pages.Zero, v.Pages.Total), share(v.Pages.Shared, v.Pages.Total), share(v.Pages.Unique, v.Pages.Total),
-			units.FormatSize(v.ContentBytes), units.FormatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), v.Reason})
+			units.FormatSize(v.ContentBytes), units.FormatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), mode(v), v.Reason})
 	}
-	return withoutEmpty(rows, p.Pages.Total == 0, "ZERO", "SHARED", "UNIQUE", "TIME", "DOWN-TIME")
+	return withoutEmpty(rows, p.Pages.Total == 0, "ZERO", "SHARED", "UNIQUE", "TIME", "DOWN-TIME", "MODE")
+}
+
+// mode is how a VM moves, and what that takes of it.
+func mode(v scatter.PlanVM) string {
+	switch {
+	case v.ExposedS > 0:
+		return fmt.Sprintf("%s, on both hosts for %s", v.Mode, units.FormatSeconds(v.ExposedS))
+	case v.Throttle > 0:
+		return fmt.Sprintf("%s, up to %.0f %%", v.Mode, 100*v.Throttle)
+	}
+	return string(v.Mode)
 }
 
 func planHosts(p *scatter.Plan) [][]string {

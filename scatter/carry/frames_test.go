@@ -1,4 +1,4 @@
-package move
+package carry
 
 import (
 	"bytes"
@@ -11,15 +11,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/scatter-vm/scatter/multicast"
-	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
-// framed writes pieces through a frameWriter and returns what arrives: the frames, and their bytes unpacked.
-func framed(t *testing.T, pack *carry.Packer, pieces [][]byte) (frames []control.Message, stream []byte, counted int64) {
+// framed writes pieces through a FrameWriter and returns what arrives: the frames, and their bytes unpacked.
+func framed(t *testing.T, pack *Packer, pieces [][]byte) (frames []control.Message, stream []byte, counted int64) {
 	t.Helper()
 	near, far := net.Pipe()
 	defer near.Close()
@@ -51,14 +50,14 @@ func framed(t *testing.T, pack *carry.Packer, pieces [][]byte) (frames []control
 			}
 		}
 	}()
-	w := &frameWriter{ctx: t.Context(), conn: control.NewConn(near, "target", wire.LostAfter), pacer: multicast.NewPacer(1<<40, 1<<30), pack: pack,
-		count: func(n int64) { counted += n }}
+	w := &FrameWriter{Ctx: t.Context(), Conn: control.NewConn(near, "target", wire.LostAfter), Pacer: multicast.NewPacer(1<<40, 1<<30), Pack: pack,
+		Count: func(n int64) { counted += n }}
 	for _, b := range pieces {
 		if n, err := w.Write(b); n != len(b) || err != nil {
 			t.Fatalf("wrote %d of %d bytes: %v", n, len(b), err)
 		}
 	}
-	if err := w.flush(); err != nil {
+	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	near.Close()
@@ -76,10 +75,10 @@ func size(m control.Message) int {
 // TestFrameWriterKeepsBytes: however a stream is cut, its bytes arrive in order, in frames that are as large as can be.
 func TestFrameWriterKeepsBytes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
-	all := kit.Noise(5*carry.FrameSize + 77)
+	all := kit.Noise(5*FrameSize + 77)
 	var pieces [][]byte
 	for rest := all; len(rest) > 0; {
-		n := min(len(rest), 1+rnd.IntN(2*carry.FrameSize))
+		n := min(len(rest), 1+rnd.IntN(2*FrameSize))
 		pieces, rest = append(pieces, rest[:n]), rest[n:]
 	}
 	frames, got, counted := framed(t, nil, pieces)
@@ -87,7 +86,7 @@ func TestFrameWriterKeepsBytes(t *testing.T) {
 		t.Fatalf("%d bytes arrived of %d, %d counted", len(got), len(all), counted)
 	}
 	for i, m := range frames {
-		if want := min(carry.FrameSize, len(all)-i*carry.FrameSize); m.Type() != control.TypeData || size(m) != want {
+		if want := min(FrameSize, len(all)-i*FrameSize); m.Type() != control.TypeData || size(m) != want {
 			t.Errorf("frame %d: %s of %d bytes, want %d", i, m.Type(), size(m), want)
 		}
 	}
@@ -95,12 +94,12 @@ func TestFrameWriterKeepsBytes(t *testing.T) {
 
 // TestFrameWriterPacks: frames that gain are sent compressed and counted as sent, others as they are.
 func TestFrameWriterPacks(t *testing.T) {
-	pack, err := carry.NewPacker(func() int64 { return 1 })
+	pack, err := NewPacker(func() int64 { return 1 })
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := bytes.Repeat([]byte("0123456789abcdef"), carry.FrameSize/16)
-	all := [][]byte{text, kit.Noise(carry.FrameSize), text, text[:100]}
+	text := bytes.Repeat([]byte("0123456789abcdef"), FrameSize/16)
+	all := [][]byte{text, kit.Noise(FrameSize), text, text[:100]}
 	frames, got, counted := framed(t, pack, all)
 	if !bytes.Equal(got, bytes.Join(all, nil)) {
 		t.Fatal("the stream was changed")
@@ -125,8 +124,8 @@ func TestFrameWriterWaitsForThePacer(t *testing.T) {
 	defer far.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(model.ErrCancelled)
-	w := &frameWriter{ctx: ctx, conn: control.NewConn(near, "target", wire.LostAfter), pacer: multicast.NewPacer(1, 1), count: func(int64) {}}
-	if _, err := w.Write(make([]byte, carry.FrameSize)); !errors.Is(err, model.ErrCancelled) {
+	w := &FrameWriter{Ctx: ctx, Conn: control.NewConn(near, "target", wire.LostAfter), Pacer: multicast.NewPacer(1, 1), Count: func(int64) {}}
+	if _, err := w.Write(make([]byte, FrameSize)); !errors.Is(err, model.ErrCancelled) {
 		t.Errorf("got %v", err)
 	}
 }
