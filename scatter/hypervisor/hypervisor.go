@@ -48,7 +48,9 @@ type Description struct {
 	Memory  int64          // bytes, for which it has to have room
 	Written []control.File // files that its disks write to
 	Limits  []control.Limits
-	Remarks []string // what does not hinder it, and should be known
+
+	Networks int      // that its cards are on
+	Remarks  []string // what does not hinder it, and should be known
 }
 
 // Runs lets a VM's processors run, and tells whether they do.

@@ -57,6 +57,7 @@ func (e *Planned) problem() (*planning.Problem, error) {
 
 // MakePlan places the VMs and turns the placement into channels and steps.
 func (e *Planned) MakePlan(ctx context.Context) error {
+	e.countTraffic()
 	placed, err := e.place(ctx)
 	if err != nil {
 		return err

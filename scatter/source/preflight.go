@@ -86,6 +86,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	if found != nil && !onlyRisks(found) {
 		return found
 	}
+	v.countFrom(d.Networks)
 	v.argv, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Written, d.Limits, uint64(d.Memory)
 	if err := note(); err != nil {
 		return err

@@ -37,6 +37,7 @@ type VM struct {
 	Policy     modes.Policy
 	noPostCopy string        // why it cannot take over before its memory, though it might
 	Traffic    modes.Traffic // of its guest, before the plan
+	counting   counting      // of that
 	Mode       model.Mode    // in which it moves, from the plan
 	choice     modes.Choice  // of that
 

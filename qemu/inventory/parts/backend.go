@@ -117,8 +117,11 @@ func (inv *Inventory) readNetdevs(ctx context.Context, m Monitor) error {
 		name, kind := f[1], f[3]
 		i := slices.IndexFunc(inv.Netdevs, func(n Netdev) bool { return n.ID == name })
 		switch {
-		case kind == "nic" || kind == "hubport" || strings.HasPrefix(name, "#"):
+		case kind == "nic" || kind == "hubport":
+		case strings.HasPrefix(name, "#"):
+			inv.Networks++
 		case i < 0:
+			inv.Networks++
 			inv.Netdevs = append(inv.Netdevs, Netdev{ID: name, Kind: kind, Info: f[4], Queues: 1})
 		default:
 			inv.Netdevs[i].Queues++

@@ -29,6 +29,7 @@ type Inventory struct {
 	Objects  []Object
 	Chardevs []Chardev
 	Netdevs  []Netdev
+	Networks int // back ends of networks, with those that QEMU has made by itself
 	activity
 }
 

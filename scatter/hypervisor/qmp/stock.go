@@ -39,6 +39,7 @@ func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err e
 	if d.Memory, err = qemu.MemoryOf(d.Argv); err != nil {
 		return d, s.named(err)
 	}
+	d.Networks = inv.Networks
 	d.Memory = max(d.Memory, int64(s.VM.MemoryBytes))
 	for _, n := range inv.Written() {
 		d.Written = append(d.Written, control.File{Path: n.File, Inode: n.Inode})
