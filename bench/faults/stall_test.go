@@ -47,6 +47,28 @@ func TestFaultStallPause(t *testing.T) {
 	s.stand(busy, s.target(busy))
 }
 
+// TestFaultDeadline: when there is no time left, a VM that would go on for long stays, or is stopped for the rest of its way, or takes over without it.
+func TestFaultDeadline(t *testing.T) {
+	for i, how := range []string{"keep", "pause", "post"} {
+		t.Run(how, func(t *testing.T) {
+			s := newScene(t)
+			s.receiveAll()
+			busy := s.extraGuest(fmt.Sprint("late", i), busyWorkload)
+			o := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--verify=false", "--mode", "pre", "--place", busy.Name+"="+s.target(busy).Name,
+				"--deadline", "1s", "--at-deadline", how)...).finish()
+			v, host := o.vm(s, busy), s.target(busy)
+			if how == "keep" {
+				host = s.Source
+				o.exits(s, 3, busy.Name)
+				o.blames(s, busy, "is to be empty after 1s")
+			} else if o.exits(s, 0); v.State != evacuated || (v.PostCopy != nil) != (how == "post") {
+				t.Errorf("report: %+v", v)
+			}
+			s.stand(busy, host)
+		})
+	}
+}
+
 // TestFaultStallThrottle: a VM is slowed down until what remains fits into the pause, by a quota of its threads or by QEMU, and nothing of that is
 // left.
 func TestFaultStallThrottle(t *testing.T) {

@@ -14,10 +14,12 @@ import (
 // no other; what spans VMs is the core's: when bulk starts, who gets the converge slots, and whom a lost target or a cancel concerns.
 type Core struct {
 	VMs       []coreVM
+	how       CoreOptions
 	parallel  int
 	order     []int
 	bulk      bool // AcBulk was given
 	cancelled error
+	hurries   bool // the deadline is near
 }
 
 // errUnplaced is why a VM stays that the plan has put nowhere.
@@ -27,6 +29,7 @@ var errUnplaced = errors.New("no target has room for it")
 type CoreOptions struct {
 	Parallel   int           // VMs that converge at one time
 	OnStall    model.OnStall // what becomes of a VM that does not converge
+	AtDeadline model.OnStall // what becomes of VMs that have not moved when there is just time enough for it: StallKeep, StallPause or StallPost
 	KeepSource bool          // leave the source QEMU
 	First      []bool        // by VM: it switches over before bulk, and lacks then what that brings; nil: none does
 }
@@ -34,7 +37,7 @@ type CoreOptions struct {
 // NewCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func NewCore(host, order []int, how CoreOptions) *Core {
-	c := &Core{parallel: max(1, how.Parallel), order: order}
+	c := &Core{parallel: max(1, how.Parallel), order: order, how: how}
 	for i, h := range host {
 		c.VMs = append(c.VMs, coreVM{index: i, host: h, how: &how, first: how.First != nil && how.First[i]})
 	}
@@ -68,6 +71,8 @@ func (c *Core) Step(e Event) (out []Action, err error) {
 		out = c.cancel(e.Err)
 	case EvTargetLost:
 		out = c.targetLost(e.Host, e.Err)
+	case EvDeadline:
+		out = c.deadline(e.Err)
 	default:
 		if e.VM < 0 || e.VM >= len(c.VMs) {
 			return nil, fmt.Errorf("vm %d: %w", e.VM, errIllegal)
@@ -85,6 +90,17 @@ func (c *Core) cancel(err error) (out []Action) {
 	c.cancelled = err
 	for i := range c.VMs {
 		if v := &c.VMs[i]; v.State.retreats() && !v.gone {
+			out = append(out, v.abort(err)...)
+		}
+	}
+	return out
+}
+
+// deadline leaves the VMs here that have not begun to switch over, or sees that no more time goes by for them than what they have left takes.
+func (c *Core) deadline(err error) (out []Action) {
+	c.hurries = c.how.AtDeadline == model.StallPause || c.how.AtDeadline == model.StallPost
+	for i := range c.VMs {
+		if v := &c.VMs[i]; !c.hurries && v.State < Switching {
 			out = append(out, v.abort(err)...)
 		}
 	}
@@ -117,6 +133,18 @@ func (c *Core) schedule() (out []Action) {
 		if v := &c.VMs[i]; busy < c.parallel && v.State == Ready {
 			out = append(out, v.enter(Converging, AcConverge)...)
 			busy++
+		}
+	}
+	return append(out, c.hurry()...)
+}
+
+// hurry has VMs switch over with whatever they have left.
+func (c *Core) hurry() (out []Action) {
+	how := map[model.OnStall]actionKind{model.StallPause: AcPause, model.StallPost: AcTakeOver}
+	for i := range c.VMs {
+		if v := &c.VMs[i]; c.hurries && v.State == Converging && !v.hurried {
+			v.hurried = true
+			out = append(out, Action{Kind: how[c.how.AtDeadline], VM: i})
 		}
 	}
 	return out

@@ -48,9 +48,10 @@ func newWorld(t *rapid.T) *world {
 		host[i], order[i] = rapid.IntRange(-1, hosts-1).Draw(t, "host"), i
 	}
 	how := CoreOptions{
-		Parallel: rapid.IntRange(1, 3).Draw(t, "parallel"),
-		First:    rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "first"),
-		OnStall:  rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause}).Draw(t, "stall"),
+		Parallel:   rapid.IntRange(1, 3).Draw(t, "parallel"),
+		First:      rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "first"),
+		AtDeadline: rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause, model.StallPost}).Draw(t, "deadline"),
+		OnStall:    rapid.SampledFrom([]model.OnStall{model.StallKeep, model.StallPause}).Draw(t, "stall"),
 	}
 	w := &world{t: t, c: NewCore(host, order, how), lost: make([]bool, hosts), vms: make([]modelVM, n)}
 	for i := range w.vms {
@@ -87,7 +88,7 @@ func (w *world) act(a Action) {
 		w.emit(EvStalled, a.VM, errModel)
 		w.pending = append(w.pending, Event{Kind: EvLoaded, VM: a.VM, Lacks: v.post})
 		w.emit(EvFilled, a.VM, nil)
-	case AcPause:
+	case AcTakeOver, AcPause:
 		if v.migrating && v.src == "runs" {
 			v.src = "held"
 		}
@@ -290,7 +291,7 @@ func (w *world) disturb() (Event, bool) {
 		w.lost[h] = true
 		return Event{Kind: EvTargetLost, Host: h, Err: errAway}, true
 	case 1:
-		return Event{Kind: EvCancel, Err: model.ErrCancelled}, true
+		return Event{Kind: rapid.SampledFrom([]EventKind{EvCancel, EvDeadline}).Draw(w.t, "end"), Err: model.ErrCancelled}, true
 	case 2:
 		vm := rapid.IntRange(0, len(w.vms)-1).Draw(w.t, "failed vm")
 		if w.c.VMs[vm].State.retreats() {

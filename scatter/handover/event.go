@@ -25,17 +25,18 @@ const (
 	EvOverdue                       // what the event's state waits for has not come
 	EvVerdict                       // both sides were asked
 	EvCancel                        // the operator, or the time-out
+	EvDeadline                      // what is left would take until the time by which the host is to be empty
 )
 
 var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "filled", "verified", "logged", "completed", "running",
-	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "overdue", "verdict", "cancel"}
+	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "overdue", "verdict", "cancel", "deadline"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
 // Event is what a driver tells the core.
 type Event struct {
 	Kind    EventKind
-	VM      int        // all but EvTargetLost and EvCancel
+	VM      int        // all but EvTargetLost, EvCancel and EvDeadline
 	Host    int        // EvTargetLost
 	Record  RecordKind // EvLogged, and EvFailed where a record could not be written
 	State   State      // EvOverdue
@@ -52,6 +53,7 @@ const (
 	AcBulk                         // all targets stand: send the contents (once, no VM)
 	AcConverge                     // start QEMU's migration through the filter
 	AcPause                        // stop the source VM so that it converges
+	AcTakeOver                     // have it take over without what remains, as soon as it can; stop it where it may not
 	AcVerify                       // compare disks, and digest if wanted, on both sides
 	AcLog                          // write record to the journal, answer EvLogged or EvFailed
 	AcRelease                      // give SHUT(0) to the source QEMU
@@ -66,7 +68,7 @@ const (
 	AcFinal                        // the VM has reached a final state
 )
 
-var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "verify", "log", "release", "run", "fill", "sweep", "resolve",
+var actionNames = [...]string{"prepare", "bulk", "converge", "pause", "take-over", "verify", "log", "release", "run", "fill", "sweep", "resolve",
 	"abort", "forget", "resume", "quit-source", "final"}
 
 func (k actionKind) String() string { return actionNames[k] }

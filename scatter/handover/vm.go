@@ -22,6 +22,7 @@ type coreVM struct {
 	gone     bool  // the source QEMU's process has ended
 	lacks    bool  // the target does not have all of it: the source has the rest
 	run      bool  // Run may have been sent
+	hurried  bool  // it was told that the deadline is near
 	resolves int   // how often both sides were asked
 }
 
@@ -186,7 +187,10 @@ func (v *coreVM) targetLost(err error) []Action {
 
 // stalled: it will not converge by itself.
 func (v *coreVM) stalled(err error) []Action {
-	if v.how.OnStall == model.StallPause {
+	switch {
+	case v.hurried:
+		return nil // it stops or takes over
+	case v.how.OnStall == model.StallPause:
 		return []Action{{Kind: AcPause, VM: v.index}}
 	}
 	return v.abort(err)

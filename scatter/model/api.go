@@ -290,9 +290,16 @@ type Report struct {
 		PredictedBytes int64   `json:"predicted_bytes"`
 		PredictedTimeS float64 `json:"predicted_time_s"`
 	} `json:"plan"`
+	Deadline *Deadline    `json:"deadline,omitempty"` // nil: there was none
 	VMs      []VMReport   `json:"vms"`
 	Hosts    []HostReport `json:"hosts"`
 	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// Deadline is the time after which the host was to be empty.
+type Deadline struct {
+	S   float64 `json:"s"`   // seconds since the start
+	Met bool    `json:"met"` // it was
 }
 
 // Outcome sums up a report for an exit code.

@@ -9,17 +9,21 @@ type Policy struct {
 	Mode     model.Mode // in which it moves; ModeAuto: the one that takes least
 	Throttle float64    // most of its processors' time that may be taken from it, a share of 1; 0 = none
 	PostCopy bool       // it may take over before its target has all of its memory
+	Hurried  bool       // it may, too, when a deadline is near
 	Must     bool       // that is what the operator wants, so a VM that cannot do so stays
 }
 
 // NoPostCopy is the policy for a VM that cannot take over before its memory, or must not.
 func (p Policy) NoPostCopy() Policy {
-	p.PostCopy, p.Must = false, false
+	p.PostCopy, p.Hurried, p.Must = false, false, false
 	if p.Mode.TakesOver() {
 		p.Mode = model.ModeAuto
 	}
 	return p
 }
+
+// Prepares tells whether the VM has to be prepared for taking over before its memory.
+func (p Policy) Prepares() bool { return p.PostCopy || p.Hurried }
 
 // Keep is the policy for a VM whose mode was chosen before; "": it was not. What is allowed now stands against it.
 func (p Policy) Keep(m model.Mode) Policy {

@@ -44,7 +44,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	if v.leavesOut = postCopying(e).leavesOut(v); v.leavesOut {
 		rate = barely // what remains never fits: QEMU is not to switch over before we say so
 	}
-	if err := v.Hold(ctx, rate, v.throttles(), v.Policy.PostCopy); err != nil {
+	if err := v.Hold(ctx, rate, v.throttles(), v.Policy.Prepares()); err != nil {
 		return err
 	}
 	events := v.Subscribe(256)
@@ -190,7 +190,7 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 
 // steering is that of a VM of which nothing was observed yet.
 func (e converging) steering(v *migrant) steer.Steering {
-	s := steer.Steering{Rate: max(1, e.rateOfOne()), Limit: e.Cfg.Downtime, Writes: e.Dirtied(v.Index), PostCopy: v.Policy.PostCopy, Hybrid: v.Mode == model.ModeHybrid}
+	s := steer.Steering{Rate: max(1, e.rateOfOne()), Limit: e.Cfg.Downtime, Writes: e.Dirtied(v.Index), PostCopy: v.Policy.PostCopy, Hybrid: v.Mode == model.ModeHybrid || v.hurried.Load()}
 	if v.throttles() {
 		s.MostThrottle = v.Policy.Throttle
 	}
@@ -268,6 +268,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	if f == nil || f.later != nil { // which goes on by itself
 		return nil
 	}
+	s.Hybrid = s.Hybrid || v.hurried.Load()
 	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}) {
 	case steer.SwitchOver:
 		e.standstill.Begin(v.Index)

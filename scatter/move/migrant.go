@@ -26,6 +26,7 @@ type migrant struct {
 	tookOver  atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
 	leavesOut bool          // what it has dirtied since bulk is left to post-copy; decided before it converges
 	seen      chan struct{} // closed when all of its pages were seen that are left to post-copy
+	hurried   atomic.Bool   // it takes over as soon as it can: a deadline is near
 	filling   atomic.Bool   // it is being sent what it lacks
 	filler    fill.Filler
 	zero      []bool      // by block: all zero on the target before bulk
@@ -245,7 +246,7 @@ func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filte
 	for i := range v.Blocks {
 		f.first = append(f.first, e.Layout.First(v.Regions+i))
 	}
-	if v.Policy.PostCopy {
+	if v.Policy.Prepares() {
 		f.startLacking(v)
 	}
 	v.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/trace"
 )
 
 // move runs the core and its drivers until every VM has reached a final state. ctx ends the evacuation, not
@@ -46,6 +47,7 @@ func (e *Evacuation) move(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { reporting{e}.progress(drivers) })
+	wg.Go(func() { hurrying{e}.watchTime(drivers) })
 	wg.Go(func() { watching{e}.watchSources(drivers) })
 	cancelled := ctx.Done()
 	e.act(drivers, &wg, e.core.Start())
@@ -76,11 +78,11 @@ func (e *Evacuation) step(ctx context.Context, wg *sync.WaitGroup, ev handover.E
 		return
 	}
 	actions, err := e.core.Step(ev)
-	l := traceLine{Event: ev.Kind.String(), VM: ev.VM, Host: ev.Host}
-	if ev.Kind != handover.EvCancel && ev.Kind != handover.EvTargetLost {
+	l := trace.Line{Event: ev.Kind.String(), VM: ev.VM, Host: ev.Host}
+	if ev.Kind != handover.EvCancel && ev.Kind != handover.EvDeadline && ev.Kind != handover.EvTargetLost {
 		l.State = e.core.VMs[ev.VM].State.String()
 	}
-	e.trace.write(l, errors.Join(ev.Err, err))
+	e.trace.Write(l, errors.Join(ev.Err, err))
 	e.act(ctx, wg, actions)
 }
 
@@ -92,7 +94,7 @@ func (e *Evacuation) unplaced(ev handover.Event) bool {
 // act tells what has changed and starts a driver for each action. Only acFinal is done at once.
 func (e *Evacuation) act(ctx context.Context, wg *sync.WaitGroup, actions []handover.Action) {
 	for _, a := range actions {
-		e.trace.write(traceLine{Action: a.Kind.String(), Record: string(a.Record), VM: a.VM}, a.Err)
+		e.trace.Write(trace.Line{Action: a.Kind.String(), Record: string(a.Record), VM: a.VM}, a.Err)
 	}
 	e.note()
 	for _, a := range actions {
@@ -122,7 +124,9 @@ func (e *Evacuation) drive(ctx context.Context, a handover.Action) {
 			e.answer(a.VM, err, noEvent)
 		}
 	case handover.AcPause:
-		e.answer(a.VM, v.pause(ctx, func() error { return e.record(v, handover.RecPause) }), noEvent)
+		e.answer(a.VM, e.pause(ctx, v), noEvent)
+	case handover.AcTakeOver:
+		e.answer(a.VM, postCopying{e}.hurry(ctx, v), noEvent)
 	case handover.AcVerify:
 		e.answer(a.VM, checking{e}.verify(ctx, v), handover.EvVerified)
 	case handover.AcLog:
@@ -144,6 +148,11 @@ func (e *Evacuation) drive(ctx context.Context, a handover.Action) {
 	case handover.AcQuitSource:
 		handing{e}.quitSource(ctx, v)
 	}
+}
+
+// pause stops a VM that has no more time.
+func (e *Evacuation) pause(ctx context.Context, v *migrant) error {
+	return v.pause(ctx, func() error { return e.record(v, handover.RecPause) })
 }
 
 // logRecord writes a record that the core waits for.

@@ -23,11 +23,25 @@ import (
 
 // start has a VM take over without what remains, unless another one is exposed: then it goes on.
 func (e postCopying) start(ctx context.Context, v *migrant) error {
-	if v.Mode != model.ModePost && !e.exposed.Begin(v.Index) {
+	if !e.mayBeExposed(v) {
 		return nil
 	}
 	e.standstill.Begin(v.Index)
 	return v.StartPostcopy(ctx)
+}
+
+// mayBeExposed tells whether a VM may live on both hosts now: one at a time does, unless more is asked for.
+func (e postCopying) mayBeExposed(v *migrant) bool {
+	return v.Mode == model.ModePost || v.hurried.Load() || e.exposed.Begin(v.Index)
+}
+
+// hurry has a VM take over as soon as it can, or stops it where it must not.
+func (e postCopying) hurry(ctx context.Context, v *migrant) error {
+	if !v.Policy.Prepares() {
+		return e.pause(ctx, v)
+	}
+	v.hurried.Store(true)
+	return nil
 }
 
 // leavesOut tells whether what a VM has dirtied since bulk is left to post-copy: it would be dirtied again before its first pass is over.
@@ -42,7 +56,7 @@ const barely = 1000 * model.PageSize
 
 // awaitTurn returns when no other VM is exposed, so that this one may be; start then finds that it is.
 func (e postCopying) awaitTurn(ctx context.Context, v *migrant) error {
-	for !e.exposed.Begin(v.Index) {
+	for !e.mayBeExposed(v) {
 		if err := system.Pause(ctx, exposedLook); err != nil {
 			return err
 		}

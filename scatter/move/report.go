@@ -32,6 +32,9 @@ func (e reporting) report() *model.Report {
 	for _, s := range e.Stays {
 		r.VMs = append(r.VMs, model.VMReport{Name: s.Name, State: s.State.String(), Cause: s.Cause(), Stages: []model.StageTime{}})
 	}
+	if e.Cfg.Deadline > 0 {
+		r.Deadline = &model.Deadline{S: e.Cfg.Deadline.Seconds(), Met: r.TotalTimeS <= e.Cfg.Deadline.Seconds() && r.Outcome() < model.SomeStay}
+	}
 	for _, l := range e.Links {
 		h, used := e.reportHost(l.Name(), s.Targets[l.Name()]), l.Used.Since()
 		h.CPUS, h.MemoryBytes = used.CPU, used.Memory

@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/source"
+	"github.com/scatter-vm/scatter/scatter/trace"
 )
 
 // Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
@@ -66,7 +67,7 @@ func newEvacuation(cfg source.Config) (*Evacuation, error) {
 	e.Listener = e
 	e.standstill.Pacer = e.Pacer
 	var err error
-	if e.trace, err = openTrace(cfg.Trace, e.Started); err != nil {
+	if e.trace, err = trace.Open(cfg.Trace, e.Started); err != nil {
 		e.Release()
 		return nil, err
 	}

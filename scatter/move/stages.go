@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/standstill"
+	"github.com/scatter-vm/scatter/scatter/trace"
 )
 
 // Evacuation is one run of the source side, to its end. It is the last of the stages, each of which has what the one before it has found, and its
@@ -18,7 +19,7 @@ type Evacuation struct {
 	migrants   []*migrant  // by VM
 	moving     atomic.Bool // migrants does not change any more
 	core       *handover.Core
-	trace      *tracer
+	trace      *trace.Tracer
 	standstill standstill.Keeper
 	exposed    fill.Exposure // by VMs that run on their targets and lack pages
 
@@ -33,6 +34,7 @@ type (
 	checking    struct{ *Evacuation } // a stopped VM against its copy
 	handing     struct{ *Evacuation } // a VM over, or back
 	postCopying struct{ *Evacuation } // a VM over before its memory, and that after it
+	hurrying    struct{ *Evacuation } // to a deadline
 	watching    struct{ *Evacuation } // what becomes of source VMs by themselves
 	reporting   struct{ *Evacuation } // to the operator
 )

@@ -23,7 +23,8 @@ func (c *Config) policy(vm string) modes.Policy {
 		p.Throttle = c.Throttle
 	}
 	p.PostCopy = p.Mode.TakesOver() || c.OnStall == model.StallPost || c.OnStall == model.StallAny
-	p.Must = p.PostCopy && p.Mode != model.ModeAuto
+	p.Hurried = c.Deadline > 0 && c.AtDeadline == model.StallPost
+	p.Must = (p.Mode.TakesOver() || c.OnStall == model.StallPost) && p.Mode != model.ModeAuto
 	if rule.NeverPostCopy {
 		p = p.NoPostCopy()
 		p.Throttle = c.Throttle
@@ -41,6 +42,9 @@ func (c *Config) checkModes() error {
 	}
 	if !c.Mode.Valid() {
 		return fmt.Errorf("mode %q: must be auto, pre, throttle, hybrid or post", c.Mode)
+	}
+	if !slices.Contains([]model.OnStall{model.StallKeep, model.StallPause, model.StallPost}, c.AtDeadline) {
+		return fmt.Errorf("at-deadline %q: must be keep, pause or post", c.AtDeadline)
 	}
 	if c.Throttle < 0 || c.Throttle > model.MostThrottle {
 		return fmt.Errorf("throttle %v: must be 0 to %v", c.Throttle, model.MostThrottle)
@@ -75,6 +79,9 @@ func (c *Config) setModeDefaults() {
 			c.OnStall = model.StallAny
 		}
 	}
+	if c.AtDeadline == "" {
+		c.AtDeadline = model.StallKeep
+	}
 	if c.Throttle == 0 {
 		c.Throttle = model.DefaultThrottle
 	}
@@ -82,7 +89,7 @@ func (c *Config) setModeDefaults() {
 
 // MustPostCopy tells whether the operator wants VMs to take over before they have all of their memory.
 func (c *Config) MustPostCopy() bool {
-	return c.Mode.TakesOver() || c.OnStall == model.StallPost && c.Mode != model.ModeAuto && c.Mode != ""
+	return c.Mode.TakesOver() || c.Deadline > 0 && c.AtDeadline == model.StallPost || c.OnStall == model.StallPost && c.Mode != model.ModeAuto && c.Mode != ""
 }
 
 // neverTakesOver notes why a VM has to have all of its memory before it runs on its target.
@@ -95,7 +102,7 @@ func (v *VM) neverTakesOver(why string) (err error) {
 // settle leaves VMs without post-copy whose targets cannot do that.
 func (e *Planned) settle() error {
 	for _, v := range e.VMs {
-		if why := e.Refused.whyNoPostCopy(question{v.Host, v.Number}); v.Host >= 0 && why != "" && v.Policy.PostCopy {
+		if why := e.Refused.whyNoPostCopy(question{v.Host, v.Number}); v.Host >= 0 && why != "" && v.Policy.Prepares() {
 			if err := v.neverTakesOver(e.HostName(v.Host) + ": " + why); err != nil {
 				return fmt.Errorf("vm %s: %w", v.Name(), err)
 			}

@@ -32,6 +32,9 @@ type Config struct {
 	Throttle  float64            // most of a VM's processor time that may be taken where it may be throttled, of 1; default DefaultThrottle
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
 
+	Deadline   time.Duration // after which this host is to be empty; 0 = none
+	AtDeadline model.OnStall // what becomes of VMs that have not moved when there is just time enough for it: StallKeep (default), StallPause or StallPost
+
 	Place   map[string]string // VM name -> host name, fixed by the operator
 	Rules   planning.Rules    // labels and constraints
 	Domains map[string]string // VM name -> dedup domain; pages are shared inside one domain only
@@ -103,6 +106,8 @@ func (c *Config) SetDefaults() error {
 		return errors.New("no target: name at least one host")
 	case c.SlowRatio > 1 || c.SlowRatio != c.SlowRatio:
 		return fmt.Errorf("slow-ratio %v: must be at most 1", c.SlowRatio)
+	case c.Deadline < 0:
+		return fmt.Errorf("deadline %v: must be > 0", c.Deadline)
 	case c.Rate < 0:
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
 	case c.Downtime < 2*modes.FixedPerStop:
@@ -144,5 +149,5 @@ func (c *Config) workers() dedup.Workers {
 
 // CoreOptions is what the core needs to know.
 func (c *Config) CoreOptions() handover.CoreOptions {
-	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, KeepSource: c.KeepSource}
+	return handover.CoreOptions{Parallel: c.Parallel, OnStall: c.OnStall, AtDeadline: c.AtDeadline, KeepSource: c.KeepSource}
 }

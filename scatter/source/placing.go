@@ -84,6 +84,9 @@ func (e *Planned) MakePlan(ctx context.Context) error {
 		return err
 	}
 	e.Public = e.describe(d)
+	if took := d.Forecast.Time(); e.Cfg.Deadline > 0 && took > e.Cfg.Deadline {
+		e.Tell(model.Event{Type: "warning", Message: fmt.Sprintf("this host is to be empty after %v, and is expected to be after %v", e.Cfg.Deadline, took.Round(time.Second))})
+	}
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
 	v.cpu = cpu
-	if err := v.Ready(ctx, v.Policy.PostCopy); err != nil {
+	if err := v.Ready(ctx, v.Policy.Prepares()); err != nil {
 		return err
 	}
 	herr := v.captureHeader(ctx)
@@ -132,7 +132,7 @@ func (v *VM) captureHeader(ctx context.Context) error {
 	if why := v.whyNotTakeOver(p.Blocks()); v.Policy.Must && why != "" {
 		why = "cannot be moved by post-copy: " + why
 		return model.Blocker{VM: v.Name(), Problem: why, Remedy: remedy.For(why)}
-	} else if v.Policy.PostCopy && why != "" {
+	} else if v.Policy.Prepares() && why != "" {
 		return v.neverTakesOver(why)
 	}
 	return nil

@@ -54,7 +54,7 @@ func (v *VM) hasEnded() bool { return v.Proc != nil && v.Proc.Wait(time.Second) 
 // PrepareMessage describes the VM to its target.
 func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
-		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.PostCopy}
+		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.Prepares()}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
 	return p
 }

@@ -1,4 +1,5 @@
-package move
+// Package trace records what the core takes and orders.
+package trace
 
 import (
 	"bufio"
@@ -8,15 +9,16 @@ import (
 	"time"
 )
 
-// tracer writes every event that the core takes and every action that it gives, one JSON object per line, to find
-// out afterwards why a VM went where it is. It belongs to the core's goroutine; a nil tracer is off.
-type tracer struct {
+// Tracer writes every event that the core takes and every action that it gives, one JSON object per line, to find
+// out afterwards why a VM went where it is. It belongs to the core's goroutine; a nil Tracer is off.
+type Tracer struct {
 	f     *os.File
 	w     *bufio.Writer
 	start time.Time
 }
 
-type traceLine struct {
+// Line is an event or an action.
+type Line struct {
 	AtS    float64 `json:"at_s"`
 	Event  string  `json:"event,omitempty"`
 	Action string  `json:"action,omitempty"`
@@ -27,7 +29,8 @@ type traceLine struct {
 	Error  string  `json:"error,omitempty"`
 }
 
-func openTrace(path string, start time.Time) (*tracer, error) {
+// Open makes the file anew; no path: a Tracer that is off. The times in it are those since start.
+func Open(path string, start time.Time) (*Tracer, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -35,10 +38,11 @@ func openTrace(path string, start time.Time) (*tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	return &tracer{f: f, w: bufio.NewWriter(f), start: start}, nil
+	return &Tracer{f: f, w: bufio.NewWriter(f), start: start}, nil
 }
 
-func (t *tracer) write(l traceLine, err error) {
+// Write adds a line, with the time and the reason why something went wrong.
+func (t *Tracer) Write(l Line, err error) {
 	if t == nil {
 		return
 	}
@@ -53,7 +57,8 @@ func (t *tracer) write(l traceLine, err error) {
 	}
 }
 
-func (t *tracer) Close() error {
+// Close closes the file.
+func (t *Tracer) Close() error {
 	if t == nil {
 		return nil
 	}
