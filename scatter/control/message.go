@@ -81,6 +81,14 @@ type Welcome struct {
 	VMs     []string `json:"vms"`             // names in use on this target
 	QEMU    string   `json:"qemu,omitempty"`  // version of the QEMU that it would start
 	Error   string   `json:"error,omitempty"` // why the connection is refused
+
+	Traffic *Traffic `json:"traffic,omitempty"` // what passes its link already; nil: not known
+}
+
+// Traffic is what a host sends and receives, in bytes/s.
+type Traffic struct {
+	Sent     int64 `json:"sent"`
+	Received int64 `json:"received"`
 }
 
 // Begin starts the data plane of an evacuation.

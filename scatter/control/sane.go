@@ -22,6 +22,9 @@ func (m *Welcome) sane() error {
 	if err := tidy(&m.QEMU, &m.Error); err != nil || m.Error != "" {
 		return names(err, m.Name)
 	}
+	if t := m.Traffic; t != nil && (t.Sent < 0 || t.Received < 0) {
+		return fmt.Errorf("traffic of %d and %d bytes/s", t.Sent, t.Received)
+	}
 	return names(nil, append(m.VMs, m.Name)...)
 }
 

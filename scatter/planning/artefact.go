@@ -97,6 +97,9 @@ type PlanHost struct {
 	VMs            []string `json:"vms"`
 	DeliveredBytes int64    `json:"delivered_bytes"` // of contents
 	PredictedBytes int64    `json:"predicted_bytes"` // on its link
+
+	SendsBPS    *int64 `json:"sends_bps,omitempty"` // before the evacuation; nothing: not known
+	ReceivesBPS *int64 `json:"receives_bps,omitempty"`
 }
 
 // PlanGroup is a target set in the order of sending: what its hosts get by one multicast address, or a single host by unicast.

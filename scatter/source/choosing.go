@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -121,7 +122,7 @@ func (e *Planned) choose(f *planning.Forecaster, all time.Duration) {
 		if kept := e.Cfg.Plan; kept != nil {
 			policy = policy.Keep(kept.ModeOf(v.Name()))
 		}
-		way := modes.Way{Rate: rate, Limit: e.Cfg.Downtime, All: all}
+		way := modes.Way{Rate: min(rate, e.leftAt(v.Host)), Limit: e.Cfg.Downtime, All: all}
 		line.Mode = modes.Choose(is, policy, way, e.gain(v, f.Rate, all))
 		if v.noPostCopy != "" && !line.Mode.Fits {
 			line.Mode.Why += "; no post-copy: " + v.noPostCopy
@@ -138,6 +139,18 @@ func (e *Planned) sayMode(line *planning.PlanVM, v *VM) {
 	if v.Traffic.Known {
 		line.SendsBPS, line.ReceivesBPS = new(int64(8*v.Traffic.Sends)), new(int64(8*v.Traffic.Receives))
 	}
+}
+
+// leftAt is what a target's link can take beside what passes it already, in bytes/s, as far as that is known.
+func (e *Planned) leftAt(host int) float64 {
+	if host < 0 || e.posed.Hosts[host].LinkBPS == 0 {
+		return math.Inf(1)
+	}
+	link := float64(e.posed.Hosts[host].LinkBPS) / 8
+	if used := e.Links[host].Welcome.Traffic; used != nil {
+		return max(leastLeft*link, link-float64(used.Received))
+	}
+	return link
 }
 
 // gain is by how much sooner an evacuation would be done, that would take so long at this rate, if a VM's guest did not send from here any more.

@@ -152,6 +152,9 @@ func (e *Planned) describe(d planning.Description) *planning.Plan {
 	out.Pages, out.Stays = e.Pages, e.Blockers()
 	for i, l := range e.Links {
 		out.Hosts[i].Address = l.Target.Addr.String()
+		if t := l.Welcome.Traffic; t != nil {
+			out.Hosts[i].SendsBPS, out.Hosts[i].ReceivesBPS = new(8*t.Sent), new(8*t.Received)
+		}
 	}
 	for i, v := range e.VMs {
 		out.VMs[i].Pages = e.PagesOf[i]

@@ -18,50 +18,35 @@ func (r *receiver) limits() []bounds.Limit {
 
 // evacuationLimits counts evacuations, and what each of them holds.
 func (r *receiver) evacuationLimits() []bounds.Limit {
-	evacuations, vms, sockets, window := tally{}, tally{}, tally{}, tally{}
+	evacuations, vms, sockets, window := bounds.Tally{}, bounds.Tally{}, bounds.Tally{}, bounds.Tally{}
 	for source, all := range r.evacuating(evacuations, vms) {
 		for _, mcast := range all {
 			stats := mcast.Stats()
-			sockets.add(source, stats.Sockets)
-			window.add(source, stats.Held)
+			sockets.Add(source, stats.Sockets)
+			window.Add(source, stats.Held)
 		}
 	}
 	return []bounds.Limit{
-		evacuations.limit("evacuations", 1), vms.limit("vms", maxVMs),
-		sockets.limit("sockets", multicast.MaxSockets+1), window.limit("window_bytes", model.WindowBytes),
+		evacuations.Limit("evacuations", 1), vms.Limit("vms", maxVMs),
+		sockets.Limit("sockets", multicast.MaxSockets+1), window.Limit("window_bytes", model.WindowBytes),
 	}
 }
 
 // evacuating counts evacuations and VMs, and returns what hears the evacuations' datagrams, by source.
-func (r *receiver) evacuating(evacuations, vms tally) map[string][]*multicast.Receiver {
+func (r *receiver) evacuating(evacuations, vms bounds.Tally) map[string][]*multicast.Receiver {
 	all := make(map[string][]*multicast.Receiver)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, s := range r.sessions {
-		evacuations.add(key.source, 1)
+		evacuations.Add(key.source, 1)
 		if mcast := s.mcast.Load(); mcast != nil {
 			all[key.source] = append(all[key.source], mcast)
 		}
 	}
 	for key, g := range r.guests {
 		if !g.forgotten {
-			vms.add(key.source, 1)
+			vms.Add(key.source, 1)
 		}
 	}
 	return all
-}
-
-// tally counts for each source.
-type tally map[string]int
-
-func (t tally) add(source string, n int) { t[source] += n }
-
-// limit is what was counted, of which an evacuation may hold so much.
-func (t tally) limit(resource string, each int) bounds.Limit {
-	l := bounds.Limit{Resource: resource, Most: bounds.MaxSessions * each, MostPeer: bounds.MaxOfSource * each}
-	for _, n := range t {
-		l.Held += n
-		l.Peer = max(l.Peer, n)
-	}
-	return l
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/traffic"
 	"github.com/scatter-vm/scatter/scatter/bounds"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
@@ -38,6 +39,7 @@ type receiver struct {
 	life    context.Context // ends when the receiver is told to stop
 	journal *journal.Journal
 	room    room
+	link    traffic.Meter
 	host    hypervisor.Host
 	tries   *trial.Trials
 	door    *bounds.Door
@@ -121,6 +123,7 @@ func newReceiver(ctx context.Context, cfg Config) (*receiver, error) {
 		tries: trial.NewTrials(cfg.Policy, cfg.Launcher, cfg.RunDir, log), door: bounds.NewDoor(cfg.Log), guests: make(map[guestKey]*guest), names: make(map[string]bool)}
 	r.host = &qmp.Host{Policy: cfg.Policy, Launcher: cfg.Launcher, RunDir: cfg.RunDir, Log: log}
 	r.vmLogs = &bounds.VMLogs{Dir: cfg.RunDir, Here: r.here, Log: log}
+	r.link = traffic.Meter{Interface: cfg.Interface}
 	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
@@ -140,6 +143,7 @@ func (r *receiver) serve(ctx context.Context, l net.Listener, conf *tls.Config) 
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	wg.Go(func() { r.vmLogs.Tidy(ctx) })
+	wg.Go(func() { r.link.Watch(ctx) })
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -235,9 +239,13 @@ func (r *receiver) touched() (sum int64) {
 }
 
 func (r *receiver) welcome() control.Welcome {
+	used, err := r.link.Rate()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Memory: r.room.free(), VCPUs: r.room.freeVCPUs(), QEMU: r.version, VMs: []string{}}
+	if err == nil {
+		w.Traffic = &control.Traffic{Sent: int64(used.Sent), Received: int64(used.Received)}
+	}
 	for n := range r.names {
 		w.VMs = append(w.VMs, n)
 	}

@@ -37,7 +37,7 @@ func Plan() *scatter.Plan {
 		Capacity: scatter.CapacitySum, Cost: 3500 << 20, LowerBound: 3400 << 20, HostsUsed: 2, Unplaced: []string{"huge"},
 		VMs: []scatter.PlanVM{
 			{Name: "web1", Host: "beta", Reason: "most bytes in common with web2", MemoryBytes: 512 << 20, VCPUs: 2, Pages: pages,
-				ContentBytes: 303 << 20, SentBytes: 47 << 20, TimeS: 12.3, DowntimeMS: 85, Mode: scatter.ModePre, ModeReason: "converges"},
+				ContentBytes: 303 << 20, SentBytes: 47 << 20, TimeS: 12.3, DowntimeMS: 85, Mode: scatter.ModePre, ModeReason: "converges", SendsBPS: new(int64(180_000_000)), ReceivesBPS: new(int64(2_000_000))},
 			{Name: "database", Host: "gamma", Reason: "pinned by the operator", MemoryBytes: 8 << 30, VCPUs: 4, Pages: pages,
 				ContentBytes: 3328 << 20, SentBytes: 3 << 30, DowntimeMS: 120,
 				Mode: scatter.ModeHybrid, ModeReason: "dirties 80 MB/s", ExposedS: 2.1},

@@ -123,7 +123,7 @@ func atRate(bps int64) string {
 }
 
 func planVMs(p *scatter.Plan) [][]string {
-	rows := [][]string{{"VM", "HOST", "MEMORY", "VCPUS", "ZERO", "SHARED", "UNIQUE", "NEEDS", "OWN", "TIME", "DOWN-TIME", "MODE", "WHY"}}
+	rows := [][]string{{"VM", "HOST", "MEMORY", "VCPUS", "ZERO", "SHARED", "UNIQUE", "NEEDS", "OWN", "TIME", "DOWN-TIME", "TRAFFIC", "MODE", "WHY"}}
 	for _, v := range p.VMs {
 		time := "-"
 		if v.TimeS > 0 {
@@ -131,9 +131,20 @@ func planVMs(p *scatter.Plan) [][]string {
 		}
 		rows = append(rows, []string{v.Name, cmp.Or(v.Host, "-"), units.FormatSize(v.MemoryBytes), fmt.Sprint(v.VCPUs),
 			share(v.Pages.Zero, v.Pages.Total), share(v.Pages.Shared, v.Pages.Total), share(v.Pages.Unique, v.Pages.Total),
-			units.FormatSize(v.ContentBytes), units.FormatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), mode(v), v.Reason})
+			units.FormatSize(v.ContentBytes), units.FormatSize(v.SentBytes), time, fmt.Sprintf("%d ms", v.DowntimeMS), traffic(v), mode(v), v.Reason})
 	}
-	return withoutEmpty(rows, p.Pages.Total == 0, "ZERO", "SHARED", "UNIQUE", "TIME", "DOWN-TIME", "MODE")
+	return withoutEmpty(rows, p.Pages.Total == 0, "ZERO", "SHARED", "UNIQUE", "TIME", "DOWN-TIME", "TRAFFIC", "MODE")
+}
+
+// traffic is what a VM's guest sends and receives.
+func traffic(v scatter.PlanVM) string {
+	switch {
+	case v.SendsBPS == nil || v.ReceivesBPS == nil:
+		return "unknown"
+	case *v.SendsBPS+*v.ReceivesBPS == 0:
+		return "none"
+	}
+	return fmt.Sprintf("%s out, %s in", units.FormatRate(*v.SendsBPS/8), units.FormatRate(*v.ReceivesBPS/8))
 }
 
 // mode is how a VM moves, and what that takes of it.
