@@ -37,12 +37,15 @@ type Report struct {
 		PredictedMS              float64 `json:"predicted_downtime_ms"`
 		Bytes                    int64
 		Throttled                float64 `json:"throttled_s"`
+		Mode                     string
+		Planned                  string `json:"planned_mode"`
 		PostCopy                 *struct {
-			ExposedS float64 `json:"exposed_s"`
-			Bytes    int64
-			Faults   int64
-			FaultMS  float64 `json:"fault_ms"`
-			MostMS   float64 `json:"most_ms"`
+			ExposedS   float64 `json:"exposed_s"`
+			PredictedS float64 `json:"predicted_exposed_s"`
+			Bytes      int64
+			Faults     int64
+			FaultMS    float64 `json:"fault_ms"`
+			MostMS     float64 `json:"most_ms"`
 		} `json:"post_copy"`
 		Verified bool
 		LeftOut  []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
@@ -14,7 +15,8 @@ import (
 // mostTargets is how many targets the largest shape has.
 const mostTargets = 4
 
-// guestConfigs are the guests: three of one family that share most, one that is mostly its own, one that rewrites its memory busily.
+// guestConfigs are the guests: three of one family that share most, one that is mostly its own, one that rewrites its memory busily, and one that does so
+// faster than the link carries.
 func guestConfigs() (all []lab.GuestConfig) {
 	add := func(name string, w lab.Workload) {
 		w.ID, w.Verify, w.Beat = len(all)+1, 200, 100*time.Millisecond
@@ -25,6 +27,7 @@ func guestConfigs() (all []lab.GuestConfig) {
 	}
 	add("own", lab.Workload{Common: 8, Own: 140, Zero: 4, Hot: 4, Dirty: 100})
 	add("busy", lab.Workload{Common: 48, Duplicate: 4, Own: 40, Zero: 4, Hot: 16, Dirty: 1500})
+	add("writer", lab.Workload{Common: 48, Own: 40, Hot: 32, Stamp: true, Dirty: 12000})
 	return all
 }
 
@@ -50,6 +53,11 @@ var shapes = []shape{
 	{"a family, one busy", []int{0, 1, 4}, 3, 300, nil},
 	{"all", []int{0, 1, 2, 3, 4}, 4, 300, nil},
 	{"all, fast, not compressed", []int{0, 1, 2, 3, 4}, 2, 500, []string{"--no-compress"}},
+	{"a writer", []int{5}, 1, 200, nil},
+	{"a writer, post", []int{5}, 1, 200, []string{"--mode", "post"}},
+	{"a family and a writer", []int{0, 1, 5}, 3, 300, nil},
+	{"a family and a writer, post", []int{0, 1, 5}, 3, 300, []string{"--mode", "post"}},
+	{"a family, post, not compressed", []int{0, 1, 2}, 2, 200, []string{"--mode", "post", "--no-compress"}},
 }
 
 // row is what was predicted and what was measured, from outside.
@@ -58,6 +66,9 @@ type row struct {
 	predictedBytes, bytes int64
 	predictedTime, time   time.Duration
 	predictedPause, pause time.Duration // of the guest with the longest
+
+	predictedExposed, exposed time.Duration // of the guest with the longest, to both hosts
+	modes                     string        // of the guests
 }
 
 // measure evacuates and brings the guests home.
@@ -93,6 +104,13 @@ func (s shape) measure(ctx context.Context, d *deploy.Deployment, all []*lab.Gue
 	for _, v := range result.Report.VMs {
 		r.pause = max(r.pause, time.Duration(v.DowntimeMS*float64(time.Millisecond)))
 		r.predictedPause = max(r.predictedPause, time.Duration(v.PredictedMS*float64(time.Millisecond)))
+		if !strings.Contains(r.modes, v.Mode) {
+			r.modes += " " + v.Mode
+		}
+		if p := v.PostCopy; p != nil {
+			r.exposed = max(r.exposed, time.Duration(p.ExposedS*float64(time.Second)))
+			r.predictedExposed = max(r.predictedExposed, time.Duration(p.PredictedS*float64(time.Second)))
+		}
 	}
 	return r, d.Reset(ctx, receivers)
 }

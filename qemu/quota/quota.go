@@ -138,9 +138,12 @@ type group struct {
 // period is that of quotas: short, so that a guest is slowed down rather than stopped in between.
 const (
 	period  = 10 * time.Millisecond
-	least   = time.Millisecond // the kernel's least quota
-	longest = time.Second      // the kernel's longest period
+	least   = time.Millisecond       // the kernel's least quota
+	longest = 100 * time.Millisecond // period: a guest that stands still for longer is felt
 )
+
+// Least is the least part of a processor that threads can be held to.
+const Least = float64(least) / float64(longest)
 
 // members is the file of a group that takes and lists its threads.
 func (g group) members() string {

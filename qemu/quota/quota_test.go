@@ -175,10 +175,10 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestQuotas: the kernel takes no quota below a millisecond, and no period above a second.
+// TestQuotas: the kernel takes no quota below a millisecond, and no period above the longest that is chosen.
 func TestQuotas(t *testing.T) {
 	dir := t.TempDir()
-	for name, want := range map[float64]string{2: "20000 10000", 0.5: "5000 10000", 0.05: "1000 20000", 0.0001: "1000 1000000"} {
+	for name, want := range map[float64]string{2: "20000 10000", 0.5: "5000 10000", 0.05: "1000 20000", 0.0001: "1000 100000"} {
 		for _, file := range []string{"cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"} {
 			os.WriteFile(dir+"/"+file, nil, 0o600)
 		}

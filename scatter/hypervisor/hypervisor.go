@@ -86,11 +86,8 @@ type Migration interface {
 	// Complete ends a migration that StartPostcopy has switched over and SHUT(0) was written to, once nothing more is wanted of its stream, behind the
 	// device state. EndMigration does so for a stream that was lost, whether that was written or not; then Cont continues the VM here.
 	Complete(ctx context.Context, stream net.Conn) error
-	// Throttle takes a share of the processor time that the VM uses from it, until it is told another one; 0 gives it all back. It ends by itself
-	// when this process does.
-	Throttle(ctx context.Context, share float64) error
-	// Throttled is the share that is taken now, which may take a pass to follow what was ordered.
-	Throttled(now qemu.MigrationInfo) float64
+	// Brake throttles it, from Hold on.
+	Brake() Brake
 	// Migrate starts the migration and returns its stream, of which both directions are ours.
 	Migrate(ctx context.Context) (net.Conn, error)
 	// QueryMigrate tells how it stands.
@@ -103,6 +100,18 @@ type Migration interface {
 	EndMigration(ctx context.Context) error
 	// WhyClosed puts into words why the stream has ended, which err only says.
 	WhyClosed(ctx context.Context, err error) error
+}
+
+// Brake takes processor time from a VM.
+type Brake interface {
+	// Most is the share of what the VM uses that can be taken from it without having it stand still between times, 0 to less than 1. It may be asked
+	// before Hold.
+	Most() float64
+	// Take takes a share of the processor time that the VM uses from it, until it is told another one; 0 gives it all back. It ends by itself when this
+	// process does.
+	Take(ctx context.Context, share float64) error
+	// Taken is the share that is taken now, which may take a pass to follow what was ordered.
+	Taken(now qemu.MigrationInfo) float64
 }
 
 // Settings are migration settings as a journal keeps them.

@@ -70,7 +70,8 @@ func (w Writes) Hopeless(rate float64) bool { return w.Rate() >= Convergent*rate
 
 // Way is what leads to a VM's target.
 type Way struct {
-	Rate  float64       // bytes/s for this VM alone
+	Rate  float64       // bytes/s for this VM, beside others that move at the same time
+	Fill  float64       // bytes/s where it lacks pages, which go before all else
 	Limit time.Duration // of its pause
 	All   time.Duration // that the evacuation takes
 }
@@ -89,13 +90,13 @@ type Estimate struct {
 }
 
 const (
-	takesOver = 60 * time.Millisecond // a target needs to drop what its VM lacks, and to take its devices
-	mostPass  = 12                    // passes that are looked at
-	better    = 0.9                   // than the best so far, in a pass that has gained something
-	stalls    = 3                     // passes that gain nothing
-	waits     = 0.6                   // of the time in which its hot pages come, a VM waits that takes over without them
-	touched   = 32 << 20              // bytes that a guest uses all the time, though it does not write them
-	throttles = 0.05                  // steps in which throttling is looked at
+	takesOver = 5 * time.Millisecond // a target needs on top to take the devices of a VM without its memory
+	mostPass  = 12                   // passes that are looked at
+	better    = 0.9                  // than the best so far, in a pass that has gained something
+	stalls    = 3                    // passes that gain nothing
+	waits     = 0.6                  // of the time in which its hot pages come, a VM waits that takes over without them
+	touched   = 32 << 20             // bytes that a guest uses all the time, though it does not write them
+	throttles = 0.05                 // steps in which throttling is looked at
 )
 
 // Estimate is what a mode would take of the VM. throttle is the most that may be taken from it.
@@ -174,9 +175,9 @@ func (v VM) post(way Way) Estimate {
 // without has a VM take over that lacks so many bytes, of which it waits for some.
 func (v VM) without(e Estimate, lacks, wanted float64, way Way) Estimate {
 	e.Fits = true
-	e.Pause = FixedPerStop + takesOver + seconds(DeviceBytes/way.Rate)
-	e.Exposed = seconds(lacks / max(way.Rate/10, way.Rate-v.Traffic.Receives))
-	e.Lost = e.Pause + seconds(waits*wanted/way.Rate)
+	e.Pause = FixedPerStop + takesOver
+	e.Exposed = seconds(lacks / max(way.Fill/10, way.Fill-v.Traffic.Receives))
+	e.Lost = e.Pause + seconds(waits*wanted/way.Fill)
 	e.Bytes += lacks
 	e.Time += e.Pause
 	return e

@@ -11,7 +11,7 @@ import (
 const mib = 1 << 20
 
 // lan is a way of 300 Mbit/s of an evacuation that takes 9 s.
-var lan = Way{Rate: 37.5e6, Limit: 300 * time.Millisecond, All: 9 * time.Second}
+var lan = Way{Rate: 37.5e6, Fill: 37.5e6, Limit: 300 * time.Millisecond, All: 9 * time.Second}
 
 // anything is the policy that allows all modes.
 var anything = Policy{Mode: model.ModeAuto, Throttle: 0.9, PostCopy: true}

@@ -22,6 +22,17 @@ func (p Policy) NoPostCopy() Policy {
 	return p
 }
 
+// leastBrake is the share below which to throttle a VM changes nothing.
+const leastBrake = 0.1
+
+// Brake is the policy for a VM from which no more than this share can be taken.
+func (p Policy) Brake(most float64) Policy {
+	if p.Throttle = min(p.Throttle, most); p.Throttle < leastBrake {
+		p.Throttle = 0
+	}
+	return p
+}
+
 // Prepares tells whether the VM has to be prepared for taking over before its memory.
 func (p Policy) Prepares() bool { return p.PostCopy || p.Hurried }
 

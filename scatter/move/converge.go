@@ -259,7 +259,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	if err != nil || info.RAM == nil {
 		return err
 	}
-	throttled := v.Throttled(info)
+	throttled := v.Brake().Taken(info)
 	v.mu.Lock()
 	f := v.filter
 	v.passes = int(info.RAM.DirtySyncCount)
@@ -269,7 +269,10 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 		return nil
 	}
 	s.Hybrid = s.Hybrid || v.hurried.Load()
-	switch s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}) {
+	seen := steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}
+	order := s.Step(seen)
+	e.Log.Debug("pass", "vm", v.Name(), "seen", seen, "order", order, "predicted", s.Predicted, "throttle", s.Throttle)
+	switch order {
 	case steer.SwitchOver:
 		e.standstill.Begin(v.Index)
 		return v.LetSwitch(ctx, info.RAM.Remaining, s.Limit, s.Rate)
@@ -300,10 +303,10 @@ func (e converging) throttle(ctx context.Context, v *migrant, share float64, now
 			v.Name(), 100*v.Policy.Throttle)})
 	}
 	e.Log.Info("throttled", "vm", v.Name(), "share", share)
-	err := v.Throttle(ctx, share)
+	err := v.Brake().Take(ctx, share)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.throttled.set(time.Now(), v.Throttled(now))
+	v.throttled.set(time.Now(), v.Brake().Taken(now))
 	return err
 }
 

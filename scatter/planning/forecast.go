@@ -156,7 +156,7 @@ func (f *Forecaster) passOver(i int) {
 	slot := slices.Index(f.busy, slices.Min(f.busy))
 	begin := max(f.now, f.busy[slot])
 	pages := (v.Hot + f.dirtied(i, begin)) * model.PageSize
-	if v.Mode.Time > convergeTime { // more than the pass that all need
+	if v.Mode.Exposed > 0 || v.Mode.Time > convergeTime { // it is more than the pass that all need
 		pages = v.Mode.Bytes
 	}
 	stream := float64(TCPBytes(int64(pages) + modes.DeviceBytes))

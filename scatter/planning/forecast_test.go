@@ -145,3 +145,31 @@ func TestTCPBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestForecastOfModes: a VM whose memory follows runs on its host before bulk, and depends on both until that has brought it all; one that takes over
+// without what it writes gets that afterwards, one that is throttled before.
+func TestForecastOfModes(t *testing.T) {
+	classes := []ClassInfo{vmsOf(20_000, 0)}
+	pre, _ := playOf(t, []int{0}, classes, func(f *Forecaster) { f.VMs[0].Hot, f.VMs[0].Gap = 1000, 0.5 })
+	in := func(mode modes.Estimate) Forecast {
+		f, _ := playOf(t, []int{0}, classes, func(f *Forecaster) {
+			f.VMs[0].Hot, f.VMs[0].Gap, f.VMs[0].Mode = 1000, 0.5, modes.Choice{Estimate: mode}
+		})
+		return f
+	}
+	post := in(modes.Estimate{Mode: model.ModePost, Pause: time.Millisecond})
+	if v := post.vms[0]; v.time > time.Second || v.downtime != time.Millisecond || v.exposed < post.time-time.Second || post.bytes >= pre.bytes {
+		t.Errorf("post: %+v of %+v, pre-copy %+v", v, post, pre)
+	}
+	const lacks = 64 << 20
+	lacking := modes.Estimate{Mode: model.ModeHybrid, Pause: time.Millisecond, Bytes: lacks, Time: time.Second, Exposed: 6 * time.Second}
+	hybrid := in(lacking)
+	if v := hybrid.vms[0]; v.exposed != lacking.Exposed || v.downtime != lacking.Pause || v.time+v.exposed > hybrid.time ||
+		!near(float64(hybrid.bytes), onWire(20_000*model.PageSize)+float64(TCPBytes(lacks+modes.DeviceBytes))) {
+		t.Errorf("hybrid: %+v of %+v", v, hybrid)
+	}
+	throttled := in(modes.Estimate{Mode: model.ModeThrottle, Bytes: lacks, Time: time.Second})
+	if v := throttled.vms[0]; v.exposed != 0 || v.time+endTime != throttled.time || throttled.bytes != hybrid.bytes {
+		t.Errorf("throttled: %+v of %+v", v, throttled)
+	}
+}

@@ -118,11 +118,12 @@ func (e *Planned) choose(f *planning.Forecaster, all time.Duration) {
 	for i, v := range e.VMs {
 		line := &f.VMs[i]
 		is := modes.VM{Memory: line.Memory, Writes: e.Dirtied(i), Traffic: v.Traffic}
+		v.Policy = v.Policy.Brake(v.Brake().Most())
 		policy := v.Policy
 		if kept := e.Cfg.Plan; kept != nil {
 			policy = policy.Keep(kept.ModeOf(v.Name()))
 		}
-		way := modes.Way{Rate: min(rate, e.leftAt(v.Host)), Limit: e.Cfg.Downtime, All: all}
+		way := modes.Way{Rate: min(rate, e.leftAt(v.Host)), Fill: min(f.Rate, e.leftAt(v.Host)), Limit: e.Cfg.Downtime, All: all}
 		line.Mode = modes.Choose(is, policy, way, e.gain(v, f.Rate, all))
 		if v.noPostCopy != "" && !line.Mode.Fits {
 			line.Mode.Why += "; no post-copy: " + v.noPostCopy

@@ -92,9 +92,10 @@ func TestSetOfHotPages(t *testing.T) {
 		first, later func(i int) int // the pages that are written, i from 0 to 499
 		want         float64
 	}{
-		{"always the same", func(i int) int { return i }, func(i int) int { return i }, 500},
-		{"half of them again", func(i int) int { return i }, func(i int) int { return i + 250 }, 1000},
-		{"a sweep", func(i int) int { return i }, func(i int) int { return i + 500 }, 0},
+		{"always the same", func(i int) int { return 5 * i }, func(i int) int { return 5 * i }, 500},
+		{"half of them again", func(i int) int { return 5 * i }, func(i int) int { return 5*i + (5*250+1)*(i%2) }, 1000},
+		{"in order, and not at the end", func(i int) int { return i }, func(i int) int { return i + 500 }, 0},
+		{"in order, and from the begin again", func(i int) int { return i }, func(i int) int { return (i + 500) % 800 }, 800},
 		{"nothing more", func(i int) int { return i }, nil, 0},
 	} {
 		b, mem := kit.OwnRAM(t, pages)

@@ -127,7 +127,7 @@ func (s *Steering) stalled() bool {
 const (
 	aim        = 0.7  // of the tolerated pause is what a throttled VM is steered to: guests are no machines
 	slack      = 0.02 // of what is to be taken
-	longestLag = 15 * time.Second
+	longestLag = 8 * time.Second
 )
 
 // Hopeless tells whether a VM dirties so fast, as far as that is known, that it would not converge.
@@ -148,7 +148,11 @@ func (s *Steering) lag(o Observation) bool {
 		s.agreed = o.At
 		return false
 	}
-	return o.At-s.agreed <= longestLag
+	if o.At-s.agreed <= longestLag {
+		return true
+	}
+	s.MostThrottle = min(s.MostThrottle, o.Throttled) // more cannot be had
+	return false
 }
 
 // throttle steers a VM whose next pass takes so many seconds; the last one took as many as it says.

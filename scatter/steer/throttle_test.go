@@ -107,7 +107,7 @@ func TestThrottleThatLags(t *testing.T) {
 		o.At, o.Remaining, o.Processed, o.Sent, o.Throttled = o.At+1800*time.Millisecond, 64e6, o.Processed+64e6/model.PageSize, o.Sent+64e6, throttled
 		return s.Step(o)
 	}
-	for pass := range 8 {
+	for pass := range 4 {
 		if got := next(0); got == GiveUp {
 			t.Fatalf("given up after %d passes", pass+1)
 		}

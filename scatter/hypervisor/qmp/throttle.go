@@ -2,10 +2,12 @@ package qmp
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/quota"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 )
 
 // readyToThrottle chooses what the VM can be throttled by: a quota of its threads, or QEMU's own throttle where there is none to be had. With a
@@ -39,8 +41,31 @@ func (s *Source) measureUse(ctx context.Context) error {
 	return err
 }
 
-// Throttle takes a share of the VM's processor time.
-func (s *Source) Throttle(ctx context.Context, share float64) error {
+// Brake throttles the VM.
+func (s *Source) Brake() hypervisor.Brake { return brake{s} }
+
+// brake is a VM's throttle.
+type brake struct{ s *Source }
+
+// mostPercent is the most that QEMU's throttle is told. It has a processor work for 10 ms and then sleep: at 95 % for 0.2 s, and what the guest wants
+// to write comes in heaps.
+const mostPercent = 95
+
+// Most is what the VM's use leaves to be taken: little of one that works little.
+func (b brake) Most() float64 {
+	worked, err := busy(b.s.use)
+	if err != nil {
+		return 0
+	}
+	if _, err := quota.Of(b.s.use); err == nil {
+		return max(0, 1-quota.Least/(worked*float64(b.s.use.Threads())))
+	}
+	return max(0, 1-(1-mostPercent/100.0)/worked)
+}
+
+// Take takes a share of the VM's processor time.
+func (b brake) Take(ctx context.Context, share float64) error {
+	s := b.s
 	if s.quota != nil {
 		return s.named(s.quota.Take(share))
 	}
@@ -48,23 +73,27 @@ func (s *Source) Throttle(ctx context.Context, share float64) error {
 	if err != nil {
 		return s.named(err)
 	}
-	percent := min(99, max(1, math.Round(100*(1-worked*(1-share)))))
+	percent := min(mostPercent, max(1, math.Round(100*(1-worked*(1-share)))))
 	return s.named(s.SetParameters(ctx, qemu.Parameters{ThrottleInitial: new(uint64(percent)), ThrottleMax: new(uint64(percent))}))
 }
 
 // busy is the part of its time that each of the VM's processors works. QEMU's throttle leaves a part of time, not of use: one that works little
 // would not notice it.
 func busy(u *quota.Use) (float64, error) {
+	if u == nil {
+		return 0, errors.New("the use of its processors is not measured")
+	}
 	use, err := u.Processors()
 	return min(1, use/float64(u.Threads())), err
 }
 
-// Throttled is the share that is taken now. QEMU throttles some seconds later, and only what dirties.
-func (s *Source) Throttled(now qemu.MigrationInfo) float64 {
+// Taken is the share that is taken now. QEMU throttles some seconds later, and only what dirties.
+func (b brake) Taken(now qemu.MigrationInfo) float64 {
+	s := b.s
 	if s.quota != nil {
 		return s.quota.Taken()
 	}
-	if s.use == nil || now.ThrottlePercentage == 0 {
+	if now.ThrottlePercentage == 0 {
 		return 0
 	}
 	worked, err := busy(s.use)
