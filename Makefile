@@ -5,7 +5,7 @@
 # make lab             tests with network namespaces and real QEMU guests; needs root
 # make fuzz            a few seconds for each fuzz target
 # make bench-evacuate  scatter beside stock QEMU, as a table; with BENCH=-real the guests are Debians with a busy Redis
-# make bench-modes     a guest that dirties memory faster than the link carries, scatter beside stock QEMU, in ten minutes
+# make bench-modes     guests that are hard to move, scatter beside stock QEMU, in half an hour
 # make bench-placement what placements cost beside those of simple rules, in ten minutes
 # make bench-prediction what evacuations take beside what their plans say, in three minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
@@ -56,8 +56,9 @@ bench-evacuate: setup build
 	$(if $(findstring -real,$(BENCH)),bench/setup.sh real)
 	$(GO) run ./bench/evacuate $(BENCH)
 
+# BENCH takes flags; "-only REGEXP" measures some ways.
 bench-modes: setup build
-	$(GO) run ./bench/modes
+	$(GO) run ./bench/modes $(BENCH)
 
 bench-placement:
 	$(GO) run ./bench/placement

@@ -94,10 +94,20 @@ type Pause struct {
 // LongestPause returns the longest time between two of the guest's heartbeats, the later of which came between from and to. Seen from
 // outside, this is the down-time of a move that began and ended between these times.
 func (l *Line) LongestPause(from, to time.Time) Pause {
+	return l.longest(from, to, func(Beat, Beat) bool { return true })
+}
+
+// Crossing is the longest time between two heartbeats on different hosts, the later of which came between from and to.
+func (l *Line) Crossing(from, to time.Time) Pause {
+	return l.longest(from, to, func(a, b Beat) bool { return a.Host != b.Host })
+}
+
+// longest is the longest pause between two beats that count.
+func (l *Line) longest(from, to time.Time, counts func(a, b Beat) bool) Pause {
 	var longest Pause
 	var last Beat
 	for _, b := range l.Beats() {
-		if !last.At.IsZero() && b.At.After(from) && !b.At.After(to) {
+		if !last.At.IsZero() && b.At.After(from) && !b.At.After(to) && counts(last, b) {
 			if length := b.At.Sub(last.At) - l.every; length > longest.Length {
 				longest = Pause{length, last, b}
 			}
