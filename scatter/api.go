@@ -34,6 +34,7 @@ type (
 	TargetAddr    = model.TargetAddr
 	OnStall       = model.OnStall
 	Mode          = model.Mode
+	Prefetch      = model.Prefetch
 	Event         = model.Event
 	Blocker       = model.Blocker
 	BlockedError  = model.BlockedError

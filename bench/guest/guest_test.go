@@ -78,6 +78,28 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestRandomOrder: each page is verified once before any is verified again, and the next one is seldom near.
+func TestRandomOrder(t *testing.T) {
+	m, err := NewMemory(Workload{ID: 5, Own: 2, Zero: 1, Hot: 1, Random: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, near, last := make(map[[2]int]bool), 0, 0
+	for range m.Pages() {
+		seen[[2]int{m.nextRegion, m.nextPage}] = true
+		if d := m.place - last; d > -64 && d < 64 {
+			near++
+		}
+		last = m.place
+		if err := m.Verify(1, func(bad Mismatch) { t.Fatalf("%+v", bad) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != m.Pages() || near > m.Pages()/4 {
+		t.Errorf("%d of %d pages verified, %d near the one before", len(seen), m.Pages(), near)
+	}
+}
+
 func TestBeatLine(t *testing.T) {
 	if got := string(appendBeat(nil, 0x1a2b, 0x3c, 2)); got != "h1a2b 3c 2\n" {
 		t.Errorf("%q", got)

@@ -54,7 +54,7 @@ type labor struct {
 }
 
 // loop is the guest's life after filling. It ends only when the serial port or the subject does. Its heart beats after each piece of
-// work; with a server that works for its own time, or where it is never idle, it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
+// work; with a server that works for its own time, where it is never idle, or on demand, it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
 func loop(w Workload, m subject, serial port) error {
 	debug.SetGCPercent(-1) // what follows needs no new memory worth speaking of
 	if err := beQuiet(); err != nil {
@@ -69,7 +69,7 @@ func loop(w Workload, m subject, serial port) error {
 	if w.Redis > 0 {
 		l.beat = serverBeat
 	}
-	if w.Redis > 0 || w.Busy > 0 {
+	if w.aside() {
 		go func() { failed <- l.beside() }()
 		work = func() error {
 			select {
@@ -112,7 +112,7 @@ func (l *labor) beside() error {
 	}
 }
 
-// atOnce is how many pages a busy guest rewrites before it computes for a while.
+// atOnce is how many pages a busy guest rewrites before it computes for a while, and any guest verifies before it counts them.
 const atOnce = 20
 
 // always works without a pause for ever: between pages it computes, so much that it rewrites as many in a second as it is asked for when it has
@@ -131,11 +131,9 @@ func (l *labor) always() error {
 		if err := l.subject.Rewrite(atOnce); err != nil {
 			return err
 		}
-		n := verify.take(each)
-		if err := l.subject.Verify(n, l.report); err != nil {
+		if err := l.check(verify.take(each)); err != nil {
 			return err
 		}
-		l.verified.Add(uint64(n))
 	}
 }
 
@@ -171,11 +169,20 @@ func (l *labor) work() error {
 	if err := l.subject.Rewrite(l.dirty.take(elapsed)); err != nil {
 		return err
 	}
-	pages := l.verify.take(elapsed)
-	if err := l.subject.Verify(pages, l.report); err != nil {
+	for left := l.verify.take(elapsed); left > 0; left -= atOnce {
+		if err := l.check(min(left, atOnce)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check verifies the next n pages.
+func (l *labor) check(n int) error {
+	if err := l.subject.Verify(n, l.report); err != nil {
 		return err
 	}
-	l.verified.Add(uint64(pages))
+	l.verified.Add(uint64(n))
 	return nil
 }
 

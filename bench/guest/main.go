@@ -57,7 +57,7 @@ func run() error {
 }
 
 func newSubject(w Workload) (subject, error) {
-	if w.Redis > 0 || w.Busy > 0 {
+	if w.aside() {
 		runtime.GOMAXPROCS(2) // plain system calls keep their processor
 	}
 	if w.Redis > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/bits"
 	"syscall"
 	"unsafe"
 
@@ -22,6 +23,8 @@ type Memory struct {
 	nextHot    int
 	nextRegion int
 	nextPage   int
+	random     bool
+	place      int // of the cursor in an order without pattern
 	scratch    content.Page
 }
 
@@ -34,7 +37,7 @@ type Mismatch struct {
 
 // NewMemory allocates and fills the memory that w describes.
 func NewMemory(w Workload) (*Memory, error) {
-	m := &Memory{guest: w.ID}
+	m := &Memory{guest: w.ID, random: w.Random > 0}
 	for _, p := range w.parts() {
 		if p.mib == 0 {
 			continue
@@ -120,9 +123,30 @@ func (m *Memory) Verify(n int, wrong func(Mismatch)) error {
 
 // advance moves the cursor of Verify to the next page, and after the last to the first.
 func (m *Memory) advance() {
+	if m.random {
+		m.jump()
+		return
+	}
 	m.nextPage++
 	if m.nextPage == len(m.regions[m.nextRegion].pages) {
 		m.nextPage = 0
 		m.nextRegion = (m.nextRegion + 1) % len(m.regions)
 	}
 }
+
+// jump moves the cursor to a page without regard to where it is, to each once before it comes to any again: the numbers below a power of two follow one
+// another so, each being the last times a constant plus another (Knuth, The Art of Computer Programming, 3.2.1.2, theorem A). Those that are no page are left out.
+func (m *Memory) jump() {
+	n := m.Pages()
+	below := 1 << bits.Len(uint(n-1))
+	for m.place = next(m.place, below); m.place >= n; {
+		m.place = next(m.place, below)
+	}
+	m.nextRegion, m.nextPage = 0, m.place
+	for m.nextPage >= len(m.regions[m.nextRegion].pages) {
+		m.nextPage -= len(m.regions[m.nextRegion].pages)
+		m.nextRegion++
+	}
+}
+
+func next(place, below int) int { return (place*1664525 + 1013904223) & (below - 1) }

@@ -21,6 +21,8 @@ type Workload struct {
 	Hot       uint64 // scatter.mib_hot: pages that are rewritten one after the other
 	Stamp     uint64 // scatter.stamp: 1 = only a word of each hot page is rewritten
 	Busy      uint64 // scatter.busy: 1 = it computes between its pages, and is never idle; the heart beats beside that
+	Random    uint64 // scatter.random: 1 = pages are verified in an order without any pattern, each once before any is verified again
+	Beside    uint64 // scatter.beside: 1 = the heart beats beside the work, which holds it up as little as the processor does
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
@@ -33,7 +35,7 @@ func ParseWorkload(line string) (Workload, error) {
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
 		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
-		"stamp": &w.Stamp, "busy": &w.Busy, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
+		"stamp": &w.Stamp, "busy": &w.Busy, "random": &w.Random, "beside": &w.Beside, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
 	}
 	for _, word := range strings.Fields(line) {
 		name, ours := strings.CutPrefix(word, "scatter.")
@@ -56,6 +58,9 @@ func ParseWorkload(line string) (Workload, error) {
 	}
 	return w, nil
 }
+
+// aside tells whether the heart beats beside the work.
+func (w Workload) aside() bool { return w.Redis > 0 || w.Busy > 0 || w.Beside > 0 }
 
 // part is how much of the workload's pages is of a kind.
 type part struct {

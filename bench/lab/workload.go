@@ -18,6 +18,8 @@ type Workload struct {
 	Hot       int           // at least 1
 	Stamp     bool          // only a word of each hot page is rewritten
 	Busy      bool          // it computes between its pages, and is never idle; the heart beats beside that
+	Random    bool          // pages are verified in an order without pattern
+	Beside    bool          // the heart beats beside the work
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
 	Beat      time.Duration // between heartbeats
@@ -38,6 +40,12 @@ func (w Workload) parameters() string {
 		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
 	if w.Busy {
 		s += " scatter.busy=1"
+	}
+	if w.Random {
+		s += " scatter.random=1"
+	}
+	if w.Beside {
+		s += " scatter.beside=1"
 	}
 	if w.Stamp {
 		s += " scatter.stamp=1"

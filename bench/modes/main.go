@@ -91,7 +91,7 @@ const medians = "medians; the gap is the longest time between two heartbeats of 
 
 // parts are all that is measured, in turn.
 func (o options) parts() []part {
-	all := append(alone(), calm())
+	all := slices.Concat(alone(), []part{calm()}, reading())
 	for i := range all {
 		all[i].runs = o.runs
 	}

@@ -35,7 +35,10 @@ type round struct {
 	fault   time.Duration // for half of them at most
 	most    time.Duration // for 99 of 100 at most
 
-	distinct int64 // bytes of different pages that the guests held; 0: not counted
+	distinct int64         // bytes of different pages that the guests held; 0: not counted
+	read     int64         // pages that a reader has read while it was exposed, each counted once; 0: not counted
+	idle     time.Duration // of a ping on the way of its pages before it moved, median
+	loaded   time.Duration // and meanwhile
 }
 
 func (r round) String() string {
@@ -48,6 +51,9 @@ func (r round) String() string {
 	}
 	if r.exposed > 0 {
 		s += fmt.Sprintf(", %.1f s exposed, %d faults of %.1f ms (99 %%: %.0f ms)", r.exposed.Seconds(), r.faults, r.fault.Seconds()*1e3, r.most.Seconds()*1e3)
+	}
+	if r.read > 0 {
+		s += fmt.Sprintf(" for %d pages read, ping of %.2f ms before and %.2f ms meanwhile", r.read, r.idle.Seconds()*1e3, r.loaded.Seconds()*1e3)
 	}
 	if r.distinct > 0 {
 		s += fmt.Sprintf(", D = %.0f MB", float64(r.distinct)/1e6)
@@ -72,6 +78,9 @@ func median(all []round) round {
 		fault:    length(func(r round) time.Duration { return r.fault }),
 		most:     length(func(r round) time.Duration { return r.most }),
 		distinct: count(func(r round) int64 { return r.distinct }),
+		read:     count(func(r round) int64 { return r.read }),
+		idle:     length(func(r round) time.Duration { return r.idle }),
+		loaded:   length(func(r round) time.Duration { return r.loaded }),
 	}
 }
 

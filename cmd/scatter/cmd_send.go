@@ -31,6 +31,7 @@ type sendOptions struct {
 	save       string
 	noGSO      bool
 	cpus       int
+	prefetch   string
 	way        wayFlags
 }
 
@@ -101,6 +102,8 @@ Ctrl-C cancels: VMs not yet switched over stay. A second one says what stopping 
 	o.way.addSending(f)
 	f.BoolVar(&o.noGSO, "no-gso", false, "cut datagrams up in scatter instead of the kernel and the network card, for those that do it wrong")
 	f.IntVar(&o.cpus, "cpus", 0, "CPUs that scan and compression keep busy at most (default: all)")
+	f.StringVar(&o.prefetch, "prefetch", "bubble", "for trials: `none|forward|bubble`, what a VM in post-copy is sent beside the pages that it asks for: what lies behind or around them")
+	_ = f.MarkHidden("prefetch") // it is there
 	f.StringVar(&o.trace, "trace", "", "record every decision as JSON lines in `file`")
 	return c
 }
@@ -129,6 +132,7 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 		return cfg, usage.Errorf("--group-port 0: must be > 0")
 	}
 	cfg.GroupPort, cfg.MTU, cfg.DSCP, cfg.NoGSO, cfg.CPUs = o.way.groupPort, o.way.mtu, o.way.dscp, o.noGSO, o.cpus
+	cfg.Prefetch = scatter.Prefetch(o.prefetch)
 	cfg.Parallel, cfg.Verify, cfg.KeepSource, cfg.Trace = o.parallel, o.verify, o.keepSource, o.trace
 	if cfg.SlowRatio = o.slowRatio; o.slowRatio == 0 {
 		cfg.SlowRatio = -1 // the engine takes 0 for the default
@@ -136,6 +140,8 @@ func (o *sendOptions) config(ctx context.Context) (scatter.SendConfig, error) {
 	switch {
 	case !(o.slowRatio >= 0 && o.slowRatio <= 1): // nor NaN
 		return cfg, usage.Errorf("--slow-ratio %v: must be 0 to 1", o.slowRatio)
+	case !cfg.Prefetch.Valid():
+		return cfg, usage.Errorf("--prefetch %q: must be none, forward or bubble", o.prefetch)
 	case o.parallel < 1:
 		return cfg, usage.Errorf("--parallel %d: must be > 0", o.parallel)
 	case cfg.Verify && cfg.MustPostCopy():

@@ -26,6 +26,8 @@ type Filler struct {
 	Pace   Pace
 	Pack   Packer // nil: nothing is compressed
 
+	Prefetch model.Prefetch // beside what the guest asks for; "" = around that
+
 	faults, sent atomic.Int64
 	waits        atomic.Pointer[control.Filled] // what the target has said of them
 
@@ -51,7 +53,7 @@ type Packer interface {
 func (f *Filler) Begin(lacks, warm *pageset.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.order, f.news = NewOrder(lacks, warm), make(chan struct{}, 1)
+	f.order, f.news = NewOrder(lacks, warm, f.Prefetch), make(chan struct{}, 1)
 }
 
 // Hold has only those pages sent that the guest asks for, and what is around them, until Sweep: bulk brings the others.

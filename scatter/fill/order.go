@@ -2,17 +2,21 @@
 // first, then what is likely to be next, then the rest.
 package fill
 
-import "github.com/scatter-vm/scatter/scatter/pageset"
+import (
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pageset"
+)
 
 // Order is the order in which one VM's pages are sent, each once: those that its guest waits for, in the order in which it has asked; then outward
 // from the last of these, for guests go on where they are (Hines, Gopalan: Post-copy based live virtual machine migration using adaptive
 // pre-paging, VEE 2009, bubbling); then those that were written last, which are likely to be used again; then all others, from the last that was
-// asked for on. Its methods are not safe for concurrent use.
+// asked for on. Trials may have it prefetch only forward, or nothing. Its methods are not safe for concurrent use.
 type Order struct {
 	lacked *pageset.Set // at first
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
 	near   bubble
+	beside model.Prefetch  // what is sent beside what is asked for
 	held   bool            // the rest
 	at     [2]pageset.Page // where the rest goes on: the warm, all
 }
@@ -28,12 +32,13 @@ type bubble struct {
 // requests, many keep a guest waiting that touches two places in turn.
 const bubbleSize = 64
 
-// NewOrder orders the pages of a set, which is the order's own from then on. warm are those of them that were written last; nil: not known.
-func NewOrder(left, warm *pageset.Set) *Order {
+// NewOrder orders the pages of a set, which is the order's own from then on. warm are those of them that were written last; nil: not known. beside is what
+// is sent beside what is asked for; "": what lies around it.
+func NewOrder(left, warm *pageset.Set, beside model.Prefetch) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
-	return &Order{lacked: left.Clone(), left: left, warm: warm}
+	return &Order{lacked: left.Clone(), left: left, warm: warm, beside: beside}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
@@ -75,6 +80,9 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 
 // spread begins a bubble around a page that was asked for.
 func (o *Order) spread(p pageset.Page) {
+	if o.beside == model.PrefetchNone {
+		return
+	}
 	o.near = bubble{at: p, up: p.Page, down: p.Page, room: bubbleSize}
 	o.at[1] = p
 }
@@ -112,7 +120,7 @@ func (o *Order) nearest() (pageset.Page, bool) {
 	up, isUp := o.left.Next(pageset.Page{Region: b.at.Region, Page: b.up})
 	var down pageset.Page
 	isDown := false
-	if b.down > 0 {
+	if b.down > 0 && o.beside != model.PrefetchForward {
 		down, isDown = o.left.Before(pageset.Page{Region: b.at.Region, Page: b.down - 1})
 	}
 	switch {

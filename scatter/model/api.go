@@ -67,6 +67,23 @@ func (m Mode) Valid() bool {
 // TakesOver tells whether VMs run on their targets in it before all of their memory is there.
 func (m Mode) TakesOver() bool { return m == ModeHybrid || m == ModePost }
 
+// Prefetch is what a VM that lacks pages is sent beside those that it asks for.
+type Prefetch string
+
+const (
+	// PrefetchNone sends the rest as it lies.
+	PrefetchNone Prefetch = "none"
+	// PrefetchForward sends what lies behind the page that was asked for last.
+	PrefetchForward Prefetch = "forward"
+	// PrefetchBubble sends what lies around it.
+	PrefetchBubble Prefetch = "bubble"
+)
+
+// Valid tells whether it is one of these.
+func (p Prefetch) Valid() bool {
+	return p == PrefetchNone || p == PrefetchForward || p == PrefetchBubble
+}
+
 // DefaultThrottle is the most of a VM's processor time that is taken unless the operator says so, MostThrottle the most that can be.
 const (
 	DefaultThrottle = 0.9

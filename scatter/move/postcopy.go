@@ -180,6 +180,7 @@ func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *carry.FrameW
 // prepareFiller tells the VM's filler where its pages are and how they leave.
 func (e postCopying) prepareFiller(v *migrant, pack fill.Packer) {
 	v.filler.Mem, v.filler.Blocks, v.filler.Pack, v.filler.Rate = v.Mem, v.Blocks, pack, e.Rate
+	v.filler.Prefetch = e.Cfg.Prefetch
 	v.filler.Pace = fillPace{e.Evacuation, v}
 }
 

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -41,6 +42,9 @@ func (c *Config) checkModes() error {
 	if !c.OnStall.Valid() {
 		return fmt.Errorf("on-stall %q: must be keep, pause, throttle, post or any", c.OnStall)
 	}
+	if !c.Prefetch.Valid() {
+		return fmt.Errorf("prefetch %q: must be none, forward or bubble", c.Prefetch)
+	}
 	if !c.Mode.Valid() {
 		return fmt.Errorf("mode %q: must be auto, pre, throttle, hybrid or post", c.Mode)
 	}
@@ -80,6 +84,7 @@ func (c *Config) setModeDefaults() {
 			c.OnStall = model.StallAny
 		}
 	}
+	c.Prefetch = cmp.Or(c.Prefetch, model.PrefetchBubble)
 	if c.AtDeadline == "" {
 		c.AtDeadline = model.StallKeep
 	}

@@ -30,6 +30,7 @@ type Config struct {
 	Mode      model.Mode         // default ModeAuto; Rules may say another one of a VM
 	OnStall   model.OnStall      // of a VM that does not converge; default StallAny with ModeAuto, else StallKeep
 	Throttle  float64            // most of a VM's processor time that may be taken where it may be throttled, of 1; default DefaultThrottle
+	Prefetch  model.Prefetch     // in post-copy; default PrefetchBubble
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
 
 	Deadline   time.Duration // after which this host is to be empty; 0 = none

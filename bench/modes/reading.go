@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/promise"
+)
+
+// reader is a guest that reads the 192 MiB that it holds, at a rate or as fast as it gets them.
+func reader(name string, random bool, rate int) lab.GuestConfig {
+	return lab.GuestConfig{Name: name, Memory: 512, Workload: lab.Workload{ID: 1, Own: 192, Hot: 1, Random: random, Beside: true, Dirty: 1, Verify: rate}}
+}
+
+// Pages that readers read in a second: in order somewhat fewer than the link brings, at random as many as they get.
+const (
+	inOrder  = 5000
+	atRandom = 20000
+)
+
+// policies are what a VM is sent beside the pages that it asks for.
+var policies = []string{"none", "forward", "bubble"}
+
+// reading is a guest that reads while its memory comes, by what it is sent unasked.
+func reading() []part {
+	about := "a guest of 512 MiB reads the 192 MiB that it holds, %s, while they come; --mode post, one target, 300 Mbit/s; a ping asks for a page's bytes on the same way:"
+	return []part{
+		{about: fmt.Sprintf(about, fmt.Sprintf("one page after the other, %d a second", inOrder)), rate: slow, targets: 1,
+			guests: []lab.GuestConfig{reader("inorder", false, inOrder)}, ways: readingWays("in order"), judge: judgeReading("in order", orderFaults)},
+		{about: fmt.Sprintf(about, "at random, as fast as it gets them"), rate: slow, targets: 1,
+			guests: []lab.GuestConfig{reader("atrandom", true, atRandom)}, ways: readingWays("at random"), judge: judgeReading("at random", randomFaults)},
+	}
+}
+
+func readingWays(how string) (all []way) {
+	for _, p := range policies {
+		all = append(all, way{readingName(how, p), watched(scatterWay(nil, "--mode", "post", "--prefetch", p))})
+	}
+	return all
+}
+
+func readingName(how, policy string) string { return "read " + how + ", prefetch " + policy }
+
+// watched counts what the guest reads while it is exposed, and how long the way is that its pages come.
+func watched(move mover) mover {
+	return func(ctx context.Context, m *measurement) (r round, began time.Time, err error) {
+		asks, answers := m.lab.Targets[0], m.lab.Source
+		idle, err := idleTrip(ctx, asks, answers)
+		if err != nil {
+			return r, began, err
+		}
+		trips, err := startTrips(asks, answers)
+		if err != nil {
+			return r, began, err
+		}
+		r, began, err = move(ctx, m)
+		r.idle, r.loaded = idle, trips.stop()
+		if err != nil {
+			return r, began, err
+		}
+		g := m.guests[0]
+		there := g.Serial.Crossing(began, time.Now()).To.At
+		read := int64(g.Serial.VerifiedBy(there.Add(r.exposed)) - g.Serial.VerifiedBy(there))
+		r.read = min(read, int64(g.Config.Workload.Pages()))
+		return r, began, nil
+	}
+}
+
+// What is promised of pages that are sent unasked: so many percent of the pages that are read have to be asked for, and that takes no more than so many
+// times the way there and back.
+const (
+	orderFaults  = 4
+	randomFaults = 21
+	faultTrips   = 3
+)
+
+func judgeReading(how string, limit float64) func(t *promise.Table, of map[string]round) {
+	return func(t *promise.Table, of map[string]round) {
+		for _, p := range policies {
+			r := of[readingName(how, p)]
+			what, asked := fmt.Sprintf("read %s, prefetch %s: pages asked for, of those read", how, p), 100*float64(r.faults)/float64(r.read)
+			if p != "bubble" {
+				t.Add(true, what, fmt.Sprintf("%.1f %%", asked), "")
+				continue
+			}
+			t.AtMost(what, "%.1f %%", asked, limit)
+			t.AtMost("read "+how+": half of them came, beside a ping on the idle way, after", "%.1f", r.fault.Seconds()/r.idle.Seconds(), faultTrips)
+		}
+	}
+}
