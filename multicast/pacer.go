@@ -36,6 +36,8 @@ type Pacer struct {
 
 	mu      sync.Mutex // guards what follows
 	bucket  bucket
+	rate    int64
+	spares  int               // so many want a part of the rate left unused
 	ceiling int64             // 0 = none
 	finds   map[*Sender]int64 // what the path carries, by each Sender that looks for it
 	burst   int
@@ -120,21 +122,41 @@ func (p *Pacer) follow() {
 	if p.ceiling > 0 {
 		rate = min(rate, p.ceiling)
 	}
-	if rate != int64(p.bucket.rate) {
+	if rate != p.rate {
 		p.set(rate)
 	}
 }
 
+// sparePart is what is left of the rate where the path's queue is to be empty: what is counted as on the wire is not exactly what is there.
+const sparePart = 0.03
+
+// Spare leaves a little of the rate unused until it is ended, for somebody who waits for single packets: at the full rate of a link its queue never
+// empties, and each of them waits in it.
+func (p *Pacer) Spare() (end func()) {
+	count := func(n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.spares += n
+		p.set(p.rate)
+	}
+	count(1)
+	return sync.OnceFunc(func() { count(-1) })
+}
+
 func (p *Pacer) set(rate int64) {
+	p.rate = rate
+	if p.spares > 0 {
+		rate = max(1, int64((1-sparePart)*float64(rate)))
+	}
 	p.bucket.setRate(time.Since(p.origin), rate, float64(p.burst)+float64(rate)*catchUp.Seconds())
 	p.dispatch()
 }
 
-// Rate is the present rate in bytes per second, and whether it is found automatically.
+// Rate is the present rate in bytes per second, of which some may be spared, and whether it is found automatically.
 func (p *Pacer) Rate() (rate int64, auto bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int64(p.bucket.rate), p.ceiling == 0
+	return p.rate, p.ceiling == 0
 }
 
 // Hold lets no bulk through for d from now, whatever was said before; 0 ends it. What is urgent passes.

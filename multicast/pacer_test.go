@@ -173,3 +173,32 @@ func TestPacerOfTwoSenders(t *testing.T) {
 	p.leave(b)
 	rate(1e6)
 }
+
+// TestSpare: while anybody wants it, a little less leaves than the rate, which is told as it is.
+func TestSpare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 1_000_000
+		p := NewPacer(rate, 1000)
+		sent := func() uint64 {
+			before, end := p.Sent(), time.Now().Add(10*time.Second)
+			for time.Now().Before(end) {
+				if err := p.Wait(t.Context(), 1000, Bulk); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return p.Sent() - before
+		}
+		all := sent()
+		one, other := p.Spare(), p.Spare()
+		one()
+		one()
+		less := sent()
+		if got, _ := p.Rate(); got != rate {
+			t.Errorf("rate %d", got)
+		}
+		other()
+		if again := sent(); float64(less) > (1-sparePart+0.001)*float64(all) || float64(again) < 0.999*float64(all) {
+			t.Errorf("%d bytes, %d while some is spared, and %d afterwards", all, less, again)
+		}
+	})
+}

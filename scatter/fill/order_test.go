@@ -141,3 +141,26 @@ func TestPrefetch(t *testing.T) {
 		}
 	}
 }
+
+// TestReadingInOrderIsReadAhead: a guest that asks for the page behind each bubble gets ever larger ones, upward only; one that asks elsewhere does not.
+func TestReadingInOrderIsReadAhead(t *testing.T) {
+	o, at, held := lacking(10000), uint32(5000), uint32(bubbleSize/2)
+	o.Hold()
+	for run := range longestRun + 2 {
+		if !o.Want(page(at)) {
+			t.Fatalf("page %d is not sent", at)
+		}
+		got := o.Next(nil, 10000)
+		if want := bubbleSize << min(run, longestRun); len(got) != want {
+			t.Fatalf("bubble %d has %d pages, want %d", run, len(got), want)
+		}
+		if run > 0 {
+			held = uint32(len(got))
+		}
+		at += held + 1
+	}
+	o.Want(page(100))
+	if got := o.Next(nil, 10000); len(got) != bubbleSize {
+		t.Errorf("elsewhere: %d pages", len(got))
+	}
+}

@@ -114,6 +114,7 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 	if err := e.sendPackage(v, p, out); err != nil {
 		return fmt.Errorf("vm %s: device state: %w", v.Name(), err)
 	}
+	defer e.Pacer.Spare()()
 	e.prepareFiller(v, out.Pack)
 	v.filler.Begin(f.absent, f.warm)
 	if v.Mode == model.ModePost {
