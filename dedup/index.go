@@ -3,6 +3,7 @@ package dedup
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"sort"
 )
 
@@ -113,6 +114,23 @@ func (x *Index) Classes() []Class {
 		out[i] = Class{c.list(), int(c.contents), int(c.pages), int64(c.contents) * PageSize}
 	}
 	return out
+}
+
+// Shared yields the pages of a VM whose contents have further owners, in it or in others.
+func (x *Index) Shared(vm int) iter.Seq[Page] {
+	return func(yield func(Page) bool) {
+		for i := range x.classes {
+			k := &x.classes[i]
+			if !slices.Contains(k.list(), vm) {
+				continue
+			}
+			for _, p := range x.order[k.begin:k.end] {
+				if x.l.VM(p) == vm && !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Contents yields the owners of each content of a class, ascending, ordered by first owner. The slice is borrowed until

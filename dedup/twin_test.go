@@ -166,6 +166,32 @@ func contentsOf(x *Index) map[string][][]Page {
 	return out
 }
 
+// TestShared: the pages of a VM that are among several owners of a content.
+func TestShared(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w, l := drawWorld(t)
+		x, err := newIndex(look(t, l, w.first), nil, l, Workers{Count: 1}, minSetBudget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make(map[int][]Page)
+		for _, contents := range contentsOf(x) {
+			for _, owners := range contents {
+				for _, p := range owners {
+					if len(owners) > 1 {
+						want[l.VM(p)] = append(want[l.VM(p)], p)
+					}
+				}
+			}
+		}
+		for vm := range l.VMs() {
+			if got := slices.Sorted(x.Shared(vm)); !slices.Equal(got, slices.Sorted(slices.Values(want[vm]))) {
+				t.Fatalf("vm %d: %v, want %v", vm, got, want[vm])
+			}
+		}
+	})
+}
+
 // TestContentsFromAPart: what is left out is the beginning, and about as much as was asked for.
 func TestContentsFromAPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

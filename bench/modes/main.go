@@ -1,7 +1,7 @@
 // Command modes moves guests that are hard to move, in the ways that scatter and stock QEMU have for such ones, side by side: those that dirty memory
 // faster than the link carries, and many that run on their targets before their memory is there.
 //
-//	go run ./bench/modes [-runs 3] [-only REGEXP] [-out bench/results/modes.md]
+//	go run ./bench/modes [-runs 3] [-checked 20] [-only REGEXP] [-out bench/results/modes.md]
 //
 // It exits with 1 if a promise is broken. It needs root and bin/scatter, and takes about half an hour on two cores.
 package main
@@ -22,16 +22,20 @@ import (
 
 // options are what the caller wants.
 type options struct {
-	only   *regexp.Regexp // the ways that are measured
-	runs   int            // of each
-	binary string
-	out    string // "": nowhere
+	only    *regexp.Regexp // the ways that are measured
+	runs    int            // of each
+	checked int            // moves in each mode after which all memory is checked
+	fleet   string         // mode in which a host with writers is evacuated
+	binary  string
+	out     string // "": nowhere
 }
 
 func main() {
 	o := options{}
 	only := flag.String("only", "", "regular expression: the ways that are measured; parts of which some are left out are not judged, and nothing is written unless -out says where")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each way; the table shows their medians")
+	flag.IntVar(&o.checked, "checked", 0, fmt.Sprintf("moves in each mode after which the guest goes through all of its memory; %d are promised, which take half an hour", checkedRuns))
+	flag.StringVar(&o.fleet, "fleet-mode", "hybrid", "the mode in which six guests are evacuated of which two write")
 	flag.StringVar(&o.binary, "scatter", "bin/scatter", "the program")
 	flag.StringVar(&o.out, "out", "", "where to write the table (default "+results+")")
 	flag.Parse()
@@ -78,7 +82,9 @@ func run(ctx context.Context, o options) (kept bool, err error) {
 		if err := m.play(ctx, p, ways); err != nil {
 			return false, err
 		}
-		m.judge(t, p, ways)
+		if err := m.judge(t, p, ways, o.out); err != nil {
+			return false, err
+		}
 	}
 	fmt.Print("\n", t.Markdown())
 	if o.out == "" {
@@ -91,9 +97,12 @@ const medians = "medians; the gap is the longest time between two heartbeats of 
 
 // parts are all that is measured, in turn.
 func (o options) parts() []part {
-	all := slices.Concat(alone(), []part{calm()}, reading())
+	all := slices.Concat(alone(), []part{calm()}, reading(), fleet(o.fleet), []part{steps()})
 	for i := range all {
 		all[i].runs = o.runs
+	}
+	if o.checked > 0 {
+		all = append(all, checked(o.checked))
 	}
 	return all
 }

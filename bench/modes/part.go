@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
@@ -18,7 +19,8 @@ type part struct {
 	ways    []way
 	runs    int // of each way
 
-	judge func(t *promise.Table, of map[string]round) // holds the medians against what is promised
+	judge func(t *promise.Table, of map[string]round)               // holds the medians against what is promised
+	draw  func(rounds map[string][]round) (files map[string]string) // what goes beside the table; nil: nothing
 }
 
 // way is one to move the guests.
@@ -69,15 +71,25 @@ func (m *measurement) play(ctx context.Context, p part, ways []way) (err error) 
 	return nil
 }
 
-// judge adds a part's figures to the table, and what is promised of them if all of its ways were measured.
-func (m *measurement) judge(t *promise.Table, p part, ways []way) {
+// judge adds a part's figures to the table, and what is promised of them if all of its ways were measured. What is drawn goes beside the table in out.
+func (m *measurement) judge(t *promise.Table, p part, ways []way, out string) error {
 	t.Facts = append(t.Facts, p.about)
 	of := make(map[string]round)
 	for _, w := range ways {
 		of[w.name] = median(m.rounds[w.name])
 		t.Facts = append(t.Facts, w.name+": "+of[w.name].String())
 	}
-	if len(ways) == len(p.ways) {
-		p.judge(t, of)
+	if len(ways) < len(p.ways) {
+		return nil
 	}
+	p.judge(t, of)
+	if p.draw == nil || out == "" {
+		return nil
+	}
+	for name, drawn := range p.draw(m.rounds) {
+		if err := promise.Write(filepath.Join(filepath.Dir(out), name), drawn); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -39,6 +39,7 @@ type round struct {
 	read     int64         // pages that a reader has read while it was exposed, each counted once; 0: not counted
 	idle     time.Duration // of a ping on the way of its pages before it moved, median
 	loaded   time.Duration // and meanwhile
+	passes   []pass        // over a throttled guest's dirty pages, if they were followed
 }
 
 func (r round) String() string {

@@ -34,20 +34,26 @@ func stockWay(how stock.Setting) mover {
 // scatterWay has scatter move them, with further arguments; prefix goes before the program.
 func scatterWay(prefix []string, args ...string) mover {
 	return func(ctx context.Context, m *measurement) (r round, began time.Time, err error) {
-		hosts := m.lab.Targets[:m.part.targets]
-		if m.receivers, err = m.deployment.ReceiveAll(ctx, hosts); err != nil {
-			return r, began, err
-		}
-		args := append([]string{"--rate", fmt.Sprintf("%.0fmbit", m.part.rate/1e6)}, args...)
-		result, err := m.deployment.Send(ctx, deploy.Job{Targets: hosts, Args: args, Prefix: prefix})
-		if err == nil && result.Exit != 0 {
-			err = fmt.Errorf("send ended with %d: %s", result.Exit, result.Output)
-		}
+		result, err := m.send(ctx, prefix, args...)
 		if err != nil {
 			return r, began, err
 		}
 		return roundOf(result), result.Started, nil
 	}
+}
+
+// send has scatter move the guests of the part under way.
+func (m *measurement) send(ctx context.Context, prefix []string, args ...string) (result *deploy.Result, err error) {
+	hosts := m.lab.Targets[:m.part.targets]
+	if m.receivers, err = m.deployment.ReceiveAll(ctx, hosts); err != nil {
+		return nil, err
+	}
+	args = append([]string{"--rate", fmt.Sprintf("%.0fmbit", m.part.rate/1e6)}, args...)
+	result, err = m.deployment.Send(ctx, deploy.Job{Targets: hosts, Args: args, Prefix: prefix})
+	if err == nil && result.Exit != 0 {
+		err = fmt.Errorf("send ended with %d: %s", result.Exit, result.Output)
+	}
+	return result, err
 }
 
 // roundOf is what an evacuation tells.

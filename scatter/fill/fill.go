@@ -56,11 +56,11 @@ func (f *Filler) Begin(lacks, warm *pageset.Set) {
 	f.order, f.news = NewOrder(lacks, warm, f.Prefetch), make(chan struct{}, 1)
 }
 
-// Hold has only those pages sent that the guest asks for, and what is around them, until Sweep: bulk brings the others.
-func (f *Filler) Hold() {
+// Hold has only those pages sent that the guest asks for, and what is around them but for shared pages, until Sweep: bulk brings the others.
+func (f *Filler) Hold(shared *pageset.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.order.Hold()
+	f.order.Hold(shared)
 }
 
 // Taken tells whether the VM has lacked a page and does not any more: nobody else needs to send it.

@@ -15,6 +15,7 @@ type Order struct {
 	lacked *pageset.Set // at first
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
+	around *pageset.Set // of which bubbles are taken: left, or what it may be
 	near   bubble
 	beside model.Prefetch  // what is sent beside what is asked for
 	held   bool            // the rest
@@ -45,6 +46,9 @@ func (b *bubble) runTo(p pageset.Page) int {
 // requests, many keep a guest waiting that touches two places in turn.
 const bubbleSize = 64
 
+// farthest is how far around a page is near it.
+const farthest = bubbleSize << longestRun
+
 // longestRun is how often a bubble is twice as large as the one before, as what a kernel reads ahead of a file.
 const longestRun = 3
 
@@ -54,24 +58,39 @@ func NewOrder(left, warm *pageset.Set, beside model.Prefetch) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
-	return &Order{lacked: left.Clone(), left: left, warm: warm, beside: beside}
+	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
-// same, though others may have sent it: that waits in their queue.
-func (o *Order) Hold() { o.held = true }
+// same, though others may have sent it: that waits in their queue. Not so shared pages, which they send to many at once: of these only those that are asked for.
+func (o *Order) Hold(shared *pageset.Set) {
+	o.held, o.around = true, o.left.Clone()
+	for r := range shared.Runs() {
+		for i := range r.N {
+			o.around.Remove(pageset.Page{Region: r.Region, Page: r.First + i})
+		}
+	}
+}
+
+// without takes a page out of those that are to be sent, and tells whether it was one.
+func (o *Order) without(p pageset.Page) bool {
+	o.warm.Remove(p)
+	if o.around != o.left {
+		o.around.Remove(p)
+	}
+	return o.left.Remove(p)
+}
 
 // Taken tells whether a page was lacked and is not any more.
 func (o *Order) Taken(p pageset.Page) bool { return o.lacked.Has(p) && !o.left.Has(p) }
 
 // Sweep lets the rest go but for what was sent by others.
 func (o *Order) Sweep(sent func(pageset.Page) bool) {
-	o.held = false
+	o.held, o.around = false, o.left
 	for r := range o.left.Clone().Runs() {
 		for i := range r.N {
 			if p := (pageset.Page{Region: r.Region, Page: r.First + i}); sent(p) {
-				o.left.Remove(p)
-				o.warm.Remove(p)
+				o.without(p)
 			}
 		}
 	}
@@ -87,11 +106,7 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 		return false
 	}
 	o.spread(p)
-	if !o.lacked.Add(p) && !o.left.Remove(p) {
-		return false
-	}
-	o.warm.Remove(p)
-	return true
+	return o.lacked.Add(p) || o.without(p)
 }
 
 // spread begins a bubble around a page that was asked for.
@@ -126,20 +141,20 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 }
 
 func (o *Order) take(to []pageset.Page, p pageset.Page) []pageset.Page {
-	o.left.Remove(p)
-	o.warm.Remove(p)
+	o.without(p)
 	return append(to, p)
 }
 
 // nearest is the page that is nearest to the one that was asked for last; upward first.
 func (o *Order) nearest() (pageset.Page, bool) {
 	b := &o.near
-	up, isUp := o.left.Next(pageset.Page{Region: b.at.Region, Page: b.up})
+	up, isUp := o.around.Next(pageset.Page{Region: b.at.Region, Page: b.up})
 	var down pageset.Page
 	isDown := false
 	if b.down > 0 && b.run == 0 && o.beside != model.PrefetchForward {
-		down, isDown = o.left.Before(pageset.Page{Region: b.at.Region, Page: b.down - 1})
+		down, isDown = o.around.Before(pageset.Page{Region: b.at.Region, Page: b.down - 1})
 	}
+	isUp, isDown = isUp && up.Page-b.at.Page <= farthest, isDown && b.at.Page-down.Page <= farthest
 	switch {
 	case isUp && (!isDown || up.Page-b.at.Page <= b.at.Page-down.Page):
 		b.up = up.Page + 1

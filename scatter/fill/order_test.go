@@ -99,7 +99,7 @@ func TestWhatWasWrittenLastComesBeforeTheRest(t *testing.T) {
 // TestHeldOrderSendsWhatIsAskedFor, and the rest when it is let go, but for what others have sent.
 func TestHeldOrderSendsWhatIsAskedFor(t *testing.T) {
 	o := lacking(1000)
-	o.Hold()
+	o.Hold(pageset.New())
 	if got := o.Next(nil, 9); len(got) != 0 {
 		t.Errorf("nobody asks: %v", got)
 	}
@@ -145,7 +145,7 @@ func TestPrefetch(t *testing.T) {
 // TestReadingInOrderIsReadAhead: a guest that asks for the page behind each bubble gets ever larger ones, upward only; one that asks elsewhere does not.
 func TestReadingInOrderIsReadAhead(t *testing.T) {
 	o, at, held := lacking(10000), uint32(5000), uint32(bubbleSize/2)
-	o.Hold()
+	o.Hold(pageset.New())
 	for run := range longestRun + 2 {
 		if !o.Want(page(at)) {
 			t.Fatalf("page %d is not sent", at)
@@ -162,5 +162,24 @@ func TestReadingInOrderIsReadAhead(t *testing.T) {
 	o.Want(page(100))
 	if got := o.Next(nil, 10000); len(got) != bubbleSize {
 		t.Errorf("elsewhere: %d pages", len(got))
+	}
+}
+
+// TestSharedPagesAreLeftToOthers while the rest is held, but for those that are asked for.
+func TestSharedPagesAreLeftToOthers(t *testing.T) {
+	o, shared := lacking(1000), pageset.New(1000)
+	shared.AddRun(0, 400, 200)
+	o.Hold(shared)
+	if !o.Want(page(410)) {
+		t.Error("what is asked for is not sent")
+	}
+	for _, p := range o.Next(nil, bubbleSize) {
+		if shared.Has(p) {
+			t.Fatalf("%v is sent", p)
+		}
+	}
+	o.Sweep(func(pageset.Page) bool { return false })
+	if got := o.Next(nil, 1000); len(got) != 1000-1-bubbleSize {
+		t.Errorf("%d pages follow", len(got))
 	}
 }

@@ -269,9 +269,8 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 		return nil
 	}
 	s.Hybrid = s.Hybrid || v.hurried.Load()
-	seen := steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled}
-	order := s.Step(seen)
-	e.Log.Debug("pass", "vm", v.Name(), "seen", seen, "order", order, "predicted", s.Predicted, "throttle", s.Throttle)
+	order := s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled})
+	e.Log.Debug("pass", "vm", v.Name(), "at_s", at.Seconds(), "remaining", info.RAM.Remaining, "pause", s.Predicted, "taken", throttled, "share", s.Throttle, "order", order)
 	switch order {
 	case steer.SwitchOver:
 		e.standstill.Begin(v.Index)

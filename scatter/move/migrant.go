@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/source"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -29,9 +30,10 @@ type migrant struct {
 	hurried   atomic.Bool   // it takes over as soon as it can: a deadline is near
 	filling   atomic.Bool   // it is being sent what it lacks
 	filler    fill.Filler
-	zero      []bool      // by block: all zero on the target before bulk
-	lingers   atomic.Bool // it has left, and its QEMU did not quit
-	pausing   sync.Mutex  // held while scatter stops it
+	shared    *pageset.Set // in mode post: what bulk brings to others as well
+	zero      []bool       // by block: all zero on the target before bulk
+	lingers   atomic.Bool  // it has left, and its QEMU did not quit
+	pausing   sync.Mutex   // held while scatter stops it
 
 	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
 	toldToRun    atomic.Bool                    // the target was

@@ -34,7 +34,7 @@ func (e *Evacuation) move(ctx context.Context) error {
 	e.core = handover.NewCore(host, order, how)
 	e.migrants = migrantsOf(e.VMs)
 	for _, v := range e.migrants {
-		v.way = preCopy{e}
+		v.way, v.shared = preCopy{e}, postCopying{e}.sharedOf(v)
 	}
 	if slices.Contains(how.First, true) {
 		e.Taken = postCopying{e}.taken

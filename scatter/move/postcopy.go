@@ -118,7 +118,7 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 	e.prepareFiller(v, out.Pack)
 	v.filler.Begin(f.absent, f.warm)
 	if v.Mode == model.ModePost {
-		v.filler.Hold()
+		v.filler.Hold(v.shared)
 	}
 	err := v.filler.Run(ctx, out.Conn)
 	if err != nil && v.toldToRun.Load() {
@@ -209,6 +209,16 @@ func (p fillPace) count(n int) {
 // pageOf is a page of a VM as package dedup counts it.
 func (e postCopying) pageOf(v *migrant, p pageset.Page) dedup.Page {
 	return e.Layout.First(v.Regions+p.Region) + dedup.Page(p.Page)
+}
+
+// sharedOf are a VM's pages whose contents have further owners: bulk brings such a content to all of them at once.
+func (e postCopying) sharedOf(v *migrant) *pageset.Set {
+	set := pageset.New(system.PagesOf(v.Blocks)...)
+	for p := range e.Index.Shared(e.Layout.Region(v.Regions).VM) {
+		region, page := e.Layout.Locate(p)
+		set.Add(pageset.Page{Region: region - v.Regions, Page: page})
+	}
+	return set
 }
 
 // taken tells whether a page was sent to a VM that runs without it, so that bulk need not.
