@@ -12,10 +12,10 @@ import (
 // six is how many guests a host has that is evacuated.
 const six = 6
 
-// hosted are guests as many a host has them, which are calm.
-func hosted() (all []lab.GuestConfig) {
+// hosted are guests as many a host has them, which are calm. No two guests of a lab have the same name.
+func hosted(name string) (all []lab.GuestConfig) {
 	for i := range six {
-		all = append(all, lab.GuestConfig{Name: fmt.Sprintf("guest%d", i+1), Memory: 512, Workload: lab.HostWorkload(i + 1)})
+		all = append(all, lab.GuestConfig{Name: fmt.Sprintf("%s%d", name, i+1), Memory: 512, Workload: lab.HostWorkload(i + 1)})
 	}
 	return all
 }
@@ -24,7 +24,7 @@ func hosted() (all []lab.GuestConfig) {
 func calm() part {
 	return part{
 		about: "six calm guests of 512 MiB, of whose pages half are common to all, three targets, 500 Mbit/s, not compressed; D are their distinct pages, counted from outside while they stand still:",
-		rate:  fast, targets: 3, guests: hosted(), judge: judgeCalm,
+		rate:  fast, targets: 3, guests: hosted("post"), judge: judgeCalm,
 		ways: []way{{"post, six guests", countedFirst(scatterWay(nil, "--mode", "post", "--no-compress"))}},
 	}
 }

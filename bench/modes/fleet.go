@@ -11,12 +11,11 @@ const writers = 2
 
 // mixed are guests as a host has them, of which some rewrite 64 MiB of their own pages, 20,000 a second: all hold as much as if these were calm.
 func mixed() []lab.GuestConfig {
-	all := hosted()
+	all := hosted("mixed")
 	for i := range writers {
 		w := &all[i].Workload
 		w.Own -= writerHot - w.Hot
 		w.Hot, w.Stamp, w.Dirty = writerHot, true, 20000
-		all[i].Name = "writing" + all[i].Name
 	}
 	return all
 }
@@ -30,7 +29,7 @@ func fleet(mode string) []part {
 	args := []string{"--mode", mode}
 	var calm round
 	return []part{
-		{about: "six calm guests of 512 MiB, three targets, 300 Mbit/s:", rate: slow, targets: 3, guests: hosted(),
+		{about: "six calm guests of 512 MiB, three targets, 300 Mbit/s:", rate: slow, targets: 3, guests: hosted("calm"),
 			ways:  []way{{"six guests, calm, " + mode, scatterWay(nil, args...)}},
 			judge: func(_ *promise.Table, of map[string]round) { calm = of["six guests, calm, "+mode] }},
 		{about: "two of them rewrite 64 MiB of their own pages, 20,000 pages a second. Stock QEMU moves one after the other:", rate: slow, targets: 3, guests: mixed(),

@@ -26,7 +26,7 @@ type pass struct {
 // steps is how the loop answers to a guest that dirties memory faster than the link carries, from its first pass on.
 func steps() part {
 	return part{
-		about: "the passes of one throttled move, as the loop sees them (throttle-steps.md):", rate: slow, targets: 1, guests: []lab.GuestConfig{writer("busy", true)},
+		about: "the passes of one throttled move, as the loop sees them (throttle-steps.md):", rate: slow, targets: 1, guests: []lab.GuestConfig{writer("followed", true)},
 		ways:  []way{{"throttle, step by step", followed(lan.WithGroups, "--on-stall", "throttle")}},
 		judge: func(*promise.Table, map[string]round) {},
 		draw: func(rounds map[string][]round) map[string]string {

@@ -24,7 +24,7 @@ func TestPassesAreReadFromTheLog(t *testing.T) {
 }
 
 func TestMixedGuestsHoldAsMuchAsCalmOnes(t *testing.T) {
-	calm := hosted()
+	calm := hosted("calm")
 	for i, g := range mixed() {
 		if g.Workload.Pages() != calm[i].Workload.Pages() {
 			t.Errorf("%s: %d pages, calm %d", g.Name, g.Workload.Pages(), calm[i].Workload.Pages())
