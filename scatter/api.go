@@ -156,7 +156,7 @@ type (
 	Outlet     = source.Outlet
 	RecvConfig = target.Config
 	Limit      = bounds.Limit
-	StallError = move.StallError
+	StallError = model.StallError
 )
 
 // NewOutlet makes what evacuations of one process share that leave by the same interface: a rate in bytes/s on the wire, 0 = what the path

@@ -35,7 +35,7 @@ func main() {
 	only := flag.String("only", "", "regular expression: the ways that are measured; parts of which some are left out are not judged, and nothing is written unless -out says where")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each way; the table shows their medians")
 	flag.IntVar(&o.checked, "checked", 0, fmt.Sprintf("moves in each mode after which the guest goes through all of its memory; %d are promised, which take half an hour", checkedRuns))
-	flag.StringVar(&o.fleet, "fleet-mode", "hybrid", "the mode in which six guests are evacuated of which two write")
+	flag.StringVar(&o.fleet, "fleet-mode", "auto", "the mode in which six guests are evacuated of which two write")
 	flag.StringVar(&o.binary, "scatter", "bin/scatter", "the program")
 	flag.StringVar(&o.out, "out", "", "where to write the table (default "+results+")")
 	flag.Parse()

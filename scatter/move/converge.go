@@ -40,7 +40,7 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
-	rate := e.rateOfOne()
+	rate := e.RateOfOne()
 	if v.leavesOut = postCopying(e).leavesOut(v); v.leavesOut {
 		rate = barely // what remains never fits: QEMU is not to switch over before we say so
 	}
@@ -190,16 +190,11 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 
 // steering is that of a VM of which nothing was observed yet.
 func (e converging) steering(v *migrant) steer.Steering {
-	s := steer.Steering{Rate: max(1, e.rateOfOne()), Limit: e.Cfg.Downtime, Writes: e.Dirtied(v.Index), PostCopy: v.Policy.PostCopy, Hybrid: v.Mode == model.ModeHybrid || v.hurried.Load()}
+	s := steer.Steering{Rate: max(1, e.RateOfOne()), Limit: e.Cfg.Downtime, Writes: e.Dirtied(v.Index), PostCopy: v.Policy.PostCopy, Hybrid: v.Mode == model.ModeHybrid || v.hurried.Load()}
 	if v.throttles() {
 		s.MostThrottle = v.Policy.Throttle
 	}
 	return s
-}
-
-// rateOfOne is the rate of each of the VMs that converge at one time, in bytes/s.
-func (e *Evacuation) rateOfOne() int64 {
-	return e.Rate() / int64(max(1, min(e.Cfg.Parallel, len(e.migrants))))
 }
 
 // switchOverSilence is how long a stopped VM may wait while next to nothing is sent, before it is taken back.
@@ -283,7 +278,7 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	case steer.PostCopy:
 		return postCopying(e).start(ctx, v)
 	case steer.GiveUp:
-		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &StallError{v.Name(), s.Predicted, e.Cfg.Downtime}})
+		e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &model.StallError{VM: v.Name(), Predicted: s.Predicted, Limit: e.Cfg.Downtime}})
 	}
 	return nil
 }
@@ -335,18 +330,6 @@ type taken struct {
 func (t *taken) set(now time.Time, share float64) {
 	t.sum += time.Duration(t.share * float64(now.Sub(t.since)))
 	t.share, t.since = share, now
-}
-
-// StallError says that a VM dirties its memory faster than the link can carry.
-type StallError struct {
-	VM        string
-	Predicted time.Duration
-	Limit     time.Duration
-}
-
-func (e *StallError) Error() string {
-	return fmt.Sprintf("vm %s dirties memory faster than the link can carry: its pause would last about %v, %v is allowed (--downtime, --on-stall throttle or pause)",
-		e.VM, e.Predicted.Round(time.Millisecond), e.Limit)
 }
 
 // whyEnded finds out why a VM's migration stream ended, by the words of whoever ended it: the source's QEMU where that closed it; else the

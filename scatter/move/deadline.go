@@ -59,6 +59,5 @@ func (e hurrying) left() time.Duration {
 	if e.Cfg.AtDeadline == model.StallKeep {
 		return lastTurns
 	}
-	parallel := max(1, e.Cfg.Parallel)
-	return planning.Seconds(bytes/float64(max(1, e.Rate()))) + time.Duration((turns+parallel-1)/parallel)*lastTurns
+	return planning.Seconds(bytes/float64(max(1, e.Rate()))) + time.Duration((turns+e.Turns()-1)/e.Turns())*lastTurns
 }

@@ -34,7 +34,9 @@ func (e *Evacuation) move(ctx context.Context) error {
 	e.core = handover.NewCore(host, order, how)
 	e.migrants = migrantsOf(e.VMs)
 	for _, v := range e.migrants {
-		v.way, v.shared = preCopy{e}, postCopying{e}.sharedOf(v)
+		if v.way = (preCopy{e}); v.Mode == model.ModePost {
+			v.shared = postCopying{e}.sharedOf(v)
+		}
 	}
 	if slices.Contains(how.First, true) {
 		e.Taken = postCopying{e}.taken

@@ -119,7 +119,7 @@ func (e *Planned) settle() error {
 
 // choose chooses the mode in which each VM moves, of an evacuation that would take so long if all were pre-copy. A kept plan's choice stands.
 func (e *Planned) choose(f *planning.Forecaster, all time.Duration) {
-	rate := f.Rate / float64(max(1, min(e.Cfg.Parallel, len(e.VMs))))
+	rate := f.Rate / float64(e.Turns())
 	for i, v := range e.VMs {
 		line := &f.VMs[i]
 		is := modes.VM{Memory: line.Memory, Writes: e.Dirtied(i), Traffic: v.Traffic}

@@ -26,6 +26,12 @@ func linkSpeed(root fs.FS, name string) int64 {
 // ExpectedRate is what a plan counts on, in bytes/s: the given rate, else what an automatic one will find on the link beside what guests send; 0 = not known.
 func (e *Party) ExpectedRate() int64 { return e.rateBeside(e.guestsSend()) }
 
+// Turns is how many VMs converge at one time.
+func (e *Party) Turns() int { return max(1, min(e.Cfg.Parallel, len(e.VMs))) }
+
+// RateOfOne is the present rate of each of these, in bytes/s.
+func (e *Party) RateOfOne() int64 { return e.Rate() / int64(e.Turns()) }
+
 // rateBeside is what a plan counts on, in bytes/s, beside so much that guests send; 0 = not known.
 func (e *Party) rateBeside(guests float64) int64 {
 	link := e.linkRate()
