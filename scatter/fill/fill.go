@@ -101,10 +101,10 @@ func (f *Filler) Waits() (w control.Filled) {
 	return w
 }
 
-// A piece is what is sent between two looks at what the guest asks for: half a millisecond of the link, or as little as a page takes by itself.
+// A piece is what is sent between two looks at what the guest asks for: a quarter of a millisecond of the link, or as little as a page takes by itself.
 const (
-	pieceTime  = 2000 // a part of a second
-	leastPiece = 4 * model.PageSize
+	pieceTime  = 4000 // a part of a second
+	leastPiece = 2 * model.PageSize
 	mostPiece  = 32 * model.PageSize
 	mostZeros  = 256 // pages without bytes in a piece
 )
