@@ -82,7 +82,7 @@ func judgeReading(how string, limit float64) func(t *promise.Table, of map[strin
 			r := of[readingName(how, p)]
 			what, asked := fmt.Sprintf("read %s, prefetch %s: pages asked for, of those read", how, p), 100*float64(r.faults)/float64(r.read)
 			if p != "bubble" {
-				t.Add(true, what, fmt.Sprintf("%.1f %%", asked), "")
+				t.Add(true, what, fmt.Sprintf("%.1f %%", asked), "nothing")
 				continue
 			}
 			t.AtMost(what, "%.1f %%", asked, limit)
