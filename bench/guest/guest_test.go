@@ -14,7 +14,8 @@ func TestParseWorkload(t *testing.T) {
 	if err != nil || w.ID != 7 || w.Hot != 3 || w.Dirty != 0 || w.Beat != 20 {
 		t.Errorf("%+v, %v", w, err)
 	}
-	for _, line := range []string{"scatter.what=1", "scatter.id", "scatter.id=-1", "scatter.dirty=x", "scatter.mib_hot=0", "scatter.beat_ms=0"} {
+	for _, line := range []string{"scatter.what=1", "scatter.id", "scatter.id=-1", "scatter.dirty=x", "scatter.mib_hot=0", "scatter.beat_ms=0",
+		"scatter.net_send=1", "scatter.net_recv=1", "scatter.net_address=255"} {
 		if w, err := ParseWorkload(line); err == nil {
 			t.Errorf("%q is taken for %+v", line, w)
 		}

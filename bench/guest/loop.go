@@ -55,6 +55,7 @@ type labor struct {
 
 // loop is the guest's life after filling. It ends only when the serial port or the subject does. Its heart beats after each piece of
 // work; with a server that works for its own time, where it is never idle, or on demand, it beats beside it, for then a beat is to tell that the guest runs, not how fast that is.
+// What it sends and receives it does beside both.
 func loop(w Workload, m subject, serial port) error {
 	debug.SetGCPercent(-1) // what follows needs no new memory worth speaking of
 	if err := beQuiet(); err != nil {
@@ -65,24 +66,25 @@ func loop(w Workload, m subject, serial port) error {
 	}
 	beat := time.Duration(w.Beat) * time.Millisecond
 	l := &labor{subject: m, dirty: pace{rate: w.Dirty}, verify: pace{rate: w.Verify}, beat: beat, busy: w.Busy > 0, last: time.Now(), serial: serial}
-	work, failed := l.work, make(chan error, 1)
+	work, failed := l.work, make(chan error, 3)
 	if w.Redis > 0 {
 		l.beat = serverBeat
 	}
 	if w.aside() {
 		go func() { failed <- l.beside() }()
-		work = func() error {
-			select {
-			case err := <-failed:
-				return err
-			default:
-				return nil
-			}
-		}
+		work = func() error { return nil }
+	}
+	if err := startTalk(w, failed); err != nil {
+		return err
 	}
 	line := make([]byte, 0, 64)
 	for n := uint64(0); ; n++ {
 		pause(beat)
+		select {
+		case err := <-failed:
+			return err
+		default:
+		}
 		if err := work(); err != nil {
 			return err
 		}

@@ -27,6 +27,11 @@ type Workload struct {
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
 	Redis     uint64 // scatter.redis: 1 = pages are values that a Redis holds, instead of memory of the workload's own
+
+	Address uint64 // scatter.net_address: the last number of its IPv4 address in the lab's network; 0 = it is not on the network
+	Peer    uint64 // scatter.net_peer: that of who it sends to and receives from
+	Send    uint64 // scatter.net_send: bytes per second that it sends by TCP
+	Receive uint64 // scatter.net_recv: 1 = it receives by TCP what the peer sends
 }
 
 // ParseWorkload reads the parameters out of a kernel command line. What is not there keeps its default.
@@ -36,6 +41,7 @@ func ParseWorkload(line string) (Workload, error) {
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
 		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
 		"stamp": &w.Stamp, "busy": &w.Busy, "random": &w.Random, "beside": &w.Beside, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
+		"net_address": &w.Address, "net_peer": &w.Peer, "net_send": &w.Send, "net_recv": &w.Receive,
 	}
 	for _, word := range strings.Fields(line) {
 		name, ours := strings.CutPrefix(word, "scatter.")
@@ -55,6 +61,9 @@ func ParseWorkload(line string) (Workload, error) {
 	}
 	if w.Hot == 0 || w.Beat == 0 {
 		return w, fmt.Errorf("mib_hot %d and beat_ms %d: must be > 0", w.Hot, w.Beat)
+	}
+	if max(w.Address, w.Peer) > 254 || w.Address == 0 && (w.Send > 0 || w.Receive > 0) {
+		return w, fmt.Errorf("net_address %d and net_peer %d: must be at most 254, and who sends or receives needs them", w.Address, w.Peer)
 	}
 	return w, nil
 }

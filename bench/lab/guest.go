@@ -86,6 +86,9 @@ func (l *Lab) Start(ctx context.Context, c GuestConfig) (*Guest, error) {
 		c.Workload.Beat = DefaultBeat
 	}
 	boot, err := l.boot(ctx, c)
+	if err == nil {
+		err = l.attach(ctx, c)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("guest %s: %w", c.Name, err)
 	}
@@ -116,7 +119,30 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 	if c.Tiny {
 		return l.shelf.BootTiny(ctx, c.Workload.parameters())
 	}
-	return l.shelf.Boot(ctx, c.System, c.Workload.parameters())
+	options, err := l.shelf.Boot(ctx, c.System, c.Workload.parameters())
+	if c.System == image.Networked {
+		options = append(options, image.Card(c.tap(), byte(c.Workload.Address))...)
+	}
+	return options, err
+}
+
+// tap is the name of the guest's interface on whatever host it is.
+func (c GuestConfig) tap() string { return fmt.Sprintf("tap%d", c.Workload.Address) }
+
+// attach gives each host a tap for the guest, if that is going to be on the network.
+func (l *Lab) attach(ctx context.Context, c GuestConfig) error {
+	if (c.System == image.Networked) != (c.Workload.Address > 0) {
+		return fmt.Errorf("address %d: a guest has one if its system is one with a network", c.Workload.Address)
+	}
+	if c.System != image.Networked {
+		return nil
+	}
+	for _, h := range append([]*lan.Host{l.Source}, l.Targets...) {
+		if err := h.Tap(ctx, c.tap()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Ready waits until the guest's workload has filled its memory and beats.

@@ -35,6 +35,7 @@ import (
 type Config struct {
 	Targets int          // number of targets, at least 1
 	Rate    int64        // bit/s of each port in each direction; 0 = not shaped
+	Bridged bool         // source and targets have bridges, by which guests can be on the network: lan.Host.Bridge
 	Kernel  string       // the guests' kernel; "" = the one that bench/setup.sh has fetched
 	QEMU    string       // the emulator; "" = qemu-system-x86_64
 	Keep    bool         // Close leaves the directory with the serial logs
@@ -119,6 +120,14 @@ func (l *Lab) addHosts(ctx context.Context) (err error) {
 			return err
 		}
 		l.Targets = append(l.Targets, t)
+	}
+	if !l.config.Bridged {
+		return nil
+	}
+	for _, h := range append([]*lan.Host{l.Source}, l.Targets...) {
+		if err := h.Bridge(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

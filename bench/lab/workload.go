@@ -23,6 +23,11 @@ type Workload struct {
 	Dirty     int           // pages rewritten per second
 	Verify    int           // pages verified per second
 	Beat      time.Duration // between heartbeats
+
+	Address int  // of a guest on the network: the last number of its IPv4 address, 230 to 254; 0 = it is not on the network
+	Peer    int  // that of who it sends to and receives from, by TCP; package guest says at which ports
+	Send    int  // bytes per second
+	Receive bool // what the peer sends
 }
 
 // DefaultBeat is the time between heartbeats of a guest that asks for none.
@@ -52,6 +57,12 @@ func (w Workload) parameters() string {
 	}
 	if w.Repeated > 0 || w.Similar > 0 || w.Text > 0 { // a tiny guest knows none of these
 		s += fmt.Sprintf(" scatter.mib_repeated=%d scatter.mib_similar=%d scatter.mib_text=%d", w.Repeated, w.Similar, w.Text)
+	}
+	if w.Address > 0 {
+		s += fmt.Sprintf(" scatter.net_address=%d scatter.net_peer=%d scatter.net_send=%d", w.Address, w.Peer, w.Send)
+	}
+	if w.Receive {
+		s += " scatter.net_recv=1"
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,11 +19,12 @@ import (
 // System is what a guest boots.
 type System int
 
-// The systems. Bare and Drivers have no user land but the workload's program, which is their init.
+// The systems. All but Debian have no user land but the workload's program, which is their init.
 const (
-	Bare    System = iota // Debian's kernel
-	Drivers               // Debian's kernel and its drivers for virtio devices
-	Debian                // Debian as installed, with systemd, and a Redis that holds the workload's pages; it needs 256 MiB beside these
+	Bare      System = iota // Debian's kernel
+	Drivers                 // Debian's kernel and its drivers for virtio devices
+	Networked               // Drivers, and a card on the network of the host, by a tap; without one, guests have a card that leads nowhere
+	Debian                  // Debian as installed, with systemd, and a Redis that holds the workload's pages; it needs 256 MiB beside these
 )
 
 // kernelLine keeps the kernel quiet and away from what takes long on an emulated processor. The last word reaches the workload's
@@ -35,6 +37,20 @@ const debianLine = "root=/dev/vda ro systemd.show_status=false scatter.redis=1"
 
 // drivers are the kernel modules of Drivers, in an order in which they can be loaded.
 var drivers = []string{"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_balloon"}
+
+// networkDrivers are those that Networked has beside them.
+var networkDrivers = []string{"failover", "net_failover", "virtio_net"}
+
+// modules names the kernel modules that a system has in its first root file system.
+func (s System) modules() []string {
+	switch s {
+	case Drivers:
+		return drivers
+	case Networked:
+		return slices.Concat(drivers, networkDrivers)
+	}
+	return nil
+}
 
 // debianFiles are those of Debian: kernel, first root file system, disk.
 func debianFiles() (kernel, initrd, disk string, err error) {
@@ -72,7 +88,7 @@ type Shelf struct {
 // NewShelf returns a shelf in a directory, for a kernel that has its modules beside it.
 func NewShelf(dir, kernel string) *Shelf { return &Shelf{dir: dir, kernel: kernel} }
 
-// Boot returns the QEMU options that boot a system, with parameters of the workload.
+// Boot returns the QEMU options that boot a system, with parameters of the workload, but for the card of Networked: Card.
 func (s *Shelf) Boot(ctx context.Context, system System, parameters string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +102,16 @@ func (s *Shelf) Boot(ctx context.Context, system System, parameters string) ([]s
 		return nil, err
 	}
 	options := []string{"-kernel", s.kernel, "-initrd", s.initrds[system], "-append", kernelLine + " " + parameters}
+	if system == Networked {
+		return append(options, random...), nil
+	}
 	return append(options, cards...), nil
+}
+
+// Card returns the QEMU options of a card with a MAC address of its own that is attached to a tap of the host.
+func Card(tap string, number byte) []string {
+	return []string{"-netdev", "tap,id=net0,script=no,downscript=no,ifname=" + tap,
+		"-device", fmt.Sprintf("virtio-net-pci,netdev=net0,mac=52:54:00:77:00:%02x", number)}
 }
 
 // BootTiny returns the QEMU options that boot the program of package tiny.
@@ -101,8 +126,11 @@ func (s *Shelf) BootTiny(ctx context.Context, parameters string) (options []stri
 	return []string{"-kernel", s.tiny, "-append", parameters}, nil
 }
 
-// cards are what all guests but the tiny ones have beside their system.
-var cards = []string{"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0", "-device", "virtio-rng-pci"}
+// cards are what all guests but the tiny ones and those on the network have beside their system; all but the tiny ones have random.
+var (
+	cards  = append([]string{"-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0"}, random...)
+	random = []string{"-device", "virtio-rng-pci"}
+)
 
 // bootDebian gives the guest two disks that all guests share and none can change: the system, and the workload's program.
 func (s *Shelf) bootDebian(parameters string) ([]string, error) {
@@ -153,12 +181,9 @@ func (s *Shelf) makeInitrd(system System) error {
 	if s.initrds[system] != "" {
 		return nil
 	}
-	var modules [][]byte
-	if system == Drivers {
-		var err error
-		if modules, err = s.readModules(drivers); err != nil {
-			return err
-		}
+	modules, err := s.readModules(system.modules())
+	if err != nil {
+		return err
 	}
 	path := filepath.Join(s.dir, fmt.Sprintf("initrd%d", system))
 	if err := writeInitramfs(path, s.program, modules...); err != nil {
