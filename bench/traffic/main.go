@@ -8,9 +8,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/bench/peer"
 	"github.com/scatter-vm/scatter/bench/promise"
 	"github.com/scatter-vm/scatter/bench/stock"
@@ -145,7 +148,30 @@ var ways = []way{
 	{"stock post-copy", stockWay(stock.PostCopy)},
 	{"scatter pre", scatterWay("--mode", "pre")},
 	{"scatter post", scatterWay("--mode", "post")},
-	{"scatter auto", scatterWay("--mode", "auto")},
+	{"scatter auto", func(ctx context.Context, m *measurement) (round, error) {
+		links, err := m.links()
+		if err != nil {
+			return round{}, err
+		}
+		return scatterWay("--mode", "auto", "--constraints", links)(ctx, m)
+	}},
+}
+
+// links writes down what the links of the hosts carry, as an operator would whose network cards do not tell: these claim 10 Gbit/s.
+func (m *measurement) links() (file string, err error) {
+	type host struct {
+		LinkBPS int64 `json:"link_bps"`
+	}
+	hosts := make(map[string]host)
+	for _, h := range append([]*lan.Host{m.lab.Source}, m.lab.Targets...) {
+		hosts[h.Name] = host{rate}
+	}
+	text, err := json.Marshal(map[string]any{"hosts": hosts})
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(m.lab.Source.Dir, "links.json")
+	return file, os.WriteFile(file, text, 0o600)
 }
 
 func stockWay(how stock.Setting) func(context.Context, *measurement) (round, error) {

@@ -117,7 +117,7 @@ const (
 func (m *measurement) table() *promise.Table {
 	t := &promise.Table{Title: "Emptying a host whose guests load its link", Facts: []string{
 		fmt.Sprintf("two guests of 512 MiB, 192 MiB of them incompressible and their own, rewrite 500 of 2048 pages a second; one sends at %.0f %% of the source's link of %.0f Mbit/s, by TCP, "+
-			"the other one receives at as much; each goes to a target of its own, with a link like that; scatter is given no rate", share*100, rate/1e6),
+			"the other one receives at as much; each goes to a target of its own, with a link like that; scatter is given no rate, and in auto what the links carry, which the cards of the lab do not tell", share*100, rate/1e6),
 		promise.Guests(),
 		fmt.Sprintf("medians; bytes are those that left the source during the evacuation, the guests' own among them; what arrived for applications is counted by their peer, in %.0f s from the beginning of the evacuation: "+
 			"undisturbed, it would be %.0f MB; the gap is the longest time between two heartbeats of a guest, work lost what both have verified less than usual in these %.0f s",

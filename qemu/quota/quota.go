@@ -51,7 +51,7 @@ func (q *Quota) Take(share float64) error {
 		q.taken = 0
 		return q.giveBack()
 	}
-	use, err := q.use.Processors()
+	use, err := q.use.Settle()
 	if err != nil {
 		return err
 	}

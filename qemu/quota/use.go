@@ -19,7 +19,7 @@ type Use struct {
 	before  time.Duration // that they had used then
 
 	mu         sync.Mutex // guards what follows
-	processors float64    // 0 = not known yet
+	processors float64    // 0 = it is measured yet
 }
 
 // Measure begins to measure the use of threads.
@@ -37,10 +37,25 @@ const (
 	leastUse = 0.01
 )
 
-// Processors is how many processors all threads together have used until it was first asked. Ask before something is taken from them.
+// Processors is how many processors all threads together have used, until Settle.
 func (u *Use) Processors() (float64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.measured()
+}
+
+// Settle ends the measurement: something is about to be taken from the threads. Then it is Processors.
+func (u *Use) Settle() (processors float64, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if processors, err = u.measured(); err == nil {
+		u.processors = processors
+	}
+	return processors, err
+}
+
+// measured is what was measured until now, or until Settle; mu is held.
+func (u *Use) measured() (float64, error) {
 	if u.processors > 0 {
 		return u.processors, nil
 	}
@@ -52,8 +67,7 @@ func (u *Use) Processors() (float64, error) {
 	if took < shortest {
 		return 0, fmt.Errorf("the use of its processors was measured for %v only", took)
 	}
-	u.processors = max(leastUse, (now-u.before).Seconds()/took.Seconds())
-	return u.processors, nil
+	return max(leastUse, (now-u.before).Seconds()/took.Seconds()), nil
 }
 
 // Threads is how many there are.

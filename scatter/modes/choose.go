@@ -41,13 +41,13 @@ func Choose(v VM, p Policy, way Way, gain time.Duration) Choice {
 	}
 	best, least, pre := Estimate{}, math.Inf(1), Estimate{}
 	for _, m := range order {
+		way, longer := way, gain
+		if m == model.ModePost {
+			way.All, longer = way.All-gain, 0
+		}
 		e := v.Estimate(m, way, p.Throttle)
 		if m == model.ModePre {
 			pre = e
-		}
-		longer := gain
-		if m == model.ModePost {
-			longer = 0
 		}
 		if c := e.cost(longer); p.allows(m) && c < least {
 			best, least = e, c

@@ -69,6 +69,9 @@ func (b brake) Take(ctx context.Context, share float64) error {
 	if s.quota != nil {
 		return s.named(s.quota.Take(share))
 	}
+	if _, err := s.use.Settle(); err != nil {
+		return s.named(err)
+	}
 	worked, err := busy(s.use)
 	if err != nil {
 		return s.named(err)
