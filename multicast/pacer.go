@@ -15,7 +15,7 @@ type Priority uint8
 const (
 	// Bulk waits its turn.
 	Bulk Priority = iota
-	// Urgent overtakes all waiting bulk.
+	// Urgent overtakes all waiting bulk; not all of it while the rate is being found, which is done with bulk.
 	Urgent
 	priorities
 )
@@ -36,12 +36,14 @@ type Pacer struct {
 
 	mu      sync.Mutex // guards what follows
 	bucket  bucket
+	charges bucket // half of it
 	rate    int64
 	spares  int               // so many want a part of the rate left unused
 	ceiling int64             // 0 = none
 	finds   map[*Sender]int64 // what the path carries, by each Sender that looks for it
 	burst   int
 	held    time.Duration // since origin: until then bulk waits
+	passed  int           // bytes that have overtaken the first of waiting bulk
 	waiting [priorities][]*turn
 	timer   *time.Timer
 }
@@ -148,7 +150,9 @@ func (p *Pacer) set(rate int64) {
 	if p.spares > 0 {
 		rate = max(1, int64((1-sparePart)*float64(rate)))
 	}
-	p.bucket.setRate(time.Since(p.origin), rate, float64(p.burst)+float64(rate)*catchUp.Seconds())
+	now, depth := time.Since(p.origin), float64(p.burst)+float64(rate)*catchUp.Seconds()
+	p.bucket.setRate(now, rate, depth)
+	p.charges.setRate(now, rate/2, depth/2)
 	p.dispatch()
 }
 
@@ -182,12 +186,21 @@ func (p *Pacer) WaitNapping(ctx context.Context, n int, prio Priority) error {
 	return p.wait(ctx, n, prio, nap)
 }
 
-// Charge takes n bytes that leave at once: whoever waits, does so for longer.
+// Charge takes n bytes that leave at once: whoever waits, does so for longer. While the rate is being found they may be more than that, so that half of
+// it is left to others.
 func (p *Pacer) Charge(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bucket.fill(time.Since(p.origin))
-	p.take(n)
+	now := time.Since(p.origin)
+	p.bucket.fill(now)
+	p.charges.fill(now)
+	if beyond := n - int(max(0, p.charges.tokens)); p.ceiling == 0 && beyond > 0 {
+		p.bucket.tokens += float64(beyond)
+		p.charges.take(n - beyond)
+	} else {
+		p.charges.take(n)
+	}
+	p.take(n, Urgent)
 }
 
 // wait is Wait. Who has a thread of its own can nap in between: the runtime's timers, and the goroutines that they wake, wait for processors
@@ -229,8 +242,8 @@ func (p *Pacer) untilNext() time.Duration {
 func (p *Pacer) enter(n int, prio Priority, naps bool) *turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Since(p.origin); p.first(prio) && p.until(now, n, prio) <= 0 {
-		p.take(n)
+	if now := time.Since(p.origin); p.first(prio, now) && p.until(now, n, prio) <= 0 {
+		p.take(n, prio)
 		return nil
 	}
 	t := &turn{n: n, naps: naps, ready: make(chan struct{})}
@@ -239,35 +252,46 @@ func (p *Pacer) enter(n int, prio Priority, naps bool) *turn {
 	return t
 }
 
-// first tells whether nothing of this or higher priority waits.
-func (p *Pacer) first(prio Priority) bool {
-	for q := prio; q < priorities; q++ {
-		if len(p.waiting[q]) > 0 {
-			return false
-		}
+// first tells whether nothing waits that goes before what has this priority.
+func (p *Pacer) first(prio Priority, now time.Duration) bool {
+	next, any := p.next(now)
+	return !any || prio == Urgent && next == Bulk && !p.bulkIsDue(now)
+}
+
+// next is the priority of whoever is next, if anybody waits.
+func (p *Pacer) next(now time.Duration) (prio Priority, any bool) {
+	bulk, urgent := len(p.waiting[Bulk]) > 0, len(p.waiting[Urgent]) > 0
+	if bulk && (!urgent || p.bulkIsDue(now)) {
+		return Bulk, true
 	}
-	return true
+	return Urgent, urgent
+}
+
+// bulkIsDue tells whether waiting bulk is not to be overtaken any more: a rate is found with bulk.
+func (p *Pacer) bulkIsDue(now time.Duration) bool {
+	return p.ceiling == 0 && p.passed >= p.burst && p.held <= now
 }
 
 // dispatch lets through what may leave now, sets the timer for the next where nobody naps until then, and gives the time
 // until then; 0 = nobody waits.
 func (p *Pacer) dispatch() (next time.Duration) {
 	now := time.Since(p.origin)
-	for prio := int(priorities) - 1; prio >= 0; prio-- {
-		for len(p.waiting[prio]) > 0 {
-			t := p.waiting[prio][0]
-			if next = p.until(now, t.n, Priority(prio)); next > 0 {
-				if !t.naps {
-					p.wake(next)
-				}
-				return next
-			}
-			p.waiting[prio] = p.waiting[prio][1:]
-			p.take(t.n)
-			close(t.ready)
+	for {
+		prio, any := p.next(now)
+		if !any {
+			return 0
 		}
+		t := p.waiting[prio][0]
+		if next = p.until(now, t.n, prio); next > 0 {
+			if !t.naps {
+				p.wake(next)
+			}
+			return next
+		}
+		p.waiting[prio] = p.waiting[prio][1:]
+		p.take(t.n, prio)
+		close(t.ready)
 	}
-	return 0
 }
 
 // until is the time until n bytes may leave if nobody else takes any; at most 0 = now.
@@ -279,9 +303,14 @@ func (p *Pacer) until(now time.Duration, n int, prio Priority) time.Duration {
 	return wait
 }
 
-func (p *Pacer) take(n int) {
+func (p *Pacer) take(n int, prio Priority) {
 	p.bucket.take(n)
 	p.sent.Add(uint64(n))
+	if prio == Bulk || len(p.waiting[Bulk]) == 0 {
+		p.passed = 0
+	} else {
+		p.passed += n
+	}
 }
 
 func (p *Pacer) wake(after time.Duration) {

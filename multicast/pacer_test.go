@@ -68,6 +68,38 @@ func TestUrgentOvertakesBulk(t *testing.T) {
 	})
 }
 
+// TestBulkGoesOnWhileTheRateIsFound: whatever is urgent, or leaves at once, bulk gets a part of a rate that only it can find, and none of one that is given.
+func TestBulkGoesOnWhileTheRateIsFound(t *testing.T) {
+	for rate, least := range map[int64]int{0: 10, StartRate: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			p := NewPacer(rate, 0)
+			ctx, stop := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			bulk := 0
+			wg.Go(func() {
+				for p.Wait(ctx, 64<<10, Bulk) == nil {
+					bulk++
+				}
+			})
+			for range 2 {
+				wg.Go(func() {
+					for p.Wait(ctx, 16<<10, Urgent) == nil {
+					}
+				})
+			}
+			for range 1000 {
+				p.Charge(8 << 10) // three times what the rate gives
+				time.Sleep(time.Millisecond)
+			}
+			stop()
+			wg.Wait()
+			if bulk > least+1 != (rate == 0) {
+				t.Errorf("rate %d: %d pieces of bulk left in a second", rate, bulk)
+			}
+		})
+	}
+}
+
 func TestPacerGivesUpWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPacer(1000, 100)

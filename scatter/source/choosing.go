@@ -28,8 +28,10 @@ func (c *Config) policy(vm string) modes.Policy {
 	p.Hurried = c.Deadline > 0 && c.AtDeadline == model.StallPost
 	p.Must = (p.Mode.TakesOver() || c.OnStall == model.StallPost) && p.Mode != model.ModeAuto
 	if rule.NeverPostCopy {
+		if p.Mode.TakesOver() {
+			p.Throttle = c.Throttle // instead
+		}
 		p = p.NoPostCopy()
-		p.Throttle = c.Throttle
 	}
 	if c.Verify && !p.Must { // digests what is there before the VM runs
 		p = p.NoPostCopy()

@@ -36,6 +36,8 @@ func TestPolicies(t *testing.T) {
 		{"verify", Config{Verify: true}, modes.Policy{Mode: model.ModeAuto, Throttle: most}},
 		{"a VM's own mode", Config{Mode: model.ModePost, Rules: vm(planning.VMRules{Mode: model.ModePre})}, modes.Policy{Mode: model.ModePre}},
 		{"never post-copy", Config{Mode: model.ModePost, Rules: vm(planning.VMRules{NeverPostCopy: true})}, modes.Policy{Mode: model.ModeAuto, Throttle: most}},
+		{"never post-copy, and no VM is bent", Config{OnStall: model.StallKeep, Rules: vm(planning.VMRules{NeverPostCopy: true})}, modes.Policy{Mode: model.ModeAuto}},
+		{"a deadline", Config{OnStall: model.StallKeep, Deadline: 1, AtDeadline: model.StallPost}, modes.Policy{Mode: model.ModeAuto, Hurried: true}},
 	} {
 		c.cfg.Throttle = most
 		c.cfg.setModeDefaults()

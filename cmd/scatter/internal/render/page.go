@@ -16,7 +16,8 @@ var pageText string
 
 var page = template.Must(template.New("plan").Funcs(template.FuncMap{
 	"size": units.FormatSize,
-	"inc":  func(i int) int { return i + 1 },
+	"mode": mode, "traffic": traffic,
+	"inc": func(i int) int { return i + 1 },
 	"seconds": func(s float64) string {
 		if s <= 0 {
 			return "-"
@@ -61,16 +62,21 @@ func planTiles(p *scatter.Plan) []tile {
 		time = units.FormatSeconds(p.PredictedTimeS) + atRate(p.PredictedRateBPS)
 	}
 	var pause int64
+	exposed := 0.0
 	for _, v := range p.VMs {
-		pause = max(pause, v.DowntimeMS)
+		pause, exposed = max(pause, v.DowntimeMS), max(exposed, v.ExposedS)
 	}
-	return []tile{
+	tiles := []tile{
 		{"leave the source", units.FormatSize(p.PredictedBytes)},
 		{"in all", time},
 		{"longest pause of a VM", fmt.Sprintf("%d ms", pause)},
 		{"reach the hosts", units.FormatSize(p.Traffic.HostBytes)},
 		{"joins and leaves", fmt.Sprintf("%d + %d", p.Joins, p.Leaves)},
 	}
+	if exposed > 0 {
+		tiles = append(tiles, tile{"for which a VM depends on both hosts", units.FormatSeconds(exposed)})
+	}
+	return tiles
 }
 
 // Sizes of the drawings, in their own units.

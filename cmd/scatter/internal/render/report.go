@@ -12,9 +12,9 @@ import (
 // Report writes what became of each VM, and what the evacuation has cost. Errors are those of w.
 func Report(w io.Writer, r *scatter.Report) error {
 	s := &sections{w: w}
-	rows := [][]string{{"VM", "HOST", "STATE", "DOWN-TIME", "CONVERGE", "PASSES", "NOTE"}}
+	rows := [][]string{{"VM", "HOST", "STATE", "MODE", "DOWN-TIME", "CONVERGE", "PASSES", "NOTE"}}
 	for _, v := range r.VMs {
-		rows = append(rows, []string{v.Name, v.Host, v.State, downtime(v), units.FormatSize(v.Bytes), fmt.Sprint(v.Passes), note(v)})
+		rows = append(rows, []string{v.Name, v.Host, v.State, string(v.Mode), downtime(v), units.FormatSize(v.Bytes), fmt.Sprint(v.Passes), note(v)})
 	}
 	s.table(rows)
 	s.printf("\n%s, %s left the source", units.FormatSeconds(r.TotalTimeS), units.FormatSize(r.SourceBytes))
@@ -51,8 +51,13 @@ func downtime(v scatter.VMReport) string {
 }
 
 func note(v scatter.VMReport) string {
-	if v.Cause == "" && v.Verified {
+	switch {
+	case v.Cause == "" && v.Verified:
 		return "verified"
+	case v.Cause == "" && v.PostCopy != nil:
+		return fmt.Sprintf("on both hosts for %s, waited for %d pages", units.FormatSeconds(v.PostCopy.ExposedS), v.PostCopy.Faults)
+	case v.Cause == "" && v.ThrottledS >= 0.1:
+		return fmt.Sprintf("%s of its processors' time were taken", units.FormatSeconds(v.ThrottledS))
 	}
 	return v.Cause
 }
