@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/lab/lan"
@@ -18,6 +19,20 @@ import (
 
 // busyWorkload rewrites 4 MiB again and again, as fast as an emulated processor can.
 var busyWorkload = lab.Workload{ID: 9, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Hot: 4, Dirty: 10000, Verify: 2000}
+
+// toilsome does so, and computes in between: one that works little cannot be slowed down without standing still.
+var toilsome = lab.Workload{ID: 9, Common: 1, Duplicate: 1, Own: 1, Zero: 1, Hot: 4, Stamp: true, Busy: true, Dirty: 10000, Verify: 200}
+
+// works waits until a guest's work has begun, which takes one that never rests a while.
+func (s *scene) works(g *lab.Guest) {
+	s.t.Helper()
+	s.awaits("its work to begin", func() error {
+		if g.Serial.VerifiedBy(time.Now()) == 0 {
+			return errors.New("it has verified nothing yet")
+		}
+		return nil
+	})
+}
 
 // strictly is a link that carries it in half a second, and a pause of which it takes a fraction to be too long.
 var strictly = []string{"--rate", "60mbit", "--downtime", "100ms"}
@@ -76,7 +91,8 @@ func TestFaultStallThrottle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
 			s.receiveAll()
-			busy := s.extraGuest("busy-"+name, busyWorkload)
+			busy := s.extraGuest("busy-"+name, toilsome)
+			s.works(busy)
 			s.prefix = prefix
 			x := s.sendGuests([]*lab.Guest{busy}, append(strictly, "--on-stall", "throttle", "--max-throttle", "0.98", "--place", busy.Name+"="+s.target(busy).Name)...)
 			o := x.finish()
@@ -93,7 +109,8 @@ func TestFaultStallThrottle(t *testing.T) {
 func TestFaultStallThrottleKilled(t *testing.T) {
 	s := newScene(t)
 	s.receiveAll()
-	busy := s.extraGuest("busy3", busyWorkload)
+	busy := s.extraGuest("busy3", toilsome)
+	s.works(busy)
 	s.prefix = lan.WithGroups
 	before := groupsOf(s, busy)
 	x := s.sendGuests([]*lab.Guest{busy}, "--rate", "20mbit", "--downtime", "50ms", "--on-stall", "throttle", "--place", busy.Name+"="+s.target(busy).Name)
