@@ -82,7 +82,7 @@ var rules = []struct {
 		"dedup", "placement", "multicast", "qemu"}, []string{"golang.org/x/sync"}, "which VMs there are, what they hold, and where they go; knows no target but by its words"},
 	{"scatter/carry", []string{"scatter/source", "scatter/model", "scatter/control", "scatter/block", "scatter/handover", "scatter/ledger", "scatter/planning", "scatter/system", "scatter/wire",
 		"dedup", "multicast", "qemu"}, []string{"github.com/klauspost/compress", "golang.org/x/sync"}, "bulk"},
-	{"scatter/move", []string{"scatter/trace", "scatter/standstill", "scatter/reclaim", "scatter/fill", "scatter/pages", "scatter/pageset", "scatter/hypervisor", "scatter/carry", "scatter/source", "scatter/steer", "scatter/model", "scatter/control", "scatter/handover", "scatter/journal", "scatter/planning", "scatter/system", "scatter/wire",
+	{"scatter/move", []string{"scatter/modes", "scatter/trace", "scatter/standstill", "scatter/reclaim", "scatter/fill", "scatter/pages", "scatter/pageset", "scatter/hypervisor", "scatter/carry", "scatter/source", "scatter/steer", "scatter/model", "scatter/control", "scatter/handover", "scatter/journal", "scatter/planning", "scatter/system", "scatter/wire",
 		"dedup", "multicast", "qemu"}, []string{"golang.org/x/sys"}, "a VM's way to its target; the drivers of the core"},
 	{"scatter/bounds", []string{"scatter/system"}, nil, "what peers make a target hold"},
 	{"scatter/trial", []string{"scatter/model", "scatter/control", "scatter/system", "qemu"}, nil, "tries VMs on a target"},

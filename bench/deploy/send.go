@@ -38,7 +38,6 @@ type Report struct {
 		Bytes                    int64
 		Throttled                float64 `json:"throttled_s"`
 		Mode                     string
-		Planned                  string `json:"planned_mode"`
 		PostCopy                 *struct {
 			ExposedS   float64 `json:"exposed_s"`
 			PredictedS float64 `json:"predicted_exposed_s"`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 	"github.com/scatter-vm/scatter/bench/promise"
 )
 
@@ -48,7 +49,7 @@ func (m *measurement) play(ctx context.Context, p part, ways []way) (err error) 
 	}
 	for _, g := range m.guests {
 		for g.Serial.VerifiedBy(time.Now()) == 0 { // its work takes its time to begin
-			if err := pause(ctx, time.Second); err != nil {
+			if err := wait.For(ctx, time.Second); err != nil {
 				return err
 			}
 		}

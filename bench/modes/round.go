@@ -7,6 +7,7 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 	"github.com/scatter-vm/scatter/bench/promise"
 )
 
@@ -93,7 +94,7 @@ const (
 
 // measure moves the guests, looks at them, and brings them home.
 func (m *measurement) measure(ctx context.Context, w way) (round, error) {
-	if err := pause(ctx, baseline); err != nil {
+	if err := wait.For(ctx, baseline); err != nil {
 		return round{}, err
 	}
 	before := time.Now()
@@ -102,7 +103,7 @@ func (m *measurement) measure(ctx context.Context, w way) (round, error) {
 		return r, err
 	}
 	ended := time.Now()
-	if err := pause(ctx, recovery); err != nil {
+	if err := wait.For(ctx, recovery); err != nil {
 		return r, err
 	}
 	if _, err := m.deployment.CheckGuests(ctx, m.guests); err != nil {
@@ -120,13 +121,4 @@ func (m *measurement) measure(ctx context.Context, w way) (round, error) {
 	receivers := m.receivers
 	m.receivers = nil
 	return r, m.deployment.Reset(ctx, receivers)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

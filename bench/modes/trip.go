@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/bench/lab/lan"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 )
 
 // Sizes of a question and its answer, which are those of a page that is asked for.
@@ -103,6 +104,6 @@ func idleTrip(ctx context.Context, asks, answers *lan.Host) (time.Duration, erro
 	if err != nil {
 		return 0, err
 	}
-	err = pause(ctx, time.Second)
+	err = wait.For(ctx, time.Second)
 	return t.stop(), err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 	"github.com/scatter-vm/scatter/bench/peer"
 	"github.com/scatter-vm/scatter/bench/promise"
 )
@@ -50,7 +51,7 @@ func (m *measurement) measure(ctx context.Context, w way) (r round, err error) {
 	if now := time.Now(); now.After(end) {
 		over = now
 	}
-	if err := pause(ctx, time.Until(over)+baseline/4); err != nil {
+	if err := wait.For(ctx, time.Until(over)+baseline/4); err != nil {
 		return r, err
 	}
 	if _, err := m.deployment.CheckGuests(ctx, m.guests); err != nil {
@@ -71,7 +72,7 @@ func (m *measurement) measure(ctx context.Context, w way) (r round, err error) {
 func (m *measurement) settle(ctx context.Context) error {
 	const enough = int64(wants * nearly)
 	for until := time.Now().Add(patience); ; {
-		if err := pause(ctx, baseline); err != nil {
+		if err := wait.For(ctx, baseline); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -96,15 +97,6 @@ func (m *measurement) show(from, to time.Time) {
 		fmt.Printf("%.0f/%.0f ", mega(c.FromGuests), mega(c.ToGuests))
 	}
 	fmt.Println("MB sent/received each second")
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // What is promised of the mode that scatter chooses by itself, beside the better one of those that it chooses from.

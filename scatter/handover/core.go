@@ -15,7 +15,6 @@ import (
 type Core struct {
 	VMs       []coreVM
 	how       CoreOptions
-	parallel  int
 	order     []int
 	bulk      bool // AcBulk was given
 	cancelled error
@@ -37,7 +36,8 @@ type CoreOptions struct {
 // NewCore makes a core for VMs placed on hosts (host[vm], -1 = it stays); order is the order in which
 // ready VMs take converge slots.
 func NewCore(host, order []int, how CoreOptions) *Core {
-	c := &Core{parallel: max(1, how.Parallel), order: order, how: how}
+	how.Parallel = max(1, how.Parallel)
+	c := &Core{order: order, how: how}
 	for i, h := range host {
 		c.VMs = append(c.VMs, coreVM{index: i, host: h, how: &how, first: how.First != nil && how.First[i]})
 	}
@@ -130,7 +130,7 @@ func (c *Core) schedule() (out []Action) {
 		}
 	}
 	for _, i := range c.order {
-		if v := &c.VMs[i]; busy < c.parallel && v.State == Ready {
+		if v := &c.VMs[i]; busy < c.how.Parallel && v.State == Ready {
 			out = append(out, v.enter(Converging, AcConverge)...)
 			busy++
 		}

@@ -42,6 +42,11 @@ func (o OnStall) Valid() bool {
 	return slices.Contains([]OnStall{StallKeep, StallPause, StallThrottle, StallPost, StallAny}, o)
 }
 
+// AtDeadline tells whether it is one of those for VMs whose time is over.
+func (o OnStall) AtDeadline() bool {
+	return slices.Contains([]OnStall{StallKeep, StallPause, StallPost}, o)
+}
+
 // Mode is how VMs pass from their source to their targets.
 type Mode string
 

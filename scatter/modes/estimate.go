@@ -122,7 +122,7 @@ func (v VM) passes(way Way, taken float64) (e Estimate) {
 	left, best, worse, took := v.Writes.within(way.All.Seconds(), 1), math.Inf(1), 0, 0.0
 	for range mostPass {
 		next := left/way.Rate + left/FilterSpeed
-		if e.Pause = FixedPerStop + seconds(next+DeviceBytes/way.Rate); FixedPerStop+seconds(next) <= way.Limit {
+		if e.Pause = FixedPerStop + Seconds(next+DeviceBytes/way.Rate); FixedPerStop+Seconds(next) <= way.Limit {
 			e.Fits = true
 			break
 		}
@@ -135,8 +135,8 @@ func (v VM) passes(way Way, taken float64) (e Estimate) {
 		left = v.Writes.within(next, 1-taken)
 	}
 	e.Bytes += left
-	e.Time, e.Throttle = seconds(took)+e.Pause, taken
-	e.Lost = e.Pause + seconds(took*taken)
+	e.Time, e.Throttle = Seconds(took)+e.Pause, taken
+	e.Lost = e.Pause + Seconds(took*taken)
 	return e
 }
 
@@ -154,12 +154,12 @@ func (v VM) throttled(way Way, most float64) Estimate {
 // hybrid is one pass, and then what is left of a VM that runs already. Of one that would dirty that again before the pass is over, nothing is sent in it.
 func (v VM) hybrid(way Way) (e Estimate) {
 	lacks := v.Writes.within(way.All.Seconds(), 1)
-	if FixedPerStop+seconds(lacks/way.Rate) <= way.Limit {
+	if FixedPerStop+Seconds(lacks/way.Rate) <= way.Limit {
 		return v.passes(way, 0)
 	}
 	if !v.Writes.Hopeless(way.Rate) {
 		first := lacks/way.Rate + lacks/FilterSpeed
-		e.Bytes, e.Time = lacks, seconds(first)
+		e.Bytes, e.Time = lacks, Seconds(first)
 		lacks = v.Writes.within(first, 1)
 	}
 	return v.without(e, lacks, lacks, way)
@@ -176,8 +176,8 @@ func (v VM) post(way Way) Estimate {
 func (v VM) without(e Estimate, lacks, wanted float64, way Way) Estimate {
 	e.Fits = true
 	e.Pause = FixedPerStop + takesOver
-	e.Exposed = seconds(lacks / max(way.Fill/10, way.Fill-v.Traffic.Receives))
-	e.Lost = e.Pause + seconds(waits*wanted/way.Fill)
+	e.Exposed = Seconds(lacks / max(way.Fill/10, way.Fill-v.Traffic.Receives))
+	e.Lost = e.Pause + Seconds(waits*wanted/way.Fill)
 	e.Bytes += lacks
 	e.Time += e.Pause
 	return e
@@ -191,8 +191,8 @@ func (v VM) contends(e Estimate, way Way) time.Duration {
 	if e.Mode == model.ModePost {
 		at = 0
 	}
-	return seconds(part(v.Traffic.Sends)*at + part(v.Traffic.Receives)*e.Exposed.Seconds())
+	return Seconds(part(v.Traffic.Sends)*at + part(v.Traffic.Receives)*e.Exposed.Seconds())
 }
 
-// seconds is so many of them.
-func seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
+// Seconds is so many of them.
+func Seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
-	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/modes"
 )
 
 const (
@@ -59,5 +59,5 @@ func (e hurrying) left() time.Duration {
 	if e.Cfg.AtDeadline == model.StallKeep {
 		return lastTurns
 	}
-	return planning.Seconds(bytes/float64(max(1, e.Rate()))) + time.Duration((turns+e.Turns()-1)/e.Turns())*lastTurns
+	return modes.Seconds(bytes/float64(max(1, e.Rate()))) + time.Duration((turns+e.Turns()-1)/e.Turns())*lastTurns
 }

@@ -99,7 +99,7 @@ func (f *Forecaster) Run() Forecast {
 	}
 	end := max(f.now, slices.Max(f.busy))
 	if f.Rate > 0 {
-		f.out.time = Seconds(end + endTime.Seconds())
+		f.out.time = modes.Seconds(end + endTime.Seconds())
 	}
 	return f.out
 }
@@ -128,7 +128,7 @@ func (f *Forecaster) takeOver() {
 		f.send(float64(TCPBytes(modes.DeviceBytes)), []int{v.Host})
 		f.busy[slot] = begin + convergeTime.Seconds()
 		if f.Rate > 0 {
-			f.out.vms[i].time = Seconds(f.busy[slot])
+			f.out.vms[i].time = modes.Seconds(f.busy[slot])
 		}
 		f.out.vms[i].downtime = v.Mode.Pause
 	}
@@ -143,7 +143,7 @@ func (f *Forecaster) converge(vms []int) {
 		case v.Host < 0:
 		case v.Mode.Mode == model.ModePost:
 			f.send(float64(TCPBytes(int64(v.Hot*model.PageSize))), []int{v.Host}) // what bulk does not bring it
-			f.out.vms[i].exposed = max(0, Seconds(f.now)-f.out.vms[i].time)
+			f.out.vms[i].exposed = max(0, modes.Seconds(f.now)-f.out.vms[i].time)
 		default:
 			f.passOver(i)
 		}
@@ -165,7 +165,7 @@ func (f *Forecaster) passOver(i int) {
 	if f.Rate > 0 {
 		took += stream / f.Rate
 		f.out.vms[i].exposed = v.Mode.Exposed
-		f.out.vms[i].time = Seconds(begin+took) - v.Mode.Exposed
+		f.out.vms[i].time = modes.Seconds(begin+took) - v.Mode.Exposed
 	}
 	f.out.vms[i].downtime = f.downtime(v)
 	f.busy[slot] = begin + took
@@ -192,7 +192,7 @@ func (f *Forecaster) downtime(v *ForecastVM) time.Duration {
 		if v.Gap > 0 {
 			last = v.Hot / v.Gap * passTime.Seconds() * model.PageSize
 		}
-		d += Seconds((last + modes.DeviceBytes) / f.Rate)
+		d += modes.Seconds((last + modes.DeviceBytes) / f.Rate)
 	}
 	if f.Limit > 0 {
 		d = min(d, f.Limit)
@@ -283,9 +283,6 @@ func forecastOf(problem *Problem, p *Schedule, rate int64) Forecast {
 
 // MuchWaits is how many blocks must wait for the link to be the bottleneck: the link is busy with them for longer than a worker is kept from its processor.
 const MuchWaits = 16
-
-// Seconds is so many of them.
-func Seconds(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
 
 // TCPBytes adds to n bytes of a TLS connection what TCP, IP and Ethernet add in full segments.
 func TCPBytes(n int64) int64 { return n + n*tcpHeaders/1448 }

@@ -2,6 +2,7 @@ package source
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -50,7 +51,7 @@ func (c *Config) checkModes() error {
 	if !c.Mode.Valid() {
 		return fmt.Errorf("mode %q: must be auto, pre, throttle, hybrid or post", c.Mode)
 	}
-	if !slices.Contains([]model.OnStall{model.StallKeep, model.StallPause, model.StallPost}, c.AtDeadline) {
+	if !c.AtDeadline.AtDeadline() {
 		return fmt.Errorf("at-deadline %q: must be keep, pause or post", c.AtDeadline)
 	}
 	if c.Throttle < 0 || c.Throttle > model.MostThrottle {
@@ -73,7 +74,7 @@ func (c *Config) checkModes() error {
 }
 
 // errVerify is why a digest and post-copy exclude each other.
-var errVerify = fmt.Errorf("verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: use mode auto, pre or throttle, and another on-stall than post")
+var errVerify = errors.New("verify: a VM in post-copy runs before its memory is there, so there is nothing to compare: use mode auto, pre or throttle, and another on-stall than post")
 
 // setModeDefaults completes what is said of modes.
 func (c *Config) setModeDefaults() {

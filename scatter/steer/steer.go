@@ -6,7 +6,6 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
-	"github.com/scatter-vm/scatter/scatter/planning"
 )
 
 // Steering knows what was observed of one VM so far.
@@ -90,7 +89,7 @@ func (s *Steering) Step(o Observation) Order {
 		share = float64(bytes) / float64(pages*model.PageSize)
 	}
 	next := float64(o.Remaining)*share/float64(s.Rate) + float64(o.Remaining)/modes.FilterSpeed // seconds
-	s.Predicted = modes.FixedPerStop + planning.Seconds(next)
+	s.Predicted = modes.FixedPerStop + modes.Seconds(next)
 	if s.Predicted <= s.Limit {
 		return SwitchOver
 	}

@@ -33,7 +33,7 @@ func (m *modes) read(cfg *scatter.SendConfig) error {
 	switch {
 	case m.deadline < 0:
 		return usage.Errorf("--deadline %v: must not be negative", m.deadline)
-	case m.atDeadline != "keep" && m.atDeadline != "pause" && m.atDeadline != "post":
+	case !cfg.AtDeadline.AtDeadline():
 		return usage.Errorf("--at-deadline %q: must be keep, pause or post", m.atDeadline)
 	case !(m.maxThrottle > 0 && m.maxThrottle <= scatter.MostThrottle):
 		return usage.Errorf("--max-throttle %v: must be more than 0, and at most %v", m.maxThrottle, scatter.MostThrottle)
