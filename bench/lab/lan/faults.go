@@ -58,7 +58,8 @@ func (l Loss) nft(host int) string {
 		"\t\t%[1]supdate @lively { meta protocol timeout %[5]s }\n", match, period, first, first+l.Burst-1, burstEnds)
 }
 
-// burstEnds is after how long without packets a burst is over; in the kernel, it is some milliseconds more.
+// burstEnds is after how long without packets a burst is over; in the kernel, it is some milliseconds more. As what has expired counts until the
+// kernel collects it, once a second, the set is large: when it is full, nothing gets lost.
 const burstEnds = "20ms"
 
 // badState keeps the state of the link in a set: while it is bad, the set holds the protocol of its packets. The set is large because what was
@@ -167,7 +168,7 @@ table netdev lab {
 	}
 	set lively {
 		type ether_type
-		size 4
+		size 65535
 		flags dynamic,timeout
 	}
 	chain in {
