@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -12,32 +11,30 @@ import (
 )
 
 // An idle guest must cost its host next to nothing, and on an emulated processor each wake-up costs much. What wakes a Go
-// program most is the runtime's monitor thread, which has nothing to do here. So the workload runs on one thread, or two, with plain
-// system calls, and all other threads are told that none of their timers is urgent.
+// program most is the runtime's monitor thread, which has nothing to do here. So the workload runs on one thread, or a few, with plain
+// system calls, and the monitor is told that none of its timers is urgent. The runtime's other threads are not: one that hands the workload its
+// turn sleeps for microseconds on its way.
 
-// idleSlack is by how much the kernel may delay the timers of the other threads: it lets them ride on the workload's.
+// idleSlack is by how much the kernel may delay the timers of the monitor: it lets them ride on the workload's.
 const idleSlack = 10 * time.Second
 
-// beQuiet makes the calling goroutine own its thread and quietens all others.
+// beQuiet makes the calling goroutine own its thread and quietens the monitor, which is the first thread that Go's runtime starts.
 func beQuiet() error {
 	runtime.LockOSThread()
-	threads, err := filepath.Glob("/proc/self/task/*")
+	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
 	}
+	monitor := 0
 	for _, t := range threads {
-		tid := filepath.Base(t)
-		if tid == strconv.Itoa(unix.Gettid()) {
-			continue
-		}
-		if err := os.WriteFile("/proc/"+tid+"/timerslack_ns", fmt.Append(nil, idleSlack.Nanoseconds()), 0); err != nil {
-			return err
+		if tid, err := strconv.Atoi(t.Name()); err == nil && tid != os.Getpid() && (monitor == 0 || tid < monitor) {
+			monitor = tid
 		}
 	}
-	return nil
+	return os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", monitor), fmt.Append(nil, idleSlack.Nanoseconds()), 0)
 }
 
-// beSecond makes the calling goroutine own a thread beside that of beQuiet, whose timers are urgent as well.
+// beSecond makes the calling goroutine own a thread beside that of beQuiet, whose timers are urgent as well: the monitor may have started it.
 func beSecond() error {
 	runtime.LockOSThread()
 	return unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(urgentSlack.Nanoseconds()), 0, 0, 0)
