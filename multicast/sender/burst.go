@@ -15,11 +15,18 @@ type Burst struct {
 	Apart  bool // the system must not cut them out of the burst
 	Urgent bool // marks and probes
 
-	headers int // of each datagram
+	headers int    // of each datagram
+	parts   []part // by stream
+}
+
+// part is the datagrams of a burst that belong to a stream.
+type part struct {
+	stream      *stream
+	first, last uint64 // sequences
 }
 
 func (b *Burst) reset(headers int) {
-	b.Bytes, b.Count, b.Apart, b.headers = b.Bytes[:0], 0, false, headers
+	b.Bytes, b.Count, b.Apart, b.headers, b.parts = b.Bytes[:0], 0, false, headers, b.parts[:0]
 }
 
 // OnWire is what the burst takes of the link.

@@ -65,6 +65,7 @@ func (l *looped) send(b testing.TB) bool {
 	if err != nil {
 		b.Fatal(err)
 	}
+	l.s.Depart(l.now, &l.b)
 	for d := l.b.Bytes; len(d) > 0; d = d[l.b.Size:] {
 		l.r.Receive(l.now, d[:l.b.Size], false)
 	}
@@ -111,6 +112,7 @@ func TestNoAllocationPerDatagram(t *testing.T) {
 		if ok, err := l.s.Next(l.now, &l.b); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
+		l.s.Depart(l.now, &l.b)
 		l.r.Receive(l.now, l.b.Bytes, false)
 	})
 	if perDatagram > 0 {

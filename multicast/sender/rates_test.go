@@ -43,6 +43,19 @@ func TestAutomaticRate(t *testing.T) {
 	}
 }
 
+// TestRateBesideUrgentBytes finds the rate with bursts before many of which others' bytes leave that are more urgent: the wait for those is no queue.
+func TestRateBesideUrgentBytes(t *testing.T) {
+	w := newWorld(t, 1, simWindow)
+	w.auto, w.rate, w.urgent = true, congestion.StartRate, 128<<10
+	w.port = port{rate: 37.5e6, queue: 256 << 10}
+	w.addHost("t0", plain(), simWindow)
+	w.open(Channel{ID: 1, Group: group(1), Members: names(1)}, w.payloads(100, 500_000))
+	w.run(5*time.Second, func() bool { return w.rate > 0.8*w.port.rate })
+	if w.rate < 0.8*w.port.rate {
+		t.Errorf("in %v, the rate came to %.2f of the path's", w.now, w.rate/w.port.rate)
+	}
+}
+
 // TestUnicastFindsItsRate sends to single targets at the same time, one of which has a slow port: it gets what its port
 // carries, and the link is not filled with what the port drops.
 func TestUnicastFindsItsRate(t *testing.T) {

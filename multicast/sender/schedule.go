@@ -145,7 +145,7 @@ func (s *schedule) sendSignal(now instant, g signal, b *Burst) (bool, error) {
 		_, err = s.sealer.seal(b, h, body)
 	}
 	if err == nil && g.stream != nil {
-		g.stream.sent(now, sequence, sequence)
+		g.stream.sent(now, b, sequence, sequence)
 	}
 	s.sent.probe += uint64(b.OnWire())
 	return err == nil, err
@@ -198,7 +198,7 @@ func (s *schedule) fill(now instant, t *transfer, b *Burst) error {
 			}
 		}
 	}
-	t.stream.sent(now, first, s.sealer.sequence)
+	t.stream.sent(now, b, first, s.sealer.sequence)
 	t.stream.credit.spend(b.OnWire() - before)
 	return nil
 }

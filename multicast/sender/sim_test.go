@@ -28,6 +28,7 @@ type world struct {
 	auto    bool    // the sender finds the rate
 	given   float64 // what it is told if not
 	port    port    // of the switch, from the source
+	urgent  int     // bytes of others that go before each burst, in every other urgentFor
 	busy    bool
 	burst   Burst
 	hosts   map[string]*host
@@ -375,6 +376,8 @@ func (w *world) place(h *host, e receiver.Event) {
 	}
 }
 
+const urgentFor = 300 * time.Millisecond
+
 // pump sends one burst and comes back when the link has taken it.
 func (w *world) pump() {
 	ok, err := w.sender.Next(w.now, &w.burst)
@@ -385,6 +388,21 @@ func (w *world) pump() {
 	if !ok {
 		return
 	}
+	if w.urgent == 0 || w.now/urgentFor%2 == 0 {
+		w.depart()
+		return
+	}
+	w.onWire += w.urgent
+	wait := time.Duration(float64(w.urgent) / w.rate * 1e9)
+	for at := range w.urgent / segmentSize {
+		w.after(wait*time.Duration(at*segmentSize)/time.Duration(w.urgent), func() { w.port.pass(w.now, segmentSize) })
+	}
+	w.after(wait, w.depart)
+}
+
+// depart sends the burst.
+func (w *world) depart() {
+	w.sender.Depart(w.now, &w.burst)
 	w.onWire += w.burst.OnWire()
 	b := bytes.Clone(w.burst.Bytes)
 	for len(b) > 0 {

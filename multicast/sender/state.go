@@ -124,6 +124,14 @@ func (s *State) Lose(now instant, target string, err error) {
 // Next fills b with what is to be sent now. false: nothing.
 func (s *State) Next(now instant, b *Burst) (bool, error) { return s.schedule.next(now, b) }
 
+// Depart says that the burst which Next has filled is sent now. The time that it has waited for its turn beside others is none on its way: counted as
+// such, it would seem to be a queue of the path.
+func (s *State) Depart(now instant, b *Burst) {
+	for _, p := range b.parts {
+		p.stream.trail.Add(now, p.first, p.last)
+	}
+}
+
 // Ready tells whether Next may have something.
 func (s *State) Ready() bool { return s.schedule.ready() }
 

@@ -23,10 +23,10 @@ type stream struct {
 	credit  credit // unicast only
 }
 
-// sent notes datagrams that were sent at once.
-func (st *stream) sent(now instant, first, last uint64) {
+// sent notes datagrams that are in a burst.
+func (st *stream) sent(now instant, b *Burst, first, last uint64) {
 	st.last, st.sentAt = last, now
-	st.trail.Add(now, first, last)
+	b.parts = append(b.parts, part{st, first, last})
 }
 
 // add takes a member in.

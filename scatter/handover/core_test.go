@@ -109,7 +109,7 @@ func (w *world) act(a Action) {
 		if v.dst != "runs" || v.src == "runs" {
 			w.t.Fatalf("vm %d: to be filled with source %s, target %s", a.VM, v.src, v.dst)
 		}
-		w.emit(rapid.SampledFrom([]EventKind{EvFilled, EvFilled, EvSilent}).Draw(w.t, "filling"), a.VM, errModel)
+		w.emit(rapid.SampledFrom([]EventKind{EvFilled, EvFilled, EvUnfilled}).Draw(w.t, "filling"), a.VM, errModel)
 	case AcResolve:
 		w.resolve(a)
 	case AcAbort:
@@ -193,7 +193,7 @@ func (w *world) run(vm int) {
 		w.emit(EvRunning, vm, nil)
 	}
 	if w.chance(10, "a late word") {
-		w.emit(EvFailed, vm, errModel)
+		w.emit(rapid.SampledFrom([]EventKind{EvFailed, EvSilent}).Draw(w.t, "which"), vm, errModel)
 	}
 }
 
@@ -366,7 +366,7 @@ func (w *world) lastWord() {
 	for range maxResolves {
 		for i := range w.vms {
 			if w.c.VMs[i].State == Filling {
-				w.feed(Event{Kind: EvSilent, VM: i, Err: errAway})
+				w.feed(Event{Kind: EvUnfilled, VM: i, Err: errAway})
 				w.drain()
 			}
 		}
@@ -503,6 +503,15 @@ func TestOnlyTheRecordThatIsAwaitedCounts(t *testing.T) {
 				t.Errorf("%s, record %q: state %s, %v", s, k, c.VMs[0].State, err)
 			}
 		}
+	}
+}
+
+// TestLateSilence: that Run has no answer says nothing of a VM whose target has said that it runs it, and is still being filled.
+func TestLateSilence(t *testing.T) {
+	c := NewCore([]int{0}, []int{0}, CoreOptions{})
+	c.VMs[0].State, c.VMs[0].lacks = Filling, true
+	if actions, err := c.VMs[0].step(Event{Kind: EvSilent, Err: errModel}); !errors.Is(err, errIllegal) || len(actions) > 0 || c.VMs[0].State != Filling {
+		t.Errorf("it is %s, %v, %v", c.VMs[0].State, actions, err)
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	EvStalled                       // it dirties memory faster than the link can carry
 	EvTargetLost                    // host is lost
 	EvSilent                        // the target has not answered Run
+	EvUnfilled                      // the target, which runs the VM without some of its pages, does not take them any more
 	EvOverdue                       // what the event's state waits for has not come
 	EvVerdict                       // both sides were asked
 	EvCancel                        // the operator, or the time-out
@@ -29,7 +30,7 @@ const (
 )
 
 var eventNames = [...]string{"prepared", "bulk-done", "stopped", "loaded", "filled", "verified", "logged", "completed", "running",
-	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "overdue", "verdict", "cancel", "deadline"}
+	"refused", "source-runs", "source-unsure", "source-gone", "powered-off", "failed", "stalled", "target-lost", "silent", "unfilled", "overdue", "verdict", "cancel", "deadline"}
 
 func (k EventKind) String() string { return eventNames[k] }
 

@@ -42,7 +42,7 @@ func (v *coreVM) step(e Event) ([]Action, error) {
 		return v.notLogged(e)
 	case e.Kind == EvFilled:
 		return v.filled(), nil
-	case e.Kind == EvFailed && (v.State == Released || v.State == Launched), e.Kind == EvSilent && (v.State == Launched || v.State == Filling):
+	case e.Kind == EvFailed && (v.State == Released || v.State == Launched), e.Kind == EvSilent && v.State == Launched, e.Kind == EvUnfilled && v.State == Filling:
 		return v.resolve(e.Err), nil
 	case e.Kind == EvSourceUnsure && (v.State == Aborting || v.State == Reverting):
 		return v.resolve(e.Err), nil

@@ -268,7 +268,7 @@ func (e postCopying) fillAgain(ctx context.Context, v *migrant) {
 	defer v.filling.Store(false)
 	e.prepareFiller(v, nil)
 	if err := e.keep(ctx, v); err != nil {
-		e.Post(handover.Event{Kind: handover.EvSilent, VM: v.Index, Err: err})
+		e.Post(handover.Event{Kind: handover.EvUnfilled, VM: v.Index, Err: err})
 		return
 	}
 	e.nowFull(v)
