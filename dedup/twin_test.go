@@ -166,7 +166,7 @@ func contentsOf(x *Index) map[string][][]Page {
 	return out
 }
 
-// TestShared: the pages of a VM that are among several owners of a content.
+// TestShared: the pages of a VM that are among several owners of a content, and these owners.
 func TestShared(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, l := drawWorld(t)
@@ -174,12 +174,18 @@ func TestShared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := make(map[int][]Page)
+		where, want := x.Locator(), make(map[int][]Page)
 		for _, contents := range contentsOf(x) {
 			for _, owners := range contents {
 				for _, p := range owners {
+					found := where.Owners(p)
 					if len(owners) > 1 {
 						want[l.VM(p)] = append(want[l.VM(p)], p)
+					} else if found == nil {
+						continue
+					}
+					if !slices.Equal(found, owners) {
+						t.Fatalf("page %d: owners %v, want %v", p, found, owners)
 					}
 				}
 			}

@@ -296,7 +296,9 @@ func (s *Sender) transmit() {
 		if s.cfg.Pacer.wait(s.ctx, b.OnWire(), priority(&b), nap) != nil {
 			return
 		}
-		s.depart(&b)
+		s.mu.Lock()
+		s.state.Depart(s.now(), &b)
+		s.mu.Unlock()
 		if err := s.conn.Send(b.To, b.Bytes, b.Size, !b.Apart); err != nil {
 			s.refused(b.To, err)
 		}
@@ -315,13 +317,6 @@ func (s *Sender) fill(b *sender.Burst) bool {
 		s.stir()
 	}
 	return ok && err == nil
-}
-
-// depart tells the state that a burst is sent now.
-func (s *Sender) depart(b *sender.Burst) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.Depart(s.now(), b)
 }
 
 func priority(b *sender.Burst) Priority {

@@ -7,11 +7,15 @@ import (
 
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/promise"
+	"github.com/scatter-vm/scatter/scatter/model"
 )
 
-// reader is a guest that reads the 192 MiB that it holds, at a rate or as fast as it gets them.
+// readMiB is what readers hold and read.
+const readMiB = 192
+
+// reader is a guest that reads what it holds, at a rate or as fast as it gets it.
 func reader(name string, random bool, rate int) lab.GuestConfig {
-	return lab.GuestConfig{Name: name, Memory: 512, Workload: lab.Workload{ID: 1, Own: 192, Hot: 1, Random: random, Beside: true, Dirty: 1, Verify: rate}}
+	return lab.GuestConfig{Name: name, Memory: 512, Workload: lab.Workload{ID: 1, Own: readMiB, Hot: 1, Random: random, Beside: true, Dirty: 1, Verify: rate}}
 }
 
 // Pages that readers read in a second: in order somewhat fewer than the link brings, at random as many as they get.
@@ -25,7 +29,7 @@ var policies = []string{"none", "forward", "bubble"}
 
 // reading is a guest that reads while its memory comes, by what it is sent unasked.
 func reading() []part {
-	about := "a guest of 512 MiB reads the 192 MiB that it holds, %s, while they come; --mode post, one target, 300 Mbit/s; a ping asks for a page's bytes on the same way:"
+	about := "a guest of 512 MiB reads the " + fmt.Sprint(readMiB) + " MiB that it holds, %s, while they come; --mode post, one target, 300 Mbit/s; a ping asks for a page's bytes on the same way:"
 	return []part{
 		{about: fmt.Sprintf(about, fmt.Sprintf("one page after the other, %d a second", inOrder)), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("inorder", false, inOrder)}, ways: readingWays("in order"), judge: judgeReading("in order", orderFaults)},
@@ -68,8 +72,8 @@ func watched(move mover) mover {
 	}
 }
 
-// What is promised of pages that are sent unasked: so many percent of the pages that are read have to be asked for, and that takes no more than so many
-// times the way there and back.
+// What is promised of pages that are sent unasked: so many percent of the pages that the guest works with have to be asked for (as Hines and Gopalan count
+// them, VEE 2009), and that takes no more than so many times the way there and back.
 const (
 	orderFaults  = 4
 	randomFaults = 21
@@ -80,12 +84,17 @@ func judgeReading(how string, limit float64) func(t *promise.Table, of map[strin
 	return func(t *promise.Table, of map[string]round) {
 		for _, p := range policies {
 			r := of[readingName(how, p)]
-			what, asked := fmt.Sprintf("read %s, prefetch %s: pages asked for, of those read", how, p), 100*float64(r.faults)/float64(r.read)
+			all, read := 100*float64(r.faults)/(readMiB<<20/model.PageSize), 100*float64(r.faults)/float64(r.read)
+			what := fmt.Sprintf("read %s, prefetch %s: pages asked for", how, p)
+			if p == "bubble" {
+				t.AtMost(what+", of all that it reads", "%.1f %%", all, limit)
+			} else {
+				t.Add(true, what+", of all that it reads", fmt.Sprintf("%.1f %%", all), "nothing")
+			}
+			t.Add(true, what+", of what it reads until all are there", fmt.Sprintf("%.1f %%", read), "nothing")
 			if p != "bubble" {
-				t.Add(true, what, fmt.Sprintf("%.1f %%", asked), "nothing")
 				continue
 			}
-			t.AtMost(what, "%.1f %%", asked, limit)
 			t.AtMost("read "+how+": half of them came, beside a ping on the idle way, after", "%.1f", r.fault.Seconds()/r.idle.Seconds(), faultTrips)
 		}
 	}

@@ -15,6 +15,8 @@ type Channel struct {
 	// Background makes a channel give way: while others have blocks under way it takes a small share of the link, and it has
 	// a small part of the window for itself. It is for one target that is slow.
 	Background bool
+	// Ahead makes a channel's blocks leave before those of others, which leave it a part of the window. It is for a little that somebody waits for.
+	Ahead bool
 }
 
 // Outbound is a Channel that has been opened.
@@ -153,6 +155,11 @@ func (c *channels) background() (n int) {
 		}
 	}
 	return n
+}
+
+// ahead tells whether there is one whose blocks go ahead of others.
+func (c *channels) ahead() bool {
+	return slices.ContainsFunc(c.open, func(o *Outbound) bool { return o.Ahead })
 }
 
 // crowded tells whether a channel that is not in the background has blocks under way.

@@ -9,7 +9,7 @@
 //	membership  who is in which channel, and who leaves
 //	paths       by which stream a member is reached: its channel's group, or its unicast address
 //	backlog     the blocks of one channel that members lack, within the window
-//	schedule    marks, probes, repair and new blocks in the order of sending, sealed in bursts
+//	schedule    marks, probes, repair, blocks that go ahead and new ones in the order of sending, sealed in bursts
 //	feedback    what targets say, and what follows from it
 //	rates       how fast: the link, the streams, the reports; who is too slow for a group
 //	outbox      what is to be done, or told

@@ -140,3 +140,38 @@ func TestBurstSpansBlocks(t *testing.T) {
 		}
 	}
 }
+
+// TestBlocksThatGoAhead leave before those that wait already, which leave them room.
+func TestBlocksThatGoAhead(t *testing.T) {
+	l := newLooped(t)
+	first, err := l.s.Open(l.now, Channel{ID: 2, Group: group(2), Members: []string{"t"}, Ahead: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first.Opening() {
+		l.step(t)
+	}
+	l.s.SetRate(100e6, 64<<10)
+	payload := make([]byte, 256<<10)
+	taken := 0
+	for ; l.s.Room(l.ch, len(payload)); taken += len(payload) {
+		l.s.Send(l.ch, payload)
+	}
+	if most := int(100e6 * behindTime.Seconds()); taken > most || taken < most/2 {
+		t.Errorf("%d bytes are under way that cannot be overtaken, of %d", taken, most)
+	}
+	for n := 0; n < loopWindow/aheadWindow-4*len(payload); n += len(payload) {
+		if !l.s.Room(first, len(payload)) {
+			t.Fatalf("no room behind %d bytes", n)
+		}
+		l.s.Send(first, payload)
+	}
+	for l.s.schedule.ahead.Len() > 0 {
+		if ok, err := l.s.Next(l.now, &l.b); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if l.b.To != first.Group && !l.b.Urgent {
+			t.Fatalf("a burst to %v before those that go ahead", l.b.To)
+		}
+	}
+}

@@ -9,10 +9,11 @@ import (
 	"github.com/scatter-vm/scatter/multicast/wire"
 )
 
-// schedule is what is to be sent, in that order: marks and probes, repair, new blocks.
+// schedule is what is to be sent, in that order: marks and probes, repair, blocks that go ahead, new blocks.
 type schedule struct {
 	signals fifo.Queue[signal]
 	repairs fifo.Queue[*transfer]
+	ahead   fifo.Queue[*transfer]
 	fresh   fifo.Queue[*transfer]
 
 	socket   Socket
@@ -39,10 +40,16 @@ type signal struct {
 func (s *schedule) ready() bool { return s.signals.Len()+s.waiting() > 0 }
 
 // waiting is how many transfers wait for their turn.
-func (s *schedule) waiting() int { return s.repairs.Len() + s.fresh.Len() }
+func (s *schedule) waiting() int { return s.repairs.Len() + s.ahead.Len() + s.fresh.Len() }
 
 // begin queues a new block on a stream.
-func (s *schedule) begin(t *transfer) { s.push(&s.fresh, t) }
+func (s *schedule) begin(t *transfer) {
+	if t.stream.channel.Ahead {
+		s.push(&s.ahead, t)
+		return
+	}
+	s.push(&s.fresh, t)
+}
 
 // repair queues what was ordered of a block.
 func (s *schedule) repair(t *transfer) { s.push(&s.repairs, t) }
@@ -111,7 +118,7 @@ func (s *schedule) next(now instant, b *Burst) (bool, error) {
 			return ok, err
 		}
 	}
-	for _, q := range [...]*fifo.Queue[*transfer]{&s.repairs, &s.fresh} {
+	for _, q := range [...]*fifo.Queue[*transfer]{&s.repairs, &s.ahead, &s.fresh} {
 		for q.Len() > 0 && s.fits(q.Front(), b) {
 			if err := s.sendTransfer(now, q, b); err != nil {
 				return false, err

@@ -90,7 +90,11 @@ func (s *State) Close(o *Outbound) { s.membership.close(o) }
 
 // Room tells whether a block of length bytes may be sent on the channel now.
 func (s *State) Room(o *Outbound, length int) bool {
-	return s.window.room(&o.backlog, coding.Footprint(length), s.rates.limit(), s.channels.background())
+	limit := s.rates.limit()
+	if !o.Ahead && s.channels.ahead() {
+		limit = min(limit-limit/aheadWindow, max(MinWindow, int(s.schedule.rate*behindTime.Seconds())))
+	}
+	return s.window.room(&o.backlog, coding.Footprint(length), limit, s.channels.background())
 }
 
 // Send takes a block over. The caller has made sure of Room and of live members.

@@ -1,12 +1,23 @@
 package sender
 
-import "github.com/scatter-vm/scatter/multicast/wire"
+import (
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast/wire"
+)
 
 // MinWindow is the smallest window that a target may have, in bytes: the least one is what all have.
 const MinWindow = 2 << 20
 
 // backgroundWindow is the part of the window that channels in the background share: one in so many.
 const backgroundWindow = 4
+
+const (
+	// aheadWindow is the part of the window that channels whose blocks go ahead have for themselves, likewise.
+	aheadWindow = 8
+	// behindTime is how long the link takes for what is under way of others meanwhile: somebody may come to wait for that, and it cannot be overtaken.
+	behindTime = 80 * time.Millisecond
+)
 
 // window is the bytes of blocks that wait for confirmation.
 type window struct {

@@ -72,6 +72,11 @@ func (b *bulk) run(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		defer b.tracker.End()
+		if b.e.Ahead != nil {
+			f := newForwarding(b)
+			g.Go(func() error { return f.run(gctx) })
+			defer f.end()
+		}
 		return b.send(gctx)
 	})
 	for host := range b.schedule.Hosts {
@@ -175,16 +180,16 @@ func (r *reader) contents(s planning.BulkStep) iter.Seq[[]dedup.Page] {
 	}
 }
 
-// reached tells which owners' host hears the step's channel, and still needs their pages; nil = all. The others' pages go out in other steps, where
-// they may have other bytes: they must not be noted here as held.
+// reached tells which owners' host hears the step's channel, and claims those pages where others may send them; nil = all. The others' pages go out in
+// other steps, where they may have other bytes: they must not be noted here as held.
 func (b *bulk) reached(s planning.BulkStep) func(dedup.Page) bool {
-	taken := b.e.Taken
-	if !s.Part && taken == nil {
+	claims := b.e.Claims
+	if !s.Part && claims == nil {
 		return nil
 	}
 	hosts := b.schedule.Channels[s.Channel].Hosts
 	return func(p dedup.Page) bool {
-		return (!s.Part || slices.Contains(hosts, b.e.VMs[b.e.Layout.VM(p)].Host)) && (taken == nil || !taken(p))
+		return (!s.Part || slices.Contains(hosts, b.e.VMs[b.e.Layout.VM(p)].Host)) && (claims == nil || claims.Claim(p))
 	}
 }
 

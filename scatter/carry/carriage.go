@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/multicast"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
@@ -23,7 +22,8 @@ type Carriage struct {
 	source.Planned
 	Sender    *multicast.Sender
 	Tracker   *ledger.Tracker
-	Taken     func(dedup.Page) bool            // tells which pages bulk need not send any more; nil: none
+	Claims    ledger.Claims                    // on pages that others than bulk send as well; nil: nobody does
+	Ahead     Ahead                            // what bulk is to send before all else; nil: nothing is ever
 	toTargets atomic.Pointer[multicast.Sender] // sender, for the goroutines of the links
 }
 

@@ -28,6 +28,11 @@ type Filler struct {
 
 	Prefetch model.Prefetch // beside what the guest asks for; "" = around that
 
+	// Others that send the VM pages meanwhile: Claim tells whether they do not send a page, and are not going to any more; Forward has them bring
+	// pages forward that they send to several VMs. nil: there are none.
+	Claim   func(pageset.Page) bool
+	Forward func([]pageset.Page)
+
 	faults, sent atomic.Int64
 	waits        atomic.Pointer[control.Filled] // what the target has said of them
 
@@ -53,21 +58,14 @@ type Packer interface {
 func (f *Filler) Begin(lacks, warm *pageset.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.order, f.news = NewOrder(lacks, warm, f.Prefetch), make(chan struct{}, 1)
+	f.order, f.news = NewOrder(lacks, warm, f.Prefetch, f.Claim), make(chan struct{}, 1)
 }
 
 // Hold has only those pages sent that the guest asks for, and what is around them but for shared pages, until Sweep: bulk brings the others.
 func (f *Filler) Hold(shared *pageset.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.order.Hold(shared)
-}
-
-// Taken tells whether the VM has lacked a page and does not any more: nobody else needs to send it.
-func (f *Filler) Taken(p pageset.Page) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.order != nil && f.order.Taken(p)
+	f.order.Hold(shared, f.Forward != nil)
 }
 
 // Sweep has all pages sent but those of which sent says that they are there.
@@ -163,7 +161,11 @@ func (f *Filler) read(c *control.Conn) error {
 func (f *Filler) answer(c *control.Conn, body []byte) error {
 	f.mu.Lock()
 	f.wake() // what is near them comes next
+	ahead := f.order.Ahead()
 	f.mu.Unlock()
+	if len(ahead) > 0 {
+		f.Forward(ahead)
+	}
 	if len(body) == 0 {
 		return nil
 	}

@@ -16,6 +16,10 @@ type Order struct {
 	left   *pageset.Set // of these
 	warm   *pageset.Set // of those that were written last
 	around *pageset.Set // of which bubbles are taken: left, or what it may be
+	shared *pageset.Set // of those that others hold back for many VMs: what they were not yet asked to bring forward; nil: they cannot
+	coming *pageset.Set // what they were
+	ahead  []pageset.Page
+	claim  func(pageset.Page) bool // tells whether a page is ours to send
 	near   bubble
 	beside model.Prefetch  // what is sent beside what is asked for
 	held   bool            // the rest
@@ -26,6 +30,7 @@ type Order struct {
 type bubble struct {
 	at       pageset.Page
 	up, down uint32 // the next ones to look at; down is one more than that
+	till     uint32 // up to which shared pages were brought forward
 	room     int
 	run      int // of bubbles before, each of which the guest has read through to its end: it reads in order, and this one grows only upward
 }
@@ -34,7 +39,7 @@ type bubble struct {
 func (b *bubble) runTo(p pageset.Page) int {
 	const reach = bubbleSize / 2
 	switch {
-	case p.Region != b.at.Region || p.Page <= b.at.Page || p.Page+reach < b.up || p.Page >= b.up+reach:
+	case p.Region != b.at.Region || p.Page <= b.at.Page || p.Page+reach < max(b.up, b.till) || p.Page >= max(b.up, b.till)+reach:
 		return 0
 	case b.room > 0: // the guest is faster
 		return b.run
@@ -53,23 +58,41 @@ const farthest = bubbleSize << longestRun
 const longestRun = 3
 
 // NewOrder orders the pages of a set, which is the order's own from then on. warm are those of them that were written last; nil: not known. beside is what
-// is sent beside what is asked for; "": what lies around it.
-func NewOrder(left, warm *pageset.Set, beside model.Prefetch) *Order {
+// is sent beside what is asked for; "": what lies around it. claim is called for each page that is to be sent, and tells whether nobody else does;
+// nil: nobody does.
+func NewOrder(left, warm *pageset.Set, beside model.Prefetch, claim func(pageset.Page) bool) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
-	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside}
+	if claim == nil {
+		claim = func(pageset.Page) bool { return true }
+	}
+	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside, claim: claim}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
-// same, though others may have sent it: that waits in their queue. Not so shared pages, which they send to many at once: of these only those that are asked for.
-func (o *Order) Hold(shared *pageset.Set) {
+// same, unless others are about to. Not so shared pages, which they send to many at once: of these only those that are asked for; what is near
+// these they are asked to bring forward, if they can.
+func (o *Order) Hold(shared *pageset.Set, forward bool) {
 	o.held, o.around = true, o.left.Clone()
+	if forward {
+		o.shared, o.coming = o.left.Empty(), o.left.Empty()
+	}
 	for r := range shared.Runs() {
 		for i := range r.N {
-			o.around.Remove(pageset.Page{Region: r.Region, Page: r.First + i})
+			p := pageset.Page{Region: r.Region, Page: r.First + i}
+			if o.around.Remove(p) && forward {
+				o.shared.Add(p)
+			}
 		}
 	}
+}
+
+// Ahead are the shared pages that are to be brought forward since it was last called.
+func (o *Order) Ahead() []pageset.Page {
+	ahead := o.ahead
+	o.ahead = nil
+	return ahead
 }
 
 // without takes a page out of those that are to be sent, and tells whether it was one.
@@ -78,15 +101,15 @@ func (o *Order) without(p pageset.Page) bool {
 	if o.around != o.left {
 		o.around.Remove(p)
 	}
+	if o.shared != nil {
+		o.shared.Remove(p)
+	}
 	return o.left.Remove(p)
 }
 
-// Taken tells whether a page was lacked and is not any more.
-func (o *Order) Taken(p pageset.Page) bool { return o.lacked.Has(p) && !o.left.Has(p) }
-
 // Sweep lets the rest go but for what was sent by others.
 func (o *Order) Sweep(sent func(pageset.Page) bool) {
-	o.held, o.around = false, o.left
+	o.held, o.around, o.shared = false, o.left, nil
 	for r := range o.left.Clone().Runs() {
 		for i := range r.N {
 			if p := (pageset.Page{Region: r.Region, Page: r.First + i}); sent(p) {
@@ -105,6 +128,7 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 	if !o.lacked.Holds(p) {
 		return false
 	}
+	o.claim(p)
 	o.spread(p)
 	return o.lacked.Add(p) || o.without(p)
 }
@@ -114,9 +138,34 @@ func (o *Order) spread(p pageset.Page) {
 	if o.beside == model.PrefetchNone {
 		return
 	}
+	if b := &o.near; o.shared != nil && o.coming.Has(p) && p.Region == b.at.Region && p.Page >= b.at.Page && p.Page < b.till {
+		if p.Page >= b.till-bubbleSize<<b.run/2 { // the guest follows what was brought forward
+			b.run = min(b.run+1, longestRun)
+			o.bringForward(p)
+		}
+		return
+	}
 	run := o.near.runTo(p)
 	o.near = bubble{at: p, up: p.Page, down: p.Page, room: bubbleSize << run, run: run}
 	o.at[1] = p
+	if o.shared != nil {
+		o.bringForward(p)
+	}
+}
+
+// bringForward names the shared pages around one that was asked for; those ahead of it, of a guest that reads in order.
+func (o *Order) bringForward(p pageset.Page) {
+	size := uint32(bubbleSize) << o.near.run
+	from, to := p.Page, p.Page+size
+	if o.near.run == 0 && o.beside != model.PrefetchForward {
+		from, to = p.Page-min(p.Page, size/2), p.Page+size/2
+	}
+	o.near.till = to
+	for q, ok := o.shared.Next(pageset.Page{Region: p.Region, Page: from}); ok && q.Page < to; q, ok = o.shared.Next(q) {
+		o.shared.Remove(q)
+		o.coming.Add(q)
+		o.ahead = append(o.ahead, q)
+	}
 }
 
 // Next appends up to n pages that nobody waits for, which count as sent.
@@ -128,6 +177,10 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 			break
 		}
 		o.near.room--
+		if ours := o.claim(p); o.held && !ours { // it is on its way
+			o.around.Remove(p)
+			continue
+		}
 		to, n = o.take(to, p), n-1
 	}
 	for n > 0 && !o.held {
@@ -135,6 +188,7 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 		if !ok {
 			break
 		}
+		o.claim(p)
 		to, n = o.take(to, p), n-1
 	}
 	return to

@@ -1,6 +1,7 @@
 package fill
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -18,7 +19,7 @@ func lacking(sizes ...uint32) *Order {
 	for i, n := range sizes {
 		s.AddRun(i, 0, n)
 	}
-	return NewOrder(s, nil, "")
+	return NewOrder(s, nil, "", nil)
 }
 
 // TestEachPageOnce: whatever is asked for and when, every page that the VM lacks is sent, and none twice.
@@ -38,7 +39,7 @@ func TestEachPageOnce(t *testing.T) {
 				}
 			}
 		}
-		o, sent := NewOrder(left, warm, ""), pageset.New(sizes...)
+		o, sent := NewOrder(left, warm, "", nil), pageset.New(sizes...)
 		for o.Left() > 0 {
 			if rapid.Bool().Draw(t, "wants") {
 				p := pageset.Page{Region: rapid.IntRange(0, len(sizes)).Draw(t, "region"), Page: rapid.Uint32Range(0, 310).Draw(t, "page")}
@@ -87,7 +88,7 @@ func TestWhatWasWrittenLastComesBeforeTheRest(t *testing.T) {
 	left, warm := pageset.New(100), pageset.New(100)
 	left.AddRun(0, 0, 100)
 	warm.AddRun(0, 70, 3)
-	o := NewOrder(left, warm, "")
+	o := NewOrder(left, warm, "", nil)
 	got := o.Next(nil, 4)
 	for i, want := range []uint32{70, 71, 72, 0} {
 		if got[i] != page(want) {
@@ -98,15 +99,18 @@ func TestWhatWasWrittenLastComesBeforeTheRest(t *testing.T) {
 
 // TestHeldOrderSendsWhatIsAskedFor, and the rest when it is let go, but for what others have sent.
 func TestHeldOrderSendsWhatIsAskedFor(t *testing.T) {
+	claimed := pageset.New(1000)
+	claimed.Add(page(510)) // others send it
 	o := lacking(1000)
-	o.Hold(pageset.New())
+	o.claim = claimed.Add
+	o.Hold(pageset.New(), false)
 	if got := o.Next(nil, 9); len(got) != 0 {
 		t.Errorf("nobody asks: %v", got)
 	}
 	if !o.Want(page(500)) {
 		t.Error("what is asked for is not sent")
 	}
-	if got := o.Next(nil, 1000); len(got) != bubbleSize || !o.Taken(page(501)) || o.Taken(page(700)) || !o.Taken(page(500)) {
+	if got := o.Next(nil, 1000); len(got) != bubbleSize-1 || slices.Contains(got, page(510)) || !claimed.Has(page(501)) || claimed.Has(page(700)) || !claimed.Has(page(500)) {
 		t.Errorf("%d pages", len(got))
 	}
 	o.Sweep(func(p pageset.Page) bool { return p.Page != 7 && p.Page != 999 })
@@ -115,9 +119,38 @@ func TestHeldOrderSendsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestSharedPagesAreBroughtForward: those around one that is asked for, once, and further ahead the longer the guest reads in order.
+func TestSharedPagesAreBroughtForward(t *testing.T) {
+	o, shared := lacking(4000), pageset.New(4000)
+	shared.AddRun(0, 100, 3000)
+	o.Hold(shared, true)
+	o.Want(page(1000))
+	first := o.Ahead()
+	if len(first) != bubbleSize || first[0] != page(1000-bubbleSize/2) || first[bubbleSize-1] != page(1000+bubbleSize/2-1) || o.Ahead() != nil {
+		t.Fatalf("%v", first)
+	}
+	seen := pageset.New(4000)
+	for at, before := uint32(1001), 0; at < 2500; at++ { // in order, each sooner than it comes
+		o.Want(page(at))
+		ahead := o.Ahead()
+		for _, p := range ahead {
+			if !seen.Add(p) || p.Page < at || p.Page > at+farthest || slices.Contains(first, p) {
+				t.Fatalf("%v at %d", p, at)
+			}
+		}
+		if before += len(ahead); at == 2000 && before < 1000-bubbleSize/2+farthest/2-1 {
+			t.Errorf("%d pages by %d", before, at)
+		}
+	}
+	o.Sweep(func(pageset.Page) bool { return true })
+	if o.Want(page(50)); o.Ahead() != nil {
+		t.Error("somebody brings pages forward when all have been sent")
+	}
+}
+
 // TestAPageThatIsAskedForIsSent even where the VM was not known to lack it, once.
 func TestAPageThatIsAskedForIsSent(t *testing.T) {
-	o := NewOrder(pageset.New(10), nil, "")
+	o := NewOrder(pageset.New(10), nil, "", nil)
 	if !o.Want(page(3)) || o.Want(page(3)) || o.Want(page(10)) {
 		t.Error("it is not sent once, or one that is none")
 	}
@@ -131,7 +164,7 @@ func TestPrefetch(t *testing.T) {
 	for beside, want := range map[model.Prefetch][]uint32{model.PrefetchForward: {501, 502, 503}, model.PrefetchNone: {0, 1, 2}, model.PrefetchBubble: {501, 499, 502}} {
 		left := pageset.New(1000)
 		left.AddRun(0, 0, 1000)
-		o := NewOrder(left, nil, beside)
+		o := NewOrder(left, nil, beside, nil)
 		o.Want(page(500))
 		got := o.Next(nil, 3)
 		for i, p := range want {
@@ -145,7 +178,7 @@ func TestPrefetch(t *testing.T) {
 // TestReadingInOrderIsReadAhead: a guest that asks for the page behind each bubble gets ever larger ones, upward only; one that asks elsewhere does not.
 func TestReadingInOrderIsReadAhead(t *testing.T) {
 	o, at, held := lacking(10000), uint32(5000), uint32(bubbleSize/2)
-	o.Hold(pageset.New())
+	o.Hold(pageset.New(), false)
 	for run := range longestRun + 2 {
 		if !o.Want(page(at)) {
 			t.Fatalf("page %d is not sent", at)
@@ -169,7 +202,7 @@ func TestReadingInOrderIsReadAhead(t *testing.T) {
 func TestSharedPagesAreLeftToOthers(t *testing.T) {
 	o, shared := lacking(1000), pageset.New(1000)
 	shared.AddRun(0, 400, 200)
-	o.Hold(shared)
+	o.Hold(shared, false)
 	if !o.Want(page(410)) {
 		t.Error("what is asked for is not sent")
 	}

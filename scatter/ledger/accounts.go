@@ -47,8 +47,8 @@ func (a *Accounts) GiveUp(vm int) {
 	}
 }
 
-// expect opens the VMs' accounts for a block.
-func (a *Accounts) expect(vms []int) {
+// Expect opens the VMs' accounts for a block.
+func (a *Accounts) Expect(vms []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, vm := range vms {
@@ -56,8 +56,8 @@ func (a *Accounts) expect(vms []int) {
 	}
 }
 
-// settle takes back what expect has counted, once for each time that a VM is named.
-func (a *Accounts) settle(vms []int) {
+// Settle takes back what Expect has counted, once for each time that a VM is named.
+func (a *Accounts) Settle(vms []int) {
 	a.mu.Lock()
 	for _, vm := range vms {
 		a.vms[vm].open--

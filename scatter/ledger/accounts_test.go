@@ -19,7 +19,7 @@ func TestAccountsSayOnceThatNothingIsOpen(t *testing.T) {
 			vm := rapid.IntRange(0, vms-1).Draw(t, "vm")
 			switch what := rapid.IntRange(0, 5).Draw(t, "what"); {
 			case what < 2 && !sent[vm]:
-				a.expect([]int{vm})
+				a.Expect([]int{vm})
 				open[vm]++
 			case what == 2 && open[vm] > 0:
 				a.confirm(&Cargo{vms: []int{vm}, pages: []int64{5}})
@@ -27,7 +27,7 @@ func TestAccountsSayOnceThatNothingIsOpen(t *testing.T) {
 				open[vm]--
 				pages[vm] += 5
 			case what == 3 && open[vm] > 1:
-				a.settle([]int{vm, vm}) // of two blocks that went into one part
+				a.Settle([]int{vm, vm}) // of two blocks that went into one part
 				open[vm] -= 2
 			case what == 4:
 				a.AllSent(vm)
@@ -54,10 +54,10 @@ func TestAccountsSayOnceThatNothingIsOpen(t *testing.T) {
 func TestGivenUpVMIsNeverDoneAgain(t *testing.T) {
 	said := 0
 	a := newAccounts(1, func(int) { said++ })
-	a.expect([]int{0})
+	a.Expect([]int{0})
 	a.GiveUp(0)
-	a.expect([]int{0})
-	a.settle([]int{0, 0})
+	a.Expect([]int{0})
+	a.Settle([]int{0, 0})
 	a.AllSent(0)
 	if said != 1 || a.wait([]int{0}) {
 		t.Errorf("said %d times, waits %v", said, a.wait([]int{0}))

@@ -36,7 +36,7 @@ func (t *Tracker) Detach(ch multicast.ChannelID, host int, missing []uint64, nex
 
 // Defer takes a block that is not sent, because the host that it is for gets its blocks in the background.
 func (t *Tracker) Defer(b OutBlock, host int) {
-	t.VMs.expect(b.Cargo.vms)
+	t.VMs.Expect(b.Cargo.vms)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.putBack(&b.Cargo, host, b.Cargo.Bytes)
@@ -46,7 +46,7 @@ func (t *Tracker) Defer(b OutBlock, host int) {
 
 // Undelivered takes a block whose channel could not be opened.
 func (t *Tracker) Undelivered(ch multicast.ChannelID, c Cargo) {
-	t.VMs.expect(c.vms)
+	t.VMs.Expect(c.vms)
 	t.keep(ch, c)
 }
 

@@ -60,7 +60,7 @@ func (r *Repair) Abandon() {
 	parts := r.tracker.backlogs.of(r.host).abandon()
 	r.tracker.mu.Unlock()
 	for _, p := range parts {
-		r.tracker.VMs.settle(p.vms)
+		r.tracker.VMs.Settle(p.vms)
 	}
 }
 
@@ -69,5 +69,5 @@ func (r *Repair) Resent(p Part) {
 	r.tracker.mu.Lock()
 	r.tracker.placed += p.bytes
 	r.tracker.mu.Unlock()
-	r.tracker.VMs.settle(p.vms)
+	r.tracker.VMs.Settle(p.vms)
 }

@@ -44,7 +44,7 @@ func NewTracker(host []int, layout *dedup.Layout, held *dedup.Held, done func(vm
 
 // Send sends a block, and expects its confirmation.
 func (t *Tracker) Send(ctx context.Context, ch multicast.ChannelID, payload []byte, c Cargo) error {
-	t.VMs.expect(c.vms)
+	t.VMs.Expect(c.vms)
 	n, err := t.Sender.Send(ctx, ch, payload)
 	if errors.Is(err, multicast.ErrNoMembers) {
 		t.keep(ch, c)
@@ -52,7 +52,7 @@ func (t *Tracker) Send(ctx context.Context, ch multicast.ChannelID, payload []by
 	}
 	if err != nil {
 		t.Forget(c)
-		t.VMs.settle(c.vms)
+		t.VMs.Settle(c.vms)
 		return err
 	}
 	t.mu.Lock()

@@ -39,7 +39,7 @@ func (e *Evacuation) move(ctx context.Context) error {
 		}
 	}
 	if slices.Contains(how.First, true) {
-		e.Taken = postCopying{e}.taken
+		e.Share()
 	}
 	e.meter.sender, e.meter.control = e.Sender, &e.ControlBytes
 	e.moving.Store(true)

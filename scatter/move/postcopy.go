@@ -183,6 +183,19 @@ func (e postCopying) prepareFiller(v *migrant, pack fill.Packer) {
 	v.filler.Mem, v.filler.Blocks, v.filler.Pack, v.filler.Rate = v.Mem, v.Blocks, pack, e.Rate
 	v.filler.Prefetch = e.Cfg.Prefetch
 	v.filler.Pace = fillPace{e.Evacuation, v}
+	if e.Claims != nil {
+		v.filler.Claim = func(p pageset.Page) bool { return e.Claims.Claim(e.pageOf(v, p)) }
+		v.filler.Forward = func(pages []pageset.Page) { e.forward(v, pages) }
+	}
+}
+
+// forward has bulk send pages before others.
+func (e postCopying) forward(v *migrant, pages []pageset.Page) {
+	ahead := make([]dedup.Page, len(pages))
+	for i, p := range pages {
+		ahead[i] = e.pageOf(v, p)
+	}
+	e.Ahead.Forward(ahead)
 }
 
 // fillPace lets pages leave before bulk, and counts them.
@@ -221,19 +234,10 @@ func (e postCopying) sharedOf(v *migrant) *pageset.Set {
 	return set
 }
 
-// taken tells whether a page was sent to a VM that runs without it, so that bulk need not.
-func (e postCopying) taken(page dedup.Page) bool {
-	region, index := e.Layout.Locate(page)
-	v := e.migrants[e.Layout.Region(region).VM]
-	return v.Mode == model.ModePost && v.filler.Taken(pageset.Page{Region: region - v.Regions, Page: index})
-}
-
 // sweep has a VM sent what bulk has not, which is done.
 func (e postCopying) sweep(v *migrant) {
 	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
-	v.filler.Sweep(func(p pageset.Page) bool {
-		return !blind && e.Held.Sent(e.pageOf(v, p))
-	})
+	v.filler.Sweep(func(p pageset.Page) bool { return !blind && e.Held.Sent(e.pageOf(v, p)) })
 }
 
 // release is the commit of a VM that takes over: its source QEMU, which waits for somebody to read on, is told that it may complete when that is done.

@@ -22,6 +22,9 @@ type Schedule struct {
 	EndsAt   map[int][]int // step -> VMs whose last contents it sends; step -1: VMs without any
 	Bytes    int64         // of the contents, once per channel that carries them
 	Cost     groups.Cost   // of the channels, in bytes of contents
+
+	// Spare is an address behind those of the groups, for one more that all hosts are in beside theirs; invalid: there must not be any.
+	Spare netip.AddrPort
 }
 
 // Channel is one target set and how it is reached.
@@ -122,8 +125,12 @@ func (p *Schedule) makeChannels(sets []targetSet, lim GroupLimits) error {
 		return fmt.Errorf("groups: %w", err)
 	}
 	p.Cost = chosen.Cost
-	if err := p.makeGroups(chosen, lim.Base, cmp.Or(lim.Port, model.DefaultGroupPort)); err != nil {
+	next, err := p.makeGroups(chosen, lim.Base, cmp.Or(lim.Port, model.DefaultGroupPort))
+	if err != nil {
 		return err
+	}
+	if !lim.None && lim.Max > 0 && next.Addr().IsMulticast() && chosen.Lanes < cmp.Or(lim.Memberships, groups.DefaultMemberships) {
+		p.Spare = next
 	}
 	alone := slices.Repeat([]int{-1}, len(p.Hosts))
 	for _, how := range chosen.Sets {
@@ -148,8 +155,8 @@ func (p *Schedule) makeChannels(sets []targetSet, lim GroupLimits) error {
 	return nil
 }
 
-// makeGroups makes the groups' channels. Each lane is an address from base on.
-func (p *Schedule) makeGroups(chosen *groups.Plan, base netip.Addr, port uint16) error {
+// makeGroups makes the groups' channels. Each lane is an address from base on; next is the one behind them.
+func (p *Schedule) makeGroups(chosen *groups.Plan, base netip.Addr, port uint16) (next netip.AddrPort, err error) {
 	last := slices.Repeat([]int{-1}, chosen.Lanes) // channel, by lane
 	var lanes []int                                // in the order of their first groups
 	var addresses []netip.Addr
@@ -157,7 +164,7 @@ func (p *Schedule) makeGroups(chosen *groups.Plan, base netip.Addr, port uint16)
 		n := slices.Index(lanes, g.Lane)
 		if n < 0 {
 			if !base.IsMulticast() {
-				return fmt.Errorf("group address %s: not a multicast address (--group-base, --max-memberships)", base)
+				return next, fmt.Errorf("group address %s: not a multicast address (--group-base, --max-memberships)", base)
 			}
 			n, lanes, addresses, base = len(lanes), append(lanes, g.Lane), append(addresses, base), base.Next()
 		}
@@ -168,7 +175,7 @@ func (p *Schedule) makeGroups(chosen *groups.Plan, base netip.Addr, port uint16)
 		p.Channels = append(p.Channels, Channel{ID: uint32(i + 1), Hosts: g.Hosts, Group: netip.AddrPortFrom(addresses[n], port),
 			Lane: n, wasted: g.Wasted, Opens: g.Opens, After: -1, joins: len(g.Join), leaves: len(g.Leave)})
 	}
-	return nil
+	return netip.AddrPortFrom(base, port), nil
 }
 
 // makeSteps orders the classes: by channel, several VMs before one, then VM by VM.
