@@ -191,12 +191,10 @@ func (f *Filler) send(ctx context.Context, c *control.Conn) error {
 			if err := c.SetReadDeadline(f.patience()); err != nil {
 				return err
 			}
-			select {
-			case <-f.news:
-				continue
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := f.awaitNews(ctx); err != nil {
+				return err
 			}
+			continue
 		}
 		var m control.Message = control.Pages{Body: body}
 		size := len(body)
@@ -213,6 +211,26 @@ func (f *Filler) send(ctx context.Context, c *control.Conn) error {
 		}
 		f.sent.Add(int64(size))
 	}
+}
+
+// awaitNews returns when there may be something to send.
+func (f *Filler) awaitNews(ctx context.Context) error {
+	f.mu.Lock()
+	due := f.order.Due()
+	f.mu.Unlock()
+	var late <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(time.Until(due))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-f.news:
+	case <-late:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // patience is until when the target may say nothing, if no more is sent; the zero time: as long as others send.

@@ -3,6 +3,8 @@
 package fill
 
 import (
+	"time"
+
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pageset"
 )
@@ -20,11 +22,23 @@ type Order struct {
 	coming *pageset.Set // what they were
 	ahead  []pageset.Page
 	claim  func(pageset.Page) bool // tells whether a page is ours to send
+	late   []promised              // what is asked for and is on its way by others
+	clock  func() time.Time
 	near   bubble
 	beside model.Prefetch  // what is sent beside what is asked for
 	held   bool            // the rest
 	at     [2]pageset.Page // where the rest goes on: the warm, all
 }
+
+// promised is a page that others send, and when it is sent all the same.
+type promised struct {
+	page pageset.Page
+	due  time.Time
+}
+
+// promiseFor is how long a guest waits for a page that others send. Sent at once, such pages would take the link from those who send them, and a guest that
+// reads in order just behind them would go on to ask for each.
+const promiseFor = 5 * time.Millisecond
 
 // bubble grows outward from a page, up to so many pages.
 type bubble struct {
@@ -32,6 +46,7 @@ type bubble struct {
 	up, down uint32 // the next ones to look at; down is one more than that
 	till     uint32 // up to which shared pages were brought forward
 	room     int
+	again    int // pages that were on their way
 	run      int // of bubbles before, each of which the guest has read through to its end: it reads in order, and this one grows only upward
 }
 
@@ -45,6 +60,15 @@ func (b *bubble) runTo(p pageset.Page) int {
 		return b.run
 	}
 	return min(b.run+1, longestRun)
+}
+
+// hurries tells whether one more page is worth sending that is on its way: who reads in order is about to ask for it, and for each one behind it.
+func (b *bubble) hurries() bool {
+	if b.run == 0 || b.again == bubbleSize {
+		return false
+	}
+	b.again++
+	return true
 }
 
 // bubbleSize is how many pages around one that was asked for are sent before any that are elsewhere. Trials with 8, 32, 64 and 256: few make more
@@ -67,7 +91,7 @@ func NewOrder(left, warm *pageset.Set, beside model.Prefetch, claim func(pageset
 	if claim == nil {
 		claim = func(pageset.Page) bool { return true }
 	}
-	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside, claim: claim}
+	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside, claim: claim, clock: time.Now}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
@@ -122,15 +146,27 @@ func (o *Order) Sweep(sent func(pageset.Page) bool) {
 // Left is how many pages are to be sent yet.
 func (o *Order) Left() int { return o.left.Len() }
 
-// Want tells whether a page that the guest waits for is to be sent now: then it counts as sent. It may be on its way already. One that the VM was not
-// known to lack is sent all the same: whoever asks for it does not have it.
+// Want tells whether a page that the guest waits for is to be sent now: then it counts as sent. It may be on its way already; one that others send is
+// given to Next if it still is after a while. One that the VM was not known to lack is sent all the same: whoever asks for it does not have it.
 func (o *Order) Want(p pageset.Page) (send bool) {
 	if !o.lacked.Holds(p) {
 		return false
 	}
-	o.claim(p)
+	ours := o.claim(p)
 	o.spread(p)
+	if o.held && !ours && o.left.Has(p) {
+		o.late = append(o.late, promised{p, o.clock().Add(promiseFor)})
+		return false
+	}
 	return o.lacked.Add(p) || o.without(p)
+}
+
+// Due tells whether pages are due that others have not sent, or when the next ones are; the zero time: never.
+func (o *Order) Due() time.Time {
+	if len(o.late) == 0 {
+		return time.Time{}
+	}
+	return o.late[0].due
 }
 
 // spread begins a bubble around a page that was asked for.
@@ -160,16 +196,22 @@ func (o *Order) bringForward(p pageset.Page) {
 	if o.near.run == 0 && o.beside != model.PrefetchForward {
 		from, to = p.Page-min(p.Page, size/2), p.Page+size/2
 	}
-	o.near.till = to
 	for q, ok := o.shared.Next(pageset.Page{Region: p.Region, Page: from}); ok && q.Page < to; q, ok = o.shared.Next(q) {
 		o.shared.Remove(q)
 		o.coming.Add(q)
+		o.near.till = q.Page + 1
 		o.ahead = append(o.ahead, q)
 	}
 }
 
 // Next appends up to n pages that nobody waits for, which count as sent.
 func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
+	for n > 0 && len(o.late) > 0 && !o.clock().Before(o.late[0].due) {
+		p := o.late[0].page
+		if o.late = o.late[1:]; o.left.Has(p) {
+			to, n = o.take(to, p), n-1
+		}
+	}
 	for n > 0 && o.near.room > 0 {
 		p, ok := o.nearest()
 		if !ok {
@@ -177,7 +219,7 @@ func (o *Order) Next(to []pageset.Page, n int) []pageset.Page {
 			break
 		}
 		o.near.room--
-		if ours := o.claim(p); o.held && !ours { // it is on its way
+		if ours := o.claim(p); o.held && !ours && !o.near.hurries() { // it is on its way
 			o.around.Remove(p)
 			continue
 		}

@@ -3,6 +3,7 @@ package fill
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -116,6 +117,26 @@ func TestHeldOrderSendsWhatIsAskedFor(t *testing.T) {
 	o.Sweep(func(p pageset.Page) bool { return p.Page != 7 && p.Page != 999 })
 	if got := o.Next(nil, 1000); len(got) != 2 || o.Left() != 0 {
 		t.Errorf("%v, %d left", got, o.Left())
+	}
+}
+
+// TestWhatOthersSendIsWaitedFor: a page on its way by others that the guest asks for is sent after a while, unless it was there before.
+func TestWhatOthersSendIsWaitedFor(t *testing.T) {
+	now := time.Now()
+	o, theirs := lacking(1000), pageset.New(1000)
+	o.clock, o.claim = func() time.Time { return now }, theirs.Add
+	o.Hold(pageset.New(), false)
+	theirs.AddRun(0, 0, 1000)
+	if o.Want(page(500)) || o.Want(page(600)) || len(o.Next(nil, 1000)) > 0 || o.Due() != now.Add(promiseFor) {
+		t.Error("it is sent as well")
+	}
+	now = now.Add(promiseFor)
+	if got := o.Next(nil, 1); len(got) != 1 || got[0] != page(500) {
+		t.Errorf("after a while: %v", got)
+	}
+	o.Sweep(func(pageset.Page) bool { return true })
+	if got := o.Next(nil, 1000); len(got) > 0 || !o.Due().IsZero() {
+		t.Errorf("when all is there: %v", got)
 	}
 }
 
