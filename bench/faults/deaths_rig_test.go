@@ -197,7 +197,7 @@ func (e *evacuation) read(b []byte) error {
 var errHangs = errors.New("send does not end")
 
 // sendTime is how long send may take, with all that it waits for.
-const sendTime = 150 * time.Second
+const sendTime = 230 * time.Second
 
 // meet looks at a line that is on the tape.
 func (e *evacuation) meet(key string) error {

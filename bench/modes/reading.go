@@ -18,10 +18,13 @@ func reader(name string, random bool, rate int) lab.GuestConfig {
 	return lab.GuestConfig{Name: name, Memory: 512, Workload: lab.Workload{ID: 1, Own: readMiB, Hot: 1, Random: random, Beside: true, Dirty: 1, Verify: rate}}
 }
 
-// Pages that readers read in a second: in order somewhat fewer than the link brings, at random as many as they get.
+// Pages that readers read in a second, where the link brings 9000: in order about half as many, at random less than that, or as many as they get. Where each
+// page is as likely as any other to be read next, no order of sending is better than another: a page that is read while a part f of all is there is asked
+// for with the probability 1-f, and f grows as the link brings pages, whoever asks for them. So a guest asks for half of the ratio of these two rates.
 const (
 	inOrder  = 5000
-	atRandom = 20000
+	atRandom = 3500
+	allItCan = 20000
 )
 
 // policies are what a VM is sent beside the pages that it asks for.
@@ -33,8 +36,10 @@ func reading() []part {
 	return []part{
 		{about: fmt.Sprintf(about, fmt.Sprintf("one page after the other, %d a second", inOrder)), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("inorder", false, inOrder)}, ways: readingWays("in order"), judge: judgeReading("in order", orderFaults)},
-		{about: fmt.Sprintf(about, "at random, as fast as it gets them"), rate: slow, targets: 1,
+		{about: fmt.Sprintf(about, fmt.Sprintf("at random, %d a second", atRandom)), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("atrandom", true, atRandom)}, ways: readingWays("at random"), judge: judgeReading("at random", randomFaults)},
+		{about: fmt.Sprintf(about, "at random, as fast as it gets them"), rate: slow, targets: 1,
+			guests: []lab.GuestConfig{reader("greedy", true, allItCan)}, ways: readingWays("all it can"), judge: judgeReading("all it can", 100)},
 	}
 }
 
@@ -86,7 +91,7 @@ func judgeReading(how string, limit float64) func(t *promise.Table, of map[strin
 			r := of[readingName(how, p)]
 			all, read := 100*float64(r.faults)/(readMiB<<20/model.PageSize), 100*float64(r.faults)/float64(r.read)
 			what := fmt.Sprintf("read %s, prefetch %s: pages asked for", how, p)
-			if p == "bubble" {
+			if p == "bubble" && limit < 100 {
 				t.AtMost(what+", of all that it reads", "%.1f %%", all, limit)
 			} else {
 				t.Add(true, what+", of all that it reads", fmt.Sprintf("%.1f %%", all), "nothing")

@@ -255,13 +255,15 @@ func (e postCopying) release(ctx context.Context, v *migrant) error {
 	return v.shut()
 }
 
-// keep sends a VM that runs on its target what it lacks, over new connections.
+// keep sends a VM that runs on its target what it lacks, over new connections, or says that it cannot.
 func (e postCopying) keep(ctx context.Context, v *migrant) error {
 	d := e.Links[v.Host].Dialer
-	if err := v.filler.Keep(ctx, &d, v.Index, fill.Patience); err != nil {
-		return fmt.Errorf("vm %s runs on %s, and lacks pages: %w", v.Name(), e.HostName(v.Host), err)
+	err := v.filler.Keep(ctx, &d, v.Index, fill.Patience)
+	if err != nil {
+		err = fmt.Errorf("vm %s runs on %s, and lacks pages: %w", v.Name(), e.HostName(v.Host), err)
+		e.Post(handover.Event{Kind: handover.EvUnfilled, VM: v.Index, Err: err})
 	}
-	return nil
+	return err
 }
 
 // fillAgain is keep for a VM whose stream has ended, unless that is being done.
@@ -271,8 +273,7 @@ func (e postCopying) fillAgain(ctx context.Context, v *migrant) {
 	}
 	defer v.filling.Store(false)
 	e.prepareFiller(v, nil)
-	if err := e.keep(ctx, v); err != nil {
-		e.Post(handover.Event{Kind: handover.EvUnfilled, VM: v.Index, Err: err})
+	if e.keep(ctx, v) != nil {
 		return
 	}
 	e.nowFull(v)

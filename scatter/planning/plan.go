@@ -129,7 +129,8 @@ func (p *Schedule) makeChannels(sets []targetSet, lim GroupLimits) error {
 	if err != nil {
 		return err
 	}
-	if !lim.None && lim.Max > 0 && next.Addr().IsMulticast() && chosen.Lanes < cmp.Or(lim.Memberships, groups.DefaultMemberships) {
+	most := min(cmp.Or(lim.Memberships, groups.DefaultMemberships), max(lim.Max, groups.DefaultGroups)) // lanes, and as many addresses are ours
+	if !lim.None && lim.Max > 0 && next.Addr().IsMulticast() && chosen.Lanes < most {
 		p.Spare = next
 	}
 	alone := slices.Repeat([]int{-1}, len(p.Hosts))

@@ -54,6 +54,25 @@ func (p *Schedule) summary() string {
 	return b.String()
 }
 
+// TestSpareAddress is one behind those of the groups, as long as hosts may be in one more.
+func TestSpareAddress(t *testing.T) {
+	host := []int{0, 1, 2}
+	classes := []ClassInfo{vmsOf(100, 0, 1, 2), vmsOf(50, 0, 1), vmsOf(5, 1, 2)}
+	base := netip.MustParseAddr("239.1.1.1")
+	p := mustPlan(t, 3, host, classes, GroupLimits{Base: base, Max: 64})
+	if !p.Spare.IsValid() || p.Spare.Addr().Less(base) || slices.ContainsFunc(p.Channels, func(c Channel) bool { return c.Group == p.Spare }) {
+		t.Errorf("%v beside\n%s", p.Spare, p.summary())
+	}
+	for name, lim := range map[string]GroupLimits{
+		"no group":       {Base: base, Max: 64, None: true},
+		"one membership": {Base: base, Max: 64, Memberships: 1},
+	} {
+		if p := mustPlan(t, 3, host, classes, lim); p.Spare.IsValid() {
+			t.Errorf("%s: %v", name, p.Spare)
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	// VMs 0 and 3 on host 0, 1 on host 1, 2 on host 2. Classes: each VM's own, then what all have, then pairs.
 	host := []int{0, 1, 2, 0}
