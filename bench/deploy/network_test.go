@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/wait"
 	"github.com/scatter-vm/scatter/bench/peer"
 )
 
@@ -66,7 +67,9 @@ func talks(t *testing.T, p *peer.Peer, rate int64) {
 	var c peer.Count
 	for range 30 {
 		from := time.Now()
-		time.Sleep(time.Second)
+		if err := wait.For(t.Context(), time.Second); err != nil {
+			t.Fatal(err)
+		}
 		c = p.Between(from, time.Now())
 		if min(c.FromGuests, c.ToGuests) >= rate*3/4 {
 			return

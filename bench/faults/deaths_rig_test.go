@@ -196,7 +196,7 @@ func (e *evacuation) read(b []byte) error {
 // errHangs says that send did not come to an end.
 var errHangs = errors.New("send does not end")
 
-// sendTime is how long send may take, with all that it waits for.
+// sendTime is how long send may take, with all that it waits for: a target that is away with a VM that lacks pages for two minutes, then 40 s for words of it.
 const sendTime = 230 * time.Second
 
 // meet looks at a line that is on the tape.

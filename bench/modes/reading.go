@@ -32,13 +32,13 @@ var policies = []string{"none", "forward", "bubble"}
 
 // reading is a guest that reads while its memory comes, by what it is sent unasked.
 func reading() []part {
-	about := "a guest of 512 MiB reads the " + fmt.Sprint(readMiB) + " MiB that it holds, %s, while they come; --mode post, one target, 300 Mbit/s; a ping asks for a page's bytes on the same way:"
+	about := "a guest of 512 MiB reads the %d MiB that it holds, %s, while they come; --mode post, one target, 300 Mbit/s; a ping asks for a page's bytes on the same way:"
 	return []part{
-		{about: fmt.Sprintf(about, fmt.Sprintf("one page after the other, %d a second", inOrder)), rate: slow, targets: 1,
+		{about: fmt.Sprintf(about, readMiB, fmt.Sprintf("one page after the other, %d a second", inOrder)), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("inorder", false, inOrder)}, ways: readingWays("in order"), judge: judgeReading("in order", orderFaults)},
-		{about: fmt.Sprintf(about, fmt.Sprintf("at random, %d a second", atRandom)), rate: slow, targets: 1,
+		{about: fmt.Sprintf(about, readMiB, fmt.Sprintf("at random, %d a second", atRandom)), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("atrandom", true, atRandom)}, ways: readingWays("at random"), judge: judgeReading("at random", randomFaults)},
-		{about: fmt.Sprintf(about, "at random, as fast as it gets them"), rate: slow, targets: 1,
+		{about: fmt.Sprintf(about, readMiB, "at random, as fast as it gets them"), rate: slow, targets: 1,
 			guests: []lab.GuestConfig{reader("greedy", true, allItCan)}, ways: readingWays("all it can"), judge: judgeReading("all it can", 100)},
 	}
 }

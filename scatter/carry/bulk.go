@@ -73,7 +73,7 @@ func (b *bulk) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer b.tracker.End()
 		if b.e.Ahead != nil {
-			f := newForwarding(b)
+			f := newForwarding(gctx, b)
 			g.Go(func() error { return f.run(gctx) })
 			defer f.end()
 		}

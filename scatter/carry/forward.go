@@ -32,8 +32,9 @@ func (a Ahead) Forward(pages []dedup.Page) {
 // forwarding sends what is to go ahead, by a channel of its own that leads to all hosts: those of the plan are open in their turn.
 type forwarding struct {
 	b     *bulk
-	all   []int // VMs
-	stop  chan struct{}
+	all   []int           // VMs
+	going context.Context // until the end
+	stop  context.CancelFunc
 	ended chan struct{} // closed when it sends no more
 
 	id    multicast.ChannelID
@@ -41,8 +42,9 @@ type forwarding struct {
 	where *dedup.Locator
 }
 
-func newForwarding(b *bulk) *forwarding {
-	f := &forwarding{b: b, stop: make(chan struct{}), ended: make(chan struct{})}
+func newForwarding(ctx context.Context, b *bulk) *forwarding {
+	f := &forwarding{b: b, ended: make(chan struct{})}
+	f.going, f.stop = context.WithCancel(ctx)
 	for vm := range b.e.VMs {
 		f.all = append(f.all, vm)
 	}
@@ -51,13 +53,13 @@ func newForwarding(b *bulk) *forwarding {
 
 // end returns when nothing is sent any more.
 func (f *forwarding) end() {
-	close(f.stop)
+	f.stop()
 	<-f.ended
 }
 
 // run sends until the end. What it does not send, bulk does.
 func (f *forwarding) run(ctx context.Context) error {
-	err := f.open(ctx)
+	err := f.open()
 	if err == nil {
 		err = f.serve(ctx)
 	}
@@ -74,7 +76,7 @@ func (f *forwarding) run(ctx context.Context) error {
 var errNoWay = errors.New("there is no address for a group of all hosts")
 
 // open opens the channel, unless the end comes before.
-func (f *forwarding) open(ctx context.Context) (err error) {
+func (f *forwarding) open() (err error) {
 	b := f.b
 	c := multicast.Channel{Members: slices.Clone(b.schedule.Hosts), Ahead: true}
 	if len(c.Members) > 1 {
@@ -82,26 +84,16 @@ func (f *forwarding) open(ctx context.Context) (err error) {
 			return errNoWay
 		}
 	}
-	f.id = multicast.ChannelID(len(b.schedule.Channels)) + multicast.ChannelID(b.extra.Add(1))
-	c.ID = f.id
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	opened := make(chan error, 1) // at once: bulk would fill the window
-	go func() { opened <- newChannels(b.e.Sender, b.schedule, b.tracker).openLive(ctx, c) }()
-	f.where = b.e.Index.Locator()
 	if f.enc, err = newBatchEncoder(b.e, b.tracker); err != nil {
-		cancel()
-		<-opened
 		return err
 	}
 	f.enc.waits = func() bool { return false } // it is to be quick
-	select {
-	case err = <-opened:
-	case <-f.stop:
-		cancel()
-		err = <-opened
-	}
-	return err
+	f.id = multicast.ChannelID(len(b.schedule.Channels)) + multicast.ChannelID(b.extra.Add(1))
+	c.ID = f.id
+	opened := make(chan error, 1) // at once: bulk would fill the window
+	go func() { opened <- newChannels(b.e.Sender, b.schedule, b.tracker).openLive(f.going, c) }()
+	f.where = b.e.Index.Locator()
+	return <-opened
 }
 
 // serve sends what is asked for.
@@ -113,10 +105,8 @@ func (f *forwarding) serve(ctx context.Context) error {
 			if err := f.send(ctx, t, pages); err != nil {
 				return err
 			}
-		case <-f.stop:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-f.going.Done():
+			return context.Cause(ctx) // nil at the end
 		}
 	}
 }

@@ -102,12 +102,9 @@ func (o *Order) Hold(shared *pageset.Set, forward bool) {
 	if forward {
 		o.shared, o.coming = o.left.Empty(), o.left.Empty()
 	}
-	for r := range shared.Runs() {
-		for i := range r.N {
-			p := pageset.Page{Region: r.Region, Page: r.First + i}
-			if o.around.Remove(p) && forward {
-				o.shared.Add(p)
-			}
+	for p := range shared.All() {
+		if o.around.Remove(p) && forward {
+			o.shared.Add(p)
 		}
 	}
 }
@@ -134,11 +131,9 @@ func (o *Order) without(p pageset.Page) bool {
 // Sweep lets the rest go but for what was sent by others.
 func (o *Order) Sweep(sent func(pageset.Page) bool) {
 	o.held, o.around, o.shared = false, o.left, nil
-	for r := range o.left.Clone().Runs() {
-		for i := range r.N {
-			if p := (pageset.Page{Region: r.Region, Page: r.First + i}); sent(p) {
-				o.without(p)
-			}
+	for p := range o.left.Clone().All() {
+		if sent(p) {
+			o.without(p)
 		}
 	}
 }
@@ -161,7 +156,7 @@ func (o *Order) Want(p pageset.Page) (send bool) {
 	return o.lacked.Add(p) || o.without(p)
 }
 
-// Due tells whether pages are due that others have not sent, or when the next ones are; the zero time: never.
+// Due is when the next page is due that others were waited for; the zero time: there is none.
 func (o *Order) Due() time.Time {
 	if len(o.late) == 0 {
 		return time.Time{}

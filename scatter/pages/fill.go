@@ -267,10 +267,8 @@ func (r *RAM) Lacking() (lacks []control.Lacks, asked control.Wants) {
 	if r.lacks == nil {
 		return nil, asked
 	}
-	for run := range r.asked.Runs() {
-		for i := range run.N {
-			asked.Body = control.AppendWant(asked.Body, run.Region, run.First+i)
-		}
+	for p := range r.asked.All() {
+		asked.Body = control.AppendWant(asked.Body, p.Region, p.Page)
 	}
 	return LacksOf(r.lacks), asked
 }

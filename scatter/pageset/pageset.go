@@ -173,6 +173,19 @@ type Run struct {
 	First, N uint32
 }
 
+// All yields the pages, ascending. The set must not be changed meanwhile.
+func (s *Set) All() iter.Seq[Page] {
+	return func(yield func(Page) bool) {
+		for r := range s.Runs() {
+			for i := range r.N {
+				if !yield(Page{Region: r.Region, Page: r.First + i}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Runs yields what is in the set, in ascending order, in runs that are as long as can be.
 func (s *Set) Runs() iter.Seq[Run] {
 	return func(yield func(Run) bool) {
