@@ -2,7 +2,7 @@
 # setup.sh [peers | qemu-7.2 | real] installs what the tests and the lab need on Debian 12 or newer, and says what it does:
 #
 #   gcc             for the race detector and the tiny guest
-#   iproute2, nftables, ethtool, qemu-utils
+#   iproute2, nftables, ethtool, qemu-utils, libnbd-bin
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
 #   a guest kernel  Debian's cloud kernel and its drivers for virtio and network cards, taken out of their package without installing it
 #   QEMU 7.2        with the argument "qemu-7.2": that of Debian 12, beside the installed one, where apt knows it; likewise
@@ -100,6 +100,7 @@ setup_packages() {
 	command -v ip >/dev/null && command -v tc >/dev/null || missing+=(iproute2)
 	command -v nft >/dev/null || missing+=(nftables)
 	command -v ethtool >/dev/null || missing+=(ethtool)
+	command -v nbdcopy >/dev/null || missing+=(libnbd-bin)
 	[[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
 }
 

@@ -101,11 +101,11 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 	w := stream.NewWriter(out)
 	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.Flush()) }})
 	f := v.newFilter(e.Evacuation, w, qc)
-	f.passed = func() error { return postCopying(e).awaitTurn(ctx, v) }
-	if err := f.run(p); err != nil {
+	f.Passed = func() error { return postCopying(e).awaitTurn(ctx, v) }
+	if err := f.Run(p); err != nil {
 		return fmt.Errorf("vm %s: migration stream: %w", v.Name(), err)
 	}
-	if f.packed {
+	if f.Packed {
 		return postCopying(e).takeOver(ctx, v, f, p, out, qc)
 	}
 	v.tailBegun.Store(true)
@@ -260,11 +260,11 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 	v.passes = int(info.RAM.DirtySyncCount)
 	v.throttled.set(time.Now(), throttled)
 	v.mu.Unlock()
-	if f == nil || f.later != nil { // which goes on by itself
+	if f == nil || f.Later != nil { // which goes on by itself
 		return nil
 	}
 	s.Hybrid = s.Hybrid || v.hurried.Load()
-	order := s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.processed.Load(), Sent: f.sent.Load(), Throttled: throttled})
+	order := s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.Processed.Load(), Sent: f.Sent.Load(), Throttled: throttled})
 	e.Log.Debug("pass", "vm", v.Name(), "at_s", at.Seconds(), "remaining", info.RAM.Remaining, "pause", s.Predicted, "taken", throttled, "share", s.Throttle, "order", order)
 	switch order {
 	case steer.SwitchOver:

@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/fill"
+	"github.com/scatter-vm/scatter/scatter/filter"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pageset"
@@ -46,7 +47,7 @@ type migrant struct {
 	migration net.Conn           // from QEMU, while it migrates
 	stop      context.CancelFunc // ends the running converge
 	ended     chan struct{}      // closed when it has ended
-	filter    *filter
+	filter    *filter.Filter
 
 	pausedByUs bool   // scatter has stopped it, so it is to run on
 	atSwitch   string // run state at the switch-over, as the stream tells it; "" before
@@ -237,19 +238,23 @@ func (v *migrant) awaitLoaded(ctx context.Context) error {
 }
 
 // newFilter makes the filter for a VM whose bulk is confirmed.
-func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filter {
+func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filter.Filter {
 	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
 	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
-	f := &filter{held: e.Held, seed: e.Seed, zero: v.zero, blind: blind, header: v.Header, w: w,
-		pong: func(n uint32) error {
+	f := &filter.Filter{Held: e.Held, Seed: e.Seed, Zero: v.zero, Blind: blind, Header: v.Header, W: w,
+		Pong: func(n uint32) error {
 			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
 			return err
 		}}
 	for i := range v.Blocks {
-		f.first = append(f.first, e.Layout.First(v.Regions+i))
+		f.First = append(f.First, e.Layout.First(v.Regions+i))
 	}
-	if v.Policy.Prepares() {
-		f.startLacking(v)
+	if sizes := system.PagesOf(v.Blocks); v.Policy.Prepares() {
+		f.Lack(sizes)
+		if v.leavesOut {
+			f.Later = pageset.New(sizes...)
+			f.Read = func(p pageset.Page, to []byte) error { return v.Mem.ReadPages(v.Blocks[p.Region].Index, p.Page, 1, to) }
+		}
 	}
 	v.mu.Lock()
 	v.filter = f
@@ -276,5 +281,5 @@ func (v *migrant) resent() int64 {
 	if v.filter == nil {
 		return 0
 	}
-	return v.filter.resent.Load()
+	return v.filter.Resent.Load()
 }

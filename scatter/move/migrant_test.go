@@ -192,7 +192,7 @@ func TestWatchTellsHowItEnded(t *testing.T) {
 // TestScanOutlivesAVM: a VM whose QEMU ends while all are scanned does not hinder the others.
 func TestScanOutlivesAVM(t *testing.T) {
 	e := evacuationOf(mustConfig(t))
-	e.Seed = testSeed
+	e.Seed = 0x5ca77e2
 	e.Log = e.Cfg.Log
 	for i, name := range []string{"dead", "alive"} {
 		q := kit.StartQEMU(t, kit.SocketDir(t), name, "-S")

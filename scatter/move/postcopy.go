@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/fill"
+	"github.com/scatter-vm/scatter/scatter/filter"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
@@ -80,32 +81,14 @@ func (e postCopying) startWhenSeen(ctx context.Context, v *migrant) {
 // exposedLook is how often it is seen whether another VM is still exposed.
 const exposedLook = 20 * time.Millisecond
 
-// startLacking has the filter know what the target does not have in memory, and whether that is sent before post-copy.
-func (f *filter) startLacking(v *migrant) {
-	sizes := system.PagesOf(v.Blocks)
-	f.absent, f.warm = pageset.New(sizes...), pageset.New(sizes...)
-	if v.leavesOut {
-		f.later = pageset.New(sizes...)
-		f.read = func(p pageset.Page, to []byte) error { return v.Mem.ReadPages(v.Blocks[p.Region].Index, p.Page, 1, to) }
-	}
-	for i, n := range sizes {
-		f.all += int64(n)
-		for p := range n {
-			if f.blind || !f.held.Sent(f.first[i]+dedup.Page(p)) {
-				f.absent.Add(pageset.Page{Region: i, Page: p})
-			}
-		}
-	}
-}
-
 // takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
 // once the target has all of it.
-func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *stream.Parser, out *carry.FrameWriter, qc net.Conn) error {
+func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter.Filter, p *stream.Parser, out *carry.FrameWriter, qc net.Conn) error {
 	if err := e.sayLacks(v, f, out); err != nil {
 		return err
 	}
 	v.mu.Lock()
-	v.lacked = int64(f.absent.Len()) * model.PageSize
+	v.lacked = int64(f.Absent.Len()) * model.PageSize
 	v.mu.Unlock()
 	v.tookOver.Store(true)
 	v.filling.Store(true)
@@ -116,7 +99,7 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 	}
 	defer e.Pacer.Spare()()
 	e.prepareFiller(v, out.Pack)
-	v.filler.Begin(f.absent, f.warm)
+	v.filler.Begin(f.Absent, f.Warm)
 	if v.Mode == model.ModePost {
 		v.filler.Hold(v.shared)
 	}
@@ -132,11 +115,11 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter, p *str
 }
 
 // sayLacks names what the target lacks when it has taken over.
-func (e postCopying) sayLacks(v *migrant, f *filter, out *carry.FrameWriter) error {
+func (e postCopying) sayLacks(v *migrant, f *filter.Filter, out *carry.FrameWriter) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	for _, m := range pages.LacksOf(f.absent) {
+	for _, m := range pages.LacksOf(f.Absent) {
 		if err := out.Pacer.Wait(out.Ctx, int(planning.TCPBytes(int64(len(m.Body)))), multicast.Urgent); err != nil {
 			return err
 		}

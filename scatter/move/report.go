@@ -65,7 +65,7 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 	v.throttled.set(time.Now(), 0)
 	line.ThrottledS = v.throttled.sum.Seconds()
 	if v.filter != nil {
-		line.Bytes = v.filter.sent.Load()
+		line.Bytes = v.filter.Sent.Load()
 	}
 	if !v.ran.IsZero() && !v.stopped.IsZero() {
 		line.DowntimeMS = float64(v.ran.Sub(v.stopped).Microseconds()) / 1000

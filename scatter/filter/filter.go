@@ -1,4 +1,5 @@
-package move
+// Package filter leaves out of a VM's migration stream what its target holds already.
+package filter
 
 import (
 	"bytes"
@@ -15,37 +16,50 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// filter passes a VM's migration stream on and leaves out the pages that the target already holds.
+// Filter passes a VM's migration stream on and leaves out the pages that the target already holds.
 // It belongs to one goroutine; its counters may be read by others.
 //
 // What the target holds is known by the keyed hash of the bytes that were last sent for each page, and,
 // where nothing was sent, by the target's word that the block was all zero when its QEMU started. A filter that
 // may not rely on either (blind) passes everything.
-type filter struct {
-	held  *dedup.Held
-	seed  dedup.Seed
-	first []dedup.Page // first page of each block
-	zero  []bool       // by block: pages that were never sent are zero on the target
-	blind bool
+type Filter struct {
+	Held   *dedup.Held
+	Seed   dedup.Seed
+	First  []dedup.Page // first page of each block
+	Zero   []bool       // by block: pages that were never sent are zero on the target
+	Blind  bool
+	Header []byte // the stream's first bytes, which the target already has
+	W      *stream.Writer
+	Pong   func(uint32) error // answers a PING that is not passed on
 
-	absent *pageset.Set                          // what the target does not have in memory, zeros neither; nil: all that counts is what it would read
-	warm   *pageset.Set                          // of these, what QEMU has told it to drop
-	later  *pageset.Set                          // what was not passed on, for post-copy brings it; nil: all is passed on
-	read   func(p pageset.Page, to []byte) error // a page out of the VM, which stands still
-	passed func() error                          // is called near the end of the first pass, once, where pages are left to post-copy; returns when that may begin
+	Absent *pageset.Set                          // what the target does not have in memory, zeros neither; nil: all that counts is what it would read
+	Warm   *pageset.Set                          // of these, what QEMU has told it to drop
+	Later  *pageset.Set                          // what was not passed on, for post-copy brings it; nil: all is passed on
+	Read   func(p pageset.Page, to []byte) error // a page out of the VM, which stands still
+	Passed func() error                          // is called near the end of the first pass, once, where pages are left to post-copy; returns when that may begin
 	all    int64                                 // pages of the VM
-	slow   bool                                  // passed was called
-	packed bool                                  // the VM takes over: its device state follows, in a package
+	slow   bool                                  // Passed was called
+	Packed bool                                  // the VM takes over: its device state follows, in a package
 
-	header []byte // the stream's first bytes, which the target already has
-	w      *stream.Writer
-	open   bool               // a section that takes pages is open in w
-	last   bool               // that is ram's END section, which passes as it is
-	pong   func(uint32) error // answers a PING that is not passed on
+	open bool // a section that takes pages is open in W
+	last bool // that is ram's END section, which passes as it is
 
-	sent      atomic.Int64 // bytes of pages passed on
-	processed atomic.Int64 // pages seen
-	resent    atomic.Int64 // pages passed on
+	Sent      atomic.Int64 // bytes of pages passed on
+	Processed atomic.Int64 // pages seen
+	Resent    atomic.Int64 // pages passed on
+}
+
+// Lack has the filter know what the target does not have in memory, of blocks of so many pages.
+func (f *Filter) Lack(sizes []uint32) {
+	f.Absent, f.Warm = pageset.New(sizes...), pageset.New(sizes...)
+	for i, n := range sizes {
+		f.all += int64(n)
+		for p := range n {
+			if f.Blind || !f.Held.Sent(f.First[i]+dedup.Page(p)) {
+				f.Absent.Add(pageset.Page{Region: i, Page: p})
+			}
+		}
+	}
 }
 
 // HeaderError says that QEMU's stream does not begin as it did at preflight.
@@ -55,13 +69,13 @@ func (e *HeaderError) Error() string {
 	return fmt.Sprintf("the migration stream differs from preflight's at byte %d: the VM's devices or memory changed; evacuate it again", e.At)
 }
 
-// run copies p to the writer until the opaque tail begins. The caller copies the tail. A ram section of which nothing
+// Run copies p to the writer until the opaque tail begins. The caller copies the tail. A ram section of which nothing
 // passes leaves no trace, but for the last.
-func (f *filter) run(p *stream.Parser) error {
+func (f *Filter) Run(p *stream.Parser) error {
 	if err := f.skipHeader(p); err != nil {
 		return err
 	}
-	if err := f.w.Follow(p); err != nil {
+	if err := f.W.Follow(p); err != nil {
 		return err
 	}
 	for {
@@ -70,15 +84,15 @@ func (f *filter) run(p *stream.Parser) error {
 			return system.NoEOF(err)
 		}
 		if it.Kind == stream.KindTail {
-			return f.w.Flush()
+			return f.W.Flush()
 		}
 		if err := f.item(p, it); err != nil {
 			return err
 		}
-		if f.packed {
-			return f.w.Flush()
+		if f.Packed {
+			return f.W.Flush()
 		}
-		if f.later != nil && !f.last && it.Kind != stream.KindCommand && f.processed.Load() >= f.all-lastPages {
+		if f.Later != nil && !f.last && it.Kind != stream.KindCommand && f.Processed.Load() >= f.all-lastPages {
 			if err := f.nearEnd(); err != nil {
 				return err
 			}
@@ -86,7 +100,7 @@ func (f *filter) run(p *stream.Parser) error {
 	}
 }
 
-func (f *filter) item(p *stream.Parser, it *stream.Item) error {
+func (f *Filter) item(p *stream.Parser, it *stream.Item) error {
 	switch it.Kind {
 	case stream.KindCommand:
 		return f.command(p, it)
@@ -102,13 +116,13 @@ func (f *filter) item(p *stream.Parser, it *stream.Item) error {
 		f.open = f.last
 	}
 	if f.last || it.Section.Name != "ram" {
-		return f.w.Item(p, it)
+		return f.W.Item(p, it)
 	}
 	switch it.Kind {
 	case stream.KindEOS:
 		if f.open {
 			f.open = false
-			return f.w.EndPart()
+			return f.W.EndPart()
 		}
 		return nil
 	case stream.KindSectionPart, stream.KindFooter:
@@ -118,30 +132,30 @@ func (f *filter) item(p *stream.Parser, it *stream.Item) error {
 }
 
 // command takes what QEMU says on the way into post-copy; anything else passes.
-func (f *filter) command(p *stream.Parser, it *stream.Item) error {
+func (f *Filter) command(p *stream.Parser, it *stream.Item) error {
 	switch it.Command {
 	case stream.CmdPing:
-		return f.pong(binary.BigEndian.Uint32(it.Payload))
+		return f.Pong(binary.BigEndian.Uint32(it.Payload))
 	case stream.CmdPostcopyRAMDiscard:
 		return f.discard(p, it)
 	case stream.CmdPackaged:
-		f.packed = true
+		f.Packed = true
 		return nil
 	}
-	return f.w.Item(p, it)
+	return f.W.Item(p, it)
 }
 
 // nearEnd slows the stream down near the end of the first pass, where pages are left to post-copy: QEMU, which is told to switch over now, must not find
 // that nothing remains, or it would complete a pre-copy. It looks at most 50 ms later (migration/ram.c, MAX_WAIT), by when it has not come to the end. That
 // little of what is there already will be sent once more. It is not stopped altogether: then its monitor might not answer.
-func (f *filter) nearEnd() error {
+func (f *Filter) nearEnd() error {
 	if !f.slow {
 		f.slow = true
-		if err := f.passed(); err != nil {
+		if err := f.Passed(); err != nil {
 			return err
 		}
 	}
-	if f.processed.Load()%slowPages == 0 {
+	if f.Processed.Load()%slowPages == 0 {
 		time.Sleep(slowNap)
 	}
 	return nil
@@ -155,30 +169,30 @@ const (
 
 // makeUp passes on what was left to a post-copy that did not come about: QEMU ends its pre-copy by itself when its guest has become quiet. The VM
 // stands still.
-func (f *filter) makeUp() error {
-	if f.later == nil || f.later.Len() == 0 {
+func (f *Filter) makeUp() error {
+	if f.Later == nil || f.Later.Len() == 0 {
 		return nil
 	}
-	if err := f.w.BeginPart(); err != nil {
+	if err := f.W.BeginPart(); err != nil {
 		return err
 	}
 	data := make([]byte, model.PageSize)
-	for r := range f.later.Runs() {
+	for r := range f.Later.Runs() {
 		for i := range r.N {
 			p := pageset.Page{Region: r.Region, Page: r.First + i}
-			if err := f.read(p, data); err != nil {
+			if err := f.Read(p, data); err != nil {
 				return err
 			}
-			if err := f.w.Page(p.Region, uint64(p.Page)*model.PageSize, data); err != nil {
+			if err := f.W.Page(p.Region, uint64(p.Page)*model.PageSize, data); err != nil {
 				return err
 			}
 		}
 	}
-	return f.w.EndPart()
+	return f.W.EndPart()
 }
 
 // discard notes pages that QEMU has the target drop: it has written them since they were sent.
-func (f *filter) discard(p *stream.Parser, it *stream.Item) error {
+func (f *Filter) discard(p *stream.Parser, it *stream.Item) error {
 	d, err := stream.ParseDiscard(it.Payload)
 	if err != nil {
 		return err
@@ -186,46 +200,46 @@ func (f *filter) discard(p *stream.Parser, it *stream.Item) error {
 	region := slices.IndexFunc(p.Blocks(), func(b stream.RAMBlock) bool { return b.Name == d.Block })
 	for _, r := range d.Ranges {
 		first, n := uint32(r.Start/model.PageSize), uint32((r.Length+model.PageSize-1)/model.PageSize)
-		if f.absent == nil || !f.absent.AddRun(region, first, n) || !f.warm.AddRun(region, first, n) {
+		if f.Absent == nil || !f.Absent.AddRun(region, first, n) || !f.Warm.AddRun(region, first, n) {
 			return fmt.Errorf("%d pages from %d on of ram block %s are to be dropped, out of turn", n, first, d.Block)
 		}
 		for i := range n {
-			f.held.Forget(f.first[region] + dedup.Page(first+i))
+			f.Held.Forget(f.First[region] + dedup.Page(first+i))
 		}
 	}
 	return nil
 }
 
-func (f *filter) page(it *stream.Item) error {
+func (f *Filter) page(it *stream.Item) error {
 	if !f.passes(it) {
 		return nil
 	}
 	if !f.open {
-		if err := f.w.BeginPart(); err != nil {
+		if err := f.W.BeginPart(); err != nil {
 			return err
 		}
 		f.open = true
 	}
 	if it.Kind == stream.KindZero {
-		return f.w.Zero(it.Block, it.Offset)
+		return f.W.Zero(it.Block, it.Offset)
 	}
-	return f.w.Page(it.Block, it.Offset, it.Data)
+	return f.W.Page(it.Block, it.Offset, it.Data)
 }
 
 // skipHeader reads up to the end of the ram START section and compares it to what preflight saw.
-func (f *filter) skipHeader(p *stream.Parser) error {
+func (f *Filter) skipHeader(p *stream.Parser) error {
 	at := 0
-	for at < len(f.header) {
+	for at < len(f.Header) {
 		it, err := p.Next()
 		if err != nil {
 			return system.NoEOF(err)
 		}
-		if !bytes.HasPrefix(f.header[at:], it.Raw) || len(it.Raw) == 0 {
+		if !bytes.HasPrefix(f.Header[at:], it.Raw) || len(it.Raw) == 0 {
 			return &HeaderError{at}
 		}
 		at += len(it.Raw)
 		if it.Kind == stream.KindCommand && it.Command == stream.CmdPing {
-			if err := f.pong(binary.BigEndian.Uint32(it.Payload)); err != nil {
+			if err := f.Pong(binary.BigEndian.Uint32(it.Payload)); err != nil {
 				return err
 			}
 		}
@@ -234,27 +248,27 @@ func (f *filter) skipHeader(p *stream.Parser) error {
 }
 
 // passes tells whether the target needs the record, and notes that it is going to have it.
-func (f *filter) passes(it *stream.Item) bool {
-	f.processed.Add(1)
-	page := f.first[it.Block] + dedup.Page(it.Offset/model.PageSize)
+func (f *Filter) passes(it *stream.Item) bool {
+	f.Processed.Add(1)
+	page := f.First[it.Block] + dedup.Page(it.Offset/model.PageSize)
 	var now uint64
 	if it.Kind == stream.KindPage {
-		now = dedup.HashPage(f.seed, it.Data)
+		now = dedup.HashPage(f.Seed, it.Data)
 	}
-	if f.held.Get(page) == now && !f.blind && (now != 0 || f.zero[it.Block]) {
+	if f.Held.Get(page) == now && !f.Blind && (now != 0 || f.Zero[it.Block]) {
 		return false
 	}
-	if f.later != nil {
-		f.held.Forget(page)
-		f.later.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
-		f.absent.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
+	if f.Later != nil {
+		f.Held.Forget(page)
+		f.Later.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
+		f.Absent.Add(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
 		return false
 	}
-	f.held.Set(page, now)
-	if f.absent != nil {
-		f.absent.Remove(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
+	f.Held.Set(page, now)
+	if f.Absent != nil {
+		f.Absent.Remove(pageset.Page{Region: it.Block, Page: uint32(it.Offset / model.PageSize)})
 	}
-	f.resent.Add(1)
-	f.sent.Add(int64(len(it.Data)))
+	f.Resent.Add(1)
+	f.Sent.Add(int64(len(it.Data)))
 	return true
 }

@@ -1,4 +1,4 @@
-package move
+package filter
 
 import (
 	"bytes"
@@ -25,26 +25,26 @@ var recorded = []string{"return-path-10.0", "return-path-7.2", "seabios-10.0", "
 const testSeed dedup.Seed = 0x5ca77e2
 
 // filter is a filter for the recording into out, for a target that holds nothing but zero pages.
-func filterOf(r *enginekit.Recording, out io.Writer) *filter {
-	return &filter{held: dedup.NewHeld(r.Layout), seed: testSeed, first: r.First, zero: slices.Repeat([]bool{true}, len(r.Blocks)),
-		header: r.Header, w: stream.NewWriter(out), pong: func(uint32) error { return nil }}
+func filterOf(r *enginekit.Recording, out io.Writer) *Filter {
+	return &Filter{Held: dedup.NewHeld(r.Layout), Seed: testSeed, First: r.First, Zero: slices.Repeat([]bool{true}, len(r.Blocks)),
+		Header: r.Header, W: stream.NewWriter(out), Pong: func(uint32) error { return nil }}
 }
 
 // pass runs the recording through a filter and returns the stream that a target sees, with the header that it has had before.
-func passed(t rapid.TB, r *enginekit.Recording, prepare func(f *filter)) ([]byte, *filter) {
+func passed(t rapid.TB, r *enginekit.Recording, prepare func(f *Filter)) ([]byte, *Filter) {
 	t.Helper()
 	out := bytes.NewBuffer(bytes.Clone(r.Header))
 	f := filterOf(r, out)
 	prepare(f)
 	p := stream.NewParser(bytes.NewReader(r.Wire), stream.Options{})
-	if err := f.run(p); err != nil {
+	if err := f.Run(p); err != nil {
 		t.Fatal(err)
 	}
 	out.Write(r.Wire[p.Offset():])
 	return out.Bytes(), f
 }
 
-func nothing(*filter) {}
+func nothing(*Filter) {}
 
 // same fails unless mem holds what the source's QEMU last sent.
 func sameAs(r *enginekit.Recording, t rapid.TB, mem enginekit.Memory) {
@@ -61,7 +61,7 @@ func TestFilterPassesAllToABlankTarget(t *testing.T) {
 	for _, name := range recorded {
 		t.Run(name, func(t *testing.T) {
 			r := enginekit.OpenRecording(t, name)
-			wire, f := passed(t, r, func(f *filter) { clear(f.zero) })
+			wire, f := passed(t, r, func(f *Filter) { clear(f.Zero) })
 			got := enginekit.Play(t, wire, len(r.Header), enginekit.Memory{})
 			want := changes(r.Source.Records)
 			if !slices.EqualFunc(got.Records, want, sameRecord) {
@@ -75,8 +75,8 @@ func TestFilterPassesAllToABlankTarget(t *testing.T) {
 			for _, rec := range want {
 				bytes += int64(len(rec.Data))
 			}
-			if f.processed.Load() != int64(len(r.Source.Records)) || f.resent.Load() != int64(len(want)) || f.sent.Load() != bytes {
-				t.Errorf("counted %d seen, %d passed, %d bytes; want %d, %d, %d", f.processed.Load(), f.resent.Load(), f.sent.Load(),
+			if f.Processed.Load() != int64(len(r.Source.Records)) || f.Resent.Load() != int64(len(want)) || f.Sent.Load() != bytes {
+				t.Errorf("counted %d seen, %d passed, %d bytes; want %d, %d, %d", f.Processed.Load(), f.Resent.Load(), f.Sent.Load(),
 					len(r.Source.Records), len(want), bytes)
 			}
 		})
@@ -135,17 +135,17 @@ func TestFilterPassesNothingThatIsHeld(t *testing.T) {
 		if n := len(repeated(r)); n > 0 && name == "stopped-10.0" {
 			t.Fatalf("%d pages of a stopped VM were sent twice", n)
 		}
-		wire, f := passed(t, r, func(f *filter) {
+		wire, f := passed(t, r, func(f *Filter) {
 			for k, data := range r.Source.Memory {
 				if data != nil {
-					f.held.Set(r.Page(k), dedup.HashPage(testSeed, data))
+					f.Held.Set(r.Page(k), dedup.HashPage(testSeed, data))
 				}
 			}
 		})
-		if n := f.resent.Load(); n > int64(2*len(repeated(r))) {
+		if n := f.Resent.Load(); n > int64(2*len(repeated(r))) {
 			t.Errorf("%s: %d pages passed", name, n)
 		}
-		if want := append(bytes.Clone(r.Header), r.Source.Rest...); f.resent.Load() == 0 && !bytes.Equal(wire, want) {
+		if want := append(bytes.Clone(r.Header), r.Source.Rest...); f.Resent.Load() == 0 && !bytes.Equal(wire, want) {
 			t.Errorf("%s: %d bytes passed, want %d", name, len(wire), len(want))
 		}
 	}
@@ -154,16 +154,16 @@ func TestFilterPassesNothingThatIsHeld(t *testing.T) {
 // TestFilterBlindPassesAll: where nothing is known of the target, what was noted as held does not count.
 func TestFilterBlindPassesAll(t *testing.T) {
 	r := enginekit.OpenRecording(t, "return-path-10.0")
-	wire, f := passed(t, r, func(f *filter) {
-		f.blind = true
+	wire, f := passed(t, r, func(f *Filter) {
+		f.Blind = true
 		for k, data := range r.Source.Memory {
 			if data != nil {
-				f.held.Set(r.Page(k), dedup.HashPage(testSeed, data))
+				f.Held.Set(r.Page(k), dedup.HashPage(testSeed, data))
 			}
 		}
 	})
-	if f.resent.Load() != int64(len(r.Source.Records)) {
-		t.Errorf("%d of %d records passed", f.resent.Load(), len(r.Source.Records))
+	if f.Resent.Load() != int64(len(r.Source.Records)) {
+		t.Errorf("%d of %d records passed", f.Resent.Load(), len(r.Source.Records))
 	}
 	sameAs(r, t, enginekit.Play(t, wire, len(r.Header), enginekit.Memory{}).Memory)
 }
@@ -174,7 +174,7 @@ func TestFilterSendsPageThatBecameZero(t *testing.T) {
 	i := slices.IndexFunc(r.Source.Records, func(rec enginekit.PageRecord) bool { return rec.Data == nil })
 	k := r.Source.Records[i].PageAt
 	junk := bytes.Repeat([]byte{0xee}, model.PageSize)
-	wire, _ := passed(t, r, func(f *filter) { f.held.Set(r.Page(k), dedup.HashPage(testSeed, junk)) })
+	wire, _ := passed(t, r, func(f *Filter) { f.Held.Set(r.Page(k), dedup.HashPage(testSeed, junk)) })
 	sameAs(r, t, enginekit.Play(t, wire, len(r.Header), enginekit.Memory{k: junk}).Memory)
 }
 
@@ -203,10 +203,10 @@ func checkAgainst(r *enginekit.Recording, t rapid.TB, seed uint64, blind bool) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	target := enginekit.Memory{}
-	wire, _ := passed(t, r, func(f *filter) {
-		f.blind = blind
-		for i := range f.zero {
-			f.zero[i] = rnd.IntN(2) == 0
+	wire, _ := passed(t, r, func(f *Filter) {
+		f.Blind = blind
+		for i := range f.Zero {
+			f.Zero[i] = rnd.IntN(2) == 0
 		}
 		for _, rec := range r.Source.Records {
 			if _, done := target[rec.PageAt]; !done {
@@ -265,25 +265,25 @@ func withRecords(r *enginekit.Recording, t *rapid.T, records []enginekit.PageRec
 }
 
 // hold gives the target some bytes for a page, and the filter what the bulk would have noted of it.
-func hold(r *enginekit.Recording, rnd *rand.Rand, f *filter, target enginekit.Memory, k enginekit.PageAt) {
+func hold(r *enginekit.Recording, rnd *rand.Rand, f *Filter, target enginekit.Memory, k enginekit.PageAt) {
 	other := r.Source.Records[rnd.IntN(len(r.Source.Records))].Data
 	switch now := r.Source.Memory[k]; rnd.IntN(4) {
 	case 0: // the bulk sent these bytes
 		if now != nil {
 			target[k] = now
-			f.held.Set(r.Page(k), dedup.HashPage(testSeed, now))
+			f.Held.Set(r.Page(k), dedup.HashPage(testSeed, now))
 		}
 	case 1: // the bulk sent other bytes
 		if other != nil {
 			target[k] = other
-			f.held.Set(r.Page(k), dedup.HashPage(testSeed, other))
+			f.Held.Set(r.Page(k), dedup.HashPage(testSeed, other))
 		}
 	case 2: // the bulk sent nothing, and the block is not known to be zero
-		if !f.zero[k.Block] {
+		if !f.Zero[k.Block] {
 			target[k] = other
 		}
 	}
-	if f.blind {
+	if f.Blind {
 		target[k] = other // whatever was noted
 	}
 }
@@ -292,16 +292,16 @@ func hold(r *enginekit.Recording, rnd *rand.Rand, f *filter, target enginekit.Me
 func TestFilterAnswersPing(t *testing.T) {
 	r := enginekit.OpenRecording(t, "return-path-10.0")
 	var got []uint32
-	passed(t, r, func(f *filter) {
-		f.pong = func(n uint32) error { got = append(got, n); return nil }
+	passed(t, r, func(f *Filter) {
+		f.Pong = func(n uint32) error { got = append(got, n); return nil }
 	})
 	if !slices.Equal(got, []uint32{1}) {
 		t.Errorf("answered %v, want the PING 1 of the header", got)
 	}
 	broken := errors.New("broken")
 	f := filterOf(r, io.Discard)
-	f.pong = func(uint32) error { return broken }
-	if err := f.run(stream.NewParser(bytes.NewReader(r.Wire), stream.Options{})); !errors.Is(err, broken) {
+	f.Pong = func(uint32) error { return broken }
+	if err := f.Run(stream.NewParser(bytes.NewReader(r.Wire), stream.Options{})); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -319,8 +319,8 @@ func TestFilterRefusesAnotherHeader(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		f := filterOf(r, &out)
-		f.header = header
-		err := f.run(stream.NewParser(bytes.NewReader(r.Wire), stream.Options{}))
+		f.Header = header
+		err := f.Run(stream.NewParser(bytes.NewReader(r.Wire), stream.Options{}))
 		bad, ok := errors.AsType[*HeaderError](err)
 		if !ok || bad.At >= len(header) || out.Len() > 0 {
 			t.Errorf("%s: %v, %d bytes passed", name, err, out.Len())
@@ -335,7 +335,7 @@ func TestFilterOfACutStream(t *testing.T) {
 	tail := len(r.Wire) - len(r.Source.Rest)
 	for range 40 {
 		n := rnd.IntN(tail)
-		err := filterOf(r, io.Discard).run(stream.NewParser(bytes.NewReader(r.Wire[:n]), stream.Options{}))
+		err := filterOf(r, io.Discard).Run(stream.NewParser(bytes.NewReader(r.Wire[:n]), stream.Options{}))
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("cut to %d bytes: %v", n, err)
 		}

@@ -1,4 +1,4 @@
-package move
+package filter
 
 import (
 	"bytes"
@@ -10,15 +10,15 @@ import (
 )
 
 // lackingOf has a filter know what its target lacks: all that was not sent.
-func lackingOf(r *enginekit.Recording, f *filter) {
+func lackingOf(r *enginekit.Recording, f *Filter) {
 	var sizes []uint32
 	for _, b := range r.Blocks {
 		sizes = append(sizes, uint32(b.Length/model.PageSize))
 		f.all += int64(b.Length / model.PageSize)
 	}
-	f.absent, f.warm = pageset.New(sizes...), pageset.New(sizes...)
+	f.Absent, f.Warm = pageset.New(sizes...), pageset.New(sizes...)
 	for i, n := range sizes {
-		f.absent.AddRun(i, 0, n)
+		f.Absent.AddRun(i, 0, n)
 	}
 }
 
@@ -28,11 +28,11 @@ func TestWhatWasLeftOutIsMadeUpFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := enginekit.OpenRecording(t, name)
 			asked := 0
-			wire, f := passed(t, r, func(f *filter) {
+			wire, f := passed(t, r, func(f *Filter) {
 				lackingOf(r, f)
-				f.later = f.absent.Empty()
-				f.passed = func() error { asked++; return nil }
-				f.read = func(p pageset.Page, to []byte) error {
+				f.Later = f.Absent.Empty()
+				f.Passed = func() error { asked++; return nil }
+				f.Read = func(p pageset.Page, to []byte) error {
 					clear(to)
 					copy(to, r.Source.Memory[enginekit.PageAt{Block: p.Region, Offset: uint64(p.Page) * model.PageSize}])
 					return nil
@@ -44,8 +44,8 @@ func TestWhatWasLeftOutIsMadeUpFor(t *testing.T) {
 					t.Fatalf("ram block %s, page at %#x is not what the source sent last", r.Blocks[k.Block].Name, k.Offset)
 				}
 			}
-			if asked > 1 || f.later.Len() == 0 {
-				t.Errorf("asked %d times, %d pages left out", asked, f.later.Len())
+			if asked > 1 || f.Later.Len() == 0 {
+				t.Errorf("asked %d times, %d pages left out", asked, f.Later.Len())
 			}
 		})
 	}
@@ -54,7 +54,7 @@ func TestWhatWasLeftOutIsMadeUpFor(t *testing.T) {
 // TestWhatIsPassedOnIsNotLacked, and nothing else: what is left out is zero.
 func TestWhatIsPassedOnIsNotLacked(t *testing.T) {
 	r := enginekit.OpenRecording(t, "return-path-10.0")
-	wire, f := passed(t, r, func(f *filter) { lackingOf(r, f) })
+	wire, f := passed(t, r, func(f *Filter) { lackingOf(r, f) })
 	got := enginekit.Play(t, wire, len(r.Header), enginekit.Memory{})
 	there := make(map[enginekit.PageAt]bool)
 	for _, rec := range got.Records {
@@ -63,7 +63,7 @@ func TestWhatIsPassedOnIsNotLacked(t *testing.T) {
 	for i, b := range r.Blocks {
 		for at := uint64(0); at < b.Length; at += model.PageSize {
 			k := enginekit.PageAt{Block: i, Offset: at}
-			if lacked := f.absent.Has(pageset.Page{Region: i, Page: uint32(at / model.PageSize)}); lacked == there[k] {
+			if lacked := f.Absent.Has(pageset.Page{Region: i, Page: uint32(at / model.PageSize)}); lacked == there[k] {
 				t.Fatalf("page at %#x of block %s: lacked %v, passed on %v", at, b.Name, lacked, there[k])
 			}
 		}
