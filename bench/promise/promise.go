@@ -97,7 +97,19 @@ func Median[R any, V cmp.Ordered](runs []R, f func(R) V) V {
 
 // Guests names what a measurement with guests depends on: cores, QEMU, Go.
 func Guests() string {
-	return fmt.Sprintf("%d cores that run source, targets and guests (on an emulated processor); %s; %s", runtime.NumCPU(), qemuVersion(), runtime.Version())
+	return fmt.Sprintf("%d cores (%s) that run source, targets and guests (on an emulated processor); %s; %s", runtime.NumCPU(), processor(), qemuVersion(), runtime.Version())
+}
+
+// processor is what this machine's says that it is.
+func processor() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown"
+	}
+	_, rest, _ := strings.Cut(string(b), "model name")
+	line, _, _ := strings.Cut(rest, "\n")
+	_, name, _ := strings.Cut(line, ":")
+	return strings.TrimSpace(name)
 }
 
 func qemuVersion() string {
