@@ -4,7 +4,7 @@
 #   gcc             for the race detector and the tiny guest
 #   iproute2, nftables, ethtool, qemu-utils, libnbd-bin
 #   QEMU >= 9       from the backports of Debian 12, which are added to apt's sources only if nothing else has it
-#   a guest kernel  Debian's cloud kernel and its drivers for virtio and network cards, taken out of their package without installing it
+#   a guest kernel  Debian's cloud kernel and its drivers for virtio devices, taken out of their package without installing it
 #   QEMU 7.2        with the argument "qemu-7.2": that of Debian 12, beside the installed one, where apt knows it; likewise
 #   uftp, udpcast   with the argument "peers": what the multicast is measured beside; taken out of their packages likewise
 #   a guest Debian  with the argument "real": a disk with a minimal Debian and Redis, in two minutes; needs root and 1 GB of disk
@@ -125,7 +125,7 @@ fetch() {
 }
 
 setup_kernel() {
-	[[ -s $cache/vmlinuz && -s $cache/modules/virtio_balloon.ko && -s $cache/modules/virtio_net.ko ]] && return
+	[[ -s $cache/vmlinuz && -s $cache/modules/virtio_balloon.ko && -s $cache/modules/virtio_net.ko && -s $cache/modules/virtio_blk.ko ]] && return
 	[[ -n $(kernel_package) ]] || update
 	local package dir
 	package=$(kernel_package)
@@ -137,9 +137,9 @@ setup_kernel() {
 	[[ -s $dir/vmlinuz ]] || die "no kernel in $package"
 	mkdir "$dir/modules" "$dir/lib"
 	dpkg-deb --fsys-tarfile "$dir"/*.deb | tar -xC "$dir/lib" --wildcards './lib/modules/*/drivers/virtio/*' \
-		'./lib/modules/*/virtio_net.ko' './lib/modules/*/net_failover.ko' './lib/modules/*/failover.ko'
+		'./lib/modules/*/virtio_blk.ko' './lib/modules/*/virtio_net.ko' './lib/modules/*/net_failover.ko' './lib/modules/*/failover.ko'
 	find "$dir/lib" -name '*.ko' -exec mv -t "$dir/modules" {} +
-	[[ -s $dir/modules/virtio_balloon.ko && -s $dir/modules/virtio_net.ko ]] || die "no virtio drivers that are not compressed in $package"
+	[[ -s $dir/modules/virtio_balloon.ko && -s $dir/modules/virtio_net.ko && -s $dir/modules/virtio_blk.ko ]] || die "no virtio drivers that are not compressed in $package"
 	rm -rf "$cache/modules"
 	mv "$dir/modules" "$dir/vmlinuz" "$cache"
 }

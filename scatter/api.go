@@ -34,6 +34,7 @@ type (
 	TargetAddr    = model.TargetAddr
 	OnStall       = model.OnStall
 	Mode          = model.Mode
+	Disks         = model.Disks
 	Prefetch      = model.Prefetch
 	Event         = model.Event
 	Blocker       = model.Blocker
@@ -80,6 +81,9 @@ const (
 	ModeThrottle = model.ModeThrottle
 	ModeHybrid   = model.ModeHybrid
 	ModePost     = model.ModePost
+
+	DisksNone = model.DisksNone
+	DisksPre  = model.DisksPre
 
 	OnSource = model.OnSource
 	OnTarget = model.OnTarget

@@ -52,6 +52,8 @@ type course struct {
 	name  string
 	flags []string
 	busy  bool // the guest dirties memory faster than its link carries
+	fills bool // the VM takes over before its memory is there
+	disk  bool // a disk travels with it
 	// turn is the line of the trace at which lead leads the evacuation off the way of success.
 	turn    string
 	lead    func(*evacuation) error
@@ -65,7 +67,10 @@ var courses = []course{
 		"final"}},
 	{name: "digest", flags: []string{"--verify"}, actions: []string{"verify"}},
 	{name: "stall", busy: true, flags: []string{"--on-stall", "pause", "--rate", "20mbit", "--downtime", "50ms"}, actions: []string{"pause"}},
-	{name: postCopy, flags: []string{"--mode", "post", "--rate", "20mbit"}, actions: []string{"converge", "verify", "release", "run", "fill", "sweep", "logdone"}},
+	{name: postCopy, fills: true, flags: []string{"--mode", "post", "--rate", "20mbit"},
+		actions: []string{"converge", "verify", "release", "run", "fill", "sweep", "logdone"}},
+	{name: "hybrid", fills: true, busy: true, flags: []string{"--mode", "hybrid", "--rate", "20mbit"}, actions: []string{"converge", "fill"}},
+	{name: "disk", disk: true, flags: []string{"--mode", "pre", "--disks", "pre", "--rate", "20mbit"}, actions: []string{"prepare", "converge", switching, "run"}},
 	{name: "cancel", turn: "converge", lead: (*evacuation).interrupt, actions: []string{"abort"}},
 	{name: "lost-before-run", turn: "release", lead: (*evacuation).replaceRecv, actions: []string{"logabort", "resume", "final"}},
 	{name: "lost-after-run", turn: "logged run", lead: (*evacuation).deafRecv, actions: []string{"resolve", "final"}},
@@ -73,8 +78,11 @@ var courses = []course{
 	{name: forward, turn: "loaded", lead: (*evacuation).killSource, victims: others, actions: []string{"logrun", "run", "logdone"}},
 }
 
-// postCopy is a course in which the VM takes over before its memory is there.
+// postCopy is the course in which bulk comes after the switch-over.
 const postCopy = "post-copy"
+
+// switching is no action of the core: the VM has just been stopped for its switch-over.
+const switching = "switch"
 
 // Courses in which the source's QEMU dies before the target has all of the VM, and after.
 const (
@@ -90,6 +98,7 @@ var heralds = map[string][]string{
 	"prepare":     {"start"},
 	"bulk":        {"prepared"},
 	"converge":    {"bulk-done"},
+	switching:     {"stopped"},
 	"pause":       {"stalled"},
 	"verify":      {"loaded"},
 	"logcommit":   {"verified"},
@@ -155,15 +164,15 @@ var harms = []harm{{freeze: longFreeze}, {freeze: longFreeze, kill: true}, {kill
 func (h harm) fits(co course, v victim, action string) bool {
 	qemu := v == sourceQEMU || v == targetQEMU
 	switch {
-	case co.name == postCopy && !h.kill:
-		return h.freeze == shortFreeze && (action == "run" || action == "fill")
+	case (co.fills || co.disk) && !h.kill:
+		return h.freeze == shortFreeze && (action == "run" || action == "fill" || action == switching)
 	case co.victims != nil && !slices.Contains(co.victims, v):
 		return false
 	case !h.kill && h.freeze == shortFreeze:
 		return co.turn == ""
 	case h.late:
 		return v == recvItself
-	case co.name == postCopy:
+	case co.fills, co.disk:
 		return h.freeze == 0
 	case h.kill && h.freeze == longFreeze:
 		return v == targetQEMU && slices.Contains([]string{"logrun", "run", "resolve"}, action) ||
@@ -181,7 +190,7 @@ func deathCases() (cases []deathCase) {
 			for _, action := range co.actions {
 				for _, m := range []moment{before, during} {
 					for _, v := range []victim{sourceQEMU, targetQEMU, sendItself, recvItself} {
-						if h.fits(co, v, action) {
+						if h.fits(co, v, action) && (action != switching || m == before) {
 							cases = append(cases, deathCase{co, action, m, v, h})
 						}
 					}

@@ -57,10 +57,10 @@ type evacuation struct {
 	tape  *tape
 
 	history []string // keys of the lines that were on the tape
+	disk    []byte   // that travels with it
 	logged  string   // what the last log action was of
 	harmed  bool     // the harm was done
 	struck  []string // history when it was done
-	ranHere bool     // recv had said by then that the VM runs
 	thawed  chan struct{}
 	words   []string // of recover, for who reads about a failure
 	claims  []scatter.Recovered
@@ -83,7 +83,13 @@ func (r *rig) start(ctx context.Context, c deathCase, n int) (*evacuation, error
 		return nil, err
 	}
 	e := &evacuation{rig: r, deathCase: c, ctx: ctx, dir: dir, sent: make(chan struct{}), thawed: make(chan struct{})}
-	guests, err := r.Boot(ctx, tinyDeaths(n, c.course.busy))
+	config := tinyDeaths(n, c.course.busy)
+	if c.course.disk {
+		if config, err = e.withDisk(config, n); err != nil {
+			return e, err
+		}
+	}
+	guests, err := r.Boot(ctx, config)
 	if err != nil {
 		return e, err
 	}
@@ -275,7 +281,7 @@ func (e *evacuation) strike() error {
 	if pid == 0 {
 		return nil
 	}
-	e.harmed, e.struck, e.ranHere = true, slices.Clone(e.history), strings.Contains(e.recv.Log(), "runs here")
+	e.harmed, e.struck = true, slices.Clone(e.history)
 	if e.harm.freeze > 0 {
 		return e.freeze(pid)
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
+	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/lab/lan"
 	"github.com/scatter-vm/scatter/scatter"
 )
@@ -91,6 +92,9 @@ func (e *evacuation) end(ctx context.Context) error {
 	}
 	for _, h := range e.Switch.Hosts() {
 		errs = append(errs, os.RemoveAll(deploy.RunDir(h)))
+		if e.guest != nil {
+			errs = append(errs, os.RemoveAll(lab.DiskFile(h, e.guest.Name)))
+		}
 	}
 	return errors.Join(append(errs, os.RemoveAll(e.dir))...)
 }

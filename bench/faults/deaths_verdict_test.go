@@ -74,6 +74,9 @@ func (e *evacuation) judge() (v verdict) {
 	v.wrong, v.doubled = h.Wrong, v.doubled || len(h.Twice) > 0
 	e.judgeWords(&v, actual)
 	e.judgeJournal(&v)
+	if e.course.disk {
+		e.judgeDisk(ctx, &v, actual)
+	}
 	return v
 }
 
@@ -116,7 +119,7 @@ func (e *evacuation) mayEnd() bool {
 	}
 	switch e.victim {
 	case sourceQEMU:
-		return e.course.name == postCopy && !slices.Contains(e.struck, "filled") || !slices.Contains(e.struck, "loaded") || e.ranAgain()
+		return e.course.fills && !slices.Contains(e.struck, "filled") || !slices.Contains(e.struck, "loaded") || e.ranAgain()
 	case targetQEMU:
 		return e.arrived()
 	}
@@ -131,7 +134,7 @@ func (e *evacuation) mayDoubt(left lab.Sighting) bool {
 
 // mayBeTorn tells whether the VM may run on its target without pages that its source has died with.
 func (e *evacuation) mayBeTorn() bool {
-	return e.course.name == postCopy && e.harm.kill && e.victim == sourceQEMU && !slices.Contains(e.struck, "filled")
+	return e.course.fills && e.harm.kill && e.victim == sourceQEMU && !slices.Contains(e.struck, "filled")
 }
 
 // ranAgain tells whether the source was about to run the VM again when it was struck, or did.
@@ -139,10 +142,10 @@ func (e *evacuation) ranAgain() bool {
 	return slices.Contains(e.struck, "resume") || slices.Contains(e.history, "source-runs")
 }
 
-// arrived tells whether the VM has run on the target: it has beaten there, or QEMU had said that it runs when the harm was done, which
-// may be too soon for a beat.
+// arrived tells whether the VM has run on the target: it has beaten there, or QEMU has said that it runs, which may be too soon for a beat.
 func (e *evacuation) arrived() bool {
-	return slices.Contains(e.struck, "running") || e.ranHere ||
+	said := func(r *deploy.Receiver) bool { return strings.Contains(r.Log(), "runs here") }
+	return slices.Contains(e.struck, "running") || slices.ContainsFunc(e.recvs, said) ||
 		slices.ContainsFunc(e.guest.Serial.Beats(), func(b serial.Beat) bool { return b.Host == e.target })
 }
 

@@ -61,6 +61,9 @@ func newSubject(w Workload) (subject, error) {
 	if w.Redis > 0 {
 		return DialRedis(w)
 	}
+	if w.Disk > 0 {
+		return OpenDisk(w)
+	}
 	return NewMemory(w)
 }
 

@@ -26,6 +26,7 @@ type Workload struct {
 	Dirty     uint64 // scatter.dirty: how many hot pages are rewritten per second
 	Verify    uint64 // scatter.verify: how many pages are verified per second
 	Beat      uint64 // scatter.beat_ms: milliseconds between heartbeats
+	Disk      uint64 // scatter.disk: 1 = pages are those of the first disk, instead of memory of the workload's own
 	Redis     uint64 // scatter.redis: 1 = pages are values that a Redis holds, instead of memory of the workload's own
 
 	Address uint64 // scatter.net_address: the last number of its IPv4 address in the lab's network; 0 = it is not on the network
@@ -40,7 +41,7 @@ func ParseWorkload(line string) (Workload, error) {
 	fields := map[string]*uint64{
 		"id": &w.ID, "mib_common": &w.Common, "mib_dup": &w.Duplicate, "mib_own": &w.Own, "mib_zero": &w.Zero,
 		"mib_repeated": &w.Repeated, "mib_similar": &w.Similar, "mib_text": &w.Text, "mib_hot": &w.Hot,
-		"stamp": &w.Stamp, "busy": &w.Busy, "random": &w.Random, "beside": &w.Beside, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis,
+		"stamp": &w.Stamp, "busy": &w.Busy, "random": &w.Random, "beside": &w.Beside, "dirty": &w.Dirty, "verify": &w.Verify, "beat_ms": &w.Beat, "redis": &w.Redis, "disk": &w.Disk,
 		"net_address": &w.Address, "net_peer": &w.Peer, "net_send": &w.Send, "net_recv": &w.Receive,
 	}
 	for _, word := range strings.Fields(line) {
@@ -69,7 +70,7 @@ func ParseWorkload(line string) (Workload, error) {
 }
 
 // aside tells whether the heart beats beside the work.
-func (w Workload) aside() bool { return w.Redis > 0 || w.Busy > 0 || w.Beside > 0 }
+func (w Workload) aside() bool { return w.Redis > 0 || w.Disk > 0 || w.Busy > 0 || w.Beside > 0 }
 
 // part is how much of the workload's pages is of a kind.
 type part struct {

@@ -120,10 +120,29 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 		return l.shelf.BootTiny(ctx, c.Workload.parameters())
 	}
 	options, err := l.shelf.Boot(ctx, c.System, c.Workload.parameters())
-	if c.System == image.Networked {
+	switch c.System {
+	case image.Networked:
 		options = append(options, image.Card(c.tap(), byte(c.Workload.Address))...)
+	case image.Storing:
+		file := DiskFile(l.Source, c.Name)
+		if err == nil {
+			err = makeDisk(file, int64(c.Workload.Pages())*4096)
+		}
+		options = append(options, image.DiskOptions(file)...)
 	}
 	return options, err
+}
+
+// DiskFile is where the disk of a guest is on a host.
+func DiskFile(h *lan.Host, name string) string { return filepath.Join(h.Dir, name+".raw") }
+
+// makeDisk makes an empty disk.
+func makeDisk(file string, bytes int64) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(bytes), f.Close())
 }
 
 // tap is the name of the guest's interface on whatever host it is.

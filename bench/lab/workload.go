@@ -24,6 +24,8 @@ type Workload struct {
 	Verify    int           // pages verified per second
 	Beat      time.Duration // between heartbeats
 
+	Disk bool // its pages are those of a disk, instead of memory; its system must be one with a disk
+
 	Address int  // of a guest on the network: the last number of its IPv4 address, 230 to 254; 0 = it is not on the network
 	Peer    int  // that of who it sends to and receives from, by TCP; package guest says at which ports
 	Send    int  // bytes per second
@@ -45,6 +47,9 @@ func (w Workload) parameters() string {
 		w.ID, w.Common, w.Duplicate, w.Own, w.Zero, w.Hot, w.Dirty, w.Verify, w.Beat.Milliseconds())
 	if w.Busy {
 		s += " scatter.busy=1"
+	}
+	if w.Disk {
+		s += " scatter.disk=1"
 	}
 	if w.Random {
 		s += " scatter.random=1"

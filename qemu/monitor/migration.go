@@ -114,17 +114,26 @@ const streamFile = "scatter-migration"
 
 // stream gives QEMU one end of a new socket and returns the other.
 func (m Migration) stream(ctx context.Context, command string, args map[string]any) (net.Conn, error) {
+	ours, err := m.conn.GiveSocket(ctx, streamFile)
+	if err != nil {
+		return nil, err
+	}
+	args["uri"] = "fd:" + streamFile
+	if err := m.conn.Do(ctx, command, args, nil); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	return ours, nil
+}
+
+// GiveSocket gives QEMU one end of a new socket, which it calls by that name until it uses it, and returns the other.
+func (c *Conn) GiveSocket(ctx context.Context, name string) (net.Conn, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	args["uri"] = "fd:" + streamFile
-	err = m.conn.Do(ctx, "getfd", map[string]string{"fdname": streamFile}, nil, theirs)
-	if err == nil {
-		err = m.conn.Do(ctx, command, args, nil)
-	}
-	if err != nil {
+	if err := c.Do(ctx, "getfd", map[string]string{"fdname": name}, nil, theirs); err != nil {
 		ours.Close()
 		return nil, err
 	}
@@ -137,9 +146,9 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	mine := os.NewFile(uintptr(fds[0]), streamFile)
+	mine := os.NewFile(uintptr(fds[0]), "socket")
 	defer mine.Close()
-	theirs = os.NewFile(uintptr(fds[1]), streamFile)
+	theirs = os.NewFile(uintptr(fds[1]), "socket")
 	if ours, err = net.FileConn(mine); err != nil {
 		theirs.Close()
 		return nil, nil, err

@@ -21,6 +21,16 @@ func path(j *judge, value string) (string, error) {
 	return name, j.checkPath(name, value, j.allowed())
 }
 
+// NewFile judges the name that a source has for a file which is to be made here for a QEMU to write to, and returns its name on this host.
+func (p Policy) NewFile(name, runDir string) (string, error) {
+	j := &judge{Policy: p, runDir: runDir, option: "new disk"}
+	here, err := path(j, name)
+	if err != nil {
+		return "", err
+	}
+	return resolve(here)
+}
+
 // readPath is path for a file that QEMU only reads.
 func readPath(j *judge, value string) (string, error) {
 	j.readOnly = true

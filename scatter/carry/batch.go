@@ -189,7 +189,7 @@ func (w *batchEncoder) read(t *batch) {
 		region, index := w.e.Layout.Locate(p)
 		r := w.e.Regions[region]
 		g := &w.pages[r.VM]
-		g.refs = append(g.refs, qemu.PageRef{Block: uint16(r.Memory), Page: index})
+		g.refs = append(g.refs, r.Ref(index))
 		g.to = append(g.to, uint32(i))
 	}
 	for vm := range w.pages {

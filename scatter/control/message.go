@@ -35,6 +35,7 @@ const (
 	TypeCounted   Type = 41
 	TypeFilled    Type = 42
 	TypeWants     Type = 43
+	TypeSynced    Type = 44
 	TypeMulticast Type = 64
 	TypePing      Type = 65
 	TypeFailed    Type = 66
@@ -45,6 +46,7 @@ const (
 	TypeTakeOver  Type = 100
 	TypePages     Type = 101
 	TypePackPages Type = 102
+	TypeSync      Type = 103
 )
 
 // Message is one of the structs of this package.
@@ -121,8 +123,17 @@ type Prepare struct {
 	Header  []byte   `json:"header"` // stream from its first byte to the end of section "ram" start
 	Limits  []Limits `json:"limits,omitempty"`
 
+	// Disks are to be made, and come before the VM runs. Their pages follow those of the blocks, by their numbers: the first is region len(Blocks).
+	Disks []NewDisk `json:"disks,omitempty"`
 	// PostCopy: the VM may take over before all of its pages are there. Header has what says so to QEMU.
 	PostCopy bool `json:"postCopy,omitempty"`
+}
+
+// NewDisk is a disk that is to be made, raw and all zero.
+type NewDisk struct {
+	Path  string `json:"path"` // as the source calls it
+	Bytes int64  `json:"bytes"`
+	Data  int64  `json:"data"` // of these, that are no hole
 }
 
 // Limits are limits of a disk that its command line does not say.
@@ -143,7 +154,8 @@ type Examine struct {
 	PostCopy bool      `json:"postCopy,omitempty"` // as in Prepare
 	CPU      []CPUWord `json:"cpu,omitempty"`      // what the VM's first processor offers to its guest
 
-	Written []File `json:"written,omitempty"` // what the VM writes to, and so must be the same file on both ends
+	Disks   []NewDisk `json:"disks,omitempty"`   // as in Prepare
+	Written []File    `json:"written,omitempty"` // what the VM writes to, and so must be the same file on both ends
 }
 
 // File is a regular file of the source.
@@ -355,11 +367,20 @@ type TakeOver struct {
 	Bulk   bool    `json:"bulk,omitempty"`   // with PurposeStream: blocks may bring what it lacks, too; all of them are made from now on
 }
 
-// Pages are pages that a VM lacks: see AppendPage and EachPage. Any that it does not lack are dropped.
+// Pages are pages that a VM lacks: see AppendPage and EachPage. Any that it does not lack are dropped. Before the end of a stream they are pages of
+// its disks, each of which counts.
 type Pages struct{ Body []byte }
 
 // PackedPages is Pages, compressed by zstd.
 type PackedPages struct{ Body []byte }
+
+// Sync asks, in a VM's stream, that all pages of its disks that came before it outlive a crash of the host.
+type Sync struct{}
+
+// Synced answers Sync.
+type Synced struct {
+	VM int `json:"vm"`
+}
 
 // Wants are pages that the guest waits for: u16 region, u32 page of each.
 type Wants struct{ Body []byte }
@@ -405,6 +426,8 @@ func (Lacks) Type() Type       { return TypeLacks }
 func (TakeOver) Type() Type    { return TypeTakeOver }
 func (Pages) Type() Type       { return TypePages }
 func (PackedPages) Type() Type { return TypePackPages }
+func (Sync) Type() Type        { return TypeSync }
+func (Synced) Type() Type      { return TypeSynced }
 
 func (m Multicast) bytes() []byte   { return m.Body }
 func (m Data) bytes() []byte        { return m.Body }
@@ -482,6 +505,10 @@ func parse(t Type, body []byte) (Message, error) {
 		return decode[Failed](body)
 	case TypeDataEnd:
 		return decode[DataEnd](body)
+	case TypeSync:
+		return decode[Sync](body)
+	case TypeSynced:
+		return decode[Synced](body)
 	}
 	return nil, fmt.Errorf("unknown %s", t)
 }
@@ -507,6 +534,7 @@ var typeNames = map[Type]string{
 	TypeExamine: "examine", TypeExamined: "examined", TypeListen: "listen", TypeListening: "listening",
 	TypeCount: "count", TypeCounted: "counted", TypeData: "data", TypePacked: "packed", TypeDataEnd: "data end",
 	TypeFilled: "filled", TypeWants: "wants", TypeLacks: "lacks", TypeTakeOver: "take over", TypePages: "pages", TypePackPages: "packed pages",
+	TypeSync: "sync", TypeSynced: "synced",
 }
 
 func (t Type) String() string {

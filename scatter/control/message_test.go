@@ -26,15 +26,16 @@ var all = []Message{
 	Hello{Version: 1, Purpose: PurposeStream, Evacuation: "00112233445566ff", VM: 3, Software: "scatter"},
 	Begin{Key: bytes.Repeat([]byte{0xa5}, 32), Source: netip.MustParseAddr("10.0.0.1"), Window: 24 << 20},
 	Prepare{VM: 2, Name: "web", Argv: []string{"/usr/bin/qemu-system-x86_64", "-name", "guest=web"}, Memory: 1 << 29, VCPUs: 2,
-		Machine: "pc-q35-10.0", Blocks: []Block{{"pc.ram", 1 << 29}, {"vga.vram", 16 << 20}}, Header: []byte("QEVM\x00\x00\x00\x03"), PostCopy: true},
+		Machine: "pc-q35-10.0", Blocks: []Block{{"pc.ram", 1 << 29}, {"vga.vram", 16 << 20}}, Header: []byte("QEVM\x00\x00\x00\x03"), PostCopy: true,
+		Disks: []NewDisk{{Path: "/srv/web.raw", Bytes: 10 << 30, Data: 1 << 30}}},
 	Run{VM: 2, State: "suspended"},
 	Abort{VM: 2, Reason: "cancelled by the operator"},
 	Query{VM: 4095},
 	Digest{VM: 1},
 	End{},
 	Examine{VM: 7, Name: "db", Argv: []string{"qemu", "-m", "512"}, Machine: "pc", Header: []byte("QEVM\x00\x00\x00\x03"), PostCopy: true,
-		CPU:     []CPUWord{{EAX: 7, ECX: new(uint32(1)), Register: "EDX", Bits: 1 << 31}, {EAX: 1, Register: "ECX"}},
-		Written: []File{{Path: "/srv/db.qcow2", Inode: 1 << 40}}},
+		CPU:   []CPUWord{{EAX: 7, ECX: new(uint32(1)), Register: "EDX", Bits: 1 << 31}, {EAX: 1, Register: "ECX"}},
+		Disks: []NewDisk{{Path: "/srv/db.raw", Bytes: 1 << 30, Data: 4096}}, Written: []File{{Path: "/srv/db.qcow2", Inode: 1 << 40}}},
 	Listen{Key: bytes.Repeat([]byte{0x5a}, 32), Source: netip.MustParseAddr("10.0.0.1"), AnySource: netip.MustParseAddr("239.77.0.0"),
 		SourceSpecific: netip.MustParseAddr("239.77.0.1"), Port: 9770, Seconds: 30},
 	Count{},
@@ -61,6 +62,8 @@ var all = []Message{
 	PackedPages{Body: []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	Wants{Body: AppendWant(nil, 1, 9)},
 	Filled{VM: 2, Waits: 1000, Median: 1.5, Most: 20},
+	Sync{},
+	Synced{VM: 2},
 }
 
 // end is a connection that reads from r and writes to w.

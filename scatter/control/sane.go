@@ -10,6 +10,7 @@ import (
 // What a peer may say with words. Texts go to logs, terminals and reports as they are.
 const (
 	MaxName = 255      // bytes of a name
+	MaxPath = 4096     // bytes of a path
 	MaxText = 16 << 10 // bytes of a text; more is cut off
 )
 
@@ -36,7 +37,7 @@ func (m *Prepare) sane() error {
 	for _, l := range m.Limits {
 		all = append(all, l.Device, l.Group)
 	}
-	return names(nil, all...)
+	return paths(names(nil, all...), m.Disks)
 }
 
 func (m *Examine) sane() error {
@@ -44,7 +45,7 @@ func (m *Examine) sane() error {
 	for _, w := range m.CPU {
 		all = append(all, w.Register)
 	}
-	return names(nil, all...)
+	return paths(names(nil, all...), m.Disks)
 }
 
 func (m *Examined) sane() error {
@@ -66,13 +67,24 @@ func (m *State) sane() error  { return names(nil, string(m.State)) }
 func (m *Failed) sane() error { return tidy(&m.Error) }
 
 // names refuses what cannot be a name, unless there is an error already.
-func names(err error, all ...string) error {
+func names(err error, all ...string) error { return printable(err, MaxName, all) }
+
+// paths refuses what cannot be the path of a new disk.
+func paths(err error, disks []NewDisk) error {
+	all := make([]string, len(disks))
+	for i, d := range disks {
+		all[i] = d.Path
+	}
+	return printable(err, MaxPath, all)
+}
+
+func printable(err error, most int, all []string) error {
 	for _, s := range all {
 		if err != nil {
 			return err
 		}
-		if bad := strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }); len(s) > MaxName || bad || !utf8.ValidString(s) {
-			err = fmt.Errorf("%.64q: not a name of at most %d bytes that can be printed", s, MaxName)
+		if bad := strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }); len(s) > most || bad || !utf8.ValidString(s) {
+			err = fmt.Errorf("%.64q: not a name of at most %d bytes that can be printed", s, most)
 		}
 	}
 	return err

@@ -31,7 +31,7 @@ func TestWordsOfPeers(t *testing.T) {
 	}
 	for _, bad := range []string{rude, strings.Repeat("x", MaxName+1), "a\nb", "\x00"} {
 		for _, m := range []Message{Welcome{Name: bad}, Welcome{Name: "h", VMs: []string{"a", bad}}, Welcome{Name: bad, Error: "no"}, Prepare{Name: bad}, Prepare{Machine: bad}, Prepare{Blocks: []Block{{ID: bad}}},
-			Prepare{Limits: []Limits{{Device: bad}}}, Examine{Name: bad}, Examine{Machine: bad}, Examine{CPU: []CPUWord{{Register: bad}}}, Examined{Off: []string{bad}}, Run{State: bad}, State{State: VMState(bad)}} {
+			Prepare{Limits: []Limits{{Device: bad}}}, Examine{Name: bad}, Examine{Machine: bad}, Examine{CPU: []CPUWord{{Register: bad}}}, Examined{Off: []string{bad}}, Run{State: bad}, Prepare{Disks: []NewDisk{{Path: bad + strings.Repeat("/", MaxPath)}}}, Examine{Disks: []NewDisk{{Path: bad + strings.Repeat("/", MaxPath)}}}, State{State: VMState(bad)}} {
 			n++
 			body, _ := json.Marshal(m)
 			if got, err := parse(m.Type(), body); err == nil || len(err.Error()) > 400 {

@@ -9,10 +9,11 @@ import (
 type SourceState string
 
 const (
-	SourceRuns      SourceState = "running"    // or suspended by its guest
-	SourcePaused    SourceState = "paused"     // it has the VM, which does not run
-	SourceCompleted SourceState = "given away" // postmigrate: SHUT(0) had reached it
-	SourceGone      SourceState = "gone"       // its process has ended, or its guest has powered itself off
+	SourceRuns      SourceState = "running"        // or suspended by its guest
+	SourcePaused    SourceState = "paused"         // it has the VM, which does not run
+	SourceStill     SourceState = "standing still" // for its switch-over, which waits for somebody: pre-switchover
+	SourceCompleted SourceState = "given away"     // postmigrate: SHUT(0) had reached it
+	SourceGone      SourceState = "gone"           // its process has ended, or its guest has powered itself off
 )
 
 // Evidence is what can be known of a VM that is not where it should be: live, when something went wrong, and after a crash.
@@ -66,13 +67,15 @@ func Decide(e Evidence) Verdict {
 		return e.wasToldToRun()
 	case e.Source == SourcePaused:
 		return e.sourceIsPaused()
+	case e.Source == SourceStill:
+		return e.sourceStandsStill()
 	}
 	return e.sourceHasGivenItAway()
 }
 
 func (e Evidence) runsThere() Verdict {
 	switch {
-	case e.SourceKnown && e.Source == SourceRuns:
+	case e.SourceKnown && (e.Source == SourceRuns || e.Source == SourceStill):
 		return Verdict{model.InDoubt, DoNothing, "both sides say that it runs: stop the wrong one by hand, now", false}
 	case !e.SourceKnown:
 		return Verdict{model.OnTarget, DoNothing, "runs on the target; the source QEMU does not answer: end it by hand", true}
@@ -136,6 +139,14 @@ func (e Evidence) sourceIsPaused() Verdict {
 		return Verdict{model.OnSource, DoCont, "runs on the source again, the target forgets it", false}
 	}
 	return Verdict{model.OnSource, DoAbort, "is paused on the source, not by scatter; the target forgets it", false}
+}
+
+// sourceStandsStill: the source QEMU has stopped the VM and sent nothing of its devices yet, so nobody else can have it.
+func (e Evidence) sourceStandsStill() Verdict {
+	if e.RunLogged && (!e.TargetKnown || e.Target == control.StateUnknown) {
+		return Verdict{model.InDoubt, DoNothing, "stands still on the source, and the target may run it: see there, then 'migrate_cancel' on the source's QMP socket if it does not", true}
+	}
+	return Verdict{model.OnSource, DoCont, "stood still on the source, before its switch-over; goes on there as before, the target forgets it", false}
 }
 
 // sourceHasGivenItAway: the source QEMU has completed, so the target's copy is as good as its own.

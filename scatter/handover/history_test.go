@@ -11,7 +11,7 @@ import (
 
 // everyEvidence calls f with all that can be found after a crash.
 func everyEvidence(f func(Evidence)) {
-	for _, source := range []SourceState{"", SourceRuns, SourcePaused, SourceCompleted, SourceGone} {
+	for _, source := range []SourceState{"", SourceRuns, SourcePaused, SourceStill, SourceCompleted, SourceGone} {
 		for _, target := range []control.VMState{"", control.StateUnknown, control.StateHeld, control.StateLoading,
 			control.StateLoaded, control.StateLaunching, control.StateRunning, control.StateEnded, control.StateAborted} {
 			for bits := range 16 {
@@ -38,14 +38,14 @@ func TestInvariant1RecoverNeverRunsTwiceNorLosesACopy(t *testing.T) {
 	everyEvidence(func(e Evidence) {
 		v := Decide(e)
 		fail := func(why string) { t.Errorf("%+v: %s: %+v", e, why, v) }
-		sourceHolds := e.Source == SourceRuns || e.Source == SourcePaused
+		sourceHolds := e.Source == SourceRuns || e.Source == SourcePaused || e.Source == SourceStill
 		targetHolds := e.Target == control.StateLoaded || e.Target == control.StateRunning
 		switch v.Do {
 		case DoCont:
 			if e.mayRunThere() {
 				fail("the source is continued while the target may run it")
 			}
-			if e.Source != SourcePaused && e.Source != SourceCompleted {
+			if e.Source != SourcePaused && e.Source != SourceStill && e.Source != SourceCompleted {
 				fail("a source is continued that has nothing to continue")
 			}
 		case DoRun:
@@ -123,6 +123,8 @@ func TestRecoverDecidesWhatIsClear(t *testing.T) {
 		{"the same, target gone", byUs(known(SourcePaused, "")), model.OnSource, DoCont},
 		{"the operator paused it meanwhile", known(SourcePaused, control.StateHeld), model.OnSource, DoAbort},
 		{"it was paused when it was found", found(byUs(known(SourcePaused, control.StateLoaded))), model.OnSource, DoAbort},
+		{"crash before the switch-over goes on", known(SourceStill, control.StateHeld), model.OnSource, DoCont},
+		{"the same, target gone", known(SourceStill, ""), model.OnSource, DoCont},
 		{"crash between commit and Run", known(SourceCompleted, control.StateLoaded), model.OnTarget, DoRun},
 		{"the same, Run was on its way", run(known(SourceCompleted, control.StateLoaded)), model.OnTarget, DoRun},
 		{"the same, target restarted", known(SourceCompleted, control.StateUnknown), model.OnSource, DoCont},

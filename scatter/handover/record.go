@@ -37,6 +37,12 @@ type RecordBlock struct {
 	Host   uint64 `json:"host"`   // address
 }
 
+// RecordDisk is an image.
+type RecordDisk struct {
+	Path  string `json:"path"`
+	Inode uint64 `json:"inode"` // 0 = it is about to be made
+}
+
 // Record is one line of a journal. Fields that a kind does not use are empty.
 type Record struct {
 	Kind       RecordKind `json:"kind"`
@@ -60,6 +66,8 @@ type Record struct {
 
 	PostCopy bool       `json:"postcopy,omitempty"` // the target is about to have the VM, or has it, without some of its pages
 	RAM      *RecordRAM `json:"ram,omitempty"`      // target, with PostCopy: what has to be known to go on
+
+	Disks []RecordDisk `json:"disks,omitempty"` // target: images that are made for the VM, and go if it never runs here
 
 	Caps   map[string]bool `json:"caps,omitempty"`   // RecSettings
 	Params json.RawMessage `json:"params,omitempty"` // recSettings, as QEMU tells them

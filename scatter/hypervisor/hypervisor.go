@@ -10,6 +10,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
+	"github.com/scatter-vm/scatter/qemu/nbd"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -21,6 +22,7 @@ type Source interface {
 	Described
 	Runs
 	Migration
+	Mirrors
 	// Close lets go of the VM, which stays as it is.
 	Close() error
 }
@@ -47,10 +49,22 @@ type Description struct {
 	Argv    []string       // of a QEMU that is the VM as it is now
 	Memory  int64          // bytes, for which it has to have room
 	Written []control.File // files that its disks write to
+	Disks   []Disk         // that it writes to
 	Limits  []control.Limits
 
 	Networks int      // that its cards are on
 	Remarks  []string // what does not hinder it, and should be known
+}
+
+// Disk is one that a VM writes to.
+type Disk struct {
+	Node   string // or the name of a drive, by which Mirror knows it
+	File   string // its image, by the VM's own name of it
+	Path   string // the same, as it is seen from here
+	Inode  uint64
+	Bytes  int64
+	Direct bool   // the VM passes by the host's page cache
+	Stays  string // why it cannot travel; "" if it can
 }
 
 // Runs lets a VM's processors run, and tells whether they do.
@@ -100,6 +114,18 @@ type Migration interface {
 	EndMigration(ctx context.Context) error
 	// WhyClosed puts into words why the stream has ended, which err only says.
 	WhyClosed(ctx context.Context, err error) error
+}
+
+// Mirrors tell of what a VM's guest writes to its disks. They end with this process, and the guest waits for none of them.
+type Mirrors interface {
+	// Mirror has each write to a disk from now on told to d, which must answer at once; those that are under way are told as well.
+	Mirror(ctx context.Context, node string, bytes int64, d nbd.Device) error
+	// EndMirrors ends them where the VM stands still, and returns when all was told that it has written. A VM with mirrors waits for Proceed at its
+	// switch-over: its migration is then pre-switchover.
+	EndMirrors(ctx context.Context) error
+	Proceed(ctx context.Context) error
+	// DropMirrors ends them at any time, whatever they have not told; so does Restore.
+	DropMirrors(ctx context.Context) error
 }
 
 // Brake takes processor time from a VM.

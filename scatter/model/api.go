@@ -15,7 +15,7 @@ import (
 
 // ProtocolVersion is the version of the control protocol between source and
 // target. Both must be equal.
-const ProtocolVersion = 6
+const ProtocolVersion = 7
 
 // PageSize is the size in bytes of a page of guest RAM.
 const PageSize = 4096
@@ -71,6 +71,19 @@ func (m Mode) Valid() bool {
 
 // TakesOver tells whether VMs run on their targets in it before all of their memory is there.
 func (m Mode) TakesOver() bool { return m == ModeHybrid || m == ModePost }
+
+// Disks is what becomes of the local disks of VMs.
+type Disks string
+
+const (
+	// DisksNone leaves them where they are: targets must have the same, on storage that hosts share.
+	DisksNone Disks = "none"
+	// DisksPre brings all disks that a VM writes to over before it switches over.
+	DisksPre Disks = "pre"
+)
+
+// Valid tells whether it is one of these.
+func (d Disks) Valid() bool { return d == DisksNone || d == DisksPre }
 
 // Prefetch is what a VM that lacks pages is sent beside those that it asks for.
 type Prefetch string
@@ -218,7 +231,7 @@ func (e *BlockedError) Error() string {
 // ErrCancelled is the cause of a context that the operator cancelled.
 var ErrCancelled = errors.New("cancelled by the operator")
 
-// Pages counts pages of guest RAM.
+// Pages counts pages of guest RAM, and of disks that travel.
 type Pages struct {
 	Total  int64 `json:"total"`
 	Zero   int64 `json:"zero"`   // untouched or all zero

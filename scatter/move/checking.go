@@ -13,8 +13,12 @@ import (
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// verify compares the stopped VM on both sides: its disks always, all of its RAM if that is wanted.
+// verify compares the stopped VM on both sides: which disks it has always, all of its RAM if that is wanted, and of the disks that have come with it. These
+// must be safe on the target by then.
 func (e checking) verify(ctx context.Context, v *migrant) error {
+	if err := mirroring(e).awaitSafe(ctx, v); err != nil {
+		return err
+	}
 	if err := e.compareDisks(ctx, v); err != nil || !e.Cfg.Verify {
 		return err
 	}
@@ -26,7 +30,7 @@ func (e checking) verify(ctx context.Context, v *migrant) error {
 	if err := e.Links[v.Host].Conn.Send(control.Digest{VM: v.Index, Skip: spansOf(leftOut)}); err != nil {
 		return err
 	}
-	ours, err := system.DigestRAM(ctx, v.Mem, v.Blocks, spansOf(leftOut))
+	ours, err := system.DigestRAM(ctx, v.Mem, v.Compared(), spansOf(leftOut))
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
@@ -36,7 +40,7 @@ func (e checking) verify(ctx context.Context, v *migrant) error {
 	case <-time.After(time.Minute):
 		return fmt.Errorf("vm %s: target sent no digest", v.Name())
 	case theirs := <-answer:
-		if err := system.CompareDigests(v.Name(), v.Blocks, ours, theirs); err != nil {
+		if err := system.CompareDigests(v.Name(), v.Compared(), ours, theirs); err != nil {
 			return err
 		}
 		v.mu.Lock()

@@ -40,6 +40,11 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 		return err
 	}
 	defer conn.Close()
+	events := v.Subscribe(256) // before anything may stop it
+	defer events.Close()
+	if err := mirroring(e).catchUp(ctx, v, conn); err != nil {
+		return err
+	}
 	rate := e.RateOfOne()
 	if v.leavesOut = postCopying(e).leavesOut(v); v.leavesOut {
 		rate = barely // what remains never fits: QEMU is not to switch over before we say so
@@ -47,8 +52,6 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	if err := v.Hold(ctx, rate, v.throttles(), v.Policy.Prepares()); err != nil {
 		return err
 	}
-	events := v.Subscribe(256)
-	defer events.Close()
 	qc, err := v.Migrate(ctx)
 	if err != nil {
 		return err
@@ -61,7 +64,8 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer cancel()
-	watching.Go(func() { e.watch(ctx, v, events) })
+	watching.Go(func() { e.watch(ctx, v, events, conn) })
+	watching.Go(func() { mirroring(e).keepUp(ctx, v) })
 	watching.Go(func() { postCopying(e).startWhenSeen(ctx, v) })
 	defer e.exposed.End(v.Index) // which it may have been, or about to be
 	if v.Mode == model.ModePost {
@@ -153,7 +157,7 @@ func (r *stateReader) Write(b []byte) (int, error) {
 }
 
 // watch follows QEMU's events: it steers the switch-over pass by pass, and says when the VM stops.
-func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription) {
+func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscription, conn *control.Conn) {
 	s := e.steering(v)
 	if v.throttles() {
 		defer e.unthrottle(ctx, v)
@@ -179,6 +183,10 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 			switch ev.Event {
 			case "STOP":
 				e.stopSeen(ctx, v, ev)
+			case "MIGRATION":
+				if status, _ := ev.Data["status"].(string); status == string(qemu.MigrationPreSwitchover) {
+					e.answer(v.Index, mirroring(e).finish(ctx, v, conn), noEvent)
+				}
 			case "MIGRATION_PASS":
 				if err := e.pass(ctx, v, &s, time.Since(began)); err != nil && ctx.Err() == nil {
 					e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: err})
@@ -264,7 +272,8 @@ func (e converging) pass(ctx context.Context, v *migrant, s *steer.Steering, at 
 		return nil
 	}
 	s.Hybrid = s.Hybrid || v.hurried.Load()
-	order := s.Step(steer.Observation{At: at, Remaining: info.RAM.Remaining, Processed: f.Processed.Load(), Sent: f.Sent.Load(), Throttled: throttled})
+	remaining := info.RAM.Remaining + mirroring(e).behind(v)
+	order := s.Step(steer.Observation{At: at, Remaining: remaining, Processed: f.Processed.Load(), Sent: f.Sent.Load(), Throttled: throttled})
 	e.Log.Debug("pass", "vm", v.Name(), "at_s", at.Seconds(), "remaining", info.RAM.Remaining, "pause", s.Predicted, "taken", throttled, "share", s.Throttle, "order", order)
 	switch order {
 	case steer.SwitchOver:

@@ -12,6 +12,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/fill"
 	"github.com/scatter-vm/scatter/scatter/filter"
 	"github.com/scatter-vm/scatter/scatter/handover"
@@ -31,10 +32,12 @@ type migrant struct {
 	hurried   atomic.Bool   // it takes over as soon as it can: a deadline is near
 	filling   atomic.Bool   // it is being sent what it lacks
 	filler    fill.Filler
-	shared    *pageset.Set // in mode post: what bulk brings to others as well
-	zero      []bool       // by block: all zero on the target before bulk
-	lingers   atomic.Bool  // it has left, and its QEMU did not quit
-	pausing   sync.Mutex   // held while scatter stops it
+	shared    *pageset.Set  // in mode post: what bulk brings to others as well
+	pusher    *disk.Pusher  // that travel with it; nil: none do
+	synced    chan struct{} // the target has made them safe, as far as they had come
+	zero      []bool        // by block: all zero on the target before bulk
+	lingers   atomic.Bool   // it has left, and its QEMU did not quit
+	pausing   sync.Mutex    // held while scatter stops it
 
 	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
 	toldToRun    atomic.Bool                    // the target was
@@ -72,7 +75,7 @@ type migrant struct {
 func migrantsOf(vms []*source.VM) []*migrant {
 	all := make([]*migrant, len(vms))
 	for i, v := range vms {
-		all[i] = &migrant{VM: v, found: v.Facts.Status, seen: make(chan struct{})}
+		all[i] = &migrant{VM: v, found: v.Facts.Status, seen: make(chan struct{}), synced: make(chan struct{}, 1)}
 	}
 	return all
 }
@@ -237,11 +240,15 @@ func (v *migrant) awaitLoaded(ctx context.Context) error {
 	return nil
 }
 
+// blind tells whether nothing is known of what the VM's target holds of it. Blocks that a target was ejected with count as confirmed, and the word of it may
+// still be on its way.
+func (e *Evacuation) blind(v *migrant) bool {
+	return v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
+}
+
 // newFilter makes the filter for a VM whose bulk is confirmed.
 func (v *migrant) newFilter(e *Evacuation, w *stream.Writer, qc net.Conn) *filter.Filter {
-	// Blocks that a target was ejected with count as confirmed, and the word of it may still be on its way.
-	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
-	f := &filter.Filter{Held: e.Held, Seed: e.Seed, Zero: v.zero, Blind: blind, Header: v.Header, W: w,
+	f := &filter.Filter{Held: e.Held, Seed: e.Seed, Zero: v.zero, Blind: e.blind(v), Header: v.Header, W: w,
 		Pong: func(n uint32) error {
 			_, err := qc.Write(stream.Return{Kind: stream.ReturnPong, Value: n}.Append(nil))
 			return err

@@ -250,6 +250,13 @@ func (e *Evacuation) FromTarget(host int, m control.Message) {
 			v.loaded.Store(true)
 			e.Post(handover.Event{Kind: handover.EvLoaded, VM: m.VM, Lacks: v.tookOver.Load()})
 		}
+	case control.Synced:
+		if v := mine(m.VM); v != nil {
+			select {
+			case v.synced <- struct{}{}:
+			default: // nobody has asked
+			}
+		}
 	case control.Running:
 		if v := mine(m.VM); v != nil && !v.toldToRun.Load() {
 			e.Log.Warn("a VM runs that was not told to", "vm", v.Name(), "host", e.HostName(v.Host))

@@ -28,7 +28,12 @@ type Handover interface {
 // that of a post-copy.
 type preCopy struct{ *Evacuation }
 
-func (e preCopy) Prepare(_ context.Context, v *migrant) error { return e.askPrepare(v) }
+func (e preCopy) Prepare(ctx context.Context, v *migrant) error {
+	if err := mirroring(e).follow(ctx, v); err != nil {
+		return err
+	}
+	return e.askPrepare(v)
+}
 
 func (e preCopy) Transfer(ctx context.Context, v *migrant) error {
 	if err := e.record(v, handover.RecConverge); err != nil {

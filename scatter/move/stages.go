@@ -33,6 +33,7 @@ type (
 	converging  struct{ *Evacuation } // a VM's stream to its target
 	checking    struct{ *Evacuation } // a stopped VM against its copy
 	handing     struct{ *Evacuation } // a VM over, or back
+	mirroring   struct{ *Evacuation } // a VM's disks, while it runs and after
 	postCopying struct{ *Evacuation } // a VM over before its memory, and that after it
 	hurrying    struct{ *Evacuation } // to a deadline
 	watching    struct{ *Evacuation } // what becomes of source VMs by themselves

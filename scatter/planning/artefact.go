@@ -70,12 +70,13 @@ type PlanVM struct {
 	VCPUs       int         `json:"vcpus"`
 	Pages       model.Pages `json:"pages"`
 
-	ContentBytes int64    `json:"content_bytes"`       // distinct contents that it needs
-	SentBytes    int64    `json:"sent_bytes"`          // of these: that only it needs
-	SavedBytes   int64    `json:"saved_bytes"`         // that the next best host would cost on top; negative: only room decided
-	NextHost     string   `json:"next_host,omitempty"` // the next best; empty: no other may take it
-	SharesWith   []string `json:"shares_with"`         // VMs on the same host that share most with it
-	TimeS        float64  `json:"predicted_time_s"`    // when it runs on its host; 0 when the rate is not known
+	DiskBytes    int64    `json:"disk_bytes,omitempty"` // of its disks that travel, which are no hole
+	ContentBytes int64    `json:"content_bytes"`        // distinct contents that it needs
+	SentBytes    int64    `json:"sent_bytes"`           // of these: that only it needs
+	SavedBytes   int64    `json:"saved_bytes"`          // that the next best host would cost on top; negative: only room decided
+	NextHost     string   `json:"next_host,omitempty"`  // the next best; empty: no other may take it
+	SharesWith   []string `json:"shares_with"`          // VMs on the same host that share most with it
+	TimeS        float64  `json:"predicted_time_s"`     // when it runs on its host; 0 when the rate is not known
 	DowntimeMS   int64    `json:"predicted_downtime_ms"`
 
 	Mode        model.Mode `json:"mode,omitempty"` // in which it moves; empty: of a plan whose VMs are only described

@@ -35,6 +35,9 @@ func StatusOf(ctx context.Context, vm hypervisor.Source, proc *system.Process) (
 		if err == nil && info.Status.PostCopy() {
 			return handover.SourceCompleted, nil
 		}
+		if err == nil && info.Status == qemu.MigrationPreSwitchover {
+			return handover.SourceStill, nil // it does not notice that its stream is gone
+		}
 		if err == nil && info.Status.Idle() {
 			break
 		}

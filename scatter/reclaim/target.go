@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
@@ -157,5 +159,35 @@ func EndLeftover(ctx context.Context, host hypervisor.Host, j *journal.Journal, 
 	}
 	proc.SignalKill()
 	proc.Reap()
-	return nil
+	return RemoveDisks(rec)
+}
+
+// GiveUpDisks is RemoveDisks for a VM of which an earlier receiver has no more to say. The journal is told, lest it be done again to what is in their place
+// then.
+func GiveUpDisks(j *journal.Journal, rec handover.Record) error {
+	if len(rec.Disks) == 0 {
+		return nil
+	}
+	err := RemoveDisks(rec)
+	rec.Kind, rec.Cause = handover.RecAbort, "left over"
+	return errors.Join(err, j.Append(rec))
+}
+
+// RemoveDisks removes the images that were made for a VM which has never run here. Its QEMU is gone, or was never there. What lies in the place of one
+// by now is left alone, and so is one of which it is not known whether it was made: that is an error.
+func RemoveDisks(rec handover.Record) (err error) {
+	for _, d := range rec.Disks {
+		info, serr := os.Lstat(d.Path)
+		if serr != nil {
+			continue
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		switch {
+		case d.Inode == 0:
+			err = errors.Join(err, fmt.Errorf("disk %s may have been made for vm %s, which is not here: if it was, remove it", d.Path, rec.Name))
+		case ok && st.Ino == d.Inode:
+			err = errors.Join(err, os.Remove(d.Path))
+		}
+	}
+	return err
 }

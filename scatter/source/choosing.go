@@ -12,6 +12,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
 	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
@@ -111,7 +112,7 @@ func (v *VM) neverTakesOver(why string) (err error) {
 // settle leaves VMs without post-copy whose targets cannot do that.
 func (e *Planned) settle() error {
 	for _, v := range e.VMs {
-		if why := e.Refused.whyNoPostCopy(question{v.Host, v.Number}); v.Host >= 0 && why != "" && v.Policy.Prepares() {
+		if why := e.Refused.WhyNoPostCopy(refusals.Question{Host: v.Host, VM: v.Number}); v.Host >= 0 && why != "" && v.Policy.Prepares() {
 			if err := v.neverTakesOver(e.HostName(v.Host) + ": " + why); err != nil {
 				return fmt.Errorf("vm %s: %w", v.Name(), err)
 			}

@@ -31,6 +31,7 @@ type Config struct {
 	OnStall   model.OnStall      // of a VM that does not converge; default StallAny with ModeAuto, else StallKeep
 	Throttle  float64            // most of a VM's processor time that may be taken where it may be throttled, of 1; default DefaultThrottle
 	Prefetch  model.Prefetch     // in post-copy; default PrefetchBubble
+	Disks     model.Disks        // default DisksNone
 	Timeout   time.Duration      // of the whole evacuation; 0 = none
 
 	Deadline   time.Duration // after which this host is to be empty; 0 = none
@@ -94,6 +95,7 @@ func (c *Config) SetDefaults() error {
 	}
 	c.Balance = cmp.Or(c.Balance, model.DefaultBalance)
 	c.setModeDefaults()
+	c.Disks = cmp.Or(c.Disks, model.DisksNone)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,6 +115,8 @@ func (c *Config) SetDefaults() error {
 		return fmt.Errorf("rate %d: must be > 0", c.Rate)
 	case c.Downtime < 2*modes.FixedPerStop:
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*modes.FixedPerStop)
+	case !c.Disks.Valid():
+		return fmt.Errorf("disks %q: must be none or pre", c.Disks)
 	case c.CPUs < 0:
 		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
 	case c.DSCP < 0 || c.DSCP > 63:

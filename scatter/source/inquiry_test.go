@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/internal/sitekit"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -45,11 +46,11 @@ func TestTriesSpeakQEMUsWords(t *testing.T) {
 			}
 			v.argv, e.VMs = c.argv, []*VM{v}
 			e.Links[0].Serve(0, asking{e})
-			if _, err := e.try(t.Context(), []question{{}}); err != nil {
+			if _, err := e.try(t.Context(), []refusals.Question{{}}); err != nil {
 				t.Fatal(err)
 			}
 			e.Links[0].Close()
-			got := e.Refused.of(question{})
+			got := e.Refused.Of(refusals.Question{})
 			if got == nil && c.want == "" {
 				return
 			}
@@ -74,12 +75,12 @@ func TestTriesThatWouldHarm(t *testing.T) {
 	e := inquiryOf(Config{Events: told.Add})
 	e.Links, e.VMs = []*wire.Link{s.Link()}, []*VM{v}
 	e.Links[0].Serve(0, asking{e})
-	if ok, err := e.try(t.Context(), []question{{}}); !ok || err != nil {
+	if ok, err := e.try(t.Context(), []refusals.Question{{}}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	e.Links[0].Close()
-	if w := told.Of("warning", "vm"); e.Refused.of(question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
-		t.Errorf("%v, told %q", e.Refused.of(question{}), w)
+	if w := told.Of("warning", "vm"); e.Refused.Of(refusals.Question{}) != nil || len(w) != 1 || !strings.Contains(w[0], "only connection of its helper") {
+		t.Errorf("%v, told %q", e.Refused.Of(refusals.Question{}), w)
 	}
 }
 

@@ -69,7 +69,7 @@ func (e *Party) Discover(ctx context.Context) error {
 	}
 	e.tellApart()
 	for _, v := range e.VMs {
-		v.Policy = e.Cfg.policy(v.Name())
+		v.Policy, v.travel = e.Cfg.policy(v.Name()), e.Cfg.Disks
 	}
 	found.NamesOf("VMs", "name each guest differently (-name guest=)", model.NamesOf(e.VMs, (*VM).Name))
 	found.NamesOf("targets", "give each target its own certificate and --name", model.NamesOf(e.Links, (*wire.Link).Name))

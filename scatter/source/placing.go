@@ -10,6 +10,7 @@ import (
 	"github.com/scatter-vm/scatter/placement"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -44,7 +45,7 @@ func (e *Planned) problem() (*planning.Problem, error) {
 	}
 	for h, l := range e.Links {
 		for _, v := range e.VMs {
-			if err := e.Refused.of(question{h, v.Number}); err != nil {
+			if err := e.Refused.Of(refusals.Question{Host: h, VM: v.Number}); err != nil {
 				p.Constraints = append(p.Constraints, placement.Constraint{Name: fmt.Sprintf("refusal of vm %s by %v", v.Name(), err),
 					Kind: placement.Exclude, VMs: []string{v.Name()}, Hosts: []string{l.Welcome.Name}})
 			}
@@ -157,7 +158,7 @@ func (e *Planned) describe(d planning.Description) *planning.Plan {
 		}
 	}
 	for i, v := range e.VMs {
-		out.VMs[i].Pages = e.PagesOf[i]
+		out.VMs[i].Pages, out.VMs[i].DiskBytes = e.PagesOf[i], v.diskBytes()
 		e.sayMode(&out.VMs[i], v)
 		if e.Cfg.Place[v.Name()] != "" {
 			out.VMs[i].Reason = "placed by the operator"

@@ -88,6 +88,9 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	}
 	v.countFrom(d.Networks)
 	v.argv, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Written, d.Limits, uint64(d.Memory)
+	if err := v.takeDisks(d.Disks); err != nil {
+		return err
+	}
 	if err := note(); err != nil {
 		return err
 	}
@@ -140,6 +143,9 @@ func (v *VM) captureHeader(ctx context.Context) error {
 
 // whyNotTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them; "" if they can.
 func (v *VM) whyNotTakeOver(listed []stream.RAMBlock) (why string) {
+	if len(v.Disks) > 0 {
+		return "its disks travel with it, and must be there before it runs"
+	}
 	for i, b := range v.Blocks {
 		switch {
 		case b.Hidden:

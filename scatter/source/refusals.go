@@ -3,14 +3,13 @@ package source
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/remedy"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -18,11 +17,8 @@ import (
 // inquiry is which targets would take which VMs.
 type inquiry struct {
 	Party
-	Refused refusals
+	Refused refusals.Book
 }
-
-// question is what a target is asked: would it take this VM? The VM has the number that it had first.
-type question struct{ host, vm int }
 
 // judgeAll has each target judge each VM by what it says of itself, without starting anything.
 func (e *inquiry) judgeAll(ctx context.Context) error {
@@ -40,14 +36,14 @@ func (e *inquiry) tryFixed(ctx context.Context) error {
 
 // try has targets try the VMs that they are to get, and tells whether all take them. If one does not, that VM is tried by all targets and all VMs
 // by that one, so that it is known where else they can go.
-func (e *inquiry) try(ctx context.Context, planned []question) (ok bool, err error) {
+func (e *inquiry) try(ctx context.Context, planned []refusals.Question) (ok bool, err error) {
 	if err := e.ask(ctx, planned, true); err != nil {
 		return false, err
 	}
 	hosts, vms := make(map[int]bool), make(map[int]bool)
 	for _, q := range planned {
-		if e.Refused.of(q) != nil {
-			hosts[q.host], vms[q.vm] = true, true
+		if e.Refused.Of(q) != nil {
+			hosts[q.Host], vms[q.VM] = true, true
 		}
 	}
 	if len(hosts) == 0 {
@@ -58,10 +54,10 @@ func (e *inquiry) try(ctx context.Context, planned []question) (ok bool, err err
 }
 
 // questions are those about VMs that are not refused, and not yet tried.
-func (e *inquiry) questions(which func(host int, v *VM) bool) (all []question) {
+func (e *inquiry) questions(which func(host int, v *VM) bool) (all []refusals.Question) {
 	for host := range e.Links {
 		for _, v := range e.VMs {
-			if q := (question{host, v.Number}); which(host, v) && e.Refused.open(q) {
+			if q := (refusals.Question{Host: host, VM: v.Number}); which(host, v) && e.Refused.Open(q) {
 				all = append(all, q)
 			}
 		}
@@ -70,34 +66,34 @@ func (e *inquiry) questions(which func(host int, v *VM) bool) (all []question) {
 }
 
 // ask asks the targets, which are to try the VMs or only to judge them, and waits for all answers.
-func (e *inquiry) ask(ctx context.Context, questions []question, try bool) error {
-	e.Refused.ask(questions, try)
+func (e *inquiry) ask(ctx context.Context, questions []refusals.Question, try bool) error {
+	e.Refused.Ask(questions, try)
 	byNumber := make(map[int]*VM)
 	for _, v := range e.VMs {
 		byNumber[v.Number] = v
 	}
 	for _, q := range questions {
-		l, v := e.Links[q.host], byNumber[q.vm]
+		l, v := e.Links[q.Host], byNumber[q.VM]
 		err := roomFor(l, v)
 		if err == nil {
 			err = l.Conn.Send(v.ExamineMessage(e.Cfg.Force, try))
 		}
 		if err != nil {
-			e.Refused.answer(q, err)
+			e.Refused.Answer(q, err)
 		}
 	}
 	if err := e.awaitAnswers(ctx); err != nil {
 		return err
 	}
 	for _, q := range questions {
-		if why := e.Refused.whyUntried(q); why != "" {
-			name, host := byNumber[q.vm].Name(), e.Links[q.host].Name()
+		if why := e.Refused.WhyUntried(q); why != "" {
+			name, host := byNumber[q.VM].Name(), e.Links[q.Host].Name()
 			e.Tell(model.Event{Type: "warning", VM: name, Host: host, Message: fmt.Sprintf("vm %s was not tried on %s: %s", name, host, why)})
 		}
-		if why := e.Refused.whyNoPostCopy(q); why != "" && byNumber[q.vm].Policy.Must && e.Refused.of(q) == nil {
-			e.Refused.explain(q, &refusalError{host: e.Links[q.host].Name(), why: why})
+		if why := e.Refused.WhyNoPostCopy(q); why != "" && byNumber[q.VM].Policy.Must && e.Refused.Of(q) == nil {
+			e.Refused.Explain(q, &refusalError{host: e.Links[q.Host].Name(), why: why})
 		}
-		e.nameFlags(ctx, q, byNumber[q.vm])
+		e.nameFlags(ctx, q, byNumber[q.VM])
 	}
 	return nil
 }
@@ -108,9 +104,9 @@ func (e *inquiry) awaitAnswers(ctx context.Context) error {
 	defer silence.Stop()
 	for {
 		select {
-		case <-e.Refused.done:
+		case <-e.Refused.Done():
 			return nil
-		case <-e.Refused.news:
+		case <-e.Refused.News():
 			silence.Reset(examineTimeout)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -126,12 +122,12 @@ func (e *inquiry) awaitAnswers(ctx context.Context) error {
 func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
 	for i, v := range e.VMs {
-		if all := e.Refused.everywhere(v.Number, len(e.Links)); len(all) > 0 {
+		if all := e.Refused.Everywhere(v.Number, len(e.Links)); len(all) > 0 {
 			why[i] = []model.Blocker{{VM: v.Name(), Problem: "no target takes it: " + strings.Join(all, "; "), Remedy: remedy.ForAll(all)}}
 			continue
 		}
 		for host, l := range e.Links {
-			if err := e.Refused.of(question{host, v.Number}); err != nil && e.Cfg.Place[v.Name()] == l.Name() {
+			if err := e.Refused.Of(refusals.Question{Host: host, VM: v.Number}); err != nil && e.Cfg.Place[v.Name()] == l.Name() {
 				why[i] = []model.Blocker{{VM: v.Name(), Host: l.Name(), Problem: "is placed there, but is refused: " + err.Error(), Remedy: remedy.For(err.Error())}}
 			}
 		}
@@ -142,7 +138,7 @@ func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 // ExamineMessage describes the VM to a target that is to judge it, or to try it as well. An operator who forces it says that the disks are the same.
 func (v *VM) ExamineMessage(force, try bool) control.Examine {
 	p := v.PrepareMessage()
-	m := control.Examine{VM: v.Number, Name: p.Name, Argv: p.Argv, Machine: p.Machine}
+	m := control.Examine{VM: v.Number, Name: p.Name, Argv: p.Argv, Machine: p.Machine, Disks: p.Disks}
 	if !force {
 		m.Written = v.written
 	}
@@ -171,8 +167,8 @@ func (e *refusalError) Error() string {
 }
 
 // nameFlags finds QEMU's names of the processor's flags that a target lacks.
-func (e *inquiry) nameFlags(ctx context.Context, q question, v *VM) {
-	refusal, ok := e.Refused.of(q).(*refusalError)
+func (e *inquiry) nameFlags(ctx context.Context, q refusals.Question, v *VM) {
+	refusal, ok := e.Refused.Of(q).(*refusalError)
 	if !ok || len(refusal.off) == 0 {
 		return
 	}
@@ -181,131 +177,11 @@ func (e *inquiry) nameFlags(ctx context.Context, q question, v *VM) {
 		e.Log.Warn("flags of its processor cannot be named", "vm", v.Name(), "err", err)
 		return
 	}
-	e.Refused.explain(q, &refusalError{host: refusal.host, why: refusal.why, flags: on})
+	e.Refused.Explain(q, &refusalError{host: refusal.host, why: refusal.why, flags: on})
 }
 
 // examineTimeout is how long preflight waits for another answer of the targets. Each bounds its tries to less.
 const examineTimeout = model.TryMost + model.TryTimeout
-
-// refusals keeps which targets would not take which VMs.
-type refusals struct {
-	mu      sync.Mutex // guards the fields below
-	why     map[question]error
-	tried   map[question]bool
-	untried map[question]string // why
-	noPost  map[question]string // why the VM must have all of its memory there before it runs
-	asked   map[question]bool   // that have no answer yet
-	done    chan struct{}       // closed when every answer is there
-	news    chan struct{}       // gets something, now and then, while answers come
-}
-
-// Ask begins to wait for the answers to questions. try: they are about more than a judgement, and need not be asked again.
-func (r *refusals) ask(questions []question, try bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.why == nil {
-		r.why, r.tried, r.untried, r.noPost = make(map[question]error), make(map[question]bool), make(map[question]string), make(map[question]string)
-	}
-	r.asked, r.done, r.news = make(map[question]bool), make(chan struct{}), make(chan struct{}, 1)
-	for _, q := range questions {
-		r.asked[q] = true
-		if try {
-			r.tried[q] = true
-		}
-	}
-	if len(questions) == 0 {
-		close(r.done)
-	}
-}
-
-// open tells whether it makes sense to ask: the VM is not refused there, and was not tried.
-func (r *refusals) open(q question) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.why[q] == nil && !r.tried[q]
-}
-
-// answer takes the answer to a question; nil = the host takes the VM. Only the first counts, and only if it was asked.
-func (r *refusals) answer(q question, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.asked[q] {
-		return
-	}
-	delete(r.asked, q)
-	if err != nil {
-		r.why[q] = err
-	}
-	select {
-	case r.news <- struct{}{}:
-	default:
-	}
-	if len(r.asked) == 0 {
-		close(r.done)
-	}
-}
-
-// note keeps why a host has not tried a VM that it is asked about, and why it does not take it by post-copy.
-func (r *refusals) note(q question, untried, noPost string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.asked[q] {
-		r.untried[q], r.noPost[q] = untried, noPost
-	}
-}
-
-// whyNoPostCopy is why a host takes a VM only with all of its memory; "" if it need not, or was not asked.
-func (r *refusals) whyNoPostCopy(q question) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.noPost[q]
-}
-
-// whyUntried is why a host has not tried a VM; "" if it has.
-func (r *refusals) whyUntried(q question) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.untried[q]
-}
-
-// explain replaces a refusal by one that says more.
-func (r *refusals) explain(q question, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.why[q] = err
-}
-
-// HostLost refuses all that a host has not answered.
-func (r *refusals) HostLost(host int, err error) {
-	r.mu.Lock()
-	asked := slices.Collect(maps.Keys(r.asked))
-	r.mu.Unlock()
-	for _, q := range asked {
-		if q.host == host {
-			r.answer(q, err)
-		}
-	}
-}
-
-// of is why a host refuses a VM, or nil.
-func (r *refusals) of(q question) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.why[q]
-}
-
-// everywhere is the reasons of all hosts if every one refuses vm, else nothing.
-func (r *refusals) everywhere(vm, hosts int) []string {
-	var all []string
-	for h := range hosts {
-		err := r.of(question{h, vm})
-		if err == nil {
-			return nil
-		}
-		all = append(all, err.Error())
-	}
-	return all
-}
 
 // roomFor tells whether the target could take the VM if it were the only one.
 func roomFor(l *wire.Link, v *VM) error {
@@ -327,7 +203,7 @@ func (e *inquiry) Examined(host int, m control.Examined) {
 		err = &refusalError{host: e.Links[host].Name(), why: m.Error, off: m.Off}
 	}
 	if err == nil {
-		e.Refused.note(question{host, m.VM}, m.Untried, m.NoPostCopy)
+		e.Refused.Note(refusals.Question{Host: host, VM: m.VM}, m.Untried, m.NoPostCopy)
 	}
-	e.Refused.answer(question{host, m.VM}, err)
+	e.Refused.Answer(refusals.Question{Host: host, VM: m.VM}, err)
 }

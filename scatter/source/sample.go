@@ -157,7 +157,7 @@ func (s *sampler) read(e *Scanned, at SampleAt) (n int) {
 		region, page := e.Layout.Locate(owners[0])
 		r := e.Regions[region]
 		data := s.data[n*model.PageSize : (n+1)*model.PageSize]
-		if e.VMs[r.VM].Mem.GatherTo([]qemu.PageRef{{Block: uint16(r.Memory), Page: page}}, []uint32{0}, data) != nil {
+		if e.VMs[r.VM].Mem.GatherTo([]qemu.PageRef{r.Ref(page)}, []uint32{0}, data) != nil {
 			return 0
 		}
 		s.contents = append(s.contents, block.Content{Owners: e.Owners(nil, owners[:min(len(owners), sampleOwners)]), Data: data})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/scatter-vm/scatter/dedup"
+	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
@@ -40,11 +41,17 @@ type Scanned struct {
 	read     atomic.Int64  // bytes, by the scan that is under way
 }
 
-// region is one RAM block of one VM in the numbering of package dedup.
+// region is one RAM block of one VM, or a disk that travels with it, in the numbering of package dedup.
 type region struct {
 	VM     int
-	block  int // in the VM's stream
-	Memory int // in its qemu.Memory
+	block  int    // in the VM's stream, behind all of which its disks come
+	Memory int    // in the VM's contents
+	start  uint32 // page there of its first one: of a disk, there are several
+}
+
+// Ref is where a page of it is read.
+func (g region) Ref(index uint32) qemu.PageRef {
+	return qemu.PageRef{Block: uint16(g.Memory), Page: g.start + index}
 }
 
 // scanReader shows the VMs' memory to package dedup, region by region.
@@ -54,7 +61,7 @@ func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error
 	r.e.read.Add(int64(n) * model.PageSize)
 	g := r.e.Regions[region]
 	v := r.e.VMs[g.VM]
-	err := v.Mem.ReadPages(g.Memory, first, n, dst)
+	err := v.Mem.ReadPages(g.Memory, g.start+first, n, dst)
 	if err != nil && v.hasEnded() {
 		clear(dst) // nothing of it is sent; the move tells that it has ended
 		return nil
@@ -68,10 +75,15 @@ func (r scanReader) ReadPages(region int, first uint32, n int, dst []byte) error
 func (r scanReader) Populated(region int, yield func(first, n uint32) error) error {
 	g := r.e.Regions[region]
 	v := r.e.VMs[g.VM]
-	if v.Blocks[g.block].Hidden {
+	var err error
+	switch {
+	case g.block >= len(v.Blocks):
+		err = v.populatedDisk(g, r.e.Layout.Region(region).Pages, yield)
+	case v.Blocks[g.block].Hidden:
 		return nil // converge sends all of it
+	default:
+		err = v.Mem.Populated(g.Memory, yield)
 	}
-	err := v.Mem.Populated(g.Memory, yield)
 	if err != nil && v.hasEnded() {
 		return nil
 	}
@@ -128,6 +140,9 @@ func (e *Scanned) tellScan() (end func()) {
 	var total int64
 	for _, v := range e.VMs {
 		total += int64(v.Facts.MemoryBytes)
+		for _, d := range v.Disks {
+			total += d.Bytes
+		}
 	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -158,7 +173,7 @@ func (e *Scanned) Dirtied(vm int) modes.Writes {
 // now and then to count as hot.
 const lookGap = 500 * time.Millisecond
 
-// layOut numbers the RAM blocks of all VMs.
+// layOut numbers the RAM blocks of all VMs, and their disks.
 func (e *Scanned) layOut() error {
 	var regions []dedup.Region
 	e.Regions, e.Classes, e.Pages, e.watched = nil, nil, model.Pages{}, nil
@@ -171,13 +186,27 @@ func (e *Scanned) layOut() error {
 		}
 		for i, b := range v.Blocks {
 			regions = append(regions, dedup.Region{VM: v.Index, Block: i, Pages: b.Pages(), Domain: domains[name]})
-			e.Regions = append(e.Regions, region{v.Index, i, b.Index})
+			e.Regions = append(e.Regions, region{v.Index, i, b.Index, 0})
+		}
+		if err := v.cutDisks(); err != nil {
+			return err
+		}
+		for i, pieces := range v.Pieces {
+			for _, p := range pieces {
+				regions = append(regions, dedup.Region{VM: v.Index, Block: len(v.Blocks) + i, Pages: p.Pages, Domain: domains[name]})
+				e.Regions = append(e.Regions, region{v.Index, len(v.Blocks) + i, len(v.Facts.Blocks) + i, p.First})
+			}
 		}
 	}
 	e.PagesOf, e.ownBytes, e.Hot, e.sets = make([]model.Pages, len(e.VMs)), make([]int64, len(e.VMs)), make([]int64, len(e.VMs)), make([]float64, len(e.VMs))
 	var err error
-	e.Layout, err = dedup.NewLayout(regions)
-	return err
+	if e.Layout, err = dedup.NewLayout(regions); err != nil {
+		return err
+	}
+	for _, v := range e.VMs {
+		v.numberDisks(e.Layout)
+	}
+	return nil
 }
 
 // The second look takes as long as the first. In a VM of which it finds little hot, it would spare little.
@@ -249,7 +278,7 @@ func (e *Scanned) Owners(dst []block.Owner, pages []dedup.Page) []block.Owner {
 	for _, p := range pages {
 		region, index := e.Layout.Locate(p)
 		r := e.Regions[region]
-		dst = append(dst, block.Owner{VM: uint16(r.VM), Block: uint16(r.block), Page: index})
+		dst = append(dst, block.Owner{VM: uint16(r.VM), Block: uint16(r.block), Page: r.start + index})
 	}
 	return dst
 }

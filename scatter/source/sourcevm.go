@@ -6,6 +6,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
@@ -22,15 +23,19 @@ type VM struct {
 	Facts   *qemu.VM
 	argv    []string       // of a QEMU that is the VM as it is now, from preflight
 	written []control.File // on its disks, from preflight
+	data    []int64        // bytes of each disk that travels which are no hole, from preflight
 	limits  []control.Limits
 	Proc    *system.Process
-	Mem     pages.Contents
+	Mem     pages.Contents // RAM, and the disks that travel
 
 	Blocks  []system.RAMBlock
-	Regions int            // its first region in package dedup's numbering
-	Header  []byte         // of the migration stream, from preflight
-	cpu     []qemu.CPUWord // what its first processor offers
-	remarks []string       // of preflight: what does not hinder it, and should be known
+	Disks   []hypervisor.Disk // that travel with it
+	Pieces  []disk.Pieces     // of each of these: what is scanned
+	Regions int               // its first region in package dedup's numbering
+	Header  []byte            // of the migration stream, from preflight
+	travel  model.Disks       // what becomes of its disks
+	cpu     []qemu.CPUWord    // what its first processor offers
+	remarks []string          // of preflight: what does not hinder it, and should be known
 
 	Host int // index of its target; -1 before the plan
 
@@ -56,6 +61,9 @@ func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
 		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.Prepares()}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
+	for i, d := range v.Disks {
+		p.Disks = append(p.Disks, control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: v.data[i]})
+	}
 	return p
 }
 

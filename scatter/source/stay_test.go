@@ -11,6 +11,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 )
 
 // leaving is an evacuation of VMs a, b, c to hosts h0 and h1, with its journal, before anything was done.
@@ -20,7 +21,7 @@ func leaving(t *testing.T) (*Planned, *kit.Tells) {
 	told := &kit.Tells{}
 	e.Cfg.Events = told.Add
 	e.Journal, _ = enginekit.NewJournal(t, filepath.Join(t.TempDir(), "send-0011223344556677.journal"))
-	e.Refused.ask(allQuestions(2, 3), true)
+	e.Refused.Ask(allQuestions(2, 3), true)
 	return e, told
 }
 
@@ -39,14 +40,14 @@ func TestLeaveRenumbers(t *testing.T) {
 			if host == 1 && vm == 2 {
 				err = full
 			}
-			e.Refused.answer(question{host, vm}, err)
+			e.Refused.Answer(refusals.Question{Host: host, VM: vm}, err)
 		}
 	}
 	if err := e.leave([][]model.Blocker{{{VM: "a", Problem: "is broken"}, {VM: "a", Problem: "is old", Remedy: "renew it"}}, nil, nil}); err != nil {
 		t.Fatal(err)
 	}
-	if names := model.NamesOf(e.VMs, (*VM).Name); !slices.Equal(names, []string{"b", "c"}) || e.VMs[1].Index != 1 || e.Refused.of(question{1, e.VMs[1].Number}) != full || e.Refused.of(question{1, e.VMs[0].Number}) != nil {
-		t.Errorf("left are %v, refusals %v", names, e.Refused.why)
+	if names := model.NamesOf(e.VMs, (*VM).Name); !slices.Equal(names, []string{"b", "c"}) || e.VMs[1].Index != 1 || e.Refused.Of(refusals.Question{Host: 1, VM: e.VMs[1].Number}) != full || e.Refused.Of(refusals.Question{Host: 1, VM: e.VMs[0].Number}) != nil {
+		t.Errorf("left are %v, refusals %v", names, e.Refused.Of(refusals.Question{Host: 1, VM: e.VMs[1].Number}))
 	}
 	if got := told.Of("blocker", "a"); !slices.Equal(got, []string{"is broken", "is old (renew it)"}) {
 		t.Errorf("told %q", got)

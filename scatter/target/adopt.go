@@ -36,9 +36,14 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 		}
 		if err != nil {
 			log.Error("a QEMU that was being started when the receiver was killed may still wait, in vain: end it by hand", "err", err)
+			r.remember(rec)
+			return false
 		}
-		r.remember(rec)
-		return false
+	}
+	if rec.Kind == handover.RecPrepare && (rec.PID == 0 || system.ProcessGone(rec.PID)) {
+		if err := reclaim.GiveUpDisks(r.journal, rec); err != nil {
+			log.Error("disks that were made for it are left", "err", err)
+		}
 	}
 	if rec.Kind == handover.RecAbort || rec.PID == 0 || system.ProcessGone(rec.PID) {
 		r.remember(rec)
@@ -63,7 +68,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	}
 	r.mu.Lock()
 	r.guests[g.key], r.names[rec.Name] = g, true
-	r.room.used, r.room.cores = r.room.used+rec.Memory, r.room.cores+rec.VCPUs
+	r.room.Used, r.room.Cores = r.room.Used+rec.Memory, r.room.Cores+rec.VCPUs
 	r.mu.Unlock()
 	alive.watch()
 	log.Info("taken over", "state", g.life.now().String())

@@ -43,7 +43,7 @@ func TestAdoptDespiteABusyMonitor(t *testing.T) {
 	s := openSite(t, nil, "target", func(c *Config) { c.RunDir = dir })
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	if !s.r.names["web"] || s.r.room.used != rec.Memory || s.r.room.cores != rec.VCPUs {
+	if !s.r.names["web"] || s.r.room.Used != rec.Memory || s.r.room.Cores != rec.VCPUs {
 		t.Errorf("names %v, room %+v: not taken over", s.r.names, s.r.room)
 	}
 }
@@ -75,8 +75,8 @@ func TestAdopt(t *testing.T) {
 			}
 			j.Close()
 			s := openSite(t, nil, "target", func(c *Config) { c.RunDir = dir })
-			if n := len(enginekit.ReadJournal(t, s.r.journal.Path)); n != c.kept || len(s.r.names) > 0 || s.r.room.used > 0 {
-				t.Errorf("%d records, names %v, %d bytes of room taken; want %d records", n, s.r.names, s.r.room.used, c.kept)
+			if n := len(enginekit.ReadJournal(t, s.r.journal.Path)); n != c.kept || len(s.r.names) > 0 || s.r.room.Used > 0 {
+				t.Errorf("%d records, names %v, %d bytes of room taken; want %d records", n, s.r.names, s.r.room.Used, c.kept)
 			}
 			for vm, want := range []control.VMState{control.StateAborted, control.StateAborted, control.StateAborted, control.StateEnded, control.StateAborted} {
 				if got := s.r.state(guestKey{sessionKey{"source", testEvacuation}, vm}); got != want {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -17,6 +18,7 @@ type grip struct {
 	proc   *system.Process // stays after it has let go, to be waited for
 	vm     hypervisor.Target
 	ram    *pages.RAM    // nil before its QEMU has told it
+	disks  *disk.Store   // that were made for it; nil: none
 	in     net.Conn      // QEMU's incoming socket
 	stream *control.Conn // from the source, once it streams
 }
@@ -34,6 +36,13 @@ func (h *grip) held() (vm hypervisor.Target, ram *pages.RAM, in net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.vm, h.ram, h.in
+}
+
+// stored are the disks that were made for it; nil: none.
+func (h *grip) stored() *disk.Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.disks
 }
 
 // process is that of its QEMU; nil before there is one.
@@ -78,7 +87,7 @@ func (h *grip) release() {
 func (h *grip) letGo() {
 	h.mu.Lock()
 	h.loose = true
-	stream, in, ram, vm := h.stream, h.in, h.ram, h.vm
+	stream, in, ram, vm, disks := h.stream, h.in, h.ram, h.vm, h.disks
 	h.mu.Unlock()
 	if stream != nil {
 		stream.Close()
@@ -89,6 +98,7 @@ func (h *grip) letGo() {
 	if ram != nil {
 		ram.Close()
 	}
+	disks.Close()
 	if vm != nil {
 		vm.Close()
 	}

@@ -599,7 +599,7 @@ func TestFeedBreaksOff(t *testing.T) {
 		"lacks cut off":                      {[]control.Message{control.Lacks{Body: make([]byte, 9)}}, "malformed lacks"},
 		"lacks of no region":                 {[]control.Message{control.Lacks{Body: control.AppendRun(control.AppendLacks(nil, 5), 0, 1)}}, "outside of the guest"},
 		"a VM that was not to lack pages":    {[]control.Message{control.TakeOver{}}, "was not prepared to take over"},
-		"pages before the VM has taken over": {[]control.Message{control.Pages{Body: control.AppendPage(nil, 0, 0, nil)}}, "unexpected pages"},
+		"pages before the VM has taken over": {[]control.Message{control.Pages{Body: control.AppendPage(nil, 0, 0, nil)}}, "none of which travel with it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openSite(t, nil, "target", nil)
@@ -833,8 +833,8 @@ func TestInvariant5NothingIsActedOnBeforeItIsAuthenticated(t *testing.T) {
 	s.alive()
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	if len(s.r.sessions)+len(s.r.guests)+len(s.r.names) > 0 || len(enginekit.ReadJournal(t, s.r.journal.Path)) > 0 || s.r.room.used != 0 {
-		t.Errorf("%d sessions, %d guests, %d bytes of room taken", len(s.r.sessions), len(s.r.guests), s.r.room.used)
+	if len(s.r.sessions)+len(s.r.guests)+len(s.r.names) > 0 || len(enginekit.ReadJournal(t, s.r.journal.Path)) > 0 || s.r.room.Used != 0 {
+		t.Errorf("%d sessions, %d guests, %d bytes of room taken", len(s.r.sessions), len(s.r.guests), s.r.room.Used)
 	}
 }
 

@@ -34,7 +34,7 @@ func (g receiving) prepare(ctx context.Context) error {
 	if err := g.r.journalRoom(); err != nil {
 		return err
 	}
-	if err := g.note(nil); err != nil {
+	if err := g.makeDisks(); err != nil {
 		return err
 	}
 	ram, err := g.launch(ctx)
@@ -252,6 +252,8 @@ func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 	}
 	_, ram, in := g.grip.held()
 	ram.Stop() // from the first byte of the stream on, bulk comes too late
+	disks := g.grip.stored()
+	disks.Stop()
 	z, err := newUnpacker()
 	if err != nil {
 		return err
@@ -276,6 +278,14 @@ func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 			err = g.lacks(ram, m)
 		case control.TakeOver:
 			err = filling(g).drop(ctx, m.Bulk)
+		case control.Pages:
+			err = disks.Take(m.Body)
+		case control.PackedPages:
+			if buf, err = z.DecodeAll(m.Body, buf[:0]); err == nil {
+				err = disks.Take(buf)
+			}
+		case control.Sync:
+			err = disks.Sync(g.synced)
 		case control.DataEnd:
 			if g.complete.Store(true); !g.lacking.Load() {
 				return nil
@@ -308,13 +318,18 @@ func (g receiving) lacks(ram *pages.RAM, m control.Lacks) error {
 	return nil
 }
 
-// sendDigest digests the loaded guest's RAM, but for what is to be skipped.
+// sendDigest digests the loaded guest's RAM, and the disks that came with it, but for what is to be skipped.
 func (g receiving) sendDigest(ctx context.Context, c *control.Conn, skip []control.Span) error {
 	_, ram, _ := g.grip.held()
 	if s := g.life.now(); s != guestLoaded || ram == nil {
 		return fmt.Errorf("vm %s: cannot be digested: it is %s", g.p.Name, s)
 	}
 	sums, err := ram.Digest(ctx, skip)
+	if err == nil {
+		var more [][]byte
+		more, err = g.grip.stored().Digest(ctx)
+		sums = append(sums, more...)
+	}
 	if err != nil {
 		return fmt.Errorf("vm %s: cannot be digested: %w", g.p.Name, err)
 	}

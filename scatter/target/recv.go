@@ -38,7 +38,7 @@ type receiver struct {
 	vmLogs  *bounds.VMLogs
 	life    context.Context // ends when the receiver is told to stop
 	journal *journal.Journal
-	room    room
+	room    bounds.Room
 	link    traffic.Meter
 	host    hypervisor.Host
 	tries   *trial.Trials
@@ -85,7 +85,7 @@ func (r *receiver) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", r.cfg.Listen, err)
 	}
-	r.log.Info("listening", "name", r.cfg.Name, "address", l.Addr().String(), "memory", r.room.free(), "qemu", r.version)
+	r.log.Info("listening", "name", r.cfg.Name, "address", l.Addr().String(), "memory", r.room.Free(), "qemu", r.version)
 	if r.cfg.Limits != nil {
 		r.cfg.Limits(r.limits)
 	}
@@ -124,7 +124,7 @@ func newReceiver(ctx context.Context, cfg Config) (*receiver, error) {
 	r.host = &qmp.Host{Policy: cfg.Policy, Launcher: cfg.Launcher, RunDir: cfg.RunDir, Log: log}
 	r.vmLogs = &bounds.VMLogs{Dir: cfg.RunDir, Here: r.here, Log: log}
 	r.link = traffic.Meter{Interface: cfg.Interface}
-	r.room = room{memory: cfg.Memory, vcpus: cfg.VCPUs, touched: r.touched}
+	r.room = bounds.Room{Memory: cfg.Memory, VCPUs: cfg.VCPUs, Touched: r.touched}
 	if s, err := cfg.Policy.Programs.Survey(ctx, defaultQEMU(cfg.Policy.QEMU)); err == nil {
 		r.version = s.Version // "" where there is none
 	}
@@ -232,7 +232,7 @@ func (r *receiver) check(h control.Hello) error {
 func (r *receiver) touched() (sum int64) {
 	for _, g := range r.guests {
 		if pid := g.pid.Load(); pid > 0 && !g.forgotten {
-			sum += min(g.takes(), residentMemory(int(pid)))
+			sum += min(g.takes(), bounds.ResidentMemory(int(pid)))
 		}
 	}
 	return sum
@@ -242,7 +242,7 @@ func (r *receiver) welcome() control.Welcome {
 	used, err := r.link.Rate()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Memory: r.room.free(), VCPUs: r.room.freeVCPUs(), QEMU: r.version, VMs: []string{}}
+	w := control.Welcome{Version: model.ProtocolVersion, Name: r.cfg.Name, Memory: r.room.Free(), VCPUs: r.room.FreeVCPUs(), QEMU: r.version, VMs: []string{}}
 	if err == nil {
 		w.Traffic = &control.Traffic{Sent: int64(used.Sent), Received: int64(used.Received)}
 	}
@@ -370,7 +370,7 @@ func (r *receiver) enter(g *guest) error {
 	case r.names[g.p.Name]:
 		return fmt.Errorf("a VM called %s is here already", g.p.Name)
 	}
-	if err := r.room.take(g.takes(), g.p.VCPUs); err != nil {
+	if err := r.room.Take(g.takes(), g.p.VCPUs); err != nil {
 		return err
 	}
 	r.guests[g.key], r.names[g.p.Name] = g, true
@@ -384,7 +384,7 @@ func (r *receiver) forget(g *guest) {
 	if !g.forgotten {
 		g.forgotten = true
 		delete(r.names, g.p.Name)
-		r.room.give(g.takes(), g.p.VCPUs)
+		r.room.Give(g.takes(), g.p.VCPUs)
 	}
 }
 

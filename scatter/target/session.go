@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/multicast/probe"
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
@@ -284,10 +285,14 @@ func (s *session) sink(vm int) pages.Sink {
 	if g == nil {
 		return nil
 	}
-	if _, ram, _ := g.grip.held(); ram != nil {
-		return ram
+	_, ram, _ := g.grip.held()
+	switch disks := g.grip.stored(); {
+	case ram == nil:
+		return nil // it does not stand yet
+	case disks != nil:
+		return disk.Shelf{RAM: ram, Store: disks}
 	}
-	return nil // it does not stand yet
+	return ram
 }
 
 // unplaced gives up a guest that could not take its pages.

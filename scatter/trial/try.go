@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -126,6 +128,9 @@ func (t *Trials) judge(m control.Examine) (try *qemu.Command, err error) {
 	if err == nil {
 		err = sameFiles(t.policy.RewriteDisk, command.Argv, m.Written)
 	}
+	if err == nil {
+		err = t.noFiles(m.Disks)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +140,9 @@ func (t *Trials) judge(m control.Examine) (try *qemu.Command, err error) {
 	}
 	if len(m.Header) == 0 {
 		return nil, nil // of a source that does not want it tried
+	}
+	if len(m.Disks) > 0 {
+		return nil, &qemu.UntriedError{Option: "disk " + m.Disks[0].Path, Reason: "comes with it, and is not here yet"}
 	}
 	name := fmt.Sprintf("try-%d", t.number.Add(1))
 	try, claims, err := t.policy.Rehearsal(m.Argv, name, t.dir)
@@ -278,6 +286,29 @@ func compareCPU(ctx context.Context, c *qemu.Client, theirs []control.CPUWord) e
 	}
 	_, lacks.Off, err = c.CPUFlags(ctx)
 	return errors.Join(err, &lacks)
+}
+
+// noFiles makes sure that disks can be made, and that there is room for what is in them.
+func (t *Trials) noFiles(disks []control.NewDisk) error {
+	wanted := make(map[unix.Fsid]int64)
+	for _, d := range disks {
+		path, err := t.policy.NewFile(d.Path, t.runDir)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("disk %.256s is here already: it is not overwritten", path)
+		}
+		var there unix.Statfs_t
+		if err := unix.Statfs(filepath.Dir(path), &there); err != nil {
+			return fmt.Errorf("disk %.256s: %w", path, err)
+		}
+		wanted[there.Fsid] += max(0, d.Data)
+		if free := int64(there.Bavail) * there.Bsize; wanted[there.Fsid] > free {
+			return fmt.Errorf("disk %.256s: no room: %d MiB wanted, %d MiB free", path, wanted[there.Fsid]>>20, free>>20)
+		}
+	}
+	return nil
 }
 
 // sameFiles makes sure that a VM would go on to write to the files that it writes to on the source, and not to others that have their

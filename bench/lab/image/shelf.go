@@ -24,6 +24,7 @@ const (
 	Bare      System = iota // Debian's kernel
 	Drivers                 // Debian's kernel and its drivers for virtio devices
 	Networked               // Drivers, and a card on the network of the host, by a tap; without one, guests have a card that leads nowhere
+	Storing                 // Drivers, and a disk: DiskOptions
 	Debian                  // Debian as installed, with systemd, and a Redis that holds the workload's pages; it needs 256 MiB beside these
 )
 
@@ -48,6 +49,8 @@ func (s System) modules() []string {
 		return drivers
 	case Networked:
 		return slices.Concat(drivers, networkDrivers)
+	case Storing:
+		return append(slices.Clone(drivers), "virtio_blk")
 	}
 	return nil
 }
@@ -106,6 +109,12 @@ func (s *Shelf) Boot(ctx context.Context, system System, parameters string) ([]s
 		return append(options, random...), nil
 	}
 	return append(options, cards...), nil
+}
+
+// DiskOptions returns the QEMU options of a raw disk, whose nodes have names.
+func DiskOptions(file string) []string {
+	return []string{"-blockdev", "driver=file,node-name=file0,filename=" + file, "-blockdev", "driver=raw,node-name=disk0,file=file0",
+		"-device", "virtio-blk-pci,drive=disk0,id=vda"}
 }
 
 // Card returns the QEMU options of a card with a MAC address of its own that is attached to a tap of the host.

@@ -28,7 +28,7 @@ var setCapability = map[string]bool{
 	"events":      true,
 
 	"auto-converge":           false, // would slow the guest down, for QEMU is held in pre-copy on purpose; on only where we steer it
-	"pause-before-switchover": false, // would stop the VM until somebody else lets it go on
+	"pause-before-switchover": false, // would stop the VM until somebody lets it go on; on only where its disks are to follow it first
 	"postcopy-ram":            false, // on only where the VM may take over before it has all of its memory
 	"validate-uuid":           false, // the target's QEMU is started for this VM and no other
 }
@@ -89,13 +89,13 @@ func (s *Source) Restore(ctx context.Context) error {
 	if s.had.Caps == nil || !s.Unsettled() {
 		return nil
 	}
-	err := errors.Join(s.SetCapabilities(ctx, s.had.Caps), s.SetParameters(ctx, s.had.Params))
+	err := errors.Join(s.DropMirrors(ctx), s.SetCapabilities(ctx, s.had.Caps), s.SetParameters(ctx, s.had.Params))
 	s.changed.Store(err != nil)
 	return err
 }
 
-// Unsettled tells whether QEMU has other migration settings than it had, and lives.
-func (s *Source) Unsettled() bool { return s.changed.Load() && s.proc.Alive() }
+// Unsettled tells whether QEMU has other migration settings than it had, or mirrors, and lives.
+func (s *Source) Unsettled() bool { return (s.changed.Load() || s.mirrored()) && s.proc.Alive() }
 
 // checkMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
 func (s *Source) checkMigration(ctx context.Context) (remarks []string, err error) {

@@ -28,6 +28,7 @@ const (
 // Source is a VM that may leave: a hypervisor.Source.
 type Source struct {
 	*qemu.Client
+	mirrors
 	VM *qemu.VM // as it was found
 
 	proc    *system.Process
@@ -47,7 +48,7 @@ func Open(ctx context.Context, socket string) (s *Source, proc *system.Process, 
 		client.Close()
 		return nil, nil, fmt.Errorf("vm %s: %w", vm.Name, err)
 	}
-	return &Source{Client: client, VM: vm, proc: proc}, proc, nil
+	return &Source{Client: client, mirrors: mirrors{client: client, vm: vm.Name}, VM: vm, proc: proc}, proc, nil
 }
 
 // Reopen takes hold of a VM again whose migration settings may have to be put back to what they had been. proc is its process, which the caller
@@ -57,7 +58,7 @@ func Reopen(ctx context.Context, name, socket string, proc *system.Process, had 
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{Client: client, VM: &qemu.VM{Name: name, PID: client.PID(), Socket: socket}, proc: proc, had: had}
+	s := &Source{Client: client, mirrors: mirrors{client: client, vm: name}, VM: &qemu.VM{Name: name, PID: client.PID(), Socket: socket}, proc: proc, had: had}
 	s.changed.Store(true)
 	return s, nil
 }
@@ -174,6 +175,11 @@ const holdDowntime = 1
 func (s *Source) Hold(ctx context.Context, rate int64, throttle, postCopy bool) error {
 	if err := s.Ready(ctx, postCopy); err != nil {
 		return err
+	}
+	if s.mirrored() {
+		if err := s.SetCapabilities(ctx, map[string]bool{"pause-before-switchover": true}); err != nil {
+			return s.named(err)
+		}
 	}
 	if throttle {
 		if err := s.readyToThrottle(ctx); err != nil {

@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
@@ -26,7 +27,8 @@ func (s *Source) Examine(ctx context.Context) (hypervisor.Description, error) {
 
 // takeStock describes the VM.
 func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err error) {
-	inv, err := inventory.Read(ctx, s.Client, fmt.Sprintf("/proc/%d/root", s.VM.PID))
+	root := fmt.Sprintf("/proc/%d/root", s.VM.PID)
+	inv, err := inventory.Read(ctx, s.Client, root)
 	if err != nil {
 		return d, s.named(err)
 	}
@@ -44,6 +46,7 @@ func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err e
 	for _, n := range inv.Written() {
 		d.Written = append(d.Written, control.File{Path: n.File, Inode: n.Inode})
 	}
+	d.Disks = disksOf(inv, root)
 	for _, l := range inventory.LimitsOf(inv) {
 		d.Limits = append(d.Limits, control.Limits(l))
 	}
@@ -55,4 +58,47 @@ func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err e
 		return d, nil
 	}
 	return d, &model.BlockedError{Blockers: blockers}
+}
+
+// disksOf are the disks that devices may write to, whose files lie below root.
+func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
+	seen := make(map[*inventory.Node]bool)
+	for _, drive := range inv.Drives {
+		if drive.Root == nil || drive.Root.ReadOnly || drive.Device == "" || seen[drive.Root] {
+			continue
+		}
+		seen[drive.Root] = true
+		d := hypervisor.Disk{Node: drive.Root.Name, File: drive.Root.File, Bytes: drive.Root.Size}
+		if !drive.Root.Named() {
+			d.Node = drive.Name
+		}
+		if d.Stays = whyStays(drive); d.Stays == "" {
+			file := drive.Root.Child("file")
+			d.File, d.Path, d.Inode, d.Direct = file.File, filepath.Join(root, file.File), file.Inode, drive.Root.Direct
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// whyStays tells why a disk cannot be read beside QEMU, or not be mirrored; "" if it can.
+func whyStays(d inventory.Drive) string {
+	root, file := d.Root, d.Root.Child("file")
+	switch {
+	case root.Driver != "raw":
+		return "its format is " + root.Driver + ", not raw"
+	case file == nil || len(root.Children) != 1 || len(file.Children) != 0:
+		return "it has more than a file below it"
+	case file.Driver != "file" || file.Inode == 0:
+		return "it is no regular file of this host"
+	case !root.Named() && d.Name == "":
+		return "its node has no name (-blockdev node-name=)"
+	case root.Encrypted:
+		return "it is encrypted"
+	case len(root.Bitmaps) > 0:
+		return "it has dirty bitmaps"
+	case file.Size != root.Size:
+		return "it is a part of its file"
+	}
+	return ""
 }

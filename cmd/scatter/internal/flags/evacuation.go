@@ -32,6 +32,7 @@ type Evacuation struct {
 	downtime  time.Duration
 	timeout   time.Duration
 	noZstd    bool
+	disks     string
 }
 
 // Add adds the flags to f.
@@ -48,6 +49,7 @@ func (e *Evacuation) Add(f *pflag.FlagSet) {
 	e.targets.Add(f, ", required unless --hosts is given")
 	f.StringArrayVar(&e.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
 	f.DurationVar(&e.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
+	f.StringVar(&e.disks, "disks", "none", "what becomes of disks that VMs write to: `none|pre`, that is they lie on storage that the hosts share, or they travel, and are all there before a VM runs on its target (raw images)")
 	f.DurationVar(&e.timeout, "timeout", 0, "give up after this time; VMs not yet switched over stay (default: never)")
 	f.BoolVar(&e.noZstd, "no-compress", false, "send pages uncompressed")
 }
@@ -57,7 +59,7 @@ func (e *Evacuation) Add(f *pflag.FlagSet) {
 func (e *Evacuation) Config(ctx context.Context) (scatter.SendConfig, error) {
 	cfg := scatter.SendConfig{
 		VMs: slices.Clone(e.vms), Interface: e.net.Interface, TLSDir: e.net.TLSDir, RunDir: e.net.RunDir,
-		Downtime: e.downtime, Timeout: e.timeout, NoCompress: e.noZstd,
+		Disks: scatter.Disks(e.disks), Downtime: e.downtime, Timeout: e.timeout, NoCompress: e.noZstd,
 		Exclude: e.exclude, AllOrNone: e.allNone, Force: e.force,
 		Objective: e.placement.objective, Balance: e.placement.balance.slack, Budget: e.placement.budget, Seed: e.placement.seed, Partial: e.placement.partial,
 	}
@@ -114,6 +116,8 @@ func (e *Evacuation) check() error {
 		return usage.Errorf("--vm and --discover exclude each other")
 	case e.downtime <= 0:
 		return usage.Errorf("--downtime %v: must be > 0", e.downtime)
+	case !scatter.Disks(e.disks).Valid():
+		return usage.Errorf("--disks %q: must be none or pre", e.disks)
 	case e.timeout < 0:
 		return usage.Errorf("--timeout %v: must not be negative", e.timeout)
 	}

@@ -1,4 +1,4 @@
-package target
+package bounds
 
 import (
 	"math"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestRoom(t *testing.T) {
-	r := room{memory: 4 << 30, vcpus: 8}
+	r := Room{Memory: 4 << 30, VCPUs: 8}
 	for _, c := range []struct {
 		memory int64
 		vcpus  int
@@ -25,18 +25,18 @@ func TestRoom(t *testing.T) {
 		{0, 1, "0 free (recv --vcpus)"},
 		{0, 0, ""},
 	} {
-		err := r.take(c.memory, c.vcpus)
+		err := r.Take(c.memory, c.vcpus)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("take %d bytes, %d vcpus: %v, want %q", c.memory, c.vcpus, err, c.want)
 		}
 	}
-	if r.free() != 0 || r.freeVCPUs() != 0 {
-		t.Errorf("free %d bytes, %d vcpus", r.free(), r.freeVCPUs())
+	if r.Free() != 0 || r.FreeVCPUs() != 0 {
+		t.Errorf("free %d bytes, %d vcpus", r.Free(), r.FreeVCPUs())
 	}
-	r.give(3<<30, 4)
-	r.give(1<<30, 4)
-	if r.free() != 4<<30 || r.freeVCPUs() != 8 {
-		t.Errorf("after giving all back: free %d bytes, %d vcpus", r.free(), r.freeVCPUs())
+	r.Give(3<<30, 4)
+	r.Give(1<<30, 4)
+	if r.Free() != 4<<30 || r.FreeVCPUs() != 8 {
+		t.Errorf("after giving all back: free %d bytes, %d vcpus", r.Free(), r.FreeVCPUs())
 	}
 }
 
@@ -46,26 +46,26 @@ func TestRoomOfTheHost(t *testing.T) {
 	if all <= 0 {
 		t.Fatal("MemAvailable cannot be read")
 	}
-	var r room
-	if free := r.free(); free < 0 || free > 2*all {
+	var r Room
+	if free := r.Free(); free < 0 || free > 2*all {
 		t.Errorf("free %d of about %d", free, all)
 	}
-	if err := r.take(0, 1000); err != nil || r.freeVCPUs() != 0 {
-		t.Errorf("vcpus are not limited: %v, welcome says %d", err, r.freeVCPUs())
+	if err := r.Take(0, 1000); err != nil || r.FreeVCPUs() != 0 {
+		t.Errorf("vcpus are not limited: %v, welcome says %d", err, r.FreeVCPUs())
 	}
-	if err := r.take(1<<60, 1); err == nil {
+	if err := r.Take(1<<60, 1); err == nil {
 		t.Error("took more than there is")
 	}
-	if n := residentMemory(os.Getpid()); n < 1<<20 || n > all || residentMemory(1<<30) != 0 {
+	if n := ResidentMemory(os.Getpid()); n < 1<<20 || n > all || ResidentMemory(1<<30) != 0 {
 		t.Errorf("this process has %d bytes in memory", n)
 	}
 	const promised = 4 << 30
-	arrived := room{used: promised, touched: func() int64 { return promised }}
-	if more := arrived.free() - (&room{used: promised}).free(); more < promised/2 {
+	arrived := Room{Used: promised, Touched: func() int64 { return promised }}
+	if more := arrived.Free() - (&Room{Used: promised}).Free(); more < promised/2 {
 		t.Errorf("a VM that has all its memory leaves only %d bytes more than one that was promised it", more)
 	}
-	r.used = 1 << 60
-	if r.free() != 0 {
-		t.Errorf("free %d", r.free())
+	r.Used = 1 << 60
+	if r.Free() != 0 {
+		t.Errorf("free %d", r.Free())
 	}
 }

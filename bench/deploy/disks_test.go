@@ -1,0 +1,68 @@
+//go:build lab
+
+package deploy_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/scatter-vm/scatter/bench/deploy"
+	"github.com/scatter-vm/scatter/bench/lab"
+	"github.com/scatter-vm/scatter/bench/lab/image"
+)
+
+// storingGuest writes to a disk of 30 MiB, half of which all such guests have, and reads all of it again and again.
+func storingGuest(n int) lab.GuestConfig {
+	return lab.GuestConfig{Name: fmt.Sprintf("disk%d", n), Memory: 128, System: image.Storing,
+		Workload: lab.Workload{ID: n, Disk: true, Common: 15, Own: 6, Zero: 7, Hot: 2, Dirty: 100, Verify: 1500}}
+}
+
+// TestLabDisksTravel: VMs whose disks are on their source alone go to hosts where there are none, while their guests write to them. What disks have in
+// common crosses once.
+func TestLabDisksTravel(t *testing.T) {
+	ctx := t.Context()
+	l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	guests, err := l.Boot(ctx, storingGuest(1), storingGuest(2), storingGuest(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deploy.New(ctx, l, build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ReceiveAll(ctx, l.Targets, "--memory", "300MiB"); err != nil { // of two guests, not of three
+		t.Fatal(err)
+	}
+	r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "pre", "--verify", "--mode", "pre", "--rate", "500mbit"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Exit != 0 || r.Report == nil {
+		t.Fatalf("exit %d: %s", r.Exit, r.Output)
+	}
+	t.Logf("%v, %.1f MB, pauses of %.0f, %.0f and %.0f ms", r.Time, float64(r.SourceBytes)/1e6, r.Report.VMs[0].DowntimeMS, r.Report.VMs[1].DowntimeMS, r.Report.VMs[2].DowntimeMS)
+	for i, h := range arrived(t, d, guests) {
+		if !r.Report.VMs[i].Verified {
+			t.Errorf("%s: not verified", guests[i].Name)
+		}
+		if _, err := os.Stat(lab.DiskFile(h, guests[i].Name)); err != nil {
+			t.Error(err)
+		}
+		for _, other := range l.Targets {
+			if _, err := os.Stat(lab.DiskFile(other, guests[i].Name)); other != h && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is on %s, and %s has a disk of it (%v)", guests[i].Name, h.Name, other.Name, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package move
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/scatter-vm/scatter/multicast"
+	"github.com/scatter-vm/scatter/scatter/carry"
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/planning"
+	"github.com/scatter-vm/scatter/scatter/system"
+)
+
+// follow begins to follow what the guest writes to the disks that travel with it. From here on bulk may read them: whatever changes behind it is known.
+func (e mirroring) follow(ctx context.Context, v *migrant) error {
+	if len(v.Disks) == 0 {
+		return nil
+	}
+	beside := v.Mem.(*disk.Beside)
+	sizes := make([]uint32, len(v.Disks))
+	for i, d := range v.Disks {
+		sizes[i] = disk.Image{Bytes: d.Bytes}.Pages()
+	}
+	v.pusher = &disk.Pusher{Behind: disk.NewBehind(sizes...), From: beside.Images, Held: e.Held, Seed: e.Seed, Known: v.Pieces, Region: len(v.Blocks)}
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	for i, d := range v.Disks {
+		if err := v.Mirror(ctx, d.Node, d.Bytes, v.pusher.Behind.Device(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// catchUp sends what the target's disks lack after bulk, until what is left fits into the pause, and has the target make all of it safe. Then its
+// memory may follow: QEMU switches over when that is there.
+func (e mirroring) catchUp(ctx context.Context, v *migrant, conn *control.Conn) error {
+	if v.pusher == nil {
+		return nil
+	}
+	var pack *carry.Packer
+	if !e.Cfg.NoCompress {
+		var err error
+		if pack, err = carry.NewPacker(e.Rate); err != nil {
+			return err
+		}
+	}
+	v.pusher.Send = func(ctx context.Context, body []byte) error { return e.send(ctx, v, conn, pack, body) }
+	if err := v.pusher.Sweep(e.blind(v)); err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	stuck := 0
+	for before := v.pusher.Behind.Len(); ; {
+		if err := v.pusher.Push(ctx, before); err != nil {
+			return fmt.Errorf("vm %s: %w", v.Name(), err)
+		}
+		left := v.pusher.Behind.Len()
+		if e.pauseOf(left) <= e.Cfg.Downtime/2 {
+			if err := conn.Send(control.Sync{}); err != nil {
+				return err
+			}
+			return e.awaitSafe(ctx, v)
+		}
+		if stuck++; left < before*9/10 {
+			stuck = 0
+		}
+		if stuck == hopeless {
+			e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &model.StallError{VM: v.Name(), Predicted: e.pauseOf(left), Limit: e.Cfg.Downtime}})
+		}
+		before = left
+	}
+}
+
+// hopeless is how many times in a row no less is behind than before, until a VM counts as one that writes faster than the link carries.
+const hopeless = 4
+
+// pauseOf is how long so many pages take.
+func (e mirroring) pauseOf(pages int) time.Duration {
+	return time.Duration(float64(planning.TCPBytes(int64(pages)*model.PageSize)) / float64(max(1, e.RateOfOne())) * float64(time.Second))
+}
+
+// send sends pages of the VM's disks, before bulk.
+func (e mirroring) send(ctx context.Context, v *migrant, conn *control.Conn, pack *carry.Packer, body []byte) error {
+	var m control.Message = control.Pages{Body: body}
+	size := int64(len(body))
+	if small, ok := pack.Try(body); ok {
+		m, size = control.PackedPages{Body: small}, int64(len(small))
+	}
+	if err := e.Pacer.Wait(ctx, int(planning.TCPBytes(size)), multicast.Urgent); err != nil {
+		return err
+	}
+	e.meter.streams.Add(size)
+	v.convergeSent.Add(size)
+	return conn.Send(m)
+}
+
+// awaitSafe returns when the target says that all pages of the VM's disks that were sent before Sync outlive a crash of it.
+func (e mirroring) awaitSafe(ctx context.Context, v *migrant) error {
+	if v.pusher == nil {
+		return nil
+	}
+	select {
+	case <-v.synced:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(syncAnswer):
+		return fmt.Errorf("vm %s: target %s has not written its disks for %v", v.Name(), e.HostName(v.Host), syncAnswer)
+	}
+}
+
+// syncAnswer bounds how long a target may write what its page cache holds of a VM's disks.
+const syncAnswer = 60 * time.Second
+
+// keepUp sends what the guest writes to its disks while its memory is brought over, until ctx ends.
+func (e mirroring) keepUp(ctx context.Context, v *migrant) {
+	if v.pusher == nil {
+		return
+	}
+	if err := v.pusher.Run(ctx); err != nil {
+		e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: fmt.Errorf("vm %s: %w", v.Name(), err)})
+	}
+}
+
+// finish brings over the last of what the guest has written, which stands still, and lets QEMU go on with the switch-over. While the target loads the
+// device state it makes the disks safe; that is waited for before the commit.
+func (e mirroring) finish(ctx context.Context, v *migrant, conn *control.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, switchOverSilence, fmt.Errorf("vm %s: its disks were not there %v after it was stopped", v.Name(), switchOverSilence))
+	defer cancel()
+	began := time.Now()
+	if err := v.EndMirrors(ctx); err != nil {
+		return err
+	}
+	ended, left := time.Since(began), v.pusher.Behind.Len()
+	if err := v.pusher.Drain(ctx); err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	if err := conn.Send(control.Sync{}); err != nil {
+		return err
+	}
+	err := v.Proceed(ctx)
+	e.Log.Debug("disks are over", "vm", v.Name(), "mirrors_ended", ended, "pages", left, "all", time.Since(began))
+	return err
+}
+
+// behind is how many bytes of its disks the target lacks.
+func (e mirroring) behind(v *migrant) int64 {
+	if v.pusher == nil {
+		return 0
+	}
+	return int64(v.pusher.Behind.Len()) * model.PageSize
+}

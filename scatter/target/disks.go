@@ -1,0 +1,73 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
+	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
+)
+
+// mostNewDisks bounds the disks of one VM.
+const mostNewDisks = 64
+
+// makeDisks notes that the guest is being prepared, and makes the disks that come with it. The journal knows of them before.
+func (g receiving) makeDisks() error {
+	if len(g.p.Disks) > mostNewDisks {
+		return fmt.Errorf("%d disks, which are more than %d", len(g.p.Disks), mostNewDisks)
+	}
+	var all []disk.New
+	var noted []handover.RecordDisk
+	for _, d := range g.p.Disks {
+		path, err := g.r.cfg.Policy.NewFile(d.Path, g.r.cfg.RunDir)
+		if err != nil {
+			return err
+		}
+		if d.Bytes <= 0 || d.Bytes/model.PageSize >= 1<<32-1 {
+			return fmt.Errorf("disk %.256s: of %d bytes", d.Path, d.Bytes)
+		}
+		all, noted = append(all, disk.New{Path: path, Bytes: d.Bytes}), append(noted, handover.RecordDisk{Path: path})
+	}
+	if err := g.note(func(rec *handover.Record) { rec.Disks = noted }); err != nil || len(all) == 0 {
+		return err
+	}
+	store, err := disk.Create(len(g.p.Blocks), all)
+	if err != nil {
+		return err
+	}
+	inodes, err := store.Inodes()
+	if err == nil {
+		made := make([]handover.RecordDisk, len(all))
+		for i, d := range noted {
+			made[i] = handover.RecordDisk{Path: d.Path, Inode: inodes[i]}
+		}
+		err = g.note(func(rec *handover.Record) { rec.Disks = made })
+	}
+	if err != nil {
+		return errors.Join(err, store.Remove())
+	}
+	if !g.grip.take(func(h *grip) { h.disks = store }) {
+		store.Close()
+		return g.life.why() // whoever has given it up removes them
+	}
+	return nil
+}
+
+// removeDisks removes the disks that were made for a guest which was given up. Its QEMU is gone.
+func (g *guest) removeDisks() {
+	if err := reclaim.RemoveDisks(g.life.record()); err != nil {
+		g.log.Error("disks that were made for it are left", "err", err)
+	}
+}
+
+// synced tells the source that what has come of the guest's disks is safe.
+func (g receiving) synced(err error) {
+	if err != nil {
+		g.fail(err)
+		return
+	}
+	_ = g.conn.Send(control.Synced{VM: g.key.vm}) // a lost source asks no more
+}
