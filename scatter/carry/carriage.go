@@ -36,7 +36,7 @@ func (e *Carriage) OpenDataPlane(ctx context.Context) error {
 	conf := multicast.SenderConfig{
 		Interface: e.Cfg.Interface, Local: local, Evacuation: e.ID, Pacer: e.Pacer, Window: model.WindowBytes,
 		SlowRatio: e.Cfg.SlowRatio, MTU: e.Cfg.MTU, DSCP: e.Cfg.DSCP, Plain: e.Cfg.NoGSO,
-		Log:     source.WarnTo(e.Tell),
+		Log:     warnTo(e.Tell),
 		Control: e.multicastTo, Unreachable: e.unreachable,
 	}
 	rand.Read(conf.Key[:])

@@ -1,4 +1,4 @@
-package source
+package carry
 
 import (
 	"log/slog"

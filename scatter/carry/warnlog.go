@@ -1,4 +1,4 @@
-package source
+package carry
 
 import (
 	"context"
@@ -16,8 +16,8 @@ type warnHandler struct {
 	tell func(model.Event)
 }
 
-// WarnTo is a log whose warnings are told as events, and nothing else of it is kept.
-func WarnTo(tell func(model.Event)) *slog.Logger {
+// warnTo is a log whose warnings are told as events, and nothing else of it is kept.
+func warnTo(tell func(model.Event)) *slog.Logger {
 	return slog.New(warnHandler{slog.DiscardHandler, tell})
 }
 
