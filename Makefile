@@ -7,6 +7,7 @@
 # make bench-evacuate  scatter beside stock QEMU, as a table; with BENCH=-real the guests are Debians with a busy Redis
 # make bench-modes     guests that are hard to move, scatter beside stock QEMU, in half an hour
 # make bench-traffic   a host whose guests load its link, scatter beside stock QEMU, in a quarter of an hour
+# make bench-disks     a host whose guests have disks of their own there, scatter beside stock QEMU, in a quarter of an hour
 # make bench-placement what placements cost beside those of simple rules, in ten minutes
 # make bench-prediction what evacuations take beside what their plans say, in three minutes
 # make bench-multicast one source to many targets: scatter beside uftp, udpcast and TCP, in a quarter of an hour
@@ -18,7 +19,7 @@ SHELL := bash
 GO ?= go
 FUZZTIME ?= 2s
 
-.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-modes bench-placement bench-prediction bench-multicast bench-traffic clean
+.PHONY: build setup check fuzz long lab test demo bench-evacuate bench-modes bench-placement bench-prediction bench-multicast bench-traffic bench-disks clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/scatter ./cmd/scatter
@@ -63,6 +64,9 @@ bench-modes: setup build
 
 bench-traffic: setup build
 	$(GO) run ./bench/traffic $(BENCH)
+
+bench-disks: setup build
+	$(GO) run ./bench/disks $(BENCH)
 
 bench-placement:
 	$(GO) run ./bench/placement
