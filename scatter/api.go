@@ -23,6 +23,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/move"
+	"github.com/scatter-vm/scatter/scatter/outlet"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/source"
@@ -84,6 +85,7 @@ const (
 
 	DisksNone = model.DisksNone
 	DisksPre  = model.DisksPre
+	DisksAuto = model.DisksAuto
 
 	OnSource = model.OnSource
 	OnTarget = model.OnTarget
@@ -157,7 +159,7 @@ func Pin(name, vm, host string) Constraint { return planning.Pin(name, vm, host)
 // What [Evacuate], [MakePlan] and [Receive] take.
 type (
 	SendConfig = source.Config
-	Outlet     = source.Outlet
+	Outlet     = outlet.Outlet
 	RecvConfig = target.Config
 	Limit      = bounds.Limit
 	StallError = model.StallError
@@ -165,7 +167,7 @@ type (
 
 // NewOutlet makes what evacuations of one process share that leave by the same interface: a rate in bytes/s on the wire, 0 = what the path
 // carries, and multicast addresses.
-func NewOutlet(rate int64) *Outlet { return source.NewOutlet(rate) }
+func NewOutlet(rate int64) *Outlet { return outlet.New(rate) }
 
 // Evacuate moves the VMs and returns what became of each. It returns an error only when nothing was moved;
 // *BlockedError lists the reasons. Once VMs move, failures are in the report.

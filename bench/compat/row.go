@@ -93,7 +93,7 @@ type Part struct {
 
 // Parts returns the whole table.
 func Parts() []Part {
-	return []Part{changed(), runStates(), migrationSettings(), targets(), hostsSockets(), devices(), memories(), postCopies()}
+	return []Part{changed(), runStates(), migrationSettings(), targets(), hostsSockets(), devices(), memories(), postCopies(), travellers()}
 }
 
 // validate finds rows that say too little to be tested.

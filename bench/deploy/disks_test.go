@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
@@ -63,6 +64,57 @@ func TestLabDisksTravel(t *testing.T) {
 			if _, err := os.Stat(lab.DiskFile(other, guests[i].Name)); other != h && !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s is on %s, and %s has a disk of it (%v)", guests[i].Name, h.Name, other.Name, err)
 			}
+		}
+	}
+}
+
+// TestLabDiskStalls: a VM that writes to its disk faster than the link carries stays, and leaves nothing on its target; stopped for the rest of its way, it
+// moves.
+func TestLabDiskStalls(t *testing.T) {
+	ctx := t.Context()
+	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 100e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	busy := storingGuest(1)
+	busy.Workload = lab.Workload{ID: 1, Disk: true, Common: 4, Own: 4, Zero: 4, Hot: 6, Dirty: 4000, Verify: 1500}
+	guests, err := l.Boot(ctx, busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deploy.New(ctx, l, build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
+		t.Fatal(err)
+	}
+	there := lab.DiskFile(l.Targets[0], guests[0].Name)
+	for _, c := range []struct {
+		onStall string
+		exit    int
+	}{{"keep", 3}, {"pause", 0}} {
+		r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "pre", "--mode", "pre", "--on-stall", c.onStall, "--rate", "60mbit"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Exit != c.exit || r.Report == nil {
+			t.Fatalf("%s: exit %d: %s", c.onStall, r.Exit, r.Output)
+		}
+		if cause := r.Report.VMs[0].Cause; c.exit != 0 && !strings.Contains(cause, "writes to its disks faster") {
+			t.Error(cause)
+		}
+		t.Logf("%s: %s, pause of %.0f ms", c.onStall, r.Report.VMs[0].Cause, r.Report.VMs[0].DowntimeMS)
+		if _, err := os.Stat(there); errors.Is(err, fs.ErrNotExist) != (c.exit != 0) {
+			t.Errorf("%s: its disk on the target: %v", c.onStall, err)
+		}
+		if err := guests[0].AwaitVerified(ctx); err != nil {
+			t.Errorf("%s: %v", c.onStall, err)
 		}
 	}
 }

@@ -134,6 +134,9 @@ type NewDisk struct {
 	Path  string `json:"path"` // as the source calls it
 	Bytes int64  `json:"bytes"`
 	Data  int64  `json:"data"` // of these, that are no hole
+
+	// Inode is that of the source's file, in Examine: a file of this name and inode is the same one, and the disk need not travel. 0: it is to be made.
+	Inode uint64 `json:"inode,omitempty"`
 }
 
 // Limits are limits of a disk that its command line does not say.
@@ -180,6 +183,8 @@ type Examined struct {
 	Off []string `json:"off,omitempty"`
 	// Untried is why the VM's QEMU was not started, where the rest says nothing against the VM.
 	Untried string `json:"untried,omitempty"`
+	// Shared are those of the disks, by their places in Examine, of which the source's file is here already.
+	Shared []int `json:"shared,omitempty"`
 	// NoPostCopy is why the VM must have all of its memory before it runs here, where nothing else is against it.
 	NoPostCopy string `json:"noPostCopy,omitempty"`
 }

@@ -112,15 +112,6 @@ func (d *Images) Within(region int, at, last uint32, yield func(first, n uint32)
 	return nil
 }
 
-// Data is how many bytes of a disk are no hole.
-func (d *Images) Data(region int) (bytes int64, err error) {
-	err = d.Populated(region, func(_, n uint32) error {
-		bytes += int64(n) * model.PageSize
-		return nil
-	})
-	return bytes, err
-}
-
 // ReadPages reads n pages.
 func (d *Images) ReadPages(region int, first uint32, n int, dst []byte) error {
 	dst = dst[:n*model.PageSize]

@@ -161,7 +161,7 @@ func punch(f *os.File, at, n int64) error {
 	return err
 }
 
-// Sync tells once all that was written before outlives a crash of the host. It does not wait for that; Close does.
+// Sync tells once all that was written before outlives a crash of the host. It does not wait for that; Wait does.
 func (s *Store) Sync(done func(error)) error {
 	if s == nil {
 		return errNone
@@ -179,18 +179,38 @@ func (s *Store) Sync(done func(error)) error {
 
 func (s *Store) sync() error {
 	for _, f := range s.open() {
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		if err := fdatasync(f); err != nil {
 			return fmt.Errorf("disk %s: %w", f.Name(), err)
 		}
 	}
 	return nil
 }
 
-// open are the files, which nobody closes while the VM is not given up.
+// fdatasync holds on to the file meanwhile, whoever closes it.
+func fdatasync(f *os.File) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := c.Control(func(fd uintptr) { failed = unix.Fdatasync(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// open are the files; none after Close.
 func (s *Store) open() []*os.File {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.files
+}
+
+// Wait returns when nothing is being made safe any more, which may take as long as the storage does.
+func (s *Store) Wait() {
+	if s != nil {
+		s.wg.Wait()
+	}
 }
 
 // Close lets go of the images, which stay.
@@ -198,7 +218,6 @@ func (s *Store) Close() (err error) {
 	if s == nil {
 		return nil
 	}
-	s.wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.files {

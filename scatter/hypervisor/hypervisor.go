@@ -63,6 +63,7 @@ type Disk struct {
 	Path   string // the same, as it is seen from here
 	Inode  uint64
 	Bytes  int64
+	Data   int64  // of these, that the image has on its file system
 	Direct bool   // the VM passes by the host's page cache
 	Stays  string // why it cannot travel; "" if it can
 }

@@ -80,10 +80,12 @@ const (
 	DisksNone Disks = "none"
 	// DisksPre brings all disks that a VM writes to over before it switches over.
 	DisksPre Disks = "pre"
+	// DisksAuto is DisksPre for those that no target has already, on storage that hosts share.
+	DisksAuto Disks = "auto"
 )
 
 // Valid tells whether it is one of these.
-func (d Disks) Valid() bool { return d == DisksNone || d == DisksPre }
+func (d Disks) Valid() bool { return d == DisksNone || d == DisksPre || d == DisksAuto }
 
 // Prefetch is what a VM that lacks pages is sent beside those that it asks for.
 type Prefetch string

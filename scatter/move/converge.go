@@ -184,8 +184,11 @@ func (e converging) watch(ctx context.Context, v *migrant, events *qemu.Subscrip
 			case "STOP":
 				e.stopSeen(ctx, v, ev)
 			case "MIGRATION":
-				if status, _ := ev.Data["status"].(string); status == string(qemu.MigrationPreSwitchover) {
-					e.answer(v.Index, mirroring(e).finish(ctx, v, conn), noEvent)
+				if status, _ := ev.Data["status"].(string); status != string(qemu.MigrationPreSwitchover) {
+					continue
+				}
+				if err := mirroring(e).finish(ctx, v, conn); err != nil && ctx.Err() == nil {
+					e.Post(handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: err})
 				}
 			case "MIGRATION_PASS":
 				if err := e.pass(ctx, v, &s, time.Since(began)); err != nil && ctx.Err() == nil {

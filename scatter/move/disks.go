@@ -69,7 +69,7 @@ func (e mirroring) catchUp(ctx context.Context, v *migrant, conn *control.Conn) 
 			stuck = 0
 		}
 		if stuck == hopeless {
-			e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &model.StallError{VM: v.Name(), Predicted: e.pauseOf(left), Limit: e.Cfg.Downtime}})
+			e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &model.StallError{VM: v.Name(), Disks: true, Predicted: e.pauseOf(left), Limit: e.Cfg.Downtime}})
 		}
 		before = left
 	}

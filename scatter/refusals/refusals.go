@@ -16,6 +16,7 @@ type Book struct {
 	why     map[Question]error
 	tried   map[Question]bool
 	untried map[Question]string // why
+	shared  map[Question][]int  // disks of the VM that the host has already
 	noPost  map[Question]string // why the VM must have all of its memory there before it runs
 	asked   map[Question]bool   // that have no answer yet
 	done    chan struct{}       // closed when every answer is there
@@ -27,7 +28,7 @@ func (r *Book) Ask(questions []Question, try bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.why == nil {
-		r.why, r.tried, r.untried, r.noPost = make(map[Question]error), make(map[Question]bool), make(map[Question]string), make(map[Question]string)
+		r.why, r.tried, r.untried, r.noPost, r.shared = make(map[Question]error), make(map[Question]bool), make(map[Question]string), make(map[Question]string), make(map[Question][]int)
 	}
 	r.asked, r.done, r.news = make(map[Question]bool), make(chan struct{}), make(chan struct{}, 1)
 	for _, q := range questions {
@@ -82,6 +83,22 @@ func (r *Book) WhyNoPostCopy(q Question) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.noPost[q]
+}
+
+// Share keeps which of a VM's disks a host has already.
+func (r *Book) Share(q Question, disks []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked[q] {
+		r.shared[q] = disks
+	}
+}
+
+// Shares tells whether a host has one of a VM's disks already.
+func (r *Book) Shares(q Question, disk int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.shared[q], disk)
 }
 
 // WhyUntried is why a host has not tried a VM; "" if it has.

@@ -12,6 +12,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
+	"github.com/scatter-vm/scatter/scatter/outlet"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -52,7 +53,7 @@ type Config struct {
 	Plan      *planning.Plan // to be executed as it is, if it still holds; nil = a new one is made
 	Force     bool           // move VMs in spite of risks (Blocker.Risk); execute Plan even if it does not hold any more, as far as possible
 
-	Outlet *Outlet // shared with other evacuations of this process, whose rate counts instead of Rate; nil = its own
+	Outlet *outlet.Outlet // shared with other evacuations of this process, whose rate counts instead of Rate; nil = its own
 
 	GroupBase netip.Addr // first multicast address used; default: one of 239.77.0.0/16, by the evacuation's number
 	GroupPort uint16     // UDP port of all groups; default DefaultGroupPort
@@ -116,7 +117,7 @@ func (c *Config) SetDefaults() error {
 	case c.Downtime < 2*modes.FixedPerStop:
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*modes.FixedPerStop)
 	case !c.Disks.Valid():
-		return fmt.Errorf("disks %q: must be none or pre", c.Disks)
+		return fmt.Errorf("disks %q: must be none, pre or auto", c.Disks)
 	case c.CPUs < 0:
 		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
 	case c.DSCP < 0 || c.DSCP > 63:

@@ -10,59 +10,123 @@ import (
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
-// takeDisks opens the disks that travel with the VM. What hinders one of them is a blocker.
-func (v *VM) takeDisks(all []hypervisor.Disk) error {
-	if v.travel != model.DisksPre || len(all) == 0 || v.Disks != nil {
-		return nil
-	}
+// findDisks notes which disks travel with the VM, or may. What hinders one of them that must is a blocker.
+func (v *VM) findDisks(all []hypervisor.Disk) error {
+	v.perhaps = nil
 	var found model.Problems
+	var can []hypervisor.Disk
 	for _, d := range all {
-		if d.Stays != "" {
+		switch {
+		case d.Stays == "":
+			can = append(can, d)
+		case v.travel == model.DisksPre:
 			found.Add(model.Blocker{VM: v.Name(), Problem: "disk " + cmdline.Shorten(d.File) + " cannot travel: " + d.Stays,
-				Remedy: "put it on storage that the hosts share, and send without --disks"})
+				Remedy: "put it on storage that the hosts share, and leave it there (--disks none)"})
 		}
 	}
-	if err := found.Err(); err != nil {
+	if err := found.Err(); err != nil || v.Disks != nil {
 		return err
+	}
+	switch v.travel {
+	case model.DisksPre:
+		return v.takeDisks(can)
+	case model.DisksAuto:
+		v.perhaps = can
+		v.leaveOut(can) // a target that has another file there says so all the same
+	}
+	return nil
+}
+
+// settleDisks decides which disks travel of those that may: those that no target shares. A target without one that others share does not get the VM.
+func (e *inquiry) settleDisks() [][]model.Blocker {
+	why := make([][]model.Blocker, len(e.VMs))
+	for i, v := range e.VMs {
+		var travel []hypervisor.Disk
+		for d, one := range v.perhaps {
+			if e.settleDisk(v, d) {
+				v.written = append(v.written, control.File{Path: one.File, Inode: one.Inode})
+			} else {
+				travel = append(travel, one)
+			}
+		}
+		if v.perhaps = nil; len(travel) == 0 {
+			continue
+		}
+		err := v.takeDisks(travel)
+		if err == nil {
+			err = v.withoutPostCopy(disksFirst)
+		}
+		why[i] = blockersOf(v.Name(), err)
+	}
+	return why
+}
+
+// disksFirst is why a VM whose disks travel does not take over before its memory.
+const disksFirst = "its disks travel with it, and must be there before it runs"
+
+// settleDisk tells whether targets share a disk.
+func (e *inquiry) settleDisk(v *VM, disk int) (shared bool) {
+	var without []refusals.Question
+	for host := range e.Links {
+		q := refusals.Question{Host: host, VM: v.Number}
+		switch {
+		case e.Refused.Of(q) != nil:
+		case e.Refused.Shares(q, disk):
+			shared = true
+		default:
+			without = append(without, q)
+		}
+	}
+	for _, q := range without {
+		if shared {
+			e.Refused.Explain(q, &refusalError{host: e.Links[q.Host].Name(), why: fmt.Sprintf("has no disk %.256s, which other targets share", v.perhaps[disk].File)})
+		}
+	}
+	return shared
+}
+
+// takeDisks opens the disks that travel with the VM.
+func (v *VM) takeDisks(all []hypervisor.Disk) error {
+	if len(all) == 0 {
+		return nil
 	}
 	images, err := disk.OpenImages(imagesOf(all))
 	if err != nil {
 		return model.Blocker{VM: v.Name(), Problem: err.Error()}
 	}
-	v.Disks, v.data = all, make([]int64, len(all))
-	for i := range all {
-		if v.data[i], err = images.Data(i); err != nil {
-			return fmt.Errorf("vm %s: %w", v.Name(), err)
-		}
-	}
+	v.Disks = all
 	v.Mem = &disk.Beside{Contents: v.Mem, First: len(v.Facts.Blocks), Images: images}
-	var shared []control.File
-	for _, f := range v.written {
-		if !v.travels(f.Path) {
-			shared = append(shared, f)
-		}
-	}
-	v.written = shared
+	v.leaveOut(all)
 	return nil
 }
 
-// travels tells whether a file is one of the disks that travel.
-func (v *VM) travels(file string) bool {
-	for _, d := range v.Disks {
-		if d.File == file {
-			return true
+// leaveOut takes disks from the files that must be the same ones on both hosts.
+func (v *VM) leaveOut(disks []hypervisor.Disk) {
+	v.written = slices.DeleteFunc(slices.Clone(v.written), func(f control.File) bool {
+		return slices.ContainsFunc(disks, func(d hypervisor.Disk) bool { return d.File == f.Path })
+	})
+}
+
+// newDisks describes disks to a target that is to make them; perhaps: unless it has them.
+func (v *VM) newDisks(all []hypervisor.Disk, perhaps bool) (out []control.NewDisk) {
+	for _, d := range all {
+		n := control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: d.Data}
+		if perhaps {
+			n.Inode = d.Inode
 		}
+		out = append(out, n)
 	}
-	return false
+	return out
 }
 
 // diskBytes is how much of the disks that travel is no hole.
 func (v *VM) diskBytes() (sum int64) {
-	for _, n := range v.data {
-		sum += n
+	for _, d := range v.Disks {
+		sum += d.Data
 	}
 	return sum
 }

@@ -38,6 +38,9 @@ func (e *inquiry) Preflight(ctx context.Context) error {
 	if err := e.judgeAll(ctx); err != nil {
 		return err
 	}
+	if err := e.leave(e.settleDisks()); err != nil {
+		return err
+	}
 	if err := e.tryFixed(ctx); err != nil {
 		return err
 	}
@@ -88,7 +91,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	}
 	v.countFrom(d.Networks)
 	v.argv, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Written, d.Limits, uint64(d.Memory)
-	if err := v.takeDisks(d.Disks); err != nil {
+	if err := v.findDisks(d.Disks); err != nil {
 		return err
 	}
 	if err := note(); err != nil {
@@ -132,10 +135,19 @@ func (v *VM) captureHeader(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
-	if why := v.whyNotTakeOver(p.Blocks()); v.Policy.Must && why != "" {
+	if why := v.whyNotTakeOver(p.Blocks()); why != "" {
+		return v.withoutPostCopy(why)
+	}
+	return nil
+}
+
+// withoutPostCopy has the VM move without, which is a blocker where the operator wants it.
+func (v *VM) withoutPostCopy(why string) error {
+	switch {
+	case v.Policy.Must:
 		why = "cannot be moved by post-copy: " + why
 		return model.Blocker{VM: v.Name(), Problem: why, Remedy: remedy.For(why)}
-	} else if v.Policy.Prepares() && why != "" {
+	case v.Policy.Prepares():
 		return v.neverTakesOver(why)
 	}
 	return nil
@@ -144,7 +156,7 @@ func (v *VM) captureHeader(ctx context.Context) error {
 // whyNotTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them; "" if they can.
 func (v *VM) whyNotTakeOver(listed []stream.RAMBlock) (why string) {
 	if len(v.Disks) > 0 {
-		return "its disks travel with it, and must be there before it runs"
+		return disksFirst
 	}
 	for i, b := range v.Blocks {
 		switch {

@@ -138,6 +138,9 @@ func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 // ExamineMessage describes the VM to a target that is to judge it, or to try it as well. An operator who forces it says that the disks are the same.
 func (v *VM) ExamineMessage(force, try bool) control.Examine {
 	p := v.PrepareMessage()
+	if v.perhaps != nil {
+		p.Disks = v.newDisks(v.perhaps, true)
+	}
 	m := control.Examine{VM: v.Number, Name: p.Name, Argv: p.Argv, Machine: p.Machine, Disks: p.Disks}
 	if !force {
 		m.Written = v.written
@@ -202,6 +205,7 @@ func (e *inquiry) Examined(host int, m control.Examined) {
 	if m.Error != "" {
 		err = &refusalError{host: e.Links[host].Name(), why: m.Error, off: m.Off}
 	}
+	e.Refused.Share(refusals.Question{Host: host, VM: m.VM}, m.Shared)
 	if err == nil {
 		e.Refused.Note(refusals.Question{Host: host, VM: m.VM}, m.Untried, m.NoPostCopy)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/modes"
+	"github.com/scatter-vm/scatter/scatter/outlet"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -288,12 +289,12 @@ func (e *Scanned) Configure(cfg Config) error {
 	var seed [8]byte
 	rand.Read(e.ID[:])
 	rand.Read(seed[:])
-	outlet := cmp.Or(cfg.Outlet, NewOutlet(cfg.Rate))
-	if rate, auto := outlet.pacer.Rate(); !auto {
+	out := cmp.Or(cfg.Outlet, outlet.New(cfg.Rate))
+	if rate, auto := out.Pacer.Rate(); !auto {
 		cfg.Rate = rate
 	}
 	var err error
-	if cfg.GroupBase, e.giveBack, err = outlet.groupsFor(e.ID, cfg.GroupBase, cfg.MaxGroups); err != nil {
+	if cfg.GroupBase, e.giveBack, err = out.GroupsFor(e.ID, cfg.GroupBase, cfg.MaxGroups); err != nil {
 		return err
 	}
 	if err := cfg.SetDefaults(); err != nil {
@@ -306,6 +307,6 @@ func (e *Scanned) Configure(cfg Config) error {
 	}
 	e.Cfg, e.Log, e.Started = cfg, cfg.Log, time.Now()
 	e.Seed = dedup.Seed(binary.LittleEndian.Uint64(seed[:]))
-	e.Pacer = outlet.pacer
+	e.Pacer = out.Pacer
 	return nil
 }

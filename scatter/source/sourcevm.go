@@ -23,12 +23,12 @@ type VM struct {
 	Facts   *qemu.VM
 	argv    []string       // of a QEMU that is the VM as it is now, from preflight
 	written []control.File // on its disks, from preflight
-	data    []int64        // bytes of each disk that travels which are no hole, from preflight
 	limits  []control.Limits
 	Proc    *system.Process
 	Mem     pages.Contents // RAM, and the disks that travel
 
 	Blocks  []system.RAMBlock
+	perhaps []hypervisor.Disk // that travel with it unless targets share them; nil: that is settled
 	Disks   []hypervisor.Disk // that travel with it
 	Pieces  []disk.Pieces     // of each of these: what is scanned
 	Regions int               // its first region in package dedup's numbering
@@ -61,9 +61,7 @@ func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
 		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.Prepares()}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
-	for i, d := range v.Disks {
-		p.Disks = append(p.Disks, control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: v.data[i]})
-	}
+	p.Disks = v.newDisks(v.Disks, false)
 	return p
 }
 

@@ -150,6 +150,7 @@ func (g *guest) release() {
 		g.grip.letGo()
 	}
 	g.wg.Wait()
+	g.grip.stored().Wait()
 	if proc := g.grip.process(); proc != nil {
 		proc.Close()
 	}

@@ -151,7 +151,8 @@ func (s *session) examine(ctx context.Context, m control.Examine) error {
 	s.wg.Go(func() {
 		defer s.examined.Add(-size)
 		answer := control.Examined{VM: m.VM}
-		err := s.r.tries.Examine(ctx, m)
+		shared, err := s.r.tries.Examine(ctx, m)
+		answer.Shared = shared
 		if untried, ok := errors.AsType[*qemu.UntriedError](err); ok {
 			answer.Untried = untried.Error()
 		} else if without, ok := errors.AsType[*trial.NoPostCopyError](err); ok {

@@ -71,65 +71,69 @@ func take(ctx context.Context, places chan struct{}) (give func(), err error) {
 var errSlow = fmt.Errorf("QEMU does not start within %v: it may wait for storage that does not answer", model.TryTimeout)
 
 // Examine tells why a VM could not be started here; a *qemu.UntriedError if nothing is known against it, and it cannot be tried; a *NoPostCopyError if
-// only post-copy does not work.
-func (t *Trials) Examine(ctx context.Context, m control.Examine) error {
+// only post-copy does not work. shared are the VM's disks that are here already.
+func (t *Trials) Examine(ctx context.Context, m control.Examine) (shared []int, err error) {
 	turn, err := take(ctx, t.turns)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer turn()
 	defer time.AfterFunc(t.patience, turn).Stop()
 	place, err := take(ctx, t.places)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := system.WithFairTimeout(ctx, t.timeout, model.TryMost, errSlow)
 	defer cancel()
-	c, err := t.judgeWithin(ctx, m, place)
-	if err != nil || c == nil {
-		return err
+	v := t.judgeWithin(ctx, m, place)
+	if v.err != nil || v.try == nil {
+		return v.shared, v.err
 	}
-	return t.try(ctx, m, c, place)
+	return v.shared, t.try(ctx, m, v.try, place)
+}
+
+// verdict is what is known of a VM without starting it.
+type verdict struct {
+	try    *qemu.Command // nil where there is to be none
+	shared []int         // disks that are here already
+	err    error         // why it may not be started
 }
 
 // judgeWithin is judge as long as ctx lasts. Not even a path can be looked at on dead storage, and nothing ends such a system call: then
 // a goroutine is left behind that keeps the place. Otherwise the place is given back where there is nothing to try.
-func (t *Trials) judgeWithin(ctx context.Context, m control.Examine, place func()) (c *qemu.Command, err error) {
-	type verdict struct {
-		c   *qemu.Command
-		err error
-	}
+func (t *Trials) judgeWithin(ctx context.Context, m control.Examine, place func()) verdict {
 	judged := make(chan verdict, 1)
-	go func() {
-		c, err := t.judge(m)
-		judged <- verdict{c, err}
-	}()
+	go func() { judged <- t.judge(m) }()
 	select {
 	case v := <-judged:
-		if v.err != nil || v.c == nil {
+		if v.err != nil || v.try == nil {
 			place()
 		}
-		return v.c, v.err
+		return v
 	case <-ctx.Done():
 		go func() {
 			<-judged
 			place()
 		}()
-		return nil, context.Cause(ctx)
+		return verdict{err: context.Cause(ctx)}
 	}
 }
 
-// judge tells why a VM may not be started here, and gives the command of a try; nil where there is to be none.
-func (t *Trials) judge(m control.Examine) (try *qemu.Command, err error) {
+// judge tells why a VM may not be started here, and gives the command of a try.
+func (t *Trials) judge(m control.Examine) (v verdict) {
+	if v.shared, v.err = t.lookAtDisks(m.Disks); v.err == nil {
+		v.try, v.err = t.judgeCommand(m)
+	}
+	return v
+}
+
+func (t *Trials) judgeCommand(m control.Examine) (try *qemu.Command, err error) {
 	if err := qemu.CheckName(m.Name); err != nil || t.launcher != "" {
 		return nil, err
 	}
 	command, err := t.policy.Command(m.Argv, m.Name, t.runDir)
 	if err == nil {
 		err = sameFiles(t.policy.RewriteDisk, command.Argv, m.Written)
-	}
-	if err == nil {
-		err = t.noFiles(m.Disks)
 	}
 	if err != nil {
 		return nil, err
@@ -288,27 +292,31 @@ func compareCPU(ctx context.Context, c *qemu.Client, theirs []control.CPUWord) e
 	return errors.Join(err, &lacks)
 }
 
-// noFiles makes sure that disks can be made, and that there is room for what is in them.
-func (t *Trials) noFiles(disks []control.NewDisk) error {
+// lookAtDisks makes sure that disks can be made, and that there is room for what is in them. shared are those that are here already.
+func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) {
 	wanted := make(map[unix.Fsid]int64)
-	for _, d := range disks {
+	for i, d := range disks {
 		path, err := t.policy.NewFile(d.Path, t.runDir)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("disk %.256s is here already: it is not overwritten", path)
+		if info, err := os.Lstat(path); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() && st.Ino == d.Inode {
+				shared = append(shared, i)
+				continue
+			}
+			return nil, fmt.Errorf("disk %.256s is here already, and is not the source's: it is not overwritten", path)
 		}
 		var there unix.Statfs_t
 		if err := unix.Statfs(filepath.Dir(path), &there); err != nil {
-			return fmt.Errorf("disk %.256s: %w", path, err)
+			return nil, fmt.Errorf("disk %.256s: %w", path, err)
 		}
 		wanted[there.Fsid] += max(0, d.Data)
 		if free := int64(there.Bavail) * there.Bsize; wanted[there.Fsid] > free {
-			return fmt.Errorf("disk %.256s: no room: %d MiB wanted, %d MiB free", path, wanted[there.Fsid]>>20, free>>20)
+			return nil, fmt.Errorf("disk %.256s: no space: %d MiB wanted, %d MiB free", path, wanted[there.Fsid]>>20, free>>20)
 		}
 	}
-	return nil
+	return shared, nil
 }
 
 // sameFiles makes sure that a VM would go on to write to the files that it writes to on the source, and not to others that have their

@@ -57,7 +57,7 @@ func TestTriesOfManyVMs(t *testing.T) {
 		wg.Go(func() {
 			m := v.ExamineMessage(false, true)
 			m.Name = fmt.Sprint("vm", i)
-			if err := s.Examine(t.Context(), m); err != nil {
+			if _, err := s.Examine(t.Context(), m); err != nil {
 				t.Error(err)
 			}
 		})
@@ -72,7 +72,7 @@ func TestTriesEndWithTheSource(t *testing.T) {
 	v := fit(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the source is gone"))
-	if err := s.Examine(ctx, v.ExamineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
+	if _, err := s.Examine(ctx, v.ExamineMessage(false, true)); err == nil || !strings.Contains(err.Error(), "the source is gone") {
 		t.Errorf("got %v", err)
 	}
 	kit.NothingLeft(t, s.dir)
@@ -96,11 +96,12 @@ func TestTriesThatHang(t *testing.T) {
 		wg.Go(func() {
 			m := v.ExamineMessage(false, true)
 			m.Argv = slices.Concat(m.Argv, []string{"-kernel", fifo})
-			answers <- s.Examine(ctx, m)
+			_, err := s.Examine(ctx, m)
+			answers <- err
 		})
 	}
 	kit.Eventually(t, func() bool { return len(s.places) == hangs })
-	if err := s.Examine(t.Context(), v.ExamineMessage(false, true)); err != nil {
+	if _, err := s.Examine(t.Context(), v.ExamineMessage(false, true)); err != nil {
 		t.Errorf("one that does not hang: %v", err)
 	}
 	if len(answers) > 0 {
@@ -115,7 +116,7 @@ func TestTriesThatHang(t *testing.T) {
 		}
 	}
 	s.timeout = time.Millisecond
-	if err := s.Examine(t.Context(), v.ExamineMessage(false, true)); !errors.Is(err, errSlow) {
+	if _, err := s.Examine(t.Context(), v.ExamineMessage(false, true)); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
 	kit.NothingLeft(t, s.dir)
@@ -142,7 +143,7 @@ func TestTriesTakeNothing(t *testing.T) {
 	if err := s.try(t.Context(), m, argv, func() {}); err != nil {
 		t.Errorf("it runs here, and so it starts here: %v", err)
 	}
-	if err := s.Examine(t.Context(), m); err == nil || err.Error() != claims.Taken().Error() || !strings.Contains(err.Error(), "somebody listens there already") {
+	if _, err := s.Examine(t.Context(), m); err == nil || err.Error() != claims.Taken().Error() || !strings.Contains(err.Error(), "somebody listens there already") {
 		t.Errorf("a second of the same: %v", err)
 	}
 	after, _ := os.ReadDir(dir)

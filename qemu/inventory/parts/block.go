@@ -19,6 +19,7 @@ type Node struct {
 	DetectZeroes string
 	Missing      bool   // its file is not there any more; QEMU has it open
 	Inode        uint64 // of its file, if that is a regular one
+	Allocated    int64  // bytes that this has on its file system
 	Direct       bool   // past the host's page cache
 	NoFlush      bool
 	Encrypted    bool

@@ -64,7 +64,7 @@ func (n *Node) lookAt(path string) {
 		return
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		n.Inode = st.Ino
+		n.Inode, n.Allocated = st.Ino, 512*st.Blocks
 	}
 }
 

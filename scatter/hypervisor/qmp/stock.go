@@ -75,6 +75,7 @@ func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
 		if d.Stays = whyStays(drive); d.Stays == "" {
 			file := drive.Root.Child("file")
 			d.File, d.Path, d.Inode, d.Direct = file.File, filepath.Join(root, file.File), file.Inode, drive.Root.Direct
+			d.Data = min(d.Bytes, file.Allocated)
 		}
 		all = append(all, d)
 	}

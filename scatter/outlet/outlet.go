@@ -1,4 +1,5 @@
-package source
+// Package outlet is what evacuations of one process share that leave by the same interface.
+package outlet
 
 import (
 	"encoding/binary"
@@ -11,23 +12,23 @@ import (
 )
 
 // Outlet is what the evacuations of one process have in common that leave by the same interface, at one time or one after the other: one pacer, so
-// that all together keep to one rate, and the multicast addresses that are in use. The zero value is not ready, see NewOutlet.
+// that all together keep to one rate, and the multicast addresses that are in use. The zero value is not ready, see New.
 type Outlet struct {
-	pacer *multicast.Pacer
+	Pacer *multicast.Pacer
 
 	mu   sync.Mutex          // guards what follows
 	used map[netip.Addr]bool // first addresses of evacuations that are under way
 }
 
-// NewOutlet makes an outlet for so many bytes/s on the wire in all; 0 = what the path carries.
-func NewOutlet(rate int64) *Outlet {
-	return &Outlet{pacer: multicast.NewPacer(rate, 0), used: make(map[netip.Addr]bool)}
+// New makes an outlet for so many bytes/s on the wire in all; 0 = what the path carries.
+func New(rate int64) *Outlet {
+	return &Outlet{Pacer: multicast.NewPacer(rate, 0), used: make(map[netip.Addr]bool)}
 }
 
-// groupsFor reserves addresses for an evacuation that uses at most so many groups, and returns the first. They begin at base or, if others that are
+// GroupsFor reserves addresses for an evacuation that uses at most so many groups, and returns the first. They begin at base or, if others that are
 // under way have these, behind them; without a base somewhere in 239.77.0.0/16, by the evacuation's number, so that two sources hardly ever
 // load each other's targets. release gives them back.
-func (o *Outlet) groupsFor(id [8]byte, base netip.Addr, most int) (first netip.Addr, release func(), err error) {
+func (o *Outlet) GroupsFor(id [8]byte, base netip.Addr, most int) (first netip.Addr, release func(), err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	part := max(most, groups.DefaultGroups)
