@@ -99,7 +99,7 @@ func TestLabDiskStalls(t *testing.T) {
 		onStall string
 		exit    int
 	}{{"keep", 3}, {"pause", 0}} {
-		r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "pre", "--mode", "pre", "--on-stall", c.onStall, "--rate", "60mbit"}})
+		r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "pre", "--mode", "pre", "--on-stall", c.onStall, "--rate", "30mbit"}})
 		if err != nil {
 			t.Fatal(err)
 		}
