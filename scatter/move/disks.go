@@ -129,6 +129,9 @@ func (e mirroring) keepUp(ctx context.Context, v *migrant) {
 // finish brings over the last of what the guest has written, which stands still, and lets QEMU go on with the switch-over. While the target loads the
 // device state it makes the disks safe; that is waited for before the commit.
 func (e mirroring) finish(ctx context.Context, v *migrant, conn *control.Conn) error {
+	if v.pusher == nil {
+		return v.Proceed(ctx) // somebody else has it wait
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, switchOverSilence, fmt.Errorf("vm %s: its disks were not there %v after it was stopped", v.Name(), switchOverSilence))
 	defer cancel()
 	began := time.Now()
