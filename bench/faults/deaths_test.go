@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 var (
 	deathsOnly = flag.String("deaths", "", "regular expression: the cases of TestDeaths that are run")
 	deathsKeep = flag.String("deaths-keep", "", "directory for what the programs said in cases that fail")
+	deathsTime = flag.Duration("deaths-time", 12*time.Minute, "time after which TestDeaths begins no other case; on two quick cores all fit; 0 = no limit")
 	deathRigs  = flag.Int("deaths-rigs", 24, "evacuations of TestDeaths at one time")
 )
 
@@ -59,12 +61,25 @@ func TestDeaths(t *testing.T) {
 			}
 		})
 	}
-	for n := range cases {
-		work <- n
-	}
-	close(work)
+	t.Logf("%d of %d cases were begun, in an order of this day", s.feed(work, len(cases)), len(cases))
 	rigs.Wait()
 	s.print()
+}
+
+// feed hands out the cases, in an order that each day has for itself: where there is not time for all of them, others have their turn on another day. It
+// says how many it has handed out.
+func (s *tally) feed(work chan<- int, cases int) (begun int) {
+	defer close(work)
+	began := time.Now()
+	order := rand.New(rand.NewPCG(uint64(began.YearDay()), uint64(began.Year()))).Perm(cases)
+	for _, n := range order {
+		if *deathsTime > 0 && time.Since(began) > *deathsTime {
+			break
+		}
+		work <- n
+		begun++
+	}
+	return begun
 }
 
 // attempt runs one case.
