@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,12 +76,7 @@ func stockMove(ctx context.Context, g *lab.Guest, h *lan.Host, n int) error {
 
 // openTarget starts the guest's QEMU on its target, with an empty disk that others may write to.
 func openTarget(ctx context.Context, g *lab.Guest, h *lan.Host, n int, memory string) (*witness.Monitor, error) {
-	f, err := os.Create(lab.DiskFile(h, g.Name))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(int64(g.Config.Workload.Pages()) * 4096); err != nil {
+	if err := g.Config.MakeDisk(h); err != nil {
 		return nil, err
 	}
 	to, err := g.Receive(ctx, h, memory)

@@ -124,11 +124,10 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 	case image.Networked:
 		options = append(options, image.Card(c.tap(), byte(c.Workload.Address))...)
 	case image.Storing:
-		file := DiskFile(l.Source, c.Name)
 		if err == nil {
-			err = makeDisk(file, int64(c.Workload.Pages())*4096)
+			err = c.MakeDisk(l.Source)
 		}
-		options = append(options, image.DiskOptions(file)...)
+		options = append(options, image.DiskOptions(DiskFile(l.Source, c.Name))...)
 	}
 	return options, err
 }
@@ -136,13 +135,13 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 // DiskFile is where the disk of a guest is on a host.
 func DiskFile(h *lan.Host, name string) string { return filepath.Join(h.Dir, name+".raw") }
 
-// makeDisk makes an empty disk.
-func makeDisk(file string, bytes int64) error {
-	f, err := os.Create(file)
+// MakeDisk makes an empty disk for the guest on a host, of the size that its workload wants.
+func (c GuestConfig) MakeDisk(h *lan.Host) error {
+	f, err := os.Create(DiskFile(h, c.Name))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(bytes), f.Close())
+	return errors.Join(f.Truncate(int64(c.Workload.Pages())*4096), f.Close())
 }
 
 // tap is the name of the guest's interface on whatever host it is.

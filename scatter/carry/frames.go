@@ -40,18 +40,33 @@ func (w *FrameWriter) Flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	var m control.Message = control.Data{Body: w.buf}
-	size := len(w.buf)
 	if small, ok := w.Pack.Try(w.buf); ok {
-		m, size = control.Packed{Body: small}, len(small)
+		if err := w.send(w.Ctx, control.Packed{Body: small}, len(small)); err != nil {
+			return err
+		}
+	} else if err := w.send(w.Ctx, control.Data{Body: w.buf}, len(w.buf)); err != nil {
+		return err
 	}
-	if err := w.Pacer.Wait(w.Ctx, int(planning.TCPBytes(int64(size))), multicast.Urgent); err != nil {
+	w.buf = w.buf[:0]
+	return nil
+}
+
+// Pages sends pages of disks (control.Pages) in a message of their own.
+func (w *FrameWriter) Pages(ctx context.Context, body []byte) error {
+	if small, ok := w.Pack.Try(body); ok {
+		return w.send(ctx, control.PackedPages{Body: small}, len(small))
+	}
+	return w.send(ctx, control.Pages{Body: body}, len(body))
+}
+
+// send sends a message with so many bytes in it, when it is its turn.
+func (w *FrameWriter) send(ctx context.Context, m control.Message, size int) error {
+	if err := w.Pacer.Wait(ctx, int(planning.TCPBytes(int64(size))), multicast.Urgent); err != nil {
 		return err
 	}
 	if err := w.Conn.Send(m); err != nil {
 		return err
 	}
 	w.Count(int64(size))
-	w.buf = w.buf[:0]
 	return nil
 }

@@ -22,6 +22,9 @@ type Image struct {
 	Direct bool   // QEMU passes by the host's page cache, and so do we
 }
 
+// TooLarge is the least size of a disk, in bytes, whose pages cannot be numbered.
+const TooLarge = (1<<32 - 1) * model.PageSize
+
 // Pages is how many pages a disk has, the last of which may be a part of one.
 func (i Image) Pages() uint32 { return uint32((i.Bytes + model.PageSize - 1) / model.PageSize) }
 
@@ -58,7 +61,7 @@ func open(i Image) (*os.File, error) {
 	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (st.Ino != i.Inode || st.Mode&unix.S_IFMT != unix.S_IFREG) {
 		err = errors.New("is another file than the one that QEMU has open")
 	}
-	if err == nil && i.Bytes/model.PageSize >= 1<<32-1 {
+	if err == nil && i.Bytes >= TooLarge {
 		err = fmt.Errorf("%d bytes are too much", i.Bytes)
 	}
 	if err != nil {
@@ -68,8 +71,14 @@ func open(i Image) (*os.File, error) {
 	return f, nil
 }
 
-// Len is how many there are.
-func (d *Images) Len() int { return len(d.all) }
+// Pages is how many pages each of them has.
+func (d *Images) Pages() []uint32 {
+	sizes := make([]uint32, len(d.all))
+	for i, image := range d.all {
+		sizes[i] = image.Pages()
+	}
+	return sizes
+}
 
 // Close closes all of them.
 func (d *Images) Close() (err error) {

@@ -92,15 +92,21 @@ func (e converging) converge(ctx context.Context, v *migrant) error {
 	return e.whyEnded(ctx, v, err)
 }
 
+// frames is what a VM's stream is written to.
+func (e *Evacuation) frames(ctx context.Context, v *migrant, conn *control.Conn) (out *carry.FrameWriter, err error) {
+	out = &carry.FrameWriter{Ctx: ctx, Conn: conn, Pacer: e.Pacer, Count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
+	if !e.Cfg.NoCompress {
+		out.Pack, err = carry.NewPacker(e.Rate)
+	}
+	return out, err
+}
+
 // pump filters the stream from QEMU into the connection to the target, until QEMU closes it: io.EOF. In post-copy, it returns once the target has all
 // pages.
 func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *control.Conn) error {
-	out := &carry.FrameWriter{Ctx: ctx, Conn: conn, Pacer: e.Pacer, Count: func(n int64) { e.meter.streams.Add(n); v.convergeSent.Add(n) }}
-	if !e.Cfg.NoCompress {
-		var err error
-		if out.Pack, err = carry.NewPacker(e.Rate); err != nil {
-			return err
-		}
+	out, err := e.frames(ctx, v, conn)
+	if err != nil {
+		return err
 	}
 	w := stream.NewWriter(out)
 	p := stream.NewParser(&aside{ctx, qc, &e.standstill, v.Index}, stream.Options{Idle: func() error { return errors.Join(w.Flush(), out.Flush()) }})

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/scatter-vm/scatter/multicast"
-	"github.com/scatter-vm/scatter/scatter/carry"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/handover"
@@ -20,12 +18,8 @@ func (e mirroring) follow(ctx context.Context, v *migrant) error {
 	if len(v.Disks) == 0 {
 		return nil
 	}
-	beside := v.Mem.(*disk.Beside)
-	sizes := make([]uint32, len(v.Disks))
-	for i, d := range v.Disks {
-		sizes[i] = disk.Image{Bytes: d.Bytes}.Pages()
-	}
-	v.pusher = &disk.Pusher{Behind: disk.NewBehind(sizes...), From: beside.Images, Held: e.Held, Seed: e.Seed, Known: v.Pieces, Region: len(v.Blocks)}
+	images := v.Images()
+	v.pusher = &disk.Pusher{Behind: disk.NewBehind(images.Pages()...), From: images, Held: e.Held, Seed: e.Seed, Known: v.Pieces, Region: len(v.Blocks)}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
 	for i, d := range v.Disks {
@@ -42,14 +36,11 @@ func (e mirroring) catchUp(ctx context.Context, v *migrant, conn *control.Conn) 
 	if v.pusher == nil {
 		return nil
 	}
-	var pack *carry.Packer
-	if !e.Cfg.NoCompress {
-		var err error
-		if pack, err = carry.NewPacker(e.Rate); err != nil {
-			return err
-		}
+	out, err := e.frames(ctx, v, conn)
+	if err != nil {
+		return err
 	}
-	v.pusher.Send = func(ctx context.Context, body []byte) error { return e.send(ctx, v, conn, pack, body) }
+	v.pusher.Send = out.Pages
 	if err := v.pusher.Sweep(e.blind(v)); err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
@@ -81,21 +72,6 @@ const hopeless = 4
 // pauseOf is how long so many pages take.
 func (e mirroring) pauseOf(pages int) time.Duration {
 	return time.Duration(float64(planning.TCPBytes(int64(pages)*model.PageSize)) / float64(max(1, e.RateOfOne())) * float64(time.Second))
-}
-
-// send sends pages of the VM's disks, before bulk.
-func (e mirroring) send(ctx context.Context, v *migrant, conn *control.Conn, pack *carry.Packer, body []byte) error {
-	var m control.Message = control.Pages{Body: body}
-	size := int64(len(body))
-	if small, ok := pack.Try(body); ok {
-		m, size = control.PackedPages{Body: small}, int64(len(small))
-	}
-	if err := e.Pacer.Wait(ctx, int(planning.TCPBytes(size)), multicast.Urgent); err != nil {
-		return err
-	}
-	e.meter.streams.Add(size)
-	v.convergeSent.Add(size)
-	return conn.Send(m)
 }
 
 // awaitSafe returns when the target says that all pages of the VM's disks that were sent before Sync outlive a crash of it.

@@ -131,14 +131,14 @@ func (v *VM) diskBytes() (sum int64) {
 	return sum
 }
 
-// beside is the VM's contents where it has disks that travel.
-func (v *VM) beside() *disk.Beside { return v.Mem.(*disk.Beside) }
+// Images are those of the disks that travel with the VM, of which there are some.
+func (v *VM) Images() *disk.Images { return v.Mem.(*disk.Beside).Images }
 
 // cutDisks finds what of the VM's disks is to be scanned.
 func (v *VM) cutDisks() error {
 	v.Pieces = nil
 	for i := range v.Disks {
-		pieces, err := v.beside().Images.Cut(i)
+		pieces, err := v.Images().Cut(i)
 		if err != nil {
 			return fmt.Errorf("vm %s: %w", v.Name(), err)
 		}
@@ -160,14 +160,17 @@ func (v *VM) numberDisks(l *dedup.Layout) {
 
 // populatedDisk yields what is no hole of a region, numbered from its beginning.
 func (v *VM) populatedDisk(g region, pages uint32, yield func(first, n uint32) error) error {
-	return v.beside().Images.Within(g.Memory-len(v.Facts.Blocks), g.start, g.start+pages, func(first, n uint32) error { return yield(first-g.start, n) })
+	return v.Images().Within(g.Memory-len(v.Facts.Blocks), g.start, g.start+pages, func(first, n uint32) error { return yield(first-g.start, n) })
 }
 
 // Compared are all blocks of which the two ends of a migration have the same bytes: RAM, and behind it the disks that travel.
 func (v *VM) Compared() []system.RAMBlock {
 	all := slices.Clone(v.Blocks)
-	for i, image := range imagesOf(v.Disks) {
-		all = append(all, system.RAMBlock{Name: "disk " + v.Disks[i].File, Length: uint64(image.Pages()) * model.PageSize, Index: len(v.Facts.Blocks) + i})
+	if len(v.Disks) == 0 {
+		return all
+	}
+	for i, n := range v.Images().Pages() {
+		all = append(all, system.RAMBlock{Name: "disk " + v.Disks[i].File, Length: uint64(n) * model.PageSize, Index: len(v.Facts.Blocks) + i})
 	}
 	return all
 }

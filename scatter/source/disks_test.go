@@ -46,7 +46,7 @@ func TestDisksThatTargetsShare(t *testing.T) {
 	if why := e.settleDisks(); len(why[0]) > 0 {
 		t.Fatal(why)
 	}
-	defer v.beside().Images.Close()
+	defer v.Images().Close()
 	if len(v.Disks) != 1 || v.Disks[0].Node != "own" || v.diskBytes() != 4096 {
 		t.Errorf("%+v travel", v.Disks)
 	}
@@ -74,7 +74,7 @@ func TestDisksAndPostCopy(t *testing.T) {
 			e.Examined(host, control.Examined{VM: 0})
 		}
 		why := e.settleDisks()[0]
-		v.beside().Images.Close()
+		v.Images().Close()
 		if (len(why) == 1) != must || must && !strings.Contains(why[0].Problem, "its disks travel with it") {
 			t.Errorf("must %v: %v", must, why)
 		}

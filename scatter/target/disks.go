@@ -7,7 +7,6 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/reclaim"
 )
 
@@ -26,7 +25,7 @@ func (g receiving) makeDisks() error {
 		if err != nil {
 			return err
 		}
-		if d.Bytes <= 0 || d.Bytes/model.PageSize >= 1<<32-1 {
+		if d.Bytes <= 0 || d.Bytes >= disk.TooLarge {
 			return fmt.Errorf("disk %.256s: of %d bytes", d.Path, d.Bytes)
 		}
 		all, noted = append(all, disk.New{Path: path, Bytes: d.Bytes}), append(noted, handover.RecordDisk{Path: path})
@@ -56,8 +55,9 @@ func (g receiving) makeDisks() error {
 	return nil
 }
 
-// removeDisks removes the disks that were made for a guest which was given up. Its QEMU is gone.
-func (g *guest) removeDisks() {
+// gone removes the disks that were made for a guest which was given up, and gives its name and room back. Its QEMU has ended.
+func (g *guest) gone() {
+	defer g.r.forget(g)
 	if err := reclaim.RemoveDisks(g.life.record()); err != nil {
 		g.log.Error("disks that were made for it are left", "err", err)
 	}

@@ -130,15 +130,13 @@ func (g *guest) end() {
 	g.grip.letGo()
 	proc := g.grip.process()
 	if proc == nil {
-		g.removeDisks()
-		g.r.forget(g)
+		g.gone()
 		return
 	}
 	proc.SignalKill()
 	g.wg.Go(func() {
 		proc.Reap()
-		g.removeDisks()
-		g.r.forget(g)
+		g.gone()
 	})
 }
 
