@@ -25,7 +25,7 @@ var (
 )
 
 // caseTime bounds one evacuation with everything that follows from it.
-const caseTime = 5 * time.Minute
+const caseTime = 10 * time.Minute
 
 // TestDeaths kills and freezes each process of an evacuation at each action of the core, before it begins and while it is under way.
 // Whatever dies, the VM runs in exactly one place afterwards, with all its memory right, unless its own QEMU was killed while it had
