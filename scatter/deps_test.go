@@ -58,7 +58,7 @@ var rules = []struct {
 	{"qemu/inventory", []string{"qemu/inventory", "qemu/cmdline", "qemu/monitor"}, nil, "asks a monitor, and writes command lines"},
 	{"qemu/internal/kit", nil, nil, "for tests"},
 	{"qemu/quota", []string{"qemu/process"}, nil, "takes processor time from threads; knows no VM"},
-	{"qemu/nbd", nil, []string{"golang.org/x/sync"}, "serves disks, whatever they are"},
+	{"qemu/nbd", nil, []string{"golang.org/x/sync"}, "serves disks, and uses those of others, whatever they are"},
 	{"qemu/traffic", []string{"qemu/process"}, nil, "reads what the host counts of network devices; asks no QEMU"},
 	{"qemu", []string{"qemu"}, []string{"golang.org/x/sys"}, "a VM on this host: composes what is below it"},
 	{"scatter/model", []string{"multicast/groups"}, nil, "the words of all rooms: knows none, does nothing"},

@@ -34,6 +34,7 @@ const (
 	repServer  = 2
 	repInfo    = 3
 	repMeta    = 4
+	repError   = 1 << 31 // and above
 	repUnsup   = 1<<31 + 1
 	repInvalid = 1<<31 + 3
 	repUnknown = 1<<31 + 6
@@ -77,8 +78,11 @@ const (
 // Chunks of structured replies.
 const (
 	chunkDone        = 1 // flag: the last one
+	chunkNone        = 0
 	chunkOffsetData  = 1
+	chunkOffsetHole  = 2
 	chunkBlockStatus = 5
+	chunkErrors      = 1 << 15 // and above
 	chunkError       = 1<<15 + 1
 )
 
@@ -90,14 +94,17 @@ const (
 
 // Errors, which are Linux's numbers.
 const (
-	errPerm     = 1
-	errIO       = 5
-	errInvalid  = 22
-	errNoSpace  = 28
-	errShutdown = 108
+	errPerm        = 1
+	errIO          = 5
+	errNoMemory    = 12
+	errInvalid     = 22
+	errNoSpace     = 28
+	errOverflow    = 75
+	errUnsupported = 95
+	errShutdown    = 108
 )
 
-// baseAllocation is the only metadata context there is.
+// baseAllocation is the only metadata context that our server has.
 const baseAllocation = "base:allocation"
 
 // Bounds of what a client can make us hold.
@@ -111,4 +118,8 @@ const (
 	maxFlight      = 64 << 20 // bytes in requests that are under way on one connection
 	leastCost      = 64 << 10 // that each of them counts for at least
 	maxExtents     = 1024     // in one reply
+	maxTold        = 1 << 17  // extents in one reply of a server, as QEMU has it (nbd/server.c)
+	maxAtOnce      = 16       // requests of a client, as QEMU's own has it
+	maxChunks      = 4096     // of the reply to one READ
+	maxWords       = 4096     // bytes of text in an error
 )
