@@ -34,18 +34,49 @@ func travellers() Part {
 			Targets: []Target{{}, {Lacks: []string{"a.raw"}}}, Send: pre, Note: "it goes to the other"},
 		Row{Name: "disk: the only target has a file of that name", Verdict: Refused, Words: "is here already", Remedy: "remove", Options: node + "-device virtio-blk-pci,drive=n0",
 			Files: []string{file}, Send: pre},
-		Row{Name: "disk: qcow2", Verdict: Refused, Words: "its format is qcow2", Remedy: "hosts share", Options: localDrive, Images: []string{"-f qcow2 $LOCAL/a.qcow2 64M"},
-			Targets: []Target{{Lacks: []string{"a.qcow2"}}}, Send: pre})
+		Row{Name: "disk: vmdk", Verdict: Refused, Words: "its format is vmdk", Remedy: "hosts share", Options: "-drive if=virtio,file=$LOCAL/a.vmdk,format=vmdk", Images: []string{"-f vmdk $LOCAL/a.vmdk 64M"},
+			Targets: []Target{{Lacks: []string{"a.vmdk"}}}, Send: pre})
+	p.Rows = append(p.Rows, qcow2s()...)
 	p.Rows = append(p.Rows,
 		Row{Name: "disk: raw, `--disks auto`", Verdict: Moves, Options: node + "-device virtio-blk-pci,drive=n0", Files: []string{file}, Targets: none, Send: "--disks auto"},
 		Row{Name: "disk: raw on storage that the hosts share, `--disks auto`", Verdict: Moves, Options: "-drive if=virtio,file=$SHARED/a.raw,format=raw", Files: []string{"$SHARED/a.raw"},
 			Send: "--disks auto", Note: "it does not travel"},
 		Row{Name: "disk: qcow2 on storage that the hosts share, and a raw one, `--disks auto`", Verdict: Moves, Options: drive + " " + node + "-device virtio-blk-pci,drive=n0", Images: []string{image},
 			Files: []string{file}, Targets: none, Send: "--disks auto", Note: "the raw one travels"},
-		Row{Name: "disk: qcow2 that no target has, `--disks auto`", Verdict: Refused, Words: "No such file or directory", Remedy: "--rewrite", Options: localDrive,
+		Row{Name: "disk: qcow2 that no target has, `--disks auto`", Verdict: Moves, Options: localDrive,
 			Images: []string{"-f qcow2 $LOCAL/a.qcow2 64M"}, Targets: []Target{{Lacks: []string{"a.qcow2"}}}, Send: "--disks auto"})
 	refused("a part of its file", "-blockdev driver=file,node-name=f0,filename="+file+" -blockdev driver=raw,node-name=n0,file=f0,size=1048576 -device virtio-blk-pci,drive=n0", "a part of its file", "hosts share")
 	refused("raw, and `--mode post`", node+"-device virtio-blk-pci,drive=n0", "its disks travel with it", "--mode pre")
 	p.Rows[len(p.Rows)-1].Send = pre + " --mode post"
 	return p
+}
+
+// qcow2s are those with such disks.
+func qcow2s() (rows []Row) {
+	const (
+		image = "-f qcow2 $LOCAL/a.qcow2 64M"
+		nodes = "-blockdev driver=file,node-name=f0,filename=$LOCAL/a.qcow2 -blockdev driver=qcow2,node-name=n0,file=f0 -device virtio-blk-pci,drive=n0"
+	)
+	row := func(name, options string, images ...string) Row {
+		return Row{Name: "disk: " + name, Verdict: Moves, Options: options, Images: images, Targets: []Target{{Lacks: []string{"a.qcow2"}}}, Send: "--disks pre"}
+	}
+	refused := func(r Row, words, remedy string) Row {
+		r.Verdict, r.Words, r.Remedy = Refused, words, remedy
+		return r
+	}
+	server := row("qcow2, of a QEMU with an NBD server", nodes, image)
+	server.Do = []string{`nbd-server-start {"addr": {"type": "unix", "data": {"path": "$LOCAL/nbd"}}}`}
+	return []Row{
+		row("qcow2, `-drive`", localDrive, image),
+		row("qcow2, `-blockdev`", nodes, image),
+		row("qcow2, past the page cache", "-drive if=virtio,file=$LOCAL/a.qcow2,format=qcow2,cache=none", image),
+		row("qcow2, with an iothread", "-object iothread,id=t0 "+nodes+",iothread=t0", image),
+		row("qcow2, of an old version, with small clusters", nodes, "-f qcow2 -o compat=0.10,cluster_size=512 $LOCAL/a.qcow2 64M"),
+		row("qcow2, with subclusters and lazy refcounts", nodes, "-f qcow2 -o extended_l2=on,cluster_size=128k,lazy_refcounts=on,compression_type=zstd $LOCAL/a.qcow2 64M"),
+		refused(row("qcow2, whose data is in another file", nodes, "-f qcow2 -o data_file=$LOCAL/a.data $LOCAL/a.qcow2 64M"), "in another file", "hosts share"),
+		refused(row("qcow2, encrypted", "-object secret,id=s0,data=x -blockdev driver=file,node-name=f0,filename=$LOCAL/a.qcow2 "+
+			"-blockdev driver=qcow2,node-name=n0,file=f0,encrypt.key-secret=s0 -device virtio-blk-pci,drive=n0",
+			"--object secret,id=s0,data=x -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s0 $LOCAL/a.qcow2 64M"), "it is encrypted", "hosts share"),
+		refused(server, "has an NBD server already", "nbd-server-stop"),
+	}
 }

@@ -3,16 +3,20 @@
 package deploy_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/scatter-vm/scatter/bench/deploy"
 	"github.com/scatter-vm/scatter/bench/lab"
 	"github.com/scatter-vm/scatter/bench/lab/image"
+	"github.com/scatter-vm/scatter/bench/lab/lan"
 )
 
 // storingGuest writes to a disk of 30 MiB, half of which all such guests have, and reads all of it again and again.
@@ -66,6 +70,88 @@ func TestLabDisksTravel(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLabQcow2Travels: qcow2 disks, of several kinds, travel as raw ones do, one of them beside a raw one that has half of it; what is on the target is sound.
+func TestLabQcow2Travels(t *testing.T) {
+	ctx := t.Context()
+	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 500e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	plain, old, raw := storingGuest(1), storingGuest(2), storingGuest(3)
+	plain.Qcow2, old.Qcow2 = []string{"-o", "lazy_refcounts=on,extended_l2=on,cluster_size=128k"}, []string{"-o", "compat=0.10,cluster_size=4k"}
+	guests, err := l.Boot(ctx, plain, old, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deploy.New(ctx, l, build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "auto", "--verify", "--rate", "500mbit"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Exit != 0 || r.Report == nil {
+		t.Fatalf("exit %d: %s", r.Exit, r.Output)
+	}
+	t.Logf("%v, %.1f MB, pauses of %.0f, %.0f and %.0f ms", r.Time, float64(r.SourceBytes)/1e6, r.Report.VMs[0].DowntimeMS, r.Report.VMs[1].DowntimeMS, r.Report.VMs[2].DowntimeMS)
+	hosts := arrived(t, d, guests)
+	for i, g := range guests {
+		if !r.Report.VMs[i].Verified {
+			t.Errorf("%s: not verified", g.Name)
+		}
+		if g.Config.Qcow2 == nil || hosts[i] == l.Source {
+			continue
+		}
+		if err := stop(ctx, g, hosts[i]); err != nil { // what its QEMU has of the image in memory is written then
+			t.Fatal(err)
+		}
+		ours, theirs := lab.DiskFile(l.Source, g.Name), lab.DiskFile(hosts[i], g.Name)
+		if out, err := exec.Command("qemu-img", "check", "-U", theirs).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", g.Name, err, out)
+		}
+		if a, b := madeAs(t, ours), madeAs(t, theirs); a != b {
+			t.Errorf("%s: made as %s, not as %s", g.Name, b, a)
+		}
+	}
+}
+
+// stop stops a guest where it is.
+func stop(ctx context.Context, g *lab.Guest, h *lan.Host) error {
+	m, err := g.MonitorOn(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return m.Do(ctx, "stop", nil, nil)
+}
+
+// madeAs is how a qcow2 image was made, in QEMU's words.
+func madeAs(t *testing.T, file string) string {
+	t.Helper()
+	out, err := exec.Command("qemu-img", "info", "-U", "--output=json", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info struct {
+		Size     int64           `json:"virtual-size"`
+		Cluster  int             `json:"cluster-size"`
+		Specific json.RawMessage `json:"format-specific"`
+	}
+	if err := json.Unmarshal(out, &info); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d %d %s", info.Size, info.Cluster, info.Specific)
 }
 
 // TestLabDiskStalls: a VM that writes to its disk faster than the link carries stays, and leaves nothing on its target; stopped for the rest of its way, it

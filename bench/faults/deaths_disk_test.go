@@ -25,7 +25,7 @@ func (e *evacuation) withDisk(c lab.GuestConfig, seed int) (lab.GuestConfig, err
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	rng.Read(e.disk[diskBytes/4 : diskBytes/2])
 	file := lab.DiskFile(e.Source, c.Name)
-	c.Extra = append(c.Extra, image.DiskOptions(file)...)
+	c.Extra = append(c.Extra, image.DiskOptions(file, "raw")...)
 	return c, os.WriteFile(file, e.disk, 0o600)
 }
 

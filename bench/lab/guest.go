@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,6 +26,7 @@ type GuestConfig struct {
 	Memory   int // RAM; Linux and the workload's program take about 100 of it, the tiny program less than 1
 	Workload Workload
 	Extra    []string // further QEMU options
+	Qcow2    []string // its disk is such an image, made with these options of qemu-img create; nil: a raw one
 
 	Tiny bool   // run the program of package tiny instead of Linux, and without a network card
 	KVM  bool   // on the host's processor, see NeedsKVM; Linux may not boot there
@@ -127,7 +130,11 @@ func (l *Lab) boot(ctx context.Context, c GuestConfig) ([]string, error) {
 		if err == nil {
 			err = c.MakeDisk(l.Source)
 		}
-		options = append(options, image.DiskOptions(DiskFile(l.Source, c.Name))...)
+		format := "raw"
+		if c.Qcow2 != nil {
+			format = "qcow2"
+		}
+		options = append(options, image.DiskOptions(DiskFile(l.Source, c.Name), format)...)
 	}
 	return options, err
 }
@@ -137,11 +144,19 @@ func DiskFile(h *lan.Host, name string) string { return filepath.Join(h.Dir, nam
 
 // MakeDisk makes an empty disk for the guest on a host, of the size that its workload wants.
 func (c GuestConfig) MakeDisk(h *lan.Host) error {
+	size := int64(c.Workload.Pages()) * 4096
+	if c.Qcow2 != nil {
+		args := slices.Concat([]string{"create", "-q", "-f", "qcow2"}, c.Qcow2, []string{DiskFile(h, c.Name), strconv.FormatInt(size, 10)})
+		if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("guest %s: qemu-img: %w: %s", c.Name, err, out)
+		}
+		return nil
+	}
 	f, err := os.Create(DiskFile(h, c.Name))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(int64(c.Workload.Pages())*4096), f.Close())
+	return errors.Join(f.Truncate(size), f.Close())
 }
 
 // tap is the name of the guest's interface on whatever host it is.

@@ -39,7 +39,10 @@ func dial(t *testing.T, socket, export string, contexts ...string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() {
+		_ = c.Disconnect(context.Background()) // some have done so
+		c.Close()
+	})
 	return c
 }
 

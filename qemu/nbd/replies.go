@@ -118,7 +118,7 @@ func (c *Client) simple(cookie uint64, code uint32) error {
 	case code != 0:
 		a.failed = &Error{Errno: errnoOf(code)}
 	case reads:
-		err = c.fill(a, 0, uint64(a.length))
+		err = a.fill(c.in, 0, uint64(a.length))
 	}
 	return c.put(a, true, err)
 }
@@ -132,12 +132,12 @@ func errnoOf(code uint32) syscall.Errno {
 }
 
 // fill reads n bytes that lie at off of what was asked for. Where nobody wants them any more, they are thrown away.
-func (c *Client) fill(a *asked, off, n uint64) error {
+func (a *asked) fill(in io.Reader, off, n uint64) error {
 	if a.dst == nil {
-		_, err := io.CopyN(io.Discard, c.in, int64(n))
+		_, err := io.CopyN(io.Discard, in, int64(n))
 		return err
 	}
-	_, err := io.ReadFull(c.in, a.dst[off:off+n])
+	_, err := io.ReadFull(in, a.dst[off:off+n])
 	return err
 }
 
@@ -158,9 +158,9 @@ func (c *Client) chunk(h chunk) error {
 	switch {
 	case h.kind == chunkNone && h.length == 0 && last:
 	case h.kind >= chunkErrors:
-		err = c.readError(a, h)
+		err = a.readError(c.in, h)
 	case h.kind == chunkOffsetData && a.command == cmdRead && h.length > 8, h.kind == chunkOffsetHole && a.command == cmdRead && h.length == 12:
-		err = c.readPart(a, h)
+		err = a.readPart(c.in, h)
 	case h.kind == chunkBlockStatus && a.command == cmdBlockStatus && h.length >= 12 && h.length%8 == 4 && h.length <= 4+8*maxTold:
 		err = c.readRuns(a, h)
 	default:
@@ -173,12 +173,12 @@ func (c *Client) chunk(h chunk) error {
 }
 
 // readError reads what has failed, which the end of the reply makes known.
-func (c *Client) readError(a *asked, h chunk) error {
+func (a *asked) readError(in io.Reader, h chunk) error {
 	if h.length < 6 || h.length > 6+maxWords {
 		return fmt.Errorf("an error of %d bytes", h.length)
 	}
 	body := make([]byte, h.length)
-	if _, err := io.ReadFull(c.in, body); err != nil {
+	if _, err := io.ReadFull(in, body); err != nil {
 		return err
 	}
 	n := int(binary.BigEndian.Uint16(body[4:]))
@@ -192,14 +192,14 @@ func (c *Client) readError(a *asked, h chunk) error {
 }
 
 // readPart reads a part of what was to be read, or that it is a hole.
-func (c *Client) readPart(a *asked, h chunk) error {
+func (a *asked) readPart(in io.Reader, h chunk) error {
 	var head [12]byte
 	hole := h.kind == chunkOffsetHole
 	used := head[:8]
 	if hole {
 		used = head[:]
 	}
-	if _, err := io.ReadFull(c.in, used); err != nil {
+	if _, err := io.ReadFull(in, used); err != nil {
 		return err
 	}
 	off, n := binary.BigEndian.Uint64(head[:]), uint64(h.length-8)
@@ -211,7 +211,7 @@ func (c *Client) readPart(a *asked, h chunk) error {
 	}
 	a.got = append(a.got, span{off - a.off, n})
 	if !hole {
-		return c.fill(a, off-a.off, n)
+		return a.fill(in, off-a.off, n)
 	}
 	if a.dst != nil {
 		clear(a.dst[off-a.off:][:n])

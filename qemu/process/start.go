@@ -17,6 +17,7 @@ type Program struct {
 	Name    string // of its scope under systemd
 	Argv    []string
 	Log     *os.File     // gets its standard error
+	Files   []*os.File   // that it gets beside, from number 3 on
 	Bound   bool         // ends with the thread that has started it, at the latest when we do
 	Confine func() error // confines the thread that starts it, for good; nil = nothing does
 }
@@ -72,7 +73,7 @@ func (p Program) startInScope(ctx context.Context) (*Child, error) {
 // command is what is started, in a session of its own, with nothing of ours.
 func (p Program) command(argv []string) *exec.Cmd {
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stderr = "/", Environment(), p.Log
+	cmd.Dir, cmd.Env, cmd.Stderr, cmd.ExtraFiles = "/", Environment(), p.Log, p.Files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if p.Bound {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the thread ends that has started it

@@ -129,14 +129,26 @@ type Prepare struct {
 	PostCopy bool `json:"postCopy,omitempty"`
 }
 
-// NewDisk is a disk that is to be made, raw and all zero.
+// NewDisk is a disk that is to be made, all zero.
 type NewDisk struct {
 	Path  string `json:"path"` // as the source calls it
 	Bytes int64  `json:"bytes"`
 	Data  int64  `json:"data"` // of these, that are no hole
 
+	// Qcow2 is how its image is made; nil: it is raw.
+	Qcow2 *Qcow2 `json:"qcow2,omitempty"`
 	// Inode is that of the source's file, in Examine: a file of this name and inode is the same one, and the disk need not travel. 0: it is to be made.
 	Inode uint64 `json:"inode,omitempty"`
+}
+
+// Qcow2 is how an image of that format is made, in QEMU's words.
+type Qcow2 struct {
+	Cluster       int    `json:"cluster"` // bytes
+	Compat        string `json:"compat"`
+	LazyRefcounts bool   `json:"lazyRefcounts,omitempty"`
+	RefcountBits  int    `json:"refcountBits"`
+	ExtendedL2    bool   `json:"extendedL2,omitempty"`
+	Compression   string `json:"compression,omitempty"` // "" = zlib
 }
 
 // Limits are limits of a disk that its command line does not say.
@@ -380,7 +392,9 @@ type Pages struct{ Body []byte }
 type PackedPages struct{ Body []byte }
 
 // Sync asks, in a VM's stream, that all pages of its disks that came before it outlive a crash of the host.
-type Sync struct{}
+type Sync struct {
+	Last bool `json:"last,omitempty"` // no more of them come: the images are let go of
+}
 
 // Synced answers Sync.
 type Synced struct {

@@ -74,6 +74,9 @@ func paths(err error, disks []NewDisk) error {
 	all := make([]string, len(disks))
 	for i, d := range disks {
 		all[i] = d.Path
+		if d.Qcow2 != nil {
+			err = names(err, d.Qcow2.Compat, d.Qcow2.Compression)
+		}
 	}
 	return printable(err, MaxPath, all)
 }

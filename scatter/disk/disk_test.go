@@ -184,7 +184,7 @@ func pairOf(t *testing.T, i Image) *pair {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.file.Close() })
-	if p.store, err = Create(3, []New{{p.target, i.Bytes}}); err != nil {
+	if p.store, err = Create(3, []New{{Path: p.target, Bytes: i.Bytes}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.store.Close() })
@@ -266,7 +266,7 @@ func TestPusher(t *testing.T) {
 		t.Errorf("%d pages sent again (%v)", p.sent-before, err)
 	}
 	synced := make(chan error, 1)
-	if err := errors.Join(p.store.Sync(func(err error) { synced <- err }), <-synced); err != nil {
+	if err := errors.Join(p.store.Sync(false, func(err error) { synced <- err }), <-synced); err != nil {
 		t.Error(err)
 	}
 }
@@ -324,7 +324,7 @@ func TestStore(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	kit.WriteFile(t, b, []byte("somebody's"))
-	if _, err := Create(0, []New{{a, 4096}, {b, 4096}}); !errors.Is(err, fs.ErrExist) {
+	if _, err := Create(0, []New{{Path: a, Bytes: 4096}, {Path: b, Bytes: 4096}}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(a); !errors.Is(err, fs.ErrNotExist) {
@@ -333,7 +333,7 @@ func TestStore(t *testing.T) {
 	if string(kit.ReadFile(t, b)) != "somebody's" {
 		t.Error("overwritten")
 	}
-	s, err := Create(0, []New{{a, 5000}})
+	s, err := Create(0, []New{{Path: a, Bytes: 5000}})
 	if err != nil {
 		t.Fatal(err)
 	}

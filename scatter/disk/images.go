@@ -3,23 +3,21 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"sync"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/nbd"
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
-// Image is a raw image that a QEMU has open, as its disk.
+// Image is what a QEMU has open as its disk.
 type Image struct {
-	Path   string // as it is seen from here
-	Inode  uint64 // of the file that QEMU has
-	Bytes  int64  // of the disk
-	Direct bool   // QEMU passes by the host's page cache, and so do we
+	Path   string      // as it is seen from here
+	Inode  uint64      // of the file that QEMU has
+	Bytes  int64       // of the disk
+	Direct bool        // QEMU passes by the host's page cache, and so do we
+	Served *nbd.Client // by which QEMU serves it, as its guest sees it; nil: it is a raw image, and is read as a file
 }
 
 // TooLarge is the least size of a disk, in bytes, whose pages cannot be numbered.
@@ -28,47 +26,52 @@ const TooLarge = (1<<32 - 1) * model.PageSize
 // Pages is how many pages a disk has, the last of which may be a part of one.
 func (i Image) Pages() uint32 { return uint32((i.Bytes + model.PageSize - 1) / model.PageSize) }
 
-// Images are the disks of a VM: pages.Contents, whose regions are the images in their order. What lies behind the end of a disk reads as zero.
-type Images struct {
-	all   []Image
-	files []*os.File
+// opened is one disk. It is read in whole pages, and what lies behind its end is not.
+type opened interface {
+	// within yields which of some pages may hold something else than zeros.
+	within(at, last uint32, yield func(first, n uint32) error) error
+	// read fills dst with what lies at a page; less of it where the image ends before.
+	read(first uint32, dst []byte) (n int, err error)
+	// answers tells whether a read is an answer that is waited for: then several are better under way at once.
+	answers() bool
+	Close() error
 }
 
-// OpenImages opens images for reading. One that is another file by now than QEMU has is an error.
+// Images are the disks of a VM: pages.Contents, whose regions are the images in their order. What lies behind the end of a disk reads as zero.
+type Images struct {
+	all  []Image
+	open []opened
+}
+
+// OpenImages opens images for reading. One that is another file by now than QEMU has is an error. Those that are served are the images' from now on.
 func OpenImages(all []Image) (*Images, error) {
 	d := &Images{all: all}
 	for _, i := range all {
-		f, err := open(i)
+		one, err := open(i)
 		if err != nil {
 			d.Close()
 			return nil, err
 		}
-		d.files = append(d.files, f)
+		d.open = append(d.open, one)
 	}
 	return d, nil
 }
 
-func open(i Image) (*os.File, error) {
-	flags := os.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC // a pipe in its place must not be waited for
-	if i.Direct {
-		flags |= unix.O_DIRECT
-	}
-	f, err := os.OpenFile(i.Path, flags, 0)
-	if err != nil {
-		return nil, fmt.Errorf("disk: %w", err)
-	}
-	var st unix.Stat_t
-	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (st.Ino != i.Inode || st.Mode&unix.S_IFMT != unix.S_IFREG) {
-		err = errors.New("is another file than the one that QEMU has open")
-	}
-	if err == nil && i.Bytes >= TooLarge {
+func open(i Image) (one opened, err error) {
+	switch {
+	case i.Bytes >= TooLarge:
 		err = fmt.Errorf("%d bytes are too much", i.Bytes)
+	case i.Served != nil && i.Served.Size != uint64(i.Bytes):
+		err = fmt.Errorf("QEMU serves %d bytes, not %d", i.Served.Size, i.Bytes)
+	case i.Served != nil:
+		return served{i.Served}, nil
+	default:
+		one, err = openFile(i)
 	}
 	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("disk %s: %w", i.Path, err)
 	}
-	return f, nil
+	return one, nil
 }
 
 // Pages is how many pages each of them has.
@@ -82,99 +85,63 @@ func (d *Images) Pages() []uint32 {
 
 // Close closes all of them.
 func (d *Images) Close() (err error) {
-	for _, f := range d.files {
-		err = errors.Join(err, f.Close())
+	for _, one := range d.open {
+		err = errors.Join(err, one.Close())
 	}
-	d.files = nil
+	d.open = nil
 	return err
 }
 
-// Populated yields what is not a hole. A file system that knows none says that all is data (lseek(2), SEEK_DATA).
+// Populated yields what is not a hole.
 func (d *Images) Populated(region int, yield func(first, n uint32) error) error {
 	return d.Within(region, 0, d.all[region].Pages(), yield)
 }
 
 // Within is Populated for some pages.
 func (d *Images) Within(region int, at, last uint32, yield func(first, n uint32) error) error {
-	f := d.files[region]
-	for at < last {
-		data, err := f.Seek(int64(at)*model.PageSize, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // nothing but holes from here on
-		}
-		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.all[region].Path, err)
-		}
-		hole, err := f.Seek(data, unix.SEEK_HOLE)
-		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.all[region].Path, err)
-		}
-		first, end := max(at, uint32(data/model.PageSize)), min(last, uint32((hole+model.PageSize-1)/model.PageSize))
-		if first >= end {
-			return nil
-		}
-		if err := yield(first, end-first); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+	return d.named(region, d.open[region].within(at, last, yield))
 }
 
 // ReadPages reads n pages.
 func (d *Images) ReadPages(region int, first uint32, n int, dst []byte) error {
 	dst = dst[:n*model.PageSize]
-	if !d.all[region].Direct {
-		return d.read(region, first, dst)
+	read, err := d.open[region].read(first, dst)
+	if err != nil {
+		return d.named(region, err)
 	}
-	aligned := buffers.Get().(*[]byte)
-	defer buffers.Put(aligned)
-	for len(dst) > 0 {
-		part := (*aligned)[:min(len(dst), len(*aligned))]
-		if err := d.read(region, first, part); err != nil {
-			return err
-		}
-		copy(dst, part)
-		dst, first = dst[len(part):], first+uint32(len(part)/model.PageSize)
-	}
-	return nil
-}
-
-// buffers are for files that are read past the page cache, which takes what is aligned only.
-var buffers = sync.Pool{New: func() any {
-	const size = 256 << 10
-	b := make([]byte, size+model.PageSize)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (model.PageSize - 1)
-	b = b[skip : skip+size]
-	return &b
-}}
-
-// read fills dst, whose length is whole pages.
-func (d *Images) read(region int, first uint32, dst []byte) error {
-	i := d.all[region]
-	at := int64(first) * model.PageSize
-	n, err := d.files[region].ReadAt(dst, at)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("disk %s: %w", i.Path, err)
-	}
-	clear(dst[n:])
-	if left := i.Bytes - at; left < int64(len(dst)) {
+	clear(dst[read:])
+	if left := d.all[region].Bytes - int64(first)*model.PageSize; left < int64(len(dst)) {
 		clear(dst[max(0, left):]) // a file may go on behind the disk
 	}
 	return nil
 }
 
+func (d *Images) named(region int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("disk %s: %w", d.all[region].Path, err)
+}
+
+// mostAtOnce is how many reads of one call are under way at once.
+const mostAtOnce = 16
+
 // GatherTo reads single pages, those that follow one another at once.
 func (d *Images) GatherTo(refs []qemu.PageRef, to []uint32, dst []byte) error {
+	var g errgroup.Group
+	g.SetLimit(mostAtOnce)
 	for len(refs) > 0 {
 		n := 1
 		for n < len(refs) && refs[n].Block == refs[0].Block && refs[n].Page == refs[0].Page+uint32(n) && to[n] == to[0]+uint32(n) {
 			n++
 		}
-		if err := d.ReadPages(int(refs[0].Block), refs[0].Page, n, dst[int(to[0])*model.PageSize:]); err != nil {
-			return err
+		region, first, dst := int(refs[0].Block), refs[0].Page, dst[int(to[0])*model.PageSize:]
+		if d.open[region].answers() {
+			g.Go(func() error { return d.ReadPages(region, first, n, dst) })
+		} else if err := d.ReadPages(region, first, n, dst); err != nil {
+			return errors.Join(err, g.Wait())
 		}
 		refs, to = refs[n:], to[n:]
 	}
-	return nil
+	return g.Wait()
 }

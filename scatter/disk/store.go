@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/scatter/block"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -21,14 +21,16 @@ import (
 type New struct {
 	Path  string
 	Bytes int64
+	Qcow2 *image.Qcow2 // how; nil: it is raw
 }
 
 // Store is the disks of a VM on its target, which are made for it: a pages.Sink. A nil one is of a VM none of whose disks travel.
 type Store struct {
-	first int // region of the first disk; the others follow
+	first     int          // region of the first disk; the others follow
+	formatted []*formatted // of the files, those that are no raw ones
 
 	mu    sync.Mutex // held while pages are placed
-	files []*os.File
+	files []made
 	bytes []int64
 	late  bool // bulk comes too late
 
@@ -36,15 +38,21 @@ type Store struct {
 	wg      sync.WaitGroup
 }
 
-// Create makes images, sparse and all zero. None of them may be there yet: what is there is somebody's. After an error none is. The first one is region
-// first of its VM.
+// Create makes images, sparse and all zero; those that are not raw are empty files until Format. None of them may be there yet: what is there is
+// somebody's. After an error none is. The first one is region first of its VM.
 func Create(first int, all []New) (*Store, error) {
 	s := &Store{first: first}
 	for _, n := range all {
 		f, err := os.OpenFile(n.Path, os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err == nil {
-			s.files, s.bytes = append(s.files, f), append(s.bytes, n.Bytes)
-			err = f.Truncate(n.Bytes)
+			s.bytes = append(s.bytes, n.Bytes)
+			if n.Qcow2 == nil {
+				s.files = append(s.files, rawFile{f})
+				err = f.Truncate(n.Bytes)
+			} else {
+				one := &formatted{File: f, bytes: n.Bytes, as: *n.Qcow2}
+				s.files, s.formatted = append(s.files, one), append(s.formatted, one)
+			}
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("disk: %w", err), s.Remove())
@@ -56,11 +64,11 @@ func Create(first int, all []New) (*Store, error) {
 // Inodes are those of the images, by which they are known to be the same.
 func (s *Store) Inodes() (all []uint64, err error) {
 	for _, f := range s.open() {
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		inode, err := f.inode()
+		if err != nil {
 			return nil, fmt.Errorf("disk %s: %w", f.Name(), err)
 		}
-		all = append(all, st.Ino)
+		all = append(all, inode)
 	}
 	return all, nil
 }
@@ -77,7 +85,7 @@ func (s *Store) Place(p *pages.Pages, b block.Block) error {
 			return err
 		}
 	}
-	return nil
+	return s.settle()
 }
 
 // Digest digests the images, as system.DigestRAM does RAM; nothing where there are none.
@@ -85,26 +93,19 @@ func (s *Store) Digest(ctx context.Context) ([][]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	files := s.open()
-	all := make([]system.RAMBlock, len(files))
-	for i, f := range files {
-		all[i] = system.RAMBlock{Name: f.Name(), Length: uint64(Image{Bytes: s.bytes[i]}.Pages()) * model.PageSize, Index: i}
+	back := &Images{}
+	defer back.Close()
+	var all []system.RAMBlock
+	for i, f := range s.open() {
+		one, err := f.reader(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("disk %s: %w", f.Name(), err)
+		}
+		image := Image{Path: f.Name(), Bytes: s.bytes[i]}
+		back.all, back.open = append(back.all, image), append(back.open, one)
+		all = append(all, system.RAMBlock{Name: f.Name(), Length: uint64(image.Pages()) * model.PageSize, Index: i})
 	}
-	return system.DigestRAM(ctx, readBack(files), all, nil)
-}
-
-// readBack reads images that were written.
-type readBack []*os.File
-
-// ReadPages reads n pages of one; what lies behind its end reads as zero.
-func (files readBack) ReadPages(region int, first uint32, n int, dst []byte) error {
-	dst = dst[:n*model.PageSize]
-	read, err := files[region].ReadAt(dst, int64(first)*model.PageSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("disk: %w", err)
-	}
-	clear(dst[read:])
-	return nil
+	return system.DigestRAM(ctx, back, all, nil)
 }
 
 // Stop keeps bulk out, and returns when no page of it is being written.
@@ -124,7 +125,20 @@ func (s *Store) Take(body []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return control.EachPage(body, s.put)
+	if err := control.EachPage(body, s.put); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+// settle returns when all pages that were put are where they belong. The lock is held.
+func (s *Store) settle() error {
+	for _, f := range s.files {
+		if err := f.settle(); err != nil {
+			return fmt.Errorf("disk %s: %w", f.Name(), err)
+		}
+	}
+	return nil
 }
 
 var errNone = errors.New("pages of disks, none of which travel with it")
@@ -142,7 +156,7 @@ func (s *Store) put(region int, page uint32, data []byte) error {
 	}
 	var err error
 	if data == nil {
-		err = punch(f, at, n)
+		err = f.punch(at, n)
 	} else {
 		_, err = f.WriteAt(data[:n], at)
 	}
@@ -152,17 +166,9 @@ func (s *Store) put(region int, page uint32, data []byte) error {
 	return nil
 }
 
-// punch makes a hole, or zeros where there are none.
-func punch(f *os.File, at, n int64) error {
-	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, n)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		_, err = f.WriteAt(make([]byte, n), at)
-	}
-	return err
-}
-
-// Sync tells once all that was written before outlives a crash of the host. It does not wait for that; Wait does.
-func (s *Store) Sync(done func(error)) error {
+// Sync tells once all that was written before outlives a crash of the host; last: nothing more is written, and others may open the images. It does not wait
+// for that; Wait does.
+func (s *Store) Sync(last bool, done func(error)) error {
 	if s == nil {
 		return errNone
 	}
@@ -170,53 +176,61 @@ func (s *Store) Sync(done func(error)) error {
 		return errors.New("disks: asked for a second time to make them safe, before they are")
 	}
 	s.wg.Go(func() {
-		err := s.sync()
+		err := s.sync(last)
 		s.syncing.Unlock()
 		done(err)
 	})
 	return nil
 }
 
-func (s *Store) sync() error {
+func (s *Store) sync(last bool) error {
 	for _, f := range s.open() {
-		if err := fdatasync(f); err != nil {
+		if err := f.sync(last); err != nil {
 			return fmt.Errorf("disk %s: %w", f.Name(), err)
 		}
 	}
 	return nil
 }
 
-// fdatasync holds on to the file meanwhile, whoever closes it.
-func fdatasync(f *os.File) error {
-	c, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := c.Control(func(fd uintptr) { failed = unix.Fdatasync(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
-}
-
 // open are the files; none after Close.
-func (s *Store) open() []*os.File {
+func (s *Store) open() []made {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.files
 }
 
-// Wait returns when nothing is being made safe any more, which may take as long as the storage does.
+// Wait returns when nothing is being made safe any more, and after Close, when nothing has an image open; which may take as long as the storage does.
 func (s *Store) Wait() {
-	if s != nil {
-		s.wg.Wait()
+	if s == nil {
+		return
 	}
+	s.wg.Wait()
+	for _, f := range s.formatted {
+		f.wait()
+	}
+}
+
+// AwaitLetGo returns when others may open the images: Sync was asked to be the last, and has succeeded.
+func (s *Store) AwaitLetGo() error {
+	if s == nil {
+		return nil
+	}
+	s.wg.Wait()
+	for _, f := range s.formatted {
+		if _, err := f.served(); err == nil {
+			return fmt.Errorf("disk %s: is still being written", f.Name())
+		}
+	}
+	return nil
 }
 
 // Close lets go of the images, which stay.
 func (s *Store) Close() (err error) {
 	if s == nil {
 		return nil
+	}
+	for _, f := range s.formatted {
+		f.hurry() // or what is being written would be waited for
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,6 +23,7 @@ type Source interface {
 	Runs
 	Migration
 	Mirrors
+	Exports
 	// Close lets go of the VM, which stays as it is.
 	Close() error
 }
@@ -66,6 +67,10 @@ type Disk struct {
 	Data   int64  // of these, that the image has on its file system
 	Direct bool   // the VM passes by the host's page cache
 	Stays  string // why it cannot travel; "" if it can
+
+	// Qcow2 is how its image is made, where that is no raw one: then it is read as Layer.
+	Qcow2 *control.Qcow2
+	Layer string // the name by which Export knows it
 }
 
 // Runs lets a VM's processors run, and tells whether they do.
@@ -127,6 +132,14 @@ type Mirrors interface {
 	Proceed(ctx context.Context) error
 	// DropMirrors ends them at any time, whatever they have not told; so does Restore.
 	DropMirrors(ctx context.Context) error
+}
+
+// Exports are disks that the VM's hypervisor serves to us, as its guest sees them: those whose images nobody else can read while it has them open.
+type Exports interface {
+	// Export serves disks by their layers, and returns a connection to each. contexts are what these can tell, beside which parts are allocated.
+	Export(ctx context.Context, layers []string, contexts ...string) ([]*nbd.Client, error)
+	// DropExports ends them; so do Restore and Close.
+	DropExports(ctx context.Context) error
 }
 
 // Brake takes processor time from a VM.

@@ -15,7 +15,7 @@ import (
 
 // ProtocolVersion is the version of the control protocol between source and
 // target. Both must be equal.
-const ProtocolVersion = 7
+const ProtocolVersion = 8
 
 // PageSize is the size in bytes of a page of guest RAM.
 const PageSize = 4096

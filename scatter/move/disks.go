@@ -118,7 +118,7 @@ func (e mirroring) finish(ctx context.Context, v *migrant, conn *control.Conn) e
 	if err := v.pusher.Drain(ctx); err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
 	}
-	if err := conn.Send(control.Sync{}); err != nil {
+	if err := conn.Send(control.Sync{Last: true}); err != nil {
 		return err
 	}
 	err := v.Proceed(ctx)

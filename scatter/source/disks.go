@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -33,7 +34,7 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 	}
 	switch v.travel {
 	case model.DisksPre:
-		return v.takeDisks(can)
+		v.takeDisks(can)
 	case model.DisksAuto:
 		v.perhaps = can
 		v.leaveOut(can) // a target that has another file there says so all the same
@@ -42,7 +43,7 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 }
 
 // settleDisks decides which disks travel of those that may: those that no target shares. A target without one that others share does not get the VM.
-func (e *inquiry) settleDisks() [][]model.Blocker {
+func (e *inquiry) settleDisks(ctx context.Context) [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
 	for i, v := range e.VMs {
 		var travel []hypervisor.Disk
@@ -56,7 +57,8 @@ func (e *inquiry) settleDisks() [][]model.Blocker {
 		if v.perhaps = nil; len(travel) == 0 {
 			continue
 		}
-		err := v.takeDisks(travel)
+		v.takeDisks(travel)
+		err := v.openDisks(ctx)
 		if err == nil {
 			err = v.withoutPostCopy(disksFirst)
 		}
@@ -89,18 +91,42 @@ func (e *inquiry) settleDisk(v *VM, disk int) (shared bool) {
 	return shared
 }
 
-// takeDisks opens the disks that travel with the VM.
-func (v *VM) takeDisks(all []hypervisor.Disk) error {
-	if len(all) == 0 {
+// takeDisks has disks travel with the VM. They are open once openDisks has returned.
+func (v *VM) takeDisks(all []hypervisor.Disk) {
+	v.Disks = all
+	v.leaveOut(all)
+}
+
+// openDisks opens the disks that travel with the VM, if they are not. From here on its QEMU serves those that it alone can read.
+func (v *VM) openDisks(ctx context.Context) error {
+	if _, is := v.Mem.(*disk.Beside); is || len(v.Disks) == 0 {
 		return nil
 	}
-	images, err := disk.OpenImages(imagesOf(all))
+	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
+	defer cancel()
+	images := imagesOf(v.Disks)
+	var layers []string
+	for _, d := range v.Disks {
+		if d.Qcow2 != nil {
+			layers = append(layers, d.Layer)
+		}
+	}
+	if len(layers) > 0 {
+		served, err := v.Export(ctx, layers)
+		if err != nil {
+			return err
+		}
+		for i, d := range v.Disks {
+			if d.Qcow2 != nil {
+				images[i].Served, served = served[0], served[1:]
+			}
+		}
+	}
+	open, err := disk.OpenImages(images)
 	if err != nil {
 		return model.Blocker{VM: v.Name(), Problem: err.Error()}
 	}
-	v.Disks = all
-	v.Mem = &disk.Beside{Contents: v.Mem, First: len(v.Facts.Blocks), Images: images}
-	v.leaveOut(all)
+	v.Mem = &disk.Beside{Contents: v.Mem, First: len(v.Facts.Blocks), Images: open}
 	return nil
 }
 
@@ -114,7 +140,7 @@ func (v *VM) leaveOut(disks []hypervisor.Disk) {
 // newDisks describes disks to a target that is to make them; perhaps: unless it has them.
 func (v *VM) newDisks(all []hypervisor.Disk, perhaps bool) (out []control.NewDisk) {
 	for _, d := range all {
-		n := control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: d.Data}
+		n := control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: d.Data, Qcow2: d.Qcow2}
 		if perhaps {
 			n.Inode = d.Inode
 		}

@@ -43,7 +43,7 @@ func TestDisksThatTargetsShare(t *testing.T) {
 	}
 	e.Examined(0, control.Examined{VM: 0, Shared: []int{0, 99, -1}})
 	e.Examined(1, control.Examined{VM: 0})
-	if why := e.settleDisks(); len(why[0]) > 0 {
+	if why := e.settleDisks(t.Context()); len(why[0]) > 0 {
 		t.Fatal(why)
 	}
 	defer v.Images().Close()
@@ -73,7 +73,7 @@ func TestDisksAndPostCopy(t *testing.T) {
 		for host := range 2 {
 			e.Examined(host, control.Examined{VM: 0})
 		}
-		why := e.settleDisks()[0]
+		why := e.settleDisks(t.Context())[0]
 		v.Images().Close()
 		if (len(why) == 1) != must || must && !strings.Contains(why[0].Problem, "its disks travel with it") {
 			t.Errorf("must %v: %v", must, why)

@@ -38,7 +38,7 @@ func (e *inquiry) Preflight(ctx context.Context) error {
 	if err := e.judgeAll(ctx); err != nil {
 		return err
 	}
-	if err := e.leave(e.settleDisks()); err != nil {
+	if err := e.leave(e.settleDisks(ctx)); err != nil {
 		return err
 	}
 	if err := e.tryFixed(ctx); err != nil {
@@ -112,7 +112,10 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	if err := errors.Join(herr, v.EndMigration(ctx), v.Restore(ctx)); err != nil {
 		return err
 	}
-	return found
+	var all model.Problems
+	all.Add(found)
+	all.Add(v.openDisks(ctx))
+	return all.Err()
 }
 
 // captureHeader reads the stream up to the end of the ram START section.

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -14,7 +15,7 @@ import (
 const mostNewDisks = 64
 
 // makeDisks notes that the guest is being prepared, and makes the disks that come with it. The journal knows of them before.
-func (g receiving) makeDisks() error {
+func (g receiving) makeDisks(ctx context.Context) error {
 	if len(g.p.Disks) > mostNewDisks {
 		return fmt.Errorf("%d disks, which are more than %d", len(g.p.Disks), mostNewDisks)
 	}
@@ -25,10 +26,11 @@ func (g receiving) makeDisks() error {
 		if err != nil {
 			return err
 		}
-		if d.Bytes <= 0 || d.Bytes >= disk.TooLarge {
-			return fmt.Errorf("disk %.256s: of %d bytes", d.Path, d.Bytes)
+		n, err := disk.NewOf(d, path)
+		if err != nil {
+			return err
 		}
-		all, noted = append(all, disk.New{Path: path, Bytes: d.Bytes}), append(noted, handover.RecordDisk{Path: path})
+		all, noted = append(all, n), append(noted, handover.RecordDisk{Path: path})
 	}
 	if err := g.note(func(rec *handover.Record) { rec.Disks = noted }); err != nil || len(all) == 0 {
 		return err
@@ -52,7 +54,7 @@ func (g receiving) makeDisks() error {
 		store.Close()
 		return g.life.why() // whoever has given it up removes them
 	}
-	return nil
+	return store.Format(ctx)
 }
 
 // gone removes the disks that were made for a guest which was given up, and gives its name and room back. Its QEMU has ended.

@@ -41,6 +41,9 @@ func TestDisksThatAreNotMade(t *testing.T) {
 		{"no such file or directory", []control.NewDisk{{Path: dir + "/there/x", Bytes: 4096}}},
 		{"of 0 bytes", []control.NewDisk{{Path: dir + "/x"}}},
 		{"of 9223372036854775807 bytes", []control.NewDisk{{Path: dir + "/x", Bytes: 1<<63 - 1}}},
+		{`compat "1.1,prealloc`, []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1,preallocation=full", RefcountBits: 16}}}},
+		{"file exists", []control.NewDisk{{Path: mine, Bytes: 4096, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1", RefcountBits: 16}}}},
+		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 20, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1", RefcountBits: 16}}}},
 		{"65 disks", make([]control.NewDisk, mostNewDisks+1)},
 		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 30}}}, // it was made, and there is no QEMU
 	}

@@ -34,7 +34,7 @@ func (g receiving) prepare(ctx context.Context) error {
 	if err := g.r.journalRoom(); err != nil {
 		return err
 	}
-	if err := g.makeDisks(); err != nil {
+	if err := g.makeDisks(ctx); err != nil {
 		return err
 	}
 	ram, err := g.launch(ctx)
@@ -225,6 +225,10 @@ func newUnpacker() (*zstd.Decoder, error) {
 // loaded: from here on the VM waits for the source's word, so the journal must know of it first. It does nothing to a guest that was given up
 // meanwhile.
 func (g receiving) loaded() {
+	if err := g.grip.stored().AwaitLetGo(); err != nil {
+		g.fail(err)
+		return
+	}
 	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, func(rec *handover.Record) {
 		if rec.PostCopy = g.lacking.Load(); rec.PostCopy {
 			_, ram, _ := g.grip.held()
@@ -285,7 +289,7 @@ func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 				err = disks.Take(buf)
 			}
 		case control.Sync:
-			err = disks.Sync(g.synced)
+			err = disks.Sync(m.Last, g.synced)
 		case control.DataEnd:
 			if g.complete.Store(true); !g.lacking.Load() {
 				return nil

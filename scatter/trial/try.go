@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/model"
@@ -306,6 +307,9 @@ func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) 
 				continue
 			}
 			return nil, fmt.Errorf("disk %.256s is here already, and is not the source's: it is not overwritten", path)
+		}
+		if missing := image.Missing(); d.Qcow2 != nil && len(missing) > 0 {
+			return nil, fmt.Errorf("disk %.256s: qcow2 images are made by %s, which is not here", path, strings.Join(missing, " and "))
 		}
 		var there unix.Statfs_t
 		if err := unix.Statfs(filepath.Dir(path), &there); err != nil {

@@ -111,9 +111,9 @@ func (s *Shelf) Boot(ctx context.Context, system System, parameters string) ([]s
 	return append(options, cards...), nil
 }
 
-// DiskOptions returns the QEMU options of a raw disk, whose nodes have names.
-func DiskOptions(file string) []string {
-	return []string{"-blockdev", "driver=file,node-name=file0,filename=" + file, "-blockdev", "driver=raw,node-name=disk0,file=file0",
+// DiskOptions returns the QEMU options of a disk in an image of a format, whose nodes have names.
+func DiskOptions(file, format string) []string {
+	return []string{"-blockdev", "driver=file,node-name=file0,filename=" + file, "-blockdev", "driver=" + format + ",node-name=disk0,file=file0",
 		"-device", "virtio-blk-pci,drive=disk0,id=vda"}
 }
 

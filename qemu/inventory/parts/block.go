@@ -25,8 +25,23 @@ type Node struct {
 	Encrypted    bool
 	Size         int64 // bytes that the guest sees
 	Header       Header
+	Qcow2        *Qcow2 // nil: no image of that format
 	Bitmaps      []Bitmap
 	Children     []Child
+}
+
+// Qcow2 is how an image of that format is made.
+type Qcow2 struct {
+	Compat        string `json:"compat"`
+	LazyRefcounts bool   `json:"lazy-refcounts"`
+	RefcountBits  int    `json:"refcount-bits"`
+	Corrupt       bool   `json:"corrupt"`
+	ExtendedL2    bool   `json:"extended-l2"`
+	Compression   string `json:"compression-type"`
+	DataFile      string `json:"data-file"`
+
+	Cluster   int  `json:"-"` // bytes
+	Snapshots bool `json:"-"` // it has some inside
 }
 
 // Header is what an image's own header says of its backing file. Opened by its name, an image has that below it.
@@ -117,6 +132,13 @@ type blockInfo struct {
 		Backing string `json:"backing-filename"`
 		Full    string `json:"full-backing-filename"`
 		Format  string `json:"backing-filename-format"`
+
+		Cluster   int               `json:"cluster-size"`
+		Snapshots []json.RawMessage `json:"snapshots"`
+		Specific  struct {
+			Type string `json:"type"`
+			Data Qcow2  `json:"data"`
+		} `json:"format-specific"`
 	} `json:"image"`
 	Bitmaps []Bitmap `json:"dirty-bitmaps"`
 }
@@ -126,7 +148,12 @@ func (b blockInfo) node() *Node {
 	if backing == "" {
 		backing = b.Image.Backing
 	}
-	return &Node{Name: b.Node, Driver: b.Driver, File: b.File, ReadOnly: b.ReadOnly, DetectZeroes: b.DetectZeroes,
+	var made *Qcow2
+	if b.Image.Specific.Type == "qcow2" {
+		made = &b.Image.Specific.Data
+		made.Cluster, made.Snapshots = b.Image.Cluster, len(b.Image.Snapshots) > 0
+	}
+	return &Node{Qcow2: made, Name: b.Node, Driver: b.Driver, File: b.File, ReadOnly: b.ReadOnly, DetectZeroes: b.DetectZeroes,
 		Direct: b.Cache.Direct, NoFlush: b.Cache.NoFlush, Encrypted: b.Encrypted, Size: b.Image.Size,
 		Header: Header{backing, b.Image.Format}, Bitmaps: b.Bitmaps}
 }

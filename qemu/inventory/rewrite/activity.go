@@ -31,6 +31,9 @@ func (i interruptions) running() {
 		i.cannot(strings.TrimSuffix(fmt.Sprintf("job %s: %s is %s, %d of %d done; %s", j.ID, j.Type, j.Status, j.Current, j.Total, j.Error), "; "), remedy)
 	}
 	for _, e := range i.inv.Exports {
+		if strings.HasPrefix(e.ID, "scatter-") {
+			continue // left by one that was killed, and removed by the next
+		}
 		i.cannot(fmt.Sprintf("export %s: node %s is exported (%s)", e.ID, e.Node, e.Type), "end it (block-export-del)")
 	}
 	if i.inv.Dump != "" {

@@ -107,8 +107,8 @@ func (m *mirrors) Proceed(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the mirrors, and lets go of the VM.
-func (m *mirrors) Close() error {
+// closeMirrors ends the mirrors, and lets go of the VM.
+func (m *mirrors) closeMirrors() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, one := range m.all {
@@ -180,7 +180,7 @@ func (m *mirrors) left(ctx context.Context) (names []string, err error) {
 		if !strings.HasPrefix(j.Device, mirrorName) {
 			continue
 		}
-		if _, err := m.refused(m.client.Do(ctx, "block-job-cancel", map[string]any{"device": j.Device, "force": true}, nil)); err != nil {
+		if _, err := refused(m.client.Do(ctx, "block-job-cancel", map[string]any{"device": j.Device, "force": true}, nil)); err != nil {
 			return nil, err
 		}
 		names = append(names, j.Device)
@@ -195,7 +195,7 @@ func (m *mirrors) left(ctx context.Context) (names []string, err error) {
 		if !strings.HasPrefix(n.Name, mirrorName) {
 			continue
 		}
-		used, err := m.refused(m.client.Do(ctx, "blockdev-del", map[string]string{"node-name": n.Name}, nil))
+		used, err := refused(m.client.Do(ctx, "blockdev-del", map[string]string{"node-name": n.Name}, nil))
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func (m *mirrors) left(ctx context.Context) (names []string, err error) {
 }
 
 // refused tells QEMU's refusal, which is none of our errors here, from those.
-func (m *mirrors) refused(err error) (bool, error) {
+func refused(err error) (bool, error) {
 	if _, ok := errors.AsType[*qemu.QMPError](err); ok {
 		return true, nil
 	}

@@ -29,6 +29,7 @@ const (
 type Source struct {
 	*qemu.Client
 	mirrors
+	exports
 	VM *qemu.VM // as it was found
 
 	proc    *system.Process
@@ -48,7 +49,7 @@ func Open(ctx context.Context, socket string) (s *Source, proc *system.Process, 
 		client.Close()
 		return nil, nil, fmt.Errorf("vm %s: %w", vm.Name, err)
 	}
-	return &Source{Client: client, mirrors: mirrors{client: client, vm: vm.Name}, VM: vm, proc: proc}, proc, nil
+	return &Source{Client: client, mirrors: mirrors{client: client, vm: vm.Name}, exports: exports{client: client, vm: vm.Name}, VM: vm, proc: proc}, proc, nil
 }
 
 // Reopen takes hold of a VM again whose migration settings may have to be put back to what they had been. proc is its process, which the caller
@@ -58,9 +59,16 @@ func Reopen(ctx context.Context, name, socket string, proc *system.Process, had 
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{Client: client, mirrors: mirrors{client: client, vm: name}, VM: &qemu.VM{Name: name, PID: client.PID(), Socket: socket}, proc: proc, had: had}
+	s := &Source{Client: client, mirrors: mirrors{client: client, vm: name}, exports: exports{client: client, vm: name},
+		VM: &qemu.VM{Name: name, PID: client.PID(), Socket: socket}, proc: proc, had: had}
 	s.changed.Store(true)
 	return s, nil
+}
+
+// Close ends the exports and the mirrors, and lets go of the VM.
+func (s *Source) Close() error {
+	s.closeExports()
+	return s.closeMirrors()
 }
 
 // named says of which VM an error is.

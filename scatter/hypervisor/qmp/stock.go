@@ -68,7 +68,7 @@ func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
 			continue
 		}
 		seen[drive.Root] = true
-		d := hypervisor.Disk{Node: drive.Root.Name, File: drive.Root.File, Bytes: drive.Root.Size}
+		d := hypervisor.Disk{Node: drive.Root.Name, Layer: drive.Root.Name, File: drive.Root.File, Bytes: drive.Root.Size}
 		if !drive.Root.Named() {
 			d.Node = drive.Name
 		}
@@ -76,18 +76,27 @@ func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
 			file := drive.Root.Child("file")
 			d.File, d.Path, d.Inode, d.Direct = file.File, filepath.Join(root, file.File), file.Inode, drive.Root.Direct
 			d.Data = min(d.Bytes, file.Allocated)
+			if q := drive.Root.Qcow2; q != nil {
+				d.Qcow2 = &control.Qcow2{Cluster: q.Cluster, Compat: q.Compat, LazyRefcounts: q.LazyRefcounts, RefcountBits: q.RefcountBits, ExtendedL2: q.ExtendedL2, Compression: q.Compression}
+			}
 		}
 		all = append(all, d)
 	}
 	return all
 }
 
-// whyStays tells why a disk cannot be read beside QEMU, or not be mirrored; "" if it can.
+// whyStays tells why a disk cannot be read beside QEMU, or through it, or not be mirrored; "" if it can.
 func whyStays(d inventory.Drive) string {
 	root, file := d.Root, d.Root.Child("file")
 	switch {
+	case root.Driver == "qcow2":
+		if why := whyStaysQcow2(root); why != "" {
+			return why
+		}
 	case root.Driver != "raw":
-		return "its format is " + root.Driver + ", not raw"
+		return "its format is " + root.Driver + ", neither raw nor qcow2"
+	}
+	switch {
 	case file == nil || len(root.Children) != 1 || len(file.Children) != 0:
 		return "it has more than a file below it"
 	case file.Driver != "file" || file.Inode == 0:
@@ -98,8 +107,25 @@ func whyStays(d inventory.Drive) string {
 		return "it is encrypted"
 	case len(root.Bitmaps) > 0:
 		return "it has dirty bitmaps"
-	case file.Size != root.Size:
+	case root.Qcow2 == nil && file.Size != root.Size:
 		return "it is a part of its file"
+	}
+	return ""
+}
+
+// whyStaysQcow2 is whyStays for what an image of that format may be beside a disk.
+func whyStaysQcow2(n *inventory.Node) string {
+	switch {
+	case n.Qcow2 == nil:
+		return "QEMU does not say how its image is made"
+	case n.Qcow2.Corrupt:
+		return "its image is marked as corrupt"
+	case n.Qcow2.Snapshots:
+		return "it has internal snapshots, which would be lost"
+	case n.Qcow2.DataFile != "" || n.Child("data-file") != nil:
+		return "its data is in another file than its image"
+	case n.Child("backing") != nil || n.Header.Backing != "":
+		return "it has a backing file"
 	}
 	return ""
 }
