@@ -33,9 +33,7 @@ func travellers() Part {
 		Row{Name: "disk: one of two targets has a file of that name", Verdict: Moves, Lands: "target2", Options: node + "-device virtio-blk-pci,drive=n0", Files: []string{file},
 			Targets: []Target{{}, {Lacks: []string{"a.raw"}}}, Send: pre, Note: "it goes to the other"},
 		Row{Name: "disk: the only target has a file of that name", Verdict: Refused, Words: "is here already", Remedy: "remove", Options: node + "-device virtio-blk-pci,drive=n0",
-			Files: []string{file}, Send: pre},
-		Row{Name: "disk: vmdk", Verdict: Refused, Words: "its format is vmdk", Remedy: "hosts share", Options: "-drive if=virtio,file=$LOCAL/a.vmdk,format=vmdk", Images: []string{"-f vmdk $LOCAL/a.vmdk 64M"},
-			Targets: []Target{{Lacks: []string{"a.vmdk"}}}, Send: pre})
+			Files: []string{file}, Send: pre})
 	p.Rows = append(p.Rows, qcow2s()...)
 	p.Rows = append(p.Rows,
 		Row{Name: "disk: raw, `--disks auto`", Verdict: Moves, Options: node + "-device virtio-blk-pci,drive=n0", Files: []string{file}, Targets: none, Send: "--disks auto"},
@@ -75,7 +73,7 @@ func qcow2s() (rows []Row) {
 		row("qcow2, with subclusters and lazy refcounts", nodes, "-f qcow2 -o extended_l2=on,cluster_size=128k,lazy_refcounts=on,compression_type=zstd $LOCAL/a.qcow2 64M"),
 		refused(row("qcow2, whose data is in another file", nodes, "-f qcow2 -o data_file=$LOCAL/a.data $LOCAL/a.qcow2 64M"), "in another file", "hosts share"),
 		refused(row("qcow2, encrypted", "-object secret,id=s0,data=x -blockdev driver=file,node-name=f0,filename=$LOCAL/a.qcow2 "+
-			"-blockdev driver=qcow2,node-name=n0,file=f0,encrypt.key-secret=s0 -device virtio-blk-pci,drive=n0",
+			"-blockdev driver=qcow2,node-name=n0,file=f0,encrypt.format=luks,encrypt.key-secret=s0 -device virtio-blk-pci,drive=n0",
 			"--object secret,id=s0,data=x -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s0 $LOCAL/a.qcow2 64M"), "it is encrypted", "hosts share"),
 		refused(server, "has an NBD server already", "nbd-server-stop"),
 	}

@@ -136,10 +136,9 @@ type Mirrors interface {
 
 // Exports are disks that the VM's hypervisor serves to us, as its guest sees them: those whose images nobody else can read while it has them open.
 type Exports interface {
-	// Export serves disks by their layers, and returns a connection to each. contexts are what these can tell, beside which parts are allocated.
+	// Export serves disks by their layers, and returns a connection to each. contexts are what these can tell, beside which parts are allocated. Close
+	// ends them.
 	Export(ctx context.Context, layers []string, contexts ...string) ([]*nbd.Client, error)
-	// DropExports ends them; so do Restore and Close.
-	DropExports(ctx context.Context) error
 }
 
 // Brake takes processor time from a VM.

@@ -119,37 +119,27 @@ func (x *exports) dropLeft(ctx context.Context) error {
 	return nil
 }
 
-// exported tells whether disks are.
-func (x *exports) exported() bool {
+// dropOthers ends the exports that a scatter has left that was killed. Our own are read until the VM is let go of: others have pages that are on its disks, too.
+func (x *exports) dropOthers(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.served
+	if x.served {
+		return nil
+	}
+	return x.named(x.dropLeft(ctx))
 }
 
-// DropExports ends the exports, those of a scatter that was killed as well.
-func (x *exports) DropExports(ctx context.Context) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.named(x.drop(ctx))
-}
-
-// drop is DropExports. The lock is held.
+// drop ends the exports. The lock is held.
 func (x *exports) drop(ctx context.Context) error {
 	for _, c := range x.clients {
 		c.Close()
 	}
-	x.clients = nil
-	if !x.served {
-		return x.dropLeft(ctx)
-	}
-	if _, err := refused(x.client.Do(ctx, "nbd-server-stop", nil, nil)); err != nil {
-		return err
-	}
-	x.served = false
-	return nil
+	x.clients, x.served = nil, false
+	_, err := refused(x.client.Do(ctx, "nbd-server-stop", nil, nil))
+	return err
 }
 
-// closeExports ends them where nobody has before. A QEMU that does not answer keeps them, which nobody can use.
+// closeExports ends them. A QEMU that does not answer keeps them, which nobody can use; the next scatter finds them.
 func (x *exports) closeExports() {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -89,15 +89,13 @@ func (s *Source) Restore(ctx context.Context) error {
 	if s.had.Caps == nil || !s.Unsettled() {
 		return nil
 	}
-	err := errors.Join(s.DropMirrors(ctx), s.DropExports(ctx), s.SetCapabilities(ctx, s.had.Caps), s.SetParameters(ctx, s.had.Params))
+	err := errors.Join(s.DropMirrors(ctx), s.dropOthers(ctx), s.SetCapabilities(ctx, s.had.Caps), s.SetParameters(ctx, s.had.Params))
 	s.changed.Store(err != nil)
 	return err
 }
 
-// Unsettled tells whether QEMU has other migration settings than it had, mirrors or exports, and lives.
-func (s *Source) Unsettled() bool {
-	return (s.changed.Load() || s.mirrored() || s.exported()) && s.proc.Alive()
-}
+// Unsettled tells whether QEMU has other migration settings than it had, or mirrors, and lives.
+func (s *Source) Unsettled() bool { return (s.changed.Load() || s.mirrored()) && s.proc.Alive() }
 
 // checkMigration finds all that hinders a migration, or bends it, and notes what is to be put back after it.
 func (s *Source) checkMigration(ctx context.Context) (remarks []string, err error) {
