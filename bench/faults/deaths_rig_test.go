@@ -58,6 +58,7 @@ type evacuation struct {
 
 	history []string // keys of the lines that were on the tape
 	disk    []byte   // that travels with it
+	qcow2   bool     // in an image of that format
 	logged  string   // what the last log action was of
 	harmed  bool     // the harm was done
 	struck  []string // history when it was done
