@@ -62,9 +62,15 @@ func qcow2s() (rows []Row) {
 		r.Verdict, r.Words, r.Remedy = Refused, words, remedy
 		return r
 	}
+	const overlay = "-f qcow2 -b $LOCAL/base.qcow2 -F qcow2 $LOCAL/a.qcow2"
+	based := row("qcow2 over a base that the target has", localDrive, "-f qcow2 $LOCAL/base.qcow2 64M", overlay)
+	based.Note = "only what is its own travels"
+	baseless := row("qcow2 over a base that the target has not", localDrive, "-f qcow2 $LOCAL/base.qcow2 64M", overlay)
+	baseless.Targets = []Target{{Lacks: []string{"a.qcow2", "base.qcow2"}}}
 	server := row("qcow2, of a QEMU with an NBD server", nodes, image)
 	server.Do = []string{`nbd-server-start {"addr": {"type": "unix", "data": {"path": "$LOCAL/nbd"}}}`}
 	return []Row{
+		based, refused(baseless, "no backing file", "copy the backing file there"),
 		row("qcow2, `-drive`", localDrive, image),
 		row("qcow2, `-blockdev`", nodes, image),
 		row("qcow2, past the page cache", "-drive if=virtio,file=$LOCAL/a.qcow2,format=qcow2,cache=none", image),

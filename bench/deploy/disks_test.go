@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -122,6 +124,79 @@ func TestLabQcow2Travels(t *testing.T) {
 		}
 		if a, b := madeAs(t, ours), madeAs(t, theirs); a != b {
 			t.Errorf("%s: made as %s, not as %s", g.Name, b, a)
+		}
+	}
+}
+
+// TestLabBase: of VMs whose disks lie over one base image, which their target has, only what is their own travels; a target where other bytes have its name
+// does not get them.
+func TestLabBase(t *testing.T) {
+	const beyond = 48
+	ctx := t.Context()
+	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 500e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	base := make([]byte, (23+beyond)<<20)
+	rand.NewChaCha8([32]byte{1}).Read(base)
+	here, there := filepath.Join(l.Source.Dir, "base.raw"), filepath.Join(l.Targets[0].Dir, "base.raw")
+	if err := errors.Join(os.WriteFile(here, base, 0o600), os.WriteFile(there, base[1:], 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	one, two := storingGuest(1), storingGuest(2)
+	for _, c := range []*lab.GuestConfig{&one, &two} {
+		c.Beyond, c.Qcow2, c.Workload.Zero = beyond, []string{"-b", here, "-F", "raw"}, 0 // what it does not write is not zero
+	}
+	guests, err := l.Boot(ctx, one, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deploy.New(ctx, l, build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
+		t.Fatal(err)
+	}
+	job := deploy.Job{Args: []string{"--disks", "pre", "--verify", "--rate", "500mbit"}}
+	r, err := d.Send(ctx, job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Exit != 4 || !strings.Contains(r.Output, "has other contents than on the source") || !strings.Contains(r.Output, "copy the backing file") {
+		t.Fatalf("exit %d: %s", r.Exit, r.Output)
+	}
+	if err := os.WriteFile(there, base, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = d.Send(ctx, job); err != nil {
+		t.Fatal(err)
+	}
+	if r.Exit != 0 || r.Report == nil {
+		t.Fatalf("exit %d: %s", r.Exit, r.Output)
+	}
+	t.Logf("%v, %.1f MB, pauses of %.0f and %.0f ms", r.Time, float64(r.SourceBytes)/1e6, r.Report.VMs[0].DowntimeMS, r.Report.VMs[1].DowntimeMS)
+	if r.SourceBytes > 160e6 {
+		t.Errorf("%d bytes were sent: the base has travelled, too", r.SourceBytes)
+	}
+	for i, h := range arrived(t, d, guests) {
+		if h == l.Source {
+			continue
+		}
+		if err := stop(ctx, guests[i], h); err != nil {
+			t.Fatal(err)
+		}
+		file := lab.DiskFile(h, guests[i].Name)
+		if out, err := exec.Command("qemu-img", "check", "-U", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", guests[i].Name, err, out)
+		}
+		if info, err := os.Stat(file); err != nil || info.Size() > 40<<20 || !r.Report.VMs[i].Verified {
+			t.Errorf("%s: its image has %d bytes, verified %v (%v)", guests[i].Name, info.Size(), r.Report.VMs[i].Verified, err)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type GuestConfig struct {
 	Workload Workload
 	Extra    []string // further QEMU options
 	Qcow2    []string // its disk is such an image, made with these options of qemu-img create; nil: a raw one
+	Beyond   int      // of its disk, that its workload leaves alone
 
 	Tiny bool   // run the program of package tiny instead of Linux, and without a network card
 	KVM  bool   // on the host's processor, see NeedsKVM; Linux may not boot there
@@ -144,7 +145,7 @@ func DiskFile(h *lan.Host, name string) string { return filepath.Join(h.Dir, nam
 
 // MakeDisk makes an empty disk for the guest on a host, of the size that its workload wants.
 func (c GuestConfig) MakeDisk(h *lan.Host) error {
-	size := int64(c.Workload.Pages()) * 4096
+	size := int64(c.Workload.Pages())*4096 + int64(c.Beyond)<<20
 	if c.Qcow2 != nil {
 		args := slices.Concat([]string{"create", "-q", "-f", "qcow2"}, c.Qcow2, []string{DiskFile(h, c.Name), strconv.FormatInt(size, 10)})
 		if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"os"
@@ -76,9 +77,24 @@ func Missing() (names []string) {
 // inherited is the name of a file that a program gets as the n-th one: of that very file, whatever lies where it was opened by now.
 func inherited(n int) string { return fmt.Sprintf("/proc/self/fd/%d", 3+n) }
 
-// Create makes an image of so many bytes, all zero, in a file that is empty.
-func Create(ctx context.Context, file *os.File, bytes int64, q Qcow2) error {
-	if err := q.Check(); err != nil {
+// Backing is an image below another one.
+type Backing struct{ Path, Format string }
+
+// Check refuses what cannot be below an image here.
+func (b Backing) Check() error {
+	if b.Format != "raw" && b.Format != "qcow2" {
+		return fmt.Errorf("backing file %.256s: format %.16q", b.Path, b.Format)
+	}
+	return nil
+}
+
+// Create makes an image of so many bytes in a file that is empty. It reads as zero, or as the first of those that are below it.
+func Create(ctx context.Context, file *os.File, bytes int64, q Qcow2, below ...Backing) error {
+	err := q.Check()
+	for _, b := range below {
+		err = errors.Join(err, b.Check())
+	}
+	if err != nil {
 		return err
 	}
 	binary, err := exec.LookPath("qemu-img")
@@ -91,8 +107,12 @@ func Create(ctx context.Context, file *os.File, bytes int64, q Qcow2) error {
 	}
 	defer words.Close()
 	c := confine.Confinement{Binary: binary, Write: []string{file.Name()}}
+	argv := []string{binary, "create", "-q", "-f", "qcow2", "-o", q.options()}
+	if len(below) > 0 {
+		argv = append(argv, "-u", "-b", below[0].Path, "-F", below[0].Format)
+	}
 	child, err := process.Start(ctx, process.Program{Bound: true, Log: words, Files: []*os.File{file}, Confine: c.Enter,
-		Argv: []string{binary, "create", "-q", "-f", "qcow2", "-o", q.options(), inherited(0), strconv.FormatInt(bytes, 10)}})
+		Argv: append(argv, inherited(0), strconv.FormatInt(bytes, 10))})
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,17 @@ type Server struct {
 // activated has a program believe that the socket which it gets as its first file was made for it (sd_listen_fds(3)).
 const activated = `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`
 
-// Open serves the qcow2 image in a file, to be written or only to be read.
-func Open(ctx context.Context, file *os.File, readOnly bool) (*Server, error) {
+// Open serves the qcow2 image in a file, to be written or only to be read, with those that are below it.
+func Open(ctx context.Context, file *os.File, readOnly bool, below ...Backing) (*Server, error) {
 	binary, err := exec.LookPath("qemu-nbd")
 	if err != nil {
 		return nil, err
 	}
 	argv := []string{"/bin/sh", "-c", activated, binary, "--format=qcow2", "--discard=unmap", "--detect-zeroes=off", "--shared=1", inherited(1)}
 	c := confine.Confinement{Binary: binary, Write: []string{file.Name()}}
+	for _, b := range below {
+		c.Read = append(c.Read, b.Path)
+	}
 	if readOnly {
 		argv = append(argv, "--read-only")
 	}

@@ -31,6 +31,16 @@ func (p Policy) NewFile(name, runDir string) (string, error) {
 	return resolve(here)
 }
 
+// ReadFile is NewFile for a file that is there, and is only read.
+func (p Policy) ReadFile(name, runDir string) (string, error) {
+	j := &judge{Policy: p, runDir: runDir, option: "backing file"}
+	here, err := readPath(j, name)
+	if err != nil {
+		return "", err
+	}
+	return resolve(here)
+}
+
 // readPath is path for a file that QEMU only reads.
 func readPath(j *judge, value string) (string, error) {
 	j.readOnly = true

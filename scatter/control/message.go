@@ -137,6 +137,8 @@ type NewDisk struct {
 
 	// Qcow2 is how its image is made; nil: it is raw.
 	Qcow2 *Qcow2 `json:"qcow2,omitempty"`
+	// Backing are the images below it, from the next one on, which are only read: the target has them already, with the same contents.
+	Backing []Backing `json:"backing,omitempty"`
 	// Inode is that of the source's file, in Examine: a file of this name and inode is the same one, and the disk need not travel. 0: it is to be made.
 	Inode uint64 `json:"inode,omitempty"`
 }
@@ -149,6 +151,15 @@ type Qcow2 struct {
 	RefcountBits  int    `json:"refcountBits"`
 	ExtendedL2    bool   `json:"extendedL2,omitempty"`
 	Compression   string `json:"compression,omitempty"` // "" = zlib
+}
+
+// Backing is an image below another one.
+type Backing struct {
+	Path   string `json:"path"` // as the source calls it
+	Format string `json:"format"`
+	Inode  uint64 `json:"inode"`
+	Bytes  int64  `json:"bytes"` // of its file
+	Sum    []byte `json:"sum"`   // SHA-256 of these
 }
 
 // Limits are limits of a disk that its command line does not say.

@@ -71,9 +71,12 @@ func names(err error, all ...string) error { return printable(err, MaxName, all)
 
 // paths refuses what cannot be the path of a new disk.
 func paths(err error, disks []NewDisk) error {
-	all := make([]string, len(disks))
-	for i, d := range disks {
-		all[i] = d.Path
+	var all []string
+	for _, d := range disks {
+		all = append(all, d.Path)
+		for _, b := range d.Backing {
+			all, err = append(all, b.Path), names(err, b.Format)
+		}
 		if d.Qcow2 != nil {
 			err = names(err, d.Qcow2.Compat, d.Qcow2.Compression)
 		}

@@ -17,6 +17,7 @@ type Image struct {
 	Inode  uint64      // of the file that QEMU has
 	Bytes  int64       // of the disk
 	Direct bool        // QEMU passes by the host's page cache, and so do we
+	Thin   bool        // images lie below it that its target has: only what is its own is populated
 	Served *nbd.Client // by which QEMU serves it, as its guest sees it; nil: it is a raw image, and is read as a file
 }
 
@@ -64,7 +65,7 @@ func open(i Image) (one opened, err error) {
 	case i.Served != nil && i.Served.Size != uint64(i.Bytes):
 		err = fmt.Errorf("QEMU serves %d bytes, not %d", i.Served.Size, i.Bytes)
 	case i.Served != nil:
-		return served{i.Served}, nil
+		return served{i.Served, i.Thin}, nil
 	default:
 		one, err = openFile(i)
 	}
@@ -81,6 +82,14 @@ func (d *Images) Pages() []uint32 {
 		sizes[i] = image.Pages()
 	}
 	return sizes
+}
+
+// Thin tells of each of them whether zeros of its own hide something else.
+func (d *Images) Thin() (all []bool) {
+	for _, i := range d.all {
+		all = append(all, i.Thin)
+	}
+	return all
 }
 
 // Close closes all of them.

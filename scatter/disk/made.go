@@ -15,14 +15,27 @@ import (
 	"github.com/scatter-vm/scatter/scatter/control"
 )
 
-// NewOf is the image at a path that a source wants made.
-func NewOf(d control.NewDisk, path string) (New, error) {
+// mostBelow bounds how many images lie below one another.
+const mostBelow = 32
+
+// NewOf is the image at a path that a source wants made. here judges the source's name of a file that is only read, and tells ours.
+func NewOf(d control.NewDisk, path string, here func(name string) (string, error)) (New, error) {
 	n := New{Path: path, Bytes: d.Bytes}
 	if d.Bytes <= 0 || d.Bytes >= TooLarge {
 		return n, fmt.Errorf("disk %.256s: of %d bytes", d.Path, d.Bytes)
 	}
-	if d.Qcow2 == nil {
+	if d.Qcow2 == nil || len(d.Backing) > mostBelow {
+		if len(d.Backing) > 0 {
+			return n, fmt.Errorf("disk %.256s: with %d backing files", d.Path, len(d.Backing))
+		}
 		return n, nil
+	}
+	for _, b := range d.Backing {
+		path, err := here(b.Path)
+		if err != nil {
+			return n, err
+		}
+		n.Below = append(n.Below, image.Backing{Path: path, Format: b.Format})
 	}
 	n.Qcow2 = new(image.Qcow2(*d.Qcow2))
 	if err := n.Qcow2.Check(); err != nil {
@@ -89,6 +102,7 @@ type formatted struct {
 	*os.File
 	bytes int64
 	as    image.Qcow2
+	below []image.Backing
 
 	mu     sync.Mutex // guards server
 	server *image.Server
@@ -116,10 +130,10 @@ func (s *Store) Format(ctx context.Context) error {
 }
 
 func (f *formatted) format(ctx context.Context) error {
-	if err := image.Create(ctx, f.File, f.bytes, f.as); err != nil {
+	if err := image.Create(ctx, f.File, f.bytes, f.as, f.below...); err != nil {
 		return err
 	}
-	server, err := image.Open(ctx, f.File, false)
+	server, err := image.Open(ctx, f.File, false, f.below...)
 	if err != nil {
 		return err
 	}
@@ -232,11 +246,11 @@ func (f *formatted) reader(ctx context.Context) (opened, error) {
 	if _, err := f.served(); err == nil {
 		return nil, errors.New("is being written")
 	}
-	s, err := image.Open(ctx, f.File, true)
+	s, err := image.Open(ctx, f.File, true, f.below...)
 	if err != nil {
 		return nil, err
 	}
-	return readBack{served{s.Client}, s}, nil
+	return readBack{served{s.Client, false}, s}, nil
 }
 
 // readBack is an image that a server of its own has open.

@@ -18,6 +18,7 @@ type Pusher struct {
 	From   pages.Contents // whose regions are the disks
 	Held   *dedup.Held    // what the target has
 	Seed   dedup.Seed
+	Thin   []bool                                       // of each disk: it is not all zero where nothing was sent
 	Known  []Pieces                                     // of each disk: what was scanned, and may have been sent
 	Region int                                          // of the first disk, as messages have it
 	Send   func(ctx context.Context, body []byte) error // sends control.Pages
@@ -133,7 +134,7 @@ func (p *Pusher) read(at pageset.Page, n int) error {
 		page, known := p.Known[at.Region].Find(at.Page + uint32(i))
 		data := p.data[i*model.PageSize : (i+1)*model.PageSize]
 		now := dedup.Digest(p.Seed, data)
-		if known && p.Held.Get(page) == now {
+		if hides := now == 0 && p.Thin != nil && p.Thin[at.Region]; known && !hides && p.Held.Get(page) == now {
 			continue
 		}
 		if known {

@@ -9,7 +9,10 @@ import (
 )
 
 // served is an image that its QEMU serves, as the guest sees it.
-type served struct{ *nbd.Client }
+type served struct {
+	*nbd.Client
+	thin bool // only what its first layer holds is populated
+}
 
 // servedIn bounds how long QEMU may take to answer.
 const servedIn = 30 * time.Second
@@ -19,7 +22,7 @@ func (served) answers() bool { return true }
 // mostAsked is how much is asked about at once, in bytes: QEMU looks at all of it before it answers.
 const mostAsked = 256 << 20
 
-// within yields what may be something else than zeros.
+// within yields what may be something else than zeros, or of a thin image, than what is below it.
 func (s served) within(at, last uint32, yield func(first, n uint32) error) error {
 	off, end := uint64(at)*model.PageSize, min(uint64(last)*model.PageSize, s.Size)
 	for off < end {
@@ -46,7 +49,15 @@ func (s served) within(at, last uint32, yield func(first, n uint32) error) error
 func (s served) extents(off, n uint64) ([]nbd.Extent, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), servedIn)
 	defer cancel()
-	return s.Extents(ctx, off, n)
+	if !s.thin {
+		return s.Extents(ctx, off, n)
+	}
+	runs, err := s.Runs(ctx, nbd.Depth, off, n)
+	all := make([]nbd.Extent, len(runs))
+	for i, r := range runs {
+		all[i] = nbd.Extent{Bytes: r.Bytes, Zero: r.State != 1} // as good as zeros: the target has it
+	}
+	return all, err
 }
 
 // read reads what there is of some pages.

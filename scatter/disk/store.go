@@ -22,6 +22,7 @@ type New struct {
 	Path  string
 	Bytes int64
 	Qcow2 *image.Qcow2 // how; nil: it is raw
+	Below []image.Backing
 }
 
 // Store is the disks of a VM on its target, which are made for it: a pages.Sink. A nil one is of a VM none of whose disks travel.
@@ -50,7 +51,7 @@ func Create(first int, all []New) (*Store, error) {
 				s.files = append(s.files, rawFile{f})
 				err = f.Truncate(n.Bytes)
 			} else {
-				one := &formatted{File: f, bytes: n.Bytes, as: *n.Qcow2}
+				one := &formatted{File: f, bytes: n.Bytes, as: *n.Qcow2, below: n.Below}
 				s.files, s.formatted = append(s.files, one), append(s.formatted, one)
 			}
 		}

@@ -71,6 +71,18 @@ type Disk struct {
 	// Qcow2 is how its image is made, where that is no raw one: then it is read as Layer.
 	Qcow2 *control.Qcow2
 	Layer string // the name by which Export knows it
+
+	Backing []control.Backing // the images below it, without their sums
+	Below   []string          // these, as they are seen from here
+}
+
+// New describes the disk to a target that is to make it; perhaps: unless it has it.
+func (d Disk) New(perhaps bool) control.NewDisk {
+	n := control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: d.Data, Qcow2: d.Qcow2, Backing: d.Backing}
+	if perhaps {
+		n.Inode = d.Inode
+	}
+	return n
 }
 
 // Runs lets a VM's processors run, and tells whether they do.
@@ -136,9 +148,8 @@ type Mirrors interface {
 
 // Exports are disks that the VM's hypervisor serves to us, as its guest sees them: those whose images nobody else can read while it has them open.
 type Exports interface {
-	// Export serves disks by their layers, and returns a connection to each. contexts are what these can tell, beside which parts are allocated. Close
-	// ends them.
-	Export(ctx context.Context, layers []string, contexts ...string) ([]*nbd.Client, error)
+	// Export serves disks, and returns a connection to each, which tells what of it is allocated, or in which layer. Close ends them.
+	Export(ctx context.Context, disks []Disk) ([]*nbd.Client, error)
 }
 
 // Brake takes processor time from a VM.

@@ -19,7 +19,7 @@ func (e mirroring) follow(ctx context.Context, v *migrant) error {
 		return nil
 	}
 	images := v.Images()
-	v.pusher = &disk.Pusher{Behind: disk.NewBehind(images.Pages()...), From: images, Held: e.Held, Seed: e.Seed, Known: v.Pieces, Region: len(v.Blocks)}
+	v.pusher = &disk.Pusher{Behind: disk.NewBehind(images.Pages()...), From: images, Held: e.Held, Seed: e.Seed, Thin: images.Thin(), Known: v.Pieces, Region: len(v.Blocks)}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
 	for i, d := range v.Disks {

@@ -20,6 +20,7 @@ var remedies = []struct{ words, remedy string }{
 	{"not a valid device model", "install the source's QEMU there, or unplug the device (device_del)"},
 	{"no such file", "see that the target finds it: on storage that both hosts see, elsewhere by recv --rewrite, a copy if it is read-only; or let it travel (--disks pre)"},
 	{"is here already", "if nobody needs it, remove it there; a disk that the hosts share does not travel (--disks none)"},
+	{"backing file", "copy the backing file there as it is here (recv --rewrite says where), or have a disk without one (qemu-img rebase -b \"\")"},
 	{"qcow2 images are made by", "install QEMU's tools there (qemu-utils, qemu-img)"},
 	{"no space", "make room on its file system there"},
 	{"another file here", "put the disk on shared storage, or let it travel (--disks pre) to where there is none; if the file is the same one all the same, use --force"},

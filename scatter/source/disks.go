@@ -7,6 +7,8 @@ import (
 
 	"github.com/scatter-vm/scatter/dedup"
 	"github.com/scatter-vm/scatter/qemu/cmdline"
+	"github.com/scatter-vm/scatter/qemu/image"
+	"github.com/scatter-vm/scatter/qemu/nbd"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
@@ -38,6 +40,19 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 	case model.DisksAuto:
 		v.perhaps = can
 		v.leaveOut(can) // a target that has another file there says so all the same
+	}
+	return nil
+}
+
+// sumBacking completes what is said of the images below disks that travel, or may.
+func (v *VM) sumBacking(ctx context.Context, sums *image.Sums) error {
+	for _, d := range slices.Concat(v.Disks, v.perhaps) {
+		for i, path := range d.Below {
+			var err error
+			if d.Backing[i].Sum, err = sums.Of(ctx, path); err != nil {
+				return model.Blocker{VM: v.Name(), Problem: "backing file " + d.Backing[i].Path + ": " + err.Error()}
+			}
+		}
 	}
 	return nil
 }
@@ -104,23 +119,21 @@ func (v *VM) openDisks(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()
-	images := imagesOf(v.Disks)
-	var layers []string
-	for _, d := range v.Disks {
-		if d.Qcow2 != nil {
-			layers = append(layers, d.Layer)
-		}
-	}
-	if len(layers) > 0 {
-		served, err := v.Export(ctx, layers)
-		if err != nil {
+	var images []disk.Image
+	var served []*nbd.Client
+	through := slices.DeleteFunc(slices.Clone(v.Disks), func(d hypervisor.Disk) bool { return d.Qcow2 == nil })
+	if len(through) > 0 {
+		var err error
+		if served, err = v.Export(ctx, through); err != nil {
 			return err
 		}
-		for i, d := range v.Disks {
-			if d.Qcow2 != nil {
-				images[i].Served, served = served[0], served[1:]
-			}
+	}
+	for _, d := range v.Disks {
+		i := disk.Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct, Thin: len(d.Backing) > 0}
+		if d.Qcow2 != nil {
+			i.Served, served = served[0], served[1:]
 		}
+		images = append(images, i)
 	}
 	open, err := disk.OpenImages(images)
 	if err != nil {
@@ -138,13 +151,9 @@ func (v *VM) leaveOut(disks []hypervisor.Disk) {
 }
 
 // newDisks describes disks to a target that is to make them; perhaps: unless it has them.
-func (v *VM) newDisks(all []hypervisor.Disk, perhaps bool) (out []control.NewDisk) {
+func newDisks(all []hypervisor.Disk, perhaps bool) (out []control.NewDisk) {
 	for _, d := range all {
-		n := control.NewDisk{Path: d.File, Bytes: d.Bytes, Data: d.Data, Qcow2: d.Qcow2}
-		if perhaps {
-			n.Inode = d.Inode
-		}
-		out = append(out, n)
+		out = append(out, d.New(perhaps))
 	}
 	return out
 }
@@ -199,11 +208,4 @@ func (v *VM) Compared() []system.RAMBlock {
 		all = append(all, system.RAMBlock{Name: "disk " + v.Disks[i].File, Length: uint64(n) * model.PageSize, Index: len(v.Facts.Blocks) + i})
 	}
 	return all
-}
-
-func imagesOf(all []hypervisor.Disk) (images []disk.Image) {
-	for _, d := range all {
-		images = append(images, disk.Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct})
-	}
-	return images
 }

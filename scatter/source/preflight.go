@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
@@ -50,11 +51,13 @@ func (e *inquiry) Preflight(ctx context.Context) error {
 // tryToLeave finds out what hinders each VM on this host.
 func (e *Party) tryToLeave(ctx context.Context) [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
+	var sums image.Sums // VMs have backing files in common
 	var g errgroup.Group
 	g.SetLimit(4)
 	for i, v := range e.VMs {
 		g.Go(func() error {
-			why[i] = e.forced(v, blockersOf(v.Name(), v.Preflight(ctx, func() error { return e.record(v, handover.RecSettings) })))
+			err := errors.Join(v.Preflight(ctx, func() error { return e.record(v, handover.RecSettings) }), v.sumBacking(ctx, &sums))
+			why[i] = e.forced(v, blockersOf(v.Name(), err))
 			return nil
 		})
 	}

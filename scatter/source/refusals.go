@@ -139,7 +139,7 @@ func (e *inquiry) refusedEverywhere() [][]model.Blocker {
 func (v *VM) ExamineMessage(force, try bool) control.Examine {
 	p := v.PrepareMessage()
 	if v.perhaps != nil {
-		p.Disks = v.newDisks(v.perhaps, true)
+		p.Disks = newDisks(v.perhaps, true)
 	}
 	m := control.Examine{VM: v.Number, Name: p.Name, Argv: p.Argv, Machine: p.Machine, Disks: p.Disks}
 	if !force {

@@ -61,7 +61,7 @@ func (v *VM) PrepareMessage() control.Prepare {
 	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
 		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.Prepares()}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
-	p.Disks = v.newDisks(v.Disks, false)
+	p.Disks = newDisks(v.Disks, false)
 	return p
 }
 

@@ -26,7 +26,7 @@ func (g receiving) makeDisks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n, err := disk.NewOf(d, path)
+		n, err := disk.NewOf(d, path, func(name string) (string, error) { return g.r.cfg.Policy.ReadFile(name, g.r.cfg.RunDir) })
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ func TestDisksThatAreNotMade(t *testing.T) {
 	l := s.open()
 	good := control.Prepare{Name: "web", Memory: 1 << 20, VCPUs: 1, Argv: []string{noQEMU, "-name", "guest=web", "-nic", "none", "-m", "1"},
 		Blocks: []control.Block{{ID: "pc.ram", Length: 1 << 20}}}
+	made := &control.Qcow2{Cluster: 65536, Compat: "1.1", RefcountBits: 16}
 	cases := []struct {
 		want  string
 		disks []control.NewDisk
@@ -42,8 +43,11 @@ func TestDisksThatAreNotMade(t *testing.T) {
 		{"of 0 bytes", []control.NewDisk{{Path: dir + "/x"}}},
 		{"of 9223372036854775807 bytes", []control.NewDisk{{Path: dir + "/x", Bytes: 1<<63 - 1}}},
 		{`compat "1.1,prealloc`, []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1,preallocation=full", RefcountBits: 16}}}},
-		{"file exists", []control.NewDisk{{Path: mine, Bytes: 4096, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1", RefcountBits: 16}}}},
-		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 20, Qcow2: &control.Qcow2{Cluster: 65536, Compat: "1.1", RefcountBits: 16}}}},
+		{"file exists", []control.NewDisk{{Path: mine, Bytes: 4096, Qcow2: made}}},
+		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 20, Qcow2: made}}},
+		{"path outside", []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: made, Backing: []control.Backing{{Path: "/etc/shadow", Format: "raw"}}}}},
+		{`format "vmdk"`, []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: made, Backing: []control.Backing{{Path: mine, Format: "vmdk"}}}}},
+		{"with 1 backing files", []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Backing: []control.Backing{{Path: mine, Format: "raw"}}}}},
 		{"65 disks", make([]control.NewDisk, mostNewDisks+1)},
 		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 30}}}, // it was made, and there is no QEMU
 	}

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Trials struct {
 	turns  chan struct{} // held while a try may compute
 	places chan struct{} // held while there is anything of it
 	number atomic.Uint64
+	sums   image.Sums // of backing files
 
 	timeout, patience time.Duration // model.TryTimeout and tryPatience
 }
@@ -308,6 +310,9 @@ func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) 
 			}
 			return nil, fmt.Errorf("disk %.256s is here already, and is not the source's: it is not overwritten", path)
 		}
+		if err := t.lookBelow(d); err != nil {
+			return nil, err
+		}
 		if missing := image.Missing(); d.Qcow2 != nil && len(missing) > 0 {
 			return nil, fmt.Errorf("disk %.256s: qcow2 images are made by %s, which is not here", path, strings.Join(missing, " and "))
 		}
@@ -321,6 +326,33 @@ func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) 
 		}
 	}
 	return shared, nil
+}
+
+// lookBelow makes sure that the images below a disk are here, and hold what they hold on the source.
+func (t *Trials) lookBelow(d control.NewDisk) error {
+	ctx, cancel := context.WithTimeout(context.Background(), model.TryMost)
+	defer cancel()
+	for _, b := range d.Backing {
+		path, err := t.policy.ReadFile(b.Path, t.runDir)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("disk %.256s: no backing file %.256s is here", d.Path, path)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino == b.Inode && info.Size() == b.Bytes {
+			continue // on storage that hosts share
+		}
+		sum, err := t.sums.Of(ctx, path)
+		if err != nil {
+			return fmt.Errorf("disk %.256s: backing file: %w", d.Path, err)
+		}
+		if !bytes.Equal(sum, b.Sum) {
+			return fmt.Errorf("disk %.256s: backing file %.256s is here, and has other contents than on the source", d.Path, path)
+		}
+	}
+	return nil
 }
 
 // sameFiles makes sure that a VM would go on to write to the files that it writes to on the source, and not to others that have their

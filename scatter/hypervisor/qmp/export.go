@@ -10,6 +10,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/nbd"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -29,20 +30,20 @@ type exports struct {
 }
 
 // Export has QEMU serve disks, which are only read, and returns a connection to each. What a scatter has left that was killed is removed before.
-func (x *exports) Export(ctx context.Context, nodes []string, contexts ...string) ([]*nbd.Client, error) {
+func (x *exports) Export(ctx context.Context, disks []hypervisor.Disk) ([]*nbd.Client, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err := x.dropLeft(ctx); err != nil {
 		return nil, x.named(err)
 	}
-	conns, err := x.serve(ctx, len(nodes))
+	conns, err := x.serve(ctx, len(disks))
 	if err != nil {
 		return nil, x.named(err)
 	}
 	x.served = true
-	for i, node := range nodes {
+	for i, d := range disks {
 		name := fmt.Sprint(exportName, i)
-		add := map[string]any{"type": "nbd", "id": name, "name": name, "node-name": node}
+		add := map[string]any{"type": "nbd", "id": name, "name": name, "node-name": d.Layer, "allocation-depth": true}
 		if err == nil {
 			err = x.client.Do(ctx, "block-export-add", add, nil)
 		}
@@ -52,8 +53,12 @@ func (x *exports) Export(ctx context.Context, nodes []string, contexts ...string
 			conn.Close()
 			continue
 		}
+		tells := "base:allocation"
+		if len(disks[i].Backing) > 0 {
+			tells = nbd.Depth
+		}
 		var c *nbd.Client
-		if c, err = nbd.Connect(ctx, conn, fmt.Sprint(exportName, i), contexts...); err == nil {
+		if c, err = nbd.Connect(ctx, conn, fmt.Sprint(exportName, i), tells); err == nil {
 			x.clients = append(x.clients, c)
 		}
 	}

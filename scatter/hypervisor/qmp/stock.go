@@ -77,6 +77,11 @@ func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
 			d.File, d.Path, d.Inode, d.Direct = file.File, filepath.Join(root, file.File), file.Inode, drive.Root.Direct
 			d.Data = min(d.Bytes, file.Allocated)
 			if q := drive.Root.Qcow2; q != nil {
+				for b := drive.Root.Child("backing"); b != nil; b = b.Child("backing") {
+					f := b.Child("file")
+					d.Backing = append(d.Backing, control.Backing{Path: f.File, Format: b.Driver, Inode: f.Inode, Bytes: f.Size})
+					d.Below = append(d.Below, filepath.Join(root, f.File))
+				}
 				d.Qcow2 = &control.Qcow2{Cluster: q.Cluster, Compat: q.Compat, LazyRefcounts: q.LazyRefcounts, RefcountBits: q.RefcountBits, ExtendedL2: q.ExtendedL2, Compression: q.Compression}
 			}
 		}
@@ -97,7 +102,7 @@ func whyStays(d inventory.Drive) string {
 		return "its format is " + root.Driver + ", neither raw nor qcow2"
 	}
 	switch {
-	case file == nil || len(root.Children) != 1 || len(file.Children) != 0:
+	case file == nil || len(file.Children) != 0 || len(root.Children) != 1 && (root.Driver == "raw" || len(root.Children) != 2 || root.Child("backing") == nil):
 		return "it has more than a file below it"
 	case file.Driver != "file" || file.Inode == 0:
 		return "it is no regular file of this host"
@@ -124,8 +129,28 @@ func whyStaysQcow2(n *inventory.Node) string {
 		return "it has internal snapshots, which would be lost"
 	case n.Qcow2.DataFile != "" || n.Child("data-file") != nil:
 		return "its data is in another file than its image"
-	case n.Child("backing") != nil || n.Header.Backing != "":
-		return "it has a backing file"
+	case n.Child("backing") == nil && n.Header.Backing != "":
+		return "it has a backing file that its QEMU does not use"
+	case n.Child("backing") != nil:
+		return whyStaysBelow(n.Child("backing"))
+	}
+	return ""
+}
+
+// whyStaysBelow is whyStays for the images below another one.
+func whyStaysBelow(n *inventory.Node) string {
+	for ; n != nil; n = n.Child("backing") {
+		file := n.Child("file")
+		switch {
+		case n.Driver != "raw" && n.Driver != "qcow2":
+			return "the format of a backing file is " + n.Driver + ", neither raw nor qcow2"
+		case file == nil || file.Driver != "file" || file.Inode == 0 || len(file.Children) != 0:
+			return "a backing file is no regular file of this host"
+		case !n.ReadOnly:
+			return "a backing file is being written"
+		case n.Encrypted || n.Qcow2 != nil && n.Qcow2.DataFile != "" || n.Driver == "raw" && n.Size != file.Size:
+			return "a backing file is more than an image"
+		}
 	}
 	return ""
 }
