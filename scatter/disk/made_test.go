@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -58,6 +59,7 @@ func TestFormatted(t *testing.T) {
 		}
 	}
 	for _, end := range []bool{false, true} {
+		began := time.Now()
 		synced := make(chan error, 1)
 		if err := s.Sync(end, func(err error) { synced <- err }); err != nil {
 			t.Fatal(err)
@@ -65,6 +67,7 @@ func TestFormatted(t *testing.T) {
 		if err := <-synced; err != nil {
 			t.Fatal(err)
 		}
+		t.Logf("last %v: %v", end, time.Since(began))
 		if err := s.AwaitLetGo(); (err == nil) != end {
 			t.Error(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
@@ -70,6 +71,7 @@ func (h checkedHost) check(ctx context.Context, cfg Config) []Finding {
 		h.checkGroups(),
 		h.checkInterface(cfg.Interface, cfg.GroupBase),
 		checkConfinement(qemu.CanConfine()),
+		checkTools(image.Missing()),
 	}
 	if cfg.TLSDir != "" {
 		all = append(all, checkTLS(cfg.TLSDir)...)
@@ -105,6 +107,16 @@ func (h checkedHost) capabilities() uint64 {
 }
 
 func hasCap(caps uint64, capability int) bool { return caps>>capability&1 == 1 }
+
+// checkTools: images that are no raw ones are made by QEMU's own programs.
+func checkTools(missing []string) Finding {
+	const name = "image tools"
+	if len(missing) > 0 {
+		return foundWarning(name, "install QEMU's tools (qemu-utils, qemu-img), if VMs whose disks are qcow2 images are to come here with these",
+			"there is no %s: no qcow2 disk can be made here", strings.Join(missing, ", and no "))
+	}
+	return foundOK(name, "qcow2 disks can be made here")
+}
 
 // checkPtrace: guest memory is read and written as a debugger would.
 func (h checkedHost) checkPtrace(caps uint64) Finding {

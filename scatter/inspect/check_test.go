@@ -162,13 +162,18 @@ func TestCheckTLS(t *testing.T) {
 	}
 }
 
+func TestCheckTools(t *testing.T) {
+	wantFinding(t, checkTools(nil), LevelOK, "can be made")
+	wantFinding(t, checkTools([]string{"qemu-img", "qemu-nbd"}), LevelWarning, "no qemu-img, and no qemu-nbd")
+}
+
 // TestCheckOfThisHost runs the real thing, whatever this host is like.
 func TestCheckOfThisHost(t *testing.T) {
 	all, err := Check(t.Context(), Config{Interface: "lo"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"guest memory", "receive buffer", "multicast groups", "interface"} {
+	for _, name := range []string{"guest memory", "receive buffer", "multicast groups", "interface", "image tools"} {
 		if !slices.ContainsFunc(all, func(f Finding) bool { return f.Check == name && f.Level != "" && f.Message != "" }) {
 			t.Errorf("no finding about %s in %v", name, all)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/disk"
@@ -65,11 +66,12 @@ func (g *guest) gone() {
 	}
 }
 
-// synced tells the source that what has come of the guest's disks is safe.
-func (g receiving) synced(err error) {
+// synced tells the source that what has come of the guest's disks is safe, which it was asked for at a time.
+func (g receiving) synced(asked time.Time, err error) {
 	if err != nil {
 		g.fail(err)
 		return
 	}
+	g.log.Debug("disks are safe", "took", time.Since(asked))
 	_ = g.conn.Send(control.Synced{VM: g.key.vm}) // a lost source asks no more
 }

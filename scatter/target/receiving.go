@@ -289,7 +289,8 @@ func (g receiving) feed(ctx context.Context, c *control.Conn) error {
 				err = disks.Take(buf)
 			}
 		case control.Sync:
-			err = disks.Sync(m.Last, g.synced)
+			asked := time.Now()
+			err = disks.Sync(m.Last, func(err error) { g.synced(asked, err) })
 		case control.DataEnd:
 			if g.complete.Store(true); !g.lacking.Load() {
 				return nil
