@@ -163,8 +163,7 @@ func TestLabBase(t *testing.T) {
 	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
 		t.Fatal(err)
 	}
-	job := deploy.Job{Args: []string{"--disks", "pre", "--verify", "--rate", "500mbit"}}
-	r, err := d.Send(ctx, job)
+	r, err := d.Send(ctx, deploy.Job{Args: []string{"--disks", "pre"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +173,7 @@ func TestLabBase(t *testing.T) {
 	if err := os.WriteFile(there, base, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r, err = d.Send(ctx, job); err != nil {
+	if r, err = d.Send(ctx, deploy.Job{Args: []string{"--disks", "auto", "--verify", "--rate", "500mbit"}}); err != nil {
 		t.Fatal(err)
 	}
 	if r.Exit != 0 || r.Report == nil {

@@ -32,10 +32,14 @@ func NewOf(d control.NewDisk, path string, here func(name string) (string, error
 	}
 	for _, b := range d.Backing {
 		path, err := here(b.Path)
+		below := image.Backing{Path: path, Format: b.Format}
+		if err == nil {
+			err = below.Check()
+		}
 		if err != nil {
 			return n, err
 		}
-		n.Below = append(n.Below, image.Backing{Path: path, Format: b.Format})
+		n.Below = append(n.Below, below)
 	}
 	n.Qcow2 = new(image.Qcow2(*d.Qcow2))
 	if err := n.Qcow2.Check(); err != nil {

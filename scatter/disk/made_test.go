@@ -67,7 +67,7 @@ func TestFormatted(t *testing.T) {
 		if err := <-synced; err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("last %v: %v", end, time.Since(began))
+		t.Logf("safe after %v, let go of: %v", time.Since(began), end)
 		if err := s.AwaitLetGo(); (err == nil) != end {
 			t.Error(err)
 		}

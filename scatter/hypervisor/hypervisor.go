@@ -5,10 +5,12 @@ package hypervisor
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/qemu/nbd"
 	"github.com/scatter-vm/scatter/scatter/control"
@@ -83,6 +85,16 @@ func (d Disk) New(perhaps bool) control.NewDisk {
 		n.Inode = d.Inode
 	}
 	return n
+}
+
+// SumBacking completes what is said of the images below the disk.
+func (d Disk) SumBacking(ctx context.Context, sums *image.Sums) (err error) {
+	for i, path := range d.Below {
+		if d.Backing[i].Sum, err = sums.Of(ctx, path); err != nil {
+			return fmt.Errorf("backing file %s: %w", d.Backing[i].Path, err)
+		}
+	}
+	return nil
 }
 
 // Runs lets a VM's processors run, and tells whether they do.

@@ -44,19 +44,6 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 	return nil
 }
 
-// sumBacking completes what is said of the images below disks that travel, or may.
-func (v *VM) sumBacking(ctx context.Context, sums *image.Sums) error {
-	for _, d := range slices.Concat(v.Disks, v.perhaps) {
-		for i, path := range d.Below {
-			var err error
-			if d.Backing[i].Sum, err = sums.Of(ctx, path); err != nil {
-				return model.Blocker{VM: v.Name(), Problem: "backing file " + d.Backing[i].Path + ": " + err.Error()}
-			}
-		}
-	}
-	return nil
-}
-
 // settleDisks decides which disks travel of those that may: those that no target shares. A target without one that others share does not get the VM.
 func (e *inquiry) settleDisks(ctx context.Context) [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
@@ -73,7 +60,7 @@ func (e *inquiry) settleDisks(ctx context.Context) [][]model.Blocker {
 			continue
 		}
 		v.takeDisks(travel)
-		err := v.openDisks(ctx)
+		err := v.openDisks(ctx, &e.sums)
 		if err == nil {
 			err = v.withoutPostCopy(disksFirst)
 		}
@@ -113,9 +100,14 @@ func (v *VM) takeDisks(all []hypervisor.Disk) {
 }
 
 // openDisks opens the disks that travel with the VM, if they are not. From here on its QEMU serves those that it alone can read.
-func (v *VM) openDisks(ctx context.Context) error {
+func (v *VM) openDisks(ctx context.Context, sums *image.Sums) error {
 	if _, is := v.Mem.(*disk.Beside); is || len(v.Disks) == 0 {
 		return nil
+	}
+	for _, d := range v.Disks {
+		if err := d.SumBacking(ctx, sums); err != nil {
+			return model.Blocker{VM: v.Name(), Problem: err.Error()}
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, system.QMPTimeout)
 	defer cancel()

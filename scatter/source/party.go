@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -19,7 +20,8 @@ type Party struct {
 	Links    []*wire.Link
 	Listener wire.Listener // for what targets say
 
-	Unsettled bool // a VM that stays has other settings than it had
+	sums      image.Sums // of backing files, which VMs have in common
+	Unsettled bool       // a VM that stays has other settings than it had
 }
 
 // HostName is the name of a target; "" for none (-1).

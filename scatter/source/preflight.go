@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/scatter-vm/scatter/qemu"
-	"github.com/scatter-vm/scatter/qemu/image"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor/qmp"
@@ -51,12 +50,14 @@ func (e *inquiry) Preflight(ctx context.Context) error {
 // tryToLeave finds out what hinders each VM on this host.
 func (e *Party) tryToLeave(ctx context.Context) [][]model.Blocker {
 	why := make([][]model.Blocker, len(e.VMs))
-	var sums image.Sums // VMs have backing files in common
 	var g errgroup.Group
 	g.SetLimit(4)
 	for i, v := range e.VMs {
 		g.Go(func() error {
-			err := errors.Join(v.Preflight(ctx, func() error { return e.record(v, handover.RecSettings) }), v.sumBacking(ctx, &sums))
+			err := v.Preflight(ctx, func() error { return e.record(v, handover.RecSettings) })
+			if err == nil || onlyRisks(err) {
+				err = errors.Join(err, v.openDisks(ctx, &e.sums))
+			}
 			why[i] = e.forced(v, blockersOf(v.Name(), err))
 			return nil
 		})
@@ -115,10 +116,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 	if err := errors.Join(herr, v.EndMigration(ctx), v.Restore(ctx)); err != nil {
 		return err
 	}
-	var all model.Problems
-	all.Add(found)
-	all.Add(v.openDisks(ctx))
-	return all.Err()
+	return found
 }
 
 // captureHeader reads the stream up to the end of the ram START section.

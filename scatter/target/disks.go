@@ -28,6 +28,9 @@ func (g receiving) makeDisks(ctx context.Context) error {
 			return err
 		}
 		n, err := disk.NewOf(d, path, func(name string) (string, error) { return g.r.cfg.Policy.ReadFile(name, g.r.cfg.RunDir) })
+		if err == nil {
+			err = g.r.tries.LookBelow(d) // again: it may have changed since preflight
+		}
 		if err != nil {
 			return err
 		}

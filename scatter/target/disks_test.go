@@ -46,6 +46,7 @@ func TestDisksThatAreNotMade(t *testing.T) {
 		{"file exists", []control.NewDisk{{Path: mine, Bytes: 4096, Qcow2: made}}},
 		{"nonexistent", []control.NewDisk{{Path: dir + "/x", Bytes: 1 << 20, Qcow2: made}}},
 		{"path outside", []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: made, Backing: []control.Backing{{Path: "/etc/shadow", Format: "raw"}}}}},
+		{"other contents", []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: made, Backing: []control.Backing{{Path: mine, Format: "raw"}}}}},
 		{`format "vmdk"`, []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Qcow2: made, Backing: []control.Backing{{Path: mine, Format: "vmdk"}}}}},
 		{"with 1 backing files", []control.NewDisk{{Path: dir + "/x", Bytes: 4096, Backing: []control.Backing{{Path: mine, Format: "raw"}}}}},
 		{"65 disks", make([]control.NewDisk, mostNewDisks+1)},

@@ -32,13 +32,19 @@ func TestLookBelow(t *testing.T) {
 		"path outside":       {Path: "/etc/passwd", Bytes: 4, Sum: same[:]},
 		"is no regular file": {Path: "/there", Sum: same[:]},
 	} {
-		err := tries.lookBelow(control.NewDisk{Path: "/there/disk", Backing: []control.Backing{b}})
+		err := tries.LookBelow(control.NewDisk{Path: "/there/disk", Backing: []control.Backing{b}})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
 		}
 	}
+	unsure := control.Backing{Path: "/there/base", Bytes: 4, Inode: 1}
+	for travels, inode := range map[bool]uint64{true: 0, false: 9} {
+		if err := tries.LookBelow(control.NewDisk{Inode: inode, Backing: []control.Backing{unsure}}); (err != nil) != travels {
+			t.Errorf("nothing is known of it, travels %v: %v", travels, err)
+		}
+	}
 	shared := control.Backing{Path: "/there/base", Bytes: 4, Inode: st.Ino, Sum: other[:]}
-	if err := tries.lookBelow(control.NewDisk{Backing: []control.Backing{shared}}); err != nil {
+	if err := tries.LookBelow(control.NewDisk{Backing: []control.Backing{shared}}); err != nil {
 		t.Errorf("of storage that hosts share: %v", err)
 	}
 }

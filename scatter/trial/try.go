@@ -310,7 +310,7 @@ func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) 
 			}
 			return nil, fmt.Errorf("disk %.256s is here already, and is not the source's: it is not overwritten", path)
 		}
-		if err := t.lookBelow(d); err != nil {
+		if err := t.LookBelow(d); err != nil {
 			return nil, err
 		}
 		if missing := image.Missing(); d.Qcow2 != nil && len(missing) > 0 {
@@ -328,8 +328,8 @@ func (t *Trials) lookAtDisks(disks []control.NewDisk) (shared []int, err error) 
 	return shared, nil
 }
 
-// lookBelow makes sure that the images below a disk are here, and hold what they hold on the source.
-func (t *Trials) lookBelow(d control.NewDisk) error {
+// LookBelow makes sure that the images below a disk are here, and hold what they hold on the source; of a disk that may not travel only that they are as long.
+func (t *Trials) LookBelow(d control.NewDisk) error {
 	ctx, cancel := context.WithTimeout(context.Background(), model.TryMost)
 	defer cancel()
 	for _, b := range d.Backing {
@@ -341,8 +341,10 @@ func (t *Trials) lookBelow(d control.NewDisk) error {
 		if err != nil {
 			return fmt.Errorf("disk %.256s: no backing file %.256s is here", d.Path, path)
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino == b.Inode && info.Size() == b.Bytes {
-			continue // on storage that hosts share
+		st, ok := info.Sys().(*syscall.Stat_t)
+		shared := ok && st.Ino == b.Inode // storage of the hosts
+		if info.Size() == b.Bytes && (shared || d.Inode != 0 && len(b.Sum) == 0) {
+			continue
 		}
 		sum, err := t.sums.Of(ctx, path)
 		if err != nil {
