@@ -85,6 +85,7 @@ const (
 
 	DisksNone = model.DisksNone
 	DisksPre  = model.DisksPre
+	DisksPost = model.DisksPost
 	DisksAuto = model.DisksAuto
 
 	OnSource = model.OnSource

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,13 @@ import (
 func storingGuest(n int) lab.GuestConfig {
 	return lab.GuestConfig{Name: fmt.Sprintf("disk%d", n), Memory: 128, System: image.Storing,
 		Workload: lab.Workload{ID: n, Disk: true, Common: 15, Own: 6, Zero: 7, Hot: 2, Dirty: 100, Verify: 1500}}
+}
+
+// hastyGuest writes to its disk faster than a slow link carries.
+func hastyGuest(n int) lab.GuestConfig {
+	c := storingGuest(n)
+	c.Workload = lab.Workload{ID: n, Disk: true, Common: 4, Own: 4, Zero: 4, Hot: 6, Dirty: 4000, Verify: 1500}
+	return c
 }
 
 // TestLabDisksTravel: VMs whose disks are on their source alone go to hosts where there are none, while their guests write to them. What disks have in
@@ -228,6 +236,83 @@ func madeAs(t *testing.T, file string) string {
 	return fmt.Sprintf("%d %d %s", info.Size, info.Cluster, info.Specific)
 }
 
+// TestLabDisksFollow: VMs run on hosts where their disks are not, and get them while they use them: all of them after the switch-over, or what is written
+// faster than the link carries. Each uses its own image at last.
+func TestLabDisksFollow(t *testing.T) {
+	ctx := t.Context()
+	for mode, c := range map[string]struct {
+		guests []lab.GuestConfig
+		args   []string
+	}{
+		"post":   {[]lab.GuestConfig{storingGuest(1), storingGuest(2), storingGuest(3)}, []string{"--mode", "post", "--rate", "200mbit"}},
+		"hybrid": {[]lab.GuestConfig{hastyGuest(1)}, []string{"--mode", "hybrid", "--rate", "8mbit"}},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			guests, err := l.Boot(ctx, c.guests...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := deploy.New(ctx, l, build(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.ReceiveAll(ctx, l.Targets, "--memory", "300MiB", "--log-level", "debug"); err != nil {
+				t.Fatal(err)
+			}
+			r, err := d.Send(ctx, deploy.Job{Args: append(c.args, "--disks", "post")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Exit != 0 || r.Report == nil {
+				t.Fatalf("exit %d: %s", r.Exit, r.Output)
+			}
+			for _, v := range r.Report.VMs {
+				t.Logf("%s: %v, %.1f MB, pause of %.0f ms, %+v", v.Name, r.Time, float64(r.SourceBytes)/1e6, v.DowntimeMS, v.PostCopy)
+				if v.PostCopy == nil || v.PostCopy.DiskBytes == 0 {
+					t.Errorf("%s has not lacked anything of its disk", v.Name)
+				}
+			}
+			for i, h := range arrived(t, d, guests) {
+				if files := openFiles(t, h, guests[i].Name); !slices.Contains(files, lab.DiskFile(h, guests[i].Name)) {
+					t.Errorf("%s does not use its image: %v", guests[i].Name, files)
+				}
+				left, err := filepath.Glob(filepath.Join(deploy.RunDir(h), guests[i].Name+".[dm]*"))
+				if err != nil || len(left) > 0 {
+					t.Errorf("%s has left %v (%v)", guests[i].Name, left, err)
+				}
+			}
+		})
+	}
+}
+
+// openFiles are those that the QEMU of a guest has open on a host.
+func openFiles(t *testing.T, h *lan.Host, guest string) (files []string) {
+	t.Helper()
+	pid, err := os.ReadFile(filepath.Join(deploy.RunDir(h), guest+".pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := filepath.Glob("/proc/" + strings.TrimSpace(string(pid)) + "/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if f, err := os.Readlink(l); err == nil { // it may have closed it meanwhile
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
 // TestLabDiskStalls: a VM that writes to its disk faster than the link carries stays, and leaves nothing on its target; stopped for the rest of its way, it
 // moves.
 func TestLabDiskStalls(t *testing.T) {
@@ -241,9 +326,7 @@ func TestLabDiskStalls(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	busy := storingGuest(1)
-	busy.Workload = lab.Workload{ID: 1, Disk: true, Common: 4, Own: 4, Zero: 4, Hot: 6, Dirty: 4000, Verify: 1500}
-	guests, err := l.Boot(ctx, busy)
+	guests, err := l.Boot(ctx, hastyGuest(1))
 	if err != nil {
 		t.Fatal(err)
 	}

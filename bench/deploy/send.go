@@ -42,6 +42,7 @@ type Report struct {
 			ExposedS   float64 `json:"exposed_s"`
 			PredictedS float64 `json:"predicted_exposed_s"`
 			Bytes      int64
+			DiskBytes  int64 `json:"disk_bytes"`
 			Faults     int64
 			FaultMS    float64 `json:"fault_ms"`
 			MostMS     float64 `json:"most_ms"`

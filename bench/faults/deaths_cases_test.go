@@ -71,6 +71,7 @@ var courses = []course{
 		actions: []string{"converge", "verify", "release", "run", "fill", "sweep", "logdone"}},
 	{name: "hybrid", fills: true, busy: true, flags: []string{"--mode", "hybrid", "--rate", "20mbit"}, actions: []string{"converge", "fill"}},
 	{name: "disk", disk: true, flags: []string{"--mode", "pre", "--disks", "pre", "--rate", "20mbit"}, actions: []string{"prepare", "converge", switching, "run"}},
+	{name: "lazy-disk", fills: true, disk: true, flags: []string{"--mode", "post", "--disks", "post", "--rate", "20mbit"}, actions: []string{"verify", "run", "fill", "sweep"}},
 	{name: "cancel", turn: "converge", lead: (*evacuation).interrupt, actions: []string{"abort"}},
 	{name: "lost-before-run", turn: "release", lead: (*evacuation).replaceRecv, actions: []string{"logabort", "resume", "final"}},
 	{name: "lost-after-run", turn: "logged run", lead: (*evacuation).deafRecv, actions: []string{"resolve", "final"}},

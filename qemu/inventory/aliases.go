@@ -43,3 +43,16 @@ func Command(inv *Inventory, argv []string) ([]string, []Finding) {
 
 // Expand puts the options of configuration files (-readconfig) in the place of their names, as the process of that pid sees them.
 func Expand(argv []string, pid int) ([]string, error) { return rewrite.Expand(argv, pid) }
+
+// Reopening is a disk that can be told to stand on another node than its file, and on that again.
+type Reopening = rewrite.Reopening
+
+// Reopen finds how to reopen a disk of a machine that was started with a command line.
+func Reopen(inv *Inventory, argv []string, n *Node) (*Reopening, error) {
+	return rewrite.Reopen(inv, argv, n)
+}
+
+// NameDrives gives the nodes of those of the drives names that have none, so that they can be reopened. It returns the command line with them.
+func NameDrives(inv *Inventory, argv []string, drives map[string]bool) []string {
+	return rewrite.NameDrives(inv, argv, drives)
+}

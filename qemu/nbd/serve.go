@@ -134,18 +134,19 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// answer does what is asked and replies. A reply that cannot be written is of no use any more: who reads requests finds that out.
+// answer does what is asked and replies. A reply that cannot be written is of no use any more: who reads requests finds that out. What fails because ctx
+// has ended is not replied to: a client that comes back asks again, one that was told of an error would tell its guest.
 func (s *session) answer(ctx context.Context, r request) {
 	var err error
 	switch code := s.refuse(r); {
 	case code != 0:
-		err = s.fail(r, code)
+		err = s.fail(ctx, r, code)
 	case r.command == cmdRead:
 		err = s.read(ctx, r)
 	case r.command == cmdBlockStatus:
 		err = s.blockStatus(ctx, r)
 	default:
-		err = s.done(r, s.change(ctx, r))
+		err = s.done(ctx, r, s.change(ctx, r))
 	}
 	if err != nil {
 		s.hangUp()
@@ -198,9 +199,9 @@ func (s *session) change(ctx context.Context, r request) (err error) {
 	return err
 }
 
-func (s *session) done(r request, err error) error {
+func (s *session) done(ctx context.Context, r request, err error) error {
 	if err != nil {
-		return s.fail(r, codeOf(err))
+		return s.fail(ctx, r, codeOf(err))
 	}
 	return s.simple(r, 0, nil)
 }
@@ -208,7 +209,7 @@ func (s *session) done(r request, err error) error {
 func (s *session) read(ctx context.Context, r request) error {
 	data := make([]byte, r.length)
 	if err := s.export.Device.Read(ctx, data, r.off); err != nil {
-		return s.fail(r, codeOf(err))
+		return s.fail(ctx, r, codeOf(err))
 	}
 	if !s.structured {
 		return s.simple(r, 0, data)
@@ -222,7 +223,7 @@ func (s *session) blockStatus(ctx context.Context, r request) error {
 	left, count := uint64(r.length), 0
 	for e, err := range s.export.Device.(Mapper).Extents(ctx, r.off, left) {
 		if err != nil {
-			return s.fail(r, codeOf(err))
+			return s.fail(ctx, r, codeOf(err))
 		}
 		n := min(e.Bytes, left)
 		state := uint32(0)
@@ -240,13 +241,16 @@ func (s *session) blockStatus(ctx context.Context, r request) error {
 		}
 	}
 	if count == 0 {
-		return s.fail(r, errIO)
+		return s.fail(ctx, r, errIO)
 	}
 	return s.chunk(r, chunkBlockStatus, body, nil)
 }
 
 // fail replies with an error.
-func (s *session) fail(r request, code uint32) error {
+func (s *session) fail(ctx context.Context, r request, code uint32) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if !s.structured {
 		return s.simple(r, code, nil)
 	}

@@ -256,6 +256,9 @@ type Probed struct {
 type Prepared struct {
 	VM   int    `json:"vm"`
 	Zero []bool `json:"zero"` // by block: all its bytes are known to be zero
+
+	// DisksFirst is why the disks that come with a VM must be there before it takes over; "": they need not.
+	DisksFirst string `json:"disks_first,omitempty"`
 }
 
 // Loaded says that the target's QEMU has loaded the whole VM and is paused, and what it consists of.

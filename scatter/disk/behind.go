@@ -42,6 +42,13 @@ func (b *Behind) Len() int {
 	return b.set.Len()
 }
 
+// all is a set of its own of what is behind.
+func (b *Behind) all() *pageset.Set {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.set.Clone()
+}
+
 // News gets something after pages were added.
 func (b *Behind) News() <-chan struct{} { return b.news }
 

@@ -73,10 +73,9 @@ func (s Shelf) Place(p *pages.Pages, b block.Block) error {
 		}
 		disk.Owners, disk.From = append(disk.Owners, o), append(disk.From, p.From[i])
 	}
+	err := s.Store.Place(&disk, b) // also where its QEMU has ended
 	if len(ram.Owners) > 0 {
-		if err := s.RAM.Place(&ram, b); err != nil {
-			return err
-		}
+		err = errors.Join(err, s.RAM.Place(&ram, b))
 	}
-	return s.Store.Place(&disk, b)
+	return err
 }

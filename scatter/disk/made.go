@@ -72,7 +72,7 @@ func (f rawFile) reader(context.Context) (opened, error) { return borrowed{file{
 func (f rawFile) punch(at, n int64) error {
 	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, n)
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		_, err = f.WriteAt(make([]byte, n), at)
+		err = writeZeros(f.File, at, n)
 	}
 	return err
 }

@@ -24,6 +24,7 @@ type Pusher struct {
 	Send   func(ctx context.Context, body []byte) error // sends control.Pages
 
 	mu    sync.Mutex // held while pages are sent
+	ended bool       // by Rest
 	taken []pageset.Page
 	data  []byte
 	body  []byte
@@ -96,12 +97,23 @@ func (p *Pusher) Push(ctx context.Context, n int) error {
 	return nil
 }
 
+// Rest is what is behind, which is not pushed any more: others bring it.
+func (p *Pusher) Rest() *pageset.Set {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	return p.Behind.all()
+}
+
 // push sends some pages, and tells of how many it has looked at.
 func (p *Pusher) push(ctx context.Context) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
+	}
+	if p.ended {
+		return 0, nil
 	}
 	p.taken = p.Behind.Take(p.taken[:0], batchPages)
 	p.body = p.body[:0]

@@ -33,7 +33,8 @@ type Store struct {
 	mu    sync.Mutex // held while pages are placed
 	files []made
 	bytes []int64
-	late  bool // bulk comes too late
+	late  bool  // bulk comes too late
+	lazy  *Lazy // gets what bulk brings, for it comes after the VM runs; nil: it does not
 
 	syncing sync.Mutex // held while they are made safe, and nobody waits for it
 	wg      sync.WaitGroup
@@ -78,11 +79,15 @@ func (s *Store) Inodes() (all []uint64, err error) {
 func (s *Store) Place(p *pages.Pages, b block.Block) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.late {
+	put := s.put
+	switch {
+	case s.lazy != nil:
+		put = s.lazy.give
+	case s.late:
 		return nil
 	}
 	for i, o := range p.Owners {
-		if err := s.put(int(o.Block), o.Page, b.Contents[p.From[i]].Data); err != nil {
+		if err := put(int(o.Block), o.Page, b.Contents[p.From[i]].Data); err != nil {
 			return err
 		}
 	}
@@ -104,7 +109,7 @@ func (s *Store) Digest(ctx context.Context) ([][]byte, error) {
 		}
 		image := Image{Path: f.Name(), Bytes: s.bytes[i]}
 		back.all, back.open = append(back.all, image), append(back.open, one)
-		all = append(all, system.RAMBlock{Name: f.Name(), Length: uint64(image.Pages()) * model.PageSize, Index: i})
+		all = append(all, system.DiskBlock(f.Name(), s.bytes[i], i))
 	}
 	return system.DigestRAM(ctx, back, all, nil)
 }

@@ -21,7 +21,8 @@ import (
 // Filler sends one VM what it lacks, out of the memory of its source, which does not change any more.
 type Filler struct {
 	Mem    pages.Contents
-	Blocks []system.RAMBlock // by region, as the VM's stream lists them
+	Blocks []system.RAMBlock // by region, as the VM's stream lists them, and its disks behind
+	Disks  int               // how many of these are disks
 	Rate   func() int64      // of the way to its target, bytes/s
 	Pace   Pace
 	Pack   Packer // nil: nothing is compressed
@@ -58,7 +59,7 @@ type Packer interface {
 func (f *Filler) Begin(lacks, warm *pageset.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.order, f.news = NewOrder(lacks, warm, f.Prefetch, f.Claim), make(chan struct{}, 1)
+	f.order, f.news = NewOrder(lacks, warm, len(f.Blocks)-f.Disks, f.Prefetch, f.Claim), make(chan struct{}, 1)
 }
 
 // Hold has only those pages sent that the guest asks for, and what is around them but for shared pages, until Sweep: bulk brings the others.

@@ -25,9 +25,16 @@ type Order struct {
 	late   []promised              // what is asked for and is on its way by others
 	clock  func() time.Time
 	near   bubble
-	beside model.Prefetch  // what is sent beside what is asked for
-	held   bool            // the rest
-	at     [2]pageset.Page // where the rest goes on: the warm, all
+	beside model.Prefetch // what is sent beside what is asked for
+	held   bool           // the rest
+	ram    int            // regions that come before the others
+	rests  [4]rest        // the warm, all; of each first those of the regions that come first
+}
+
+// rest is where a part of the rest goes on.
+type rest struct {
+	at   pageset.Page
+	done bool // it is empty, and stays so
 }
 
 // promised is a page that others send, and when it is sent all the same.
@@ -83,15 +90,15 @@ const longestRun = 3
 
 // NewOrder orders the pages of a set, which is the order's own from then on. warm are those of them that were written last; nil: not known. beside is what
 // is sent beside what is asked for; "": what lies around it. claim is called for each page that is to be sent, and tells whether nobody else does;
-// nil: nobody does.
-func NewOrder(left, warm *pageset.Set, beside model.Prefetch, claim func(pageset.Page) bool) *Order {
+// nil: nobody does. Of those that nobody waits for, pages of the first regions, ram, come before the others: memory before disks, which are used less.
+func NewOrder(left, warm *pageset.Set, ram int, beside model.Prefetch, claim func(pageset.Page) bool) *Order {
 	if warm == nil {
 		warm = pageset.New()
 	}
 	if claim == nil {
 		claim = func(pageset.Page) bool { return true }
 	}
-	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, beside: beside, claim: claim, clock: time.Now}
+	return &Order{lacked: left.Clone(), left: left, around: left, warm: warm, ram: ram, beside: beside, claim: claim, clock: time.Now}
 }
 
 // Hold keeps the rest back, which others send, until Sweep: then what those have sent is left out. What is near a page that is asked for is sent all the
@@ -178,7 +185,7 @@ func (o *Order) spread(p pageset.Page) {
 	}
 	run := o.near.runTo(p)
 	o.near = bubble{at: p, up: p.Page, down: p.Page, room: bubbleSize << run, run: run}
-	o.at[1] = p
+	o.goOnAt(p)
 	if o.shared != nil {
 		o.bringForward(p)
 	}
@@ -257,21 +264,46 @@ func (o *Order) nearest() (pageset.Page, bool) {
 	return up, false
 }
 
+// goOnAt has the rest go on at a page that was asked for.
+func (o *Order) goOnAt(p pageset.Page) {
+	if p.Region < o.ram {
+		o.rests[2].at = p
+	} else {
+		o.rests[3].at = p
+	}
+}
+
 // rest is the next page of those that are left, the warm ones first.
 func (o *Order) rest() (pageset.Page, bool) {
-	for i, s := range []*pageset.Set{o.warm, o.left} {
-		if s.Len() == 0 {
-			continue
+	for i, s := range []*pageset.Set{o.warm, o.warm, o.left, o.left} {
+		from, to := 0, o.ram
+		if i%2 == 1 {
+			from, to = o.ram, s.Regions()
 		}
-		p, ok := s.Next(o.at[i])
-		for !ok { // to the begin of the next region, or of the first
-			if o.at[i] = (pageset.Page{Region: o.at[i].Region + 1}); o.at[i].Region >= s.Regions() {
-				o.at[i].Region = 0
-			}
-			p, ok = s.Next(o.at[i])
+		if p, ok := o.rests[i].next(s, from, to); ok {
+			return p, true
 		}
-		o.at[i] = p
-		return p, true
 	}
 	return pageset.Page{}, false
+}
+
+// next is the next page of a set in regions [from, to), from the last one on, and round.
+func (r *rest) next(s *pageset.Set, from, to int) (p pageset.Page, ok bool) {
+	if r.done || s.Len() == 0 {
+		return p, false
+	}
+	if r.at.Region < from {
+		r.at = pageset.Page{Region: from}
+	}
+	for range to - from + 1 {
+		if p, ok = s.Next(r.at); ok {
+			r.at = p
+			return p, true
+		}
+		if r.at = (pageset.Page{Region: r.at.Region + 1}); r.at.Region >= to {
+			r.at.Region = from
+		}
+	}
+	r.done = true // nothing is added to it
+	return p, false
 }

@@ -20,7 +20,7 @@ func lacking(sizes ...uint32) *Order {
 	for i, n := range sizes {
 		s.AddRun(i, 0, n)
 	}
-	return NewOrder(s, nil, "", nil)
+	return NewOrder(s, nil, s.Regions(), "", nil)
 }
 
 // TestEachPageOnce: whatever is asked for and when, every page that the VM lacks is sent, and none twice.
@@ -40,7 +40,7 @@ func TestEachPageOnce(t *testing.T) {
 				}
 			}
 		}
-		o, sent := NewOrder(left, warm, "", nil), pageset.New(sizes...)
+		o, sent := NewOrder(left, warm, left.Regions(), "", nil), pageset.New(sizes...)
 		for o.Left() > 0 {
 			if rapid.Bool().Draw(t, "wants") {
 				p := pageset.Page{Region: rapid.IntRange(0, len(sizes)).Draw(t, "region"), Page: rapid.Uint32Range(0, 310).Draw(t, "page")}
@@ -89,7 +89,7 @@ func TestWhatWasWrittenLastComesBeforeTheRest(t *testing.T) {
 	left, warm := pageset.New(100), pageset.New(100)
 	left.AddRun(0, 0, 100)
 	warm.AddRun(0, 70, 3)
-	o := NewOrder(left, warm, "", nil)
+	o := NewOrder(left, warm, left.Regions(), "", nil)
 	got := o.Next(nil, 4)
 	for i, want := range []uint32{70, 71, 72, 0} {
 		if got[i] != page(want) {
@@ -171,7 +171,7 @@ func TestSharedPagesAreBroughtForward(t *testing.T) {
 
 // TestAPageThatIsAskedForIsSent even where the VM was not known to lack it, once.
 func TestAPageThatIsAskedForIsSent(t *testing.T) {
-	o := NewOrder(pageset.New(10), nil, "", nil)
+	o := NewOrder(pageset.New(10), nil, 1, "", nil)
 	if !o.Want(page(3)) || o.Want(page(3)) || o.Want(page(10)) {
 		t.Error("it is not sent once, or one that is none")
 	}
@@ -185,7 +185,7 @@ func TestPrefetch(t *testing.T) {
 	for beside, want := range map[model.Prefetch][]uint32{model.PrefetchForward: {501, 502, 503}, model.PrefetchNone: {0, 1, 2}, model.PrefetchBubble: {501, 499, 502}} {
 		left := pageset.New(1000)
 		left.AddRun(0, 0, 1000)
-		o := NewOrder(left, nil, beside, nil)
+		o := NewOrder(left, nil, left.Regions(), beside, nil)
 		o.Want(page(500))
 		got := o.Next(nil, 3)
 		for i, p := range want {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/disk"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -42,23 +45,39 @@ func (f *Filler) Keep(ctx context.Context, d *wire.Dialer, vm int, patience time
 }
 
 // FromProcess is a filler for a VM of which only the source QEMU is known, at whatever the way to its target carries.
-func FromProcess(ctx context.Context, vm interface {
-	RAMBlocks(ctx context.Context) ([]qemu.RAMBlock, error)
-}, pid int) (*Filler, error) {
+func FromProcess(ctx context.Context, vm hypervisor.Source, pid int) (*Filler, error) {
 	found, err := vm.RAMBlocks(ctx)
 	if err != nil {
 		return nil, err
 	}
+	disks, err := vm.Disks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	disks = slices.DeleteFunc(disks, func(d hypervisor.Disk) bool { return d.Stays != "" || d.Qcow2 != nil }) // which come before a VM runs
 	mem, err := qemu.OpenMemory(pid, found)
 	if err != nil {
 		return nil, err
 	}
-	f := &Filler{Mem: mem, Rate: func() int64 { return unknownRate }, Pace: unpaced{}}
+	var all []disk.Image
+	for _, d := range disks {
+		all = append(all, disk.Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct})
+	}
+	images, err := disk.OpenImages(all)
+	if err != nil {
+		mem.Close()
+		return nil, err
+	}
+	f := &Filler{Mem: &disk.Beside{Contents: mem, First: len(found), Images: images}, Rate: func() int64 { return unknownRate }, Pace: unpaced{}}
 	for i, b := range found {
 		if b.Migratable {
 			f.Blocks = append(f.Blocks, system.RAMBlock{Name: b.ID, Length: b.Length, Index: i, Hidden: b.Host == 0})
 		}
 	}
+	for i, d := range disks {
+		f.Blocks = append(f.Blocks, system.DiskBlock(d.File, d.Bytes, len(found)+i))
+	}
+	f.Disks = len(disks)
 	return f, nil
 }
 
@@ -155,10 +174,15 @@ func (f *Filler) begin(blocks []control.Block, named []control.Lacks) error {
 		ours[b.Name] = b
 	}
 	var regions []system.RAMBlock
+	ram := len(f.Blocks) - f.Disks
+	disks := 0
 	for _, b := range blocks {
 		o, ok := ours[b.ID]
 		if !ok || o.Length != b.Length {
 			return fmt.Errorf("ram block %.64q of %d bytes is not the VM's", b.ID, b.Length)
+		}
+		if slices.Contains(f.Blocks[ram:], o) {
+			disks++
 		}
 		regions = append(regions, o)
 	}
@@ -174,7 +198,7 @@ func (f *Filler) begin(blocks []control.Block, named []control.Lacks) error {
 			}
 		}
 	}
-	f.Blocks = regions
+	f.Blocks, f.Disks = regions, disks
 	f.Begin(lacks, nil)
 	return nil
 }

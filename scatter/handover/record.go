@@ -41,6 +41,18 @@ type RecordBlock struct {
 type RecordDisk struct {
 	Path  string `json:"path"`
 	Inode uint64 `json:"inode"` // 0 = it is about to be made
+
+	// What has to be known to go on with a VM that runs before the image is complete.
+	Name  string `json:"name,omitempty"` // that the source has for it
+	Bytes int64  `json:"bytes,omitempty"`
+	Route *Route `json:"route,omitempty"`
+}
+
+// Route is how a disk is led past its image, and back to it, in QEMU's words.
+type Route struct {
+	Node   string          `json:"node"`
+	Format json.RawMessage `json:"format"` // all options of the node but what it stands on (blockdev-reopen)
+	File   json.RawMessage `json:"file"`   // of the image's own node (blockdev-add)
 }
 
 // Record is one line of a journal. Fields that a kind does not use are empty.
@@ -68,6 +80,7 @@ type Record struct {
 	RAM      *RecordRAM `json:"ram,omitempty"`      // target, with PostCopy: what has to be known to go on
 
 	Disks []RecordDisk `json:"disks,omitempty"` // target: images that are made for the VM, and go if it never runs here
+	Marks string       `json:"marks,omitempty"` // target, with PostCopy: file that says which pages of them are not there; "" = all are
 
 	Caps   map[string]bool `json:"caps,omitempty"`   // RecSettings
 	Params json.RawMessage `json:"params,omitempty"` // recSettings, as QEMU tells them

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu"
@@ -43,6 +44,8 @@ type Described interface {
 	Outline(ctx context.Context) (inventory.Outline, error)
 	// RAMBlocks lists its memory.
 	RAMBlocks(ctx context.Context) ([]qemu.RAMBlock, error)
+	// Disks are those that it writes to.
+	Disks(ctx context.Context) ([]Disk, error)
 	// Address finds a guest physical address in the RAM blocks that were found; ok is false where there is no RAM.
 	Address(ctx context.Context, gpa uint64) (block int, offset uint64, ok bool, err error)
 }
@@ -50,6 +53,7 @@ type Described interface {
 // Description is what another host must know of a VM to start one that is the same.
 type Description struct {
 	Argv    []string       // of a QEMU that is the VM as it is now
+	Named   []string       // the same, with names for the nodes of all disks that can travel: those without one cannot be led past their images
 	Memory  int64          // bytes, for which it has to have room
 	Written []control.File // files that its disks write to
 	Disks   []Disk         // that it writes to
@@ -193,8 +197,22 @@ type Host interface {
 	EndUnrecorded(name string, dry bool) (int, error)
 }
 
+// Routes lead the disks of a VM past their images, to a server of ours, and back. The guest notices neither.
+type Routes interface {
+	// FindRoutes finds how, for the disks whose images have these inodes. An error says why one of them cannot be led so.
+	FindRoutes(ctx context.Context, inodes []uint64) ([]handover.Route, error)
+	// LeadPast has each disk read from and written to the NBD server at a unix socket, by the name that DiskName gives its number; it comes back to one that was
+	// away. LeadBack has it read from and written to its image. Where that is so already, nothing is done.
+	LeadPast(ctx context.Context, routes []handover.Route, socket string) error
+	LeadBack(ctx context.Context, routes []handover.Route) error
+}
+
+// DiskName is the name of an export, by the number of its disk among those that travel.
+func DiskName(disk int) string { return "disk" + strconv.Itoa(disk) }
+
 // Target is a VM that waits for its migration stream, and runs once it is told to. Its methods may be called from any goroutine.
 type Target interface {
+	Routes
 	// Describe tells its process and its RAM blocks.
 	Describe(ctx context.Context) (*qemu.VM, error)
 	// MigrateIncoming opens the way into it, of which both directions are ours.

@@ -80,12 +80,17 @@ const (
 	DisksNone Disks = "none"
 	// DisksPre brings all disks that a VM writes to over before it switches over.
 	DisksPre Disks = "pre"
-	// DisksAuto is DisksPre for those that no target has already, on storage that hosts share.
+	// DisksPost brings them over like DisksPre, but lets a VM that takes over before its memory (ModeHybrid, ModePost) do so before its disks, too.
+	DisksPost Disks = "post"
+	// DisksAuto is DisksPost for those that no target has already, on storage that hosts share.
 	DisksAuto Disks = "auto"
 )
 
 // Valid tells whether it is one of these.
-func (d Disks) Valid() bool { return d == DisksNone || d == DisksPre || d == DisksAuto }
+func (d Disks) Valid() bool { return d == DisksNone || d == DisksAuto || d.All() }
+
+// All tells whether every disk is to travel that a VM writes to.
+func (d Disks) All() bool { return d == DisksPre || d == DisksPost }
 
 // Prefetch is what a VM that lacks pages is sent beside those that it asks for.
 type Prefetch string
@@ -283,7 +288,9 @@ type PostCopy struct {
 
 	PredictedS float64 `json:"predicted_exposed_s"` // by the plan
 
-	Bytes   int64   `json:"bytes"`    // of the pages that it lacked then
+	Bytes     int64 `json:"bytes"`                // of the pages that it lacked then
+	DiskBytes int64 `json:"disk_bytes,omitempty"` // of these, of its disks
+
 	Faults  int64   `json:"faults"`   // pages that its guest has waited for
 	FaultMS float64 `json:"fault_ms"` // for half of them at most as long
 	MostMS  float64 `json:"most_ms"`  // for 99 of 100 at most as long

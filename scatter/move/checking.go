@@ -9,6 +9,7 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -75,7 +76,7 @@ func (e checking) compareDisks(ctx context.Context, v *migrant) error {
 	case theirs.Error != "":
 		err = fmt.Errorf("target: %s", theirs.Error)
 	default:
-		err = inventory.Compare(ours, inventory.Outline{Disks: disksOf(theirs.Disks), Devices: theirs.Devices}, sameName(theirs))
+		err = inventory.Compare(ours, hypervisor.OutlineTold(theirs.Disks, theirs.Devices), sameName(theirs))
 	}
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", v.Name(), err)
@@ -95,17 +96,6 @@ func sameName(m *control.Loaded) func(source, target string) bool {
 	return func(source, target string) bool {
 		return p.RewriteDisk(source) == qemu.LaunchPolicy{}.RewriteDisk(target)
 	}
-}
-
-func disksOf(told []control.Disk) []inventory.Disk {
-	disks := make([]inventory.Disk, len(told))
-	for i, d := range told {
-		disks[i].Device = d.Device
-		for _, l := range d.Layers {
-			disks[i].Layers = append(disks[i].Layers, inventory.Layer(l))
-		}
-	}
-	return disks
 }
 
 // writtenByLoad finds what a load of this VM changes. What it cannot find out is compared.

@@ -118,6 +118,9 @@ func (e converging) pump(ctx context.Context, v *migrant, qc net.Conn, conn *con
 	if f.Packed {
 		return postCopying(e).takeOver(ctx, v, f, p, out, qc)
 	}
+	if err := mirroring(e).catchUpLate(ctx, v, conn); err != nil {
+		return err
+	}
 	v.tailBegun.Store(true)
 	state := &stateReader{v: v}
 	tail := e.recordTail(v, p, io.MultiWriter(state, out))

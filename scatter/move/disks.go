@@ -9,13 +9,14 @@ import (
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/planning"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // follow begins to follow what the guest writes to the disks that travel with it. From here on bulk may read them: whatever changes behind it is known.
 func (e mirroring) follow(ctx context.Context, v *migrant) error {
-	if len(v.Disks) == 0 {
+	if len(v.Disks) == 0 || v.Mode == model.ModePost { // which stands still before bulk
 		return nil
 	}
 	images := v.Images()
@@ -59,6 +60,9 @@ func (e mirroring) catchUp(ctx context.Context, v *migrant, conn *control.Conn) 
 		if stuck++; left < before*9/10 {
 			stuck = 0
 		}
+		if stuck == hopeless && v.mayLag() {
+			return nil // what remains counts as what remains of its memory does
+		}
 		if stuck == hopeless {
 			e.Post(handover.Event{Kind: handover.EvStalled, VM: v.Index, Err: &model.StallError{VM: v.Name(), Disks: true, Predicted: e.pauseOf(left), Limit: e.Cfg.Downtime}})
 		}
@@ -76,7 +80,7 @@ func (e mirroring) pauseOf(pages int) time.Duration {
 
 // awaitSafe returns when the target says that all pages of the VM's disks that were sent before Sync outlive a crash of it.
 func (e mirroring) awaitSafe(ctx context.Context, v *migrant) error {
-	if v.pusher == nil {
+	if v.pusher == nil || v.lags.Load() {
 		return nil
 	}
 	select {
@@ -115,15 +119,66 @@ func (e mirroring) finish(ctx context.Context, v *migrant, conn *control.Conn) e
 		return err
 	}
 	ended, left := time.Since(began), v.pusher.Behind.Len()
-	if err := v.pusher.Drain(ctx); err != nil {
-		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	if v.takesOver.Load() && v.mayLag() && e.pauseOf(left) > e.Cfg.Downtime/2 {
+		v.lags.Store(true)
+		return v.Proceed(ctx)
 	}
-	if err := conn.Send(control.Sync{Last: true}); err != nil {
+	if err := e.drain(ctx, v, conn); err != nil {
 		return err
 	}
 	err := v.Proceed(ctx)
 	e.Log.Debug("disks are over", "vm", v.Name(), "mirrors_ended", ended, "pages", left, "all", time.Since(began))
 	return err
+}
+
+// drain sends all that the target's disks lack, and has it made safe.
+func (e mirroring) drain(ctx context.Context, v *migrant, conn *control.Conn) error {
+	if err := v.pusher.Drain(ctx); err != nil {
+		return fmt.Errorf("vm %s: %w", v.Name(), err)
+	}
+	return conn.Send(control.Sync{Last: true})
+}
+
+// prepared is what follows from a target's word that it waits for a VM, and why that VM's disks must be there before it runs.
+func (e mirroring) prepared(v *migrant, first string) handover.Event {
+	if v.disksFirst = first; first != "" && v.Mode == model.ModePost {
+		return handover.Event{Kind: handover.EvFailed, VM: v.Index, Err: fmt.Errorf("vm %s: target %s cannot run it before its disks are there: %.256s", v.Name(), e.HostName(v.Host), first)}
+	}
+	return handover.Event{Kind: handover.EvPrepared, VM: v.Index}
+}
+
+// mayLag tells whether the VM may run before all of its disks are there.
+func (v *migrant) mayLag() bool { return v.Policy.Prepares() && v.disksFirst == "" }
+
+// catchUpLate is drain for a VM that was to take over and whose QEMU has completed before it heard of that.
+func (e mirroring) catchUpLate(ctx context.Context, v *migrant, conn *control.Conn) error {
+	if !v.lags.Swap(false) {
+		return nil
+	}
+	return e.drain(ctx, v, conn)
+}
+
+// lacking is what the target lacks of the VM's disks when it takes over, by region of the VM; warm are those of its pages that were written last.
+func (e mirroring) lacking(v *migrant, lacks, warm *pageset.Set) error {
+	if len(v.Disks) == 0 || v.pusher != nil && !v.lags.Load() {
+		return nil
+	}
+	p := v.pusher
+	if p == nil {
+		images := v.Images()
+		p = &disk.Pusher{Behind: disk.NewBehind(images.Pages()...), From: images, Held: e.Held, Seed: e.Seed, Known: v.Pieces}
+		if err := p.Sweep(false); err != nil {
+			return fmt.Errorf("vm %s: %w", v.Name(), err)
+		}
+		warm = nil
+	}
+	for r := range p.Rest().Runs() {
+		lacks.AddRun(len(v.Blocks)+r.Region, r.First, r.N)
+		if warm != nil {
+			warm.AddRun(len(v.Blocks)+r.Region, r.First, r.N)
+		}
+	}
+	return nil
 }
 
 // behind is how many bytes of its disks the target lacks.

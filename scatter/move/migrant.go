@@ -25,19 +25,22 @@ import (
 // migrant is a VM that moves: its migration, and what is told of it.
 type migrant struct {
 	*source.VM
-	way       Handover
-	tookOver  atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
-	leavesOut bool          // what it has dirtied since bulk is left to post-copy; decided before it converges
-	seen      chan struct{} // closed when all of its pages were seen that are left to post-copy
-	hurried   atomic.Bool   // it takes over as soon as it can: a deadline is near
-	filling   atomic.Bool   // it is being sent what it lacks
-	filler    fill.Filler
-	shared    *pageset.Set  // in mode post: what bulk brings to others as well
-	pusher    *disk.Pusher  // that travel with it; nil: none do
-	synced    chan struct{} // the target has made them safe, as far as they had come
-	zero      []bool        // by block: all zero on the target before bulk
-	lingers   atomic.Bool   // it has left, and its QEMU did not quit
-	pausing   sync.Mutex    // held while scatter stops it
+	way        Handover
+	tookOver   atomic.Bool   // its stream is that of a post-copy: the target gets it without all of its pages
+	leavesOut  bool          // what it has dirtied since bulk is left to post-copy; decided before it converges
+	seen       chan struct{} // closed when all of its pages were seen that are left to post-copy
+	hurried    atomic.Bool   // it takes over as soon as it can: a deadline is near
+	filling    atomic.Bool   // it is being sent what it lacks
+	filler     fill.Filler
+	shared     *pageset.Set  // in mode post: what bulk brings to others as well
+	pusher     *disk.Pusher  // of the disks that travel with it; nil: none do, or it takes over first
+	disksFirst string        // why they must be there before it takes over; "": they need not
+	takesOver  atomic.Bool   // its QEMU was told to have it take over
+	lags       atomic.Bool   // it does without some of its disks
+	synced     chan struct{} // the target has made them safe, as far as they had come
+	zero       []bool        // by block: all zero on the target before bulk
+	lingers    atomic.Bool   // it has left, and its QEMU did not quit
+	pausing    sync.Mutex    // held while scatter stops it
 
 	tailBegun    atomic.Bool                    // all of its RAM was sent, its devices are about to be
 	toldToRun    atomic.Bool                    // the target was
@@ -64,7 +67,7 @@ type migrant struct {
 	throttled taken
 	digest    bool
 	leftOut   []model.LeftOut // of the digest
-	lacked    int64           // bytes of pages that it lacked when it took over
+	lacked    model.PostCopy  // bytes of pages that it lacked when it took over
 	filled    time.Time       // it had all of them
 	devices   *stream.Record  // their state, as it was sent; nil = not kept
 	state     handover.State

@@ -240,7 +240,7 @@ func (e *Evacuation) FromTarget(host int, m control.Message) {
 		if v := mine(m.VM); v != nil && v.zero == nil {
 			v.zero = make([]bool, len(v.Blocks))
 			copy(v.zero, m.Zero)
-			e.Post(handover.Event{Kind: handover.EvPrepared, VM: m.VM})
+			e.Post(mirroring{e}.prepared(v, m.DisksFirst))
 		}
 	case control.Loaded:
 		if v := mine(m.VM); v != nil && !v.tailBegun.Load() {

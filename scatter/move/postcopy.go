@@ -28,6 +28,7 @@ func (e postCopying) start(ctx context.Context, v *migrant) error {
 		return nil
 	}
 	e.standstill.Begin(v.Index)
+	v.takesOver.Store(true)
 	return v.StartPostcopy(ctx)
 }
 
@@ -84,11 +85,20 @@ const exposedLook = 20 * time.Millisecond
 // takeOver gives the target the VM's device state, of which the stream has come to the package, and says what it lacks; then it sends that. It returns
 // once the target has all of it.
 func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter.Filter, p *stream.Parser, out *carry.FrameWriter, qc net.Conn) error {
-	if err := e.sayLacks(v, f, out); err != nil {
+	lacks, warm, err := e.lacking(v, f)
+	if err != nil {
+		return err
+	}
+	if err := e.sayLacks(v, lacks, out); err != nil {
 		return err
 	}
 	v.mu.Lock()
-	v.lacked = int64(f.Absent.Len()) * model.PageSize
+	v.lacked.Bytes = int64(lacks.Len()) * model.PageSize
+	for r := range lacks.Runs() {
+		if r.Region >= len(v.Blocks) {
+			v.lacked.DiskBytes += int64(r.N) * model.PageSize
+		}
+	}
 	v.mu.Unlock()
 	v.tookOver.Store(true)
 	v.filling.Store(true)
@@ -99,11 +109,11 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter.Filter,
 	}
 	defer e.Pacer.Spare()()
 	e.prepareFiller(v, out.Pack)
-	v.filler.Begin(f.Absent, f.Warm)
+	v.filler.Begin(lacks, warm)
 	if v.Mode == model.ModePost {
 		v.filler.Hold(v.shared)
 	}
-	err := v.filler.Run(ctx, out.Conn)
+	err = v.filler.Run(ctx, out.Conn)
 	if err != nil && v.toldToRun.Load() {
 		e.Log.Warn("its pages broke off", "vm", v.Name(), "err", err)
 		err = e.keep(ctx, v)
@@ -114,12 +124,27 @@ func (e postCopying) takeOver(ctx context.Context, v *migrant, f *filter.Filter,
 	return e.full(ctx, v, qc)
 }
 
+// lacking is what the target lacks when it has taken over, of the VM's memory and of its disks, and what of that was written last.
+func (e postCopying) lacking(v *migrant, f *filter.Filter) (lacks, warm *pageset.Set, err error) {
+	lacks = pageset.New(system.PagesOf(v.Compared())...)
+	warm = lacks.Empty()
+	for to, from := range map[*pageset.Set]*pageset.Set{lacks: f.Absent, warm: f.Warm} {
+		if from == nil {
+			continue
+		}
+		for r := range from.Runs() {
+			to.AddRun(r.Region, r.First, r.N)
+		}
+	}
+	return lacks, warm, mirroring(e).lacking(v, lacks, warm)
+}
+
 // sayLacks names what the target lacks when it has taken over.
-func (e postCopying) sayLacks(v *migrant, f *filter.Filter, out *carry.FrameWriter) error {
+func (e postCopying) sayLacks(v *migrant, lacks *pageset.Set, out *carry.FrameWriter) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	for _, m := range pages.LacksOf(f.Absent) {
+	for _, m := range pages.LacksOf(lacks, 0) {
 		if err := out.Pacer.Wait(out.Ctx, int(planning.TCPBytes(int64(len(m.Body)))), multicast.Urgent); err != nil {
 			return err
 		}
@@ -163,20 +188,25 @@ func (e postCopying) sendPackage(v *migrant, p *stream.Parser, out *carry.FrameW
 
 // prepareFiller tells the VM's filler where its pages are and how they leave.
 func (e postCopying) prepareFiller(v *migrant, pack fill.Packer) {
-	v.filler.Mem, v.filler.Blocks, v.filler.Pack, v.filler.Rate = v.Mem, v.Blocks, pack, e.Rate
+	v.filler.Mem, v.filler.Blocks, v.filler.Disks, v.filler.Pack, v.filler.Rate = v.Mem, v.Compared(), len(v.Disks), pack, e.Rate
 	v.filler.Prefetch = e.Cfg.Prefetch
 	v.filler.Pace = fillPace{e.Evacuation, v}
 	if e.Claims != nil {
-		v.filler.Claim = func(p pageset.Page) bool { return e.Claims.Claim(e.pageOf(v, p)) }
+		v.filler.Claim = func(p pageset.Page) bool {
+			at, ok := e.NumberOf(v.VM, p)
+			return !ok || e.Claims.Claim(at)
+		}
 		v.filler.Forward = func(pages []pageset.Page) { e.forward(v, pages) }
 	}
 }
 
 // forward has bulk send pages before others.
 func (e postCopying) forward(v *migrant, pages []pageset.Page) {
-	ahead := make([]dedup.Page, len(pages))
-	for i, p := range pages {
-		ahead[i] = e.pageOf(v, p)
+	ahead := make([]dedup.Page, 0, len(pages))
+	for _, p := range pages {
+		if at, ok := e.NumberOf(v.VM, p); ok {
+			ahead = append(ahead, at)
+		}
 	}
 	e.Ahead.Forward(ahead)
 }
@@ -202,17 +232,11 @@ func (p fillPace) count(n int) {
 	p.v.convergeSent.Add(int64(n))
 }
 
-// pageOf is a page of a VM as package dedup counts it.
-func (e postCopying) pageOf(v *migrant, p pageset.Page) dedup.Page {
-	return e.Layout.First(v.Regions+p.Region) + dedup.Page(p.Page)
-}
-
 // sharedOf are a VM's pages whose contents have further owners: bulk brings such a content to all of them at once.
 func (e postCopying) sharedOf(v *migrant) *pageset.Set {
-	set := pageset.New(system.PagesOf(v.Blocks)...)
+	set := pageset.New(system.PagesOf(v.Compared())...)
 	for p := range e.Index.Shared(e.Layout.Region(v.Regions).VM) {
-		region, page := e.Layout.Locate(p)
-		set.Add(pageset.Page{Region: region - v.Regions, Page: page})
+		set.Add(e.PageOf(p))
 	}
 	return set
 }
@@ -220,7 +244,10 @@ func (e postCopying) sharedOf(v *migrant) *pageset.Set {
 // sweep has a VM sent what bulk has not, which is done.
 func (e postCopying) sweep(v *migrant) {
 	blind := v.Blind.Load() || e.Sender.Stats().Targets[e.HostName(v.Host)].Ejected
-	v.filler.Sweep(func(p pageset.Page) bool { return !blind && e.Held.Sent(e.pageOf(v, p)) })
+	v.filler.Sweep(func(p pageset.Page) bool {
+		at, ok := e.NumberOf(v.VM, p)
+		return !blind && ok && e.Held.Sent(at)
+	})
 }
 
 // release is the commit of a VM that takes over: its source QEMU, which waits for somebody to read on, is told that it may complete when that is done.

@@ -73,7 +73,9 @@ func (e reporting) reportVM(v *migrant) model.VMReport {
 	line.Mode = v.moved()
 	if v.tookOver.Load() {
 		w := v.filler.Waits()
-		line.PostCopy = &model.PostCopy{Bytes: v.lacked, Faults: v.filler.Faults(), FaultMS: w.Median, MostMS: w.Most}
+		p := v.lacked
+		p.Faults, p.FaultMS, p.MostMS = v.filler.Faults(), w.Median, w.Most
+		line.PostCopy = &p
 		if !v.filled.IsZero() && !v.ran.IsZero() {
 			line.PostCopy.ExposedS = max(0, v.filled.Sub(v.ran).Seconds())
 		}

@@ -22,7 +22,7 @@ type filled struct {
 	lacks  *pageset.Set // what it has not got yet; nil: it is not in post-copy
 	lacked *pageset.Set // what it has not got at first
 	asked  *pageset.Set // what its guest waits for
-	waits  waits
+	waits  Waits
 	past   *qemu.Userfault // pages are put in place past QEMU
 	bulk   bool            // blocks bring what it lacks: none was made before it took over
 }
@@ -182,7 +182,7 @@ func (r *RAM) give(each func(giveFunc) error) error {
 			return nil
 		}
 		if r.asked.Remove(p) {
-			r.waits.end(p)
+			r.waits.End(p)
 		}
 		if r.past != nil {
 			return r.past.Place(r.Blocks[p.Region].Index, p.Page, data)
@@ -252,7 +252,7 @@ func (r *RAM) Want(block string, start uint64, length uint32) (wants []byte) {
 			}
 			if r.lacks.Has(p) {
 				r.asked.Add(p)
-				r.waits.begin(p)
+				r.waits.Begin(p)
 				wants = control.AppendWant(wants, p.Region, p.Page)
 			}
 		}
@@ -270,15 +270,15 @@ func (r *RAM) Lacking() (lacks []control.Lacks, asked control.Wants) {
 	for p := range r.asked.All() {
 		asked.Body = control.AppendWant(asked.Body, p.Region, p.Page)
 	}
-	return LacksOf(r.lacks), asked
+	return LacksOf(r.lacks, 0), asked
 }
 
-// LacksOf is a set as messages.
-func LacksOf(s *pageset.Set) (lacks []control.Lacks) {
+// LacksOf is a set as messages, whose regions are numbered from first on.
+func LacksOf(s *pageset.Set, first int) (lacks []control.Lacks) {
 	region, runs := -1, 0
 	for run := range s.Runs() {
 		if run.Region != region || runs == control.MaxRuns {
-			lacks = append(lacks, control.Lacks{Body: control.AppendLacks(nil, run.Region)})
+			lacks = append(lacks, control.Lacks{Body: control.AppendLacks(nil, first+run.Region)})
 			region, runs = run.Region, 0
 		}
 		m := &lacks[len(lacks)-1]

@@ -102,7 +102,8 @@ func TestEachPageIsGivenOnce(t *testing.T) {
 	if !bytes.Equal(got, want.Bytes()) {
 		t.Errorf("QEMU got %d bytes, want %d", len(got), want.Len())
 	}
-	if n, _, _ := r.Waits(); n != 2 {
+	told := r.Waits()
+	if n, _, _ := told.Told(); n != 2 {
 		t.Errorf("%d waits", n)
 	}
 }
@@ -140,7 +141,7 @@ func TestLacksOfManyRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	lacks := LacksOf(r.lacks)
+	lacks := LacksOf(r.lacks, 0)
 	if len(lacks) != 2 || len(lacks[0].Body) >= control.MaxFrame || !slices.Equal(lacks[1].Body[:2], []byte{0, 0}) {
 		t.Fatalf("%d messages", len(lacks))
 	}

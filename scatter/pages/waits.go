@@ -7,8 +7,8 @@ import (
 	"github.com/scatter-vm/scatter/scatter/pageset"
 )
 
-// waits measures how long a guest waits for pages: from when its QEMU asks for one until it is given to it.
-type waits struct {
+// Waits measures how long a guest waits for pages: from when its QEMU asks for one until it is given to it. Its methods are not safe for concurrent use.
+type Waits struct {
 	since map[pageset.Page]time.Time
 	took  [waitBuckets]int64 // by the logarithm of the time
 	n     int64
@@ -20,8 +20,8 @@ const (
 	leastWait   = 20 * time.Microsecond
 )
 
-// begin notes that a page is asked for. It is asked for by as many threads as a guest has processors, and some.
-func (w *waits) begin(p pageset.Page) {
+// Begin notes that a page is asked for. It is asked for by as many threads as a guest has processors, and some.
+func (w *Waits) Begin(p pageset.Page) {
 	if w.since == nil {
 		w.since = make(map[pageset.Page]time.Time)
 	}
@@ -30,8 +30,8 @@ func (w *waits) begin(p pageset.Page) {
 	}
 }
 
-// end notes that a page was given.
-func (w *waits) end(p pageset.Page) {
+// End notes that a page was given.
+func (w *Waits) End(p pageset.Page) {
 	at, ok := w.since[p]
 	if !ok {
 		return
@@ -43,7 +43,7 @@ func (w *waits) end(p pageset.Page) {
 }
 
 // quantile is the time that a share of the waits did not take; 0 if there were none.
-func (w *waits) quantile(share float64) time.Duration {
+func (w *Waits) quantile(share float64) time.Duration {
 	left := int64(math.Ceil(share * float64(w.n)))
 	for i, n := range w.took {
 		if left -= n; left <= 0 && w.n > 0 {
@@ -53,9 +53,23 @@ func (w *waits) quantile(share float64) time.Duration {
 	return 0
 }
 
-// Waits tells how often a guest has waited for a page that had to come, how long half of these waits took at most, and 99 of 100.
-func (r *RAM) Waits() (n int64, median, most time.Duration) {
+// Add counts the waits of another kind, too.
+func (w *Waits) Add(o *Waits) {
+	for i, n := range o.took {
+		w.took[i] += n
+	}
+	w.n += o.n
+}
+
+// Told is how often a guest has waited for a page that had to come, how long half of these waits took at most, and 99 of 100.
+func (w *Waits) Told() (n int64, median, most time.Duration) {
+	return w.n, w.quantile(0.5), w.quantile(0.99)
+}
+
+// Waits is what there was so far.
+func (r *RAM) Waits() (w Waits) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.waits.n, r.waits.quantile(0.5), r.waits.quantile(0.99)
+	w.Add(&r.waits)
+	return w
 }

@@ -2,6 +2,7 @@
 package pageset
 
 import (
+	"encoding/binary"
 	"iter"
 	"math/bits"
 	"slices"
@@ -28,13 +29,16 @@ type region struct {
 func New(pages ...uint32) *Set {
 	s := &Set{regions: make([]region, len(pages))}
 	for i, n := range pages {
-		s.regions[i] = region{pages: n, words: make([]uint64, (uint64(n)+63)/64)}
+		s.regions[i] = region{pages: n, words: make([]uint64, Words(n))}
 	}
 	return s
 }
 
 // Len is how many pages are in it.
 func (s *Set) Len() int { return s.count }
+
+// Pages is how many pages there are in a region, whether they are in the set or not.
+func (s *Set) Pages(region int) uint32 { return s.regions[region].pages }
 
 // Regions is how many regions it has.
 func (s *Set) Regions() int { return len(s.regions) }
@@ -213,5 +217,29 @@ func (r region) absent(page uint32) uint32 {
 		if i++; i == len(r.words) {
 			return r.pages
 		}
+	}
+}
+
+// Words is how many words a region of so many pages takes.
+func Words(pages uint32) int { return int((uint64(pages) + 63) / 64) }
+
+// AppendWords appends words of a region to b, little endian: bit i of word w is page 64w+i.
+func (s *Set) AppendWords(b []byte, region, from, to int) []byte {
+	for _, w := range s.regions[region].words[from:to] {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+// AddWords adds the pages of a region whose bits are set in all of its words.
+func (s *Set) AddWords(region int, b []byte) {
+	r := &s.regions[region]
+	for i := range r.words {
+		w := binary.LittleEndian.Uint64(b[8*i:])
+		if used := r.pages - uint32(i)*64; used < 64 {
+			w &= 1<<used - 1
+		}
+		s.count += bits.OnesCount64(w &^ r.words[i])
+		r.words[i] |= w
 	}
 }

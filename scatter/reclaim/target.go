@@ -176,6 +176,9 @@ func GiveUpDisks(j *journal.Journal, rec handover.Record) error {
 // RemoveDisks removes the images that were made for a VM which has never run here. Its QEMU is gone, or was never there. What lies in the place of one
 // by now is left alone, and so is one of which it is not known whether it was made: that is an error.
 func RemoveDisks(rec handover.Record) (err error) {
+	if rec.Marks != "" {
+		_ = os.Remove(rec.Marks) // the next VM of that name makes it anew
+	}
 	for _, d := range rec.Disks {
 		info, serr := os.Lstat(d.Path)
 		if serr != nil {
@@ -190,4 +193,28 @@ func RemoveDisks(rec handover.Record) (err error) {
 		}
 	}
 	return err
+}
+
+const KeepRecords = 1024 // of VMs whose QEMU has ended
+
+// StillAsked are the last records of the VMs that a receiver or a source may have to decide: those whose QEMU lives or is being
+// started, and the newest of those that were here. One that was given up is as good as one that never came.
+func StillAsked(records []handover.Record) []handover.Record {
+	vms, _ := handover.Histories(records)
+	var kept []handover.Record
+	gone := 0
+	for i := len(vms) - 1; i >= 0; i-- {
+		r := vms[i].Last
+		switch {
+		case r.Kind == handover.RecAbort:
+			continue
+		case r.PID != 0 && system.ProcessGone(r.PID):
+			if gone++; gone > KeepRecords {
+				continue
+			}
+		}
+		kept = append(kept, r)
+	}
+	slices.Reverse(kept)
+	return kept
 }

@@ -117,7 +117,7 @@ func (c *Config) SetDefaults() error {
 	case c.Downtime < 2*modes.FixedPerStop:
 		return fmt.Errorf("downtime %v: must be at least %v, which is what a switch-over takes by itself", c.Downtime, 2*modes.FixedPerStop)
 	case !c.Disks.Valid():
-		return fmt.Errorf("disks %q: must be none, pre or auto", c.Disks)
+		return fmt.Errorf("disks %q: must be none, pre, post or auto", c.Disks)
 	case c.CPUs < 0:
 		return fmt.Errorf("cpus %d: must be > 0", c.CPUs)
 	case c.DSCP < 0 || c.DSCP > 63:

@@ -13,6 +13,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
+	"github.com/scatter-vm/scatter/scatter/pageset"
 	"github.com/scatter-vm/scatter/scatter/refusals"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
@@ -26,18 +27,22 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 		switch {
 		case d.Stays == "":
 			can = append(can, d)
-		case v.travel == model.DisksPre:
+		case v.travel.All():
 			found.Add(model.Blocker{VM: v.Name(), Problem: "disk " + cmdline.Shorten(d.File) + " cannot travel: " + d.Stays,
 				Remedy: "put it on storage that the hosts share, and leave it there (--disks none)"})
 		}
 	}
-	if err := found.Err(); err != nil || v.Disks != nil {
+	if v.Disks != nil { // that was settled when it was looked at before
+		v.argv = v.named
+		return found.Err()
+	}
+	if err := found.Err(); err != nil {
 		return err
 	}
-	switch v.travel {
-	case model.DisksPre:
+	switch {
+	case v.travel.All():
 		v.takeDisks(can)
-	case model.DisksAuto:
+	case v.travel == model.DisksAuto:
 		v.perhaps = can
 		v.leaveOut(can) // a target that has another file there says so all the same
 	}
@@ -61,16 +66,27 @@ func (e *inquiry) settleDisks(ctx context.Context) [][]model.Blocker {
 		}
 		v.takeDisks(travel)
 		err := v.openDisks(ctx, &e.sums)
-		if err == nil {
-			err = v.withoutPostCopy(disksFirst)
+		if first := v.disksFirst(); err == nil && first != "" {
+			err = v.withoutPostCopy(first)
 		}
 		why[i] = blockersOf(v.Name(), err)
 	}
 	return why
 }
 
-// disksFirst is why a VM whose disks travel does not take over before its memory.
-const disksFirst = "its disks travel with it, and must be there before it runs"
+// disksFirst is why the VM does not take over before its memory, because it is not to do so before its disks; "": it may.
+func (v *VM) disksFirst() string {
+	formatted := slices.ContainsFunc(v.Disks, func(d hypervisor.Disk) bool { return d.Qcow2 != nil })
+	switch {
+	case len(v.Disks) == 0:
+		return ""
+	case v.travel == model.DisksPre:
+		return "its disks travel with it, and must be there before it runs (--disks pre)"
+	case formatted:
+		return "its disks travel with it, and must be there before it runs, as one of them is no raw image"
+	}
+	return ""
+}
 
 // settleDisk tells whether targets share a disk.
 func (e *inquiry) settleDisk(v *VM, disk int) (shared bool) {
@@ -95,7 +111,7 @@ func (e *inquiry) settleDisk(v *VM, disk int) (shared bool) {
 
 // takeDisks has disks travel with the VM. They are open once openDisks has returned.
 func (v *VM) takeDisks(all []hypervisor.Disk) {
-	v.Disks = all
+	v.Disks, v.argv = all, v.named
 	v.leaveOut(all)
 }
 
@@ -185,6 +201,21 @@ func (v *VM) numberDisks(l *dedup.Layout) {
 	}
 }
 
+// NumberOf is the number in the layout of a page of a VM, whose regions are those of Compared. Some pages of disks have none.
+func (e *Scanned) NumberOf(v *VM, p pageset.Page) (at dedup.Page, ok bool) {
+	if disk := p.Region - len(v.Blocks); disk >= 0 {
+		return v.Pieces[disk].Find(p.Page)
+	}
+	return e.Layout.First(v.Regions+p.Region) + dedup.Page(p.Page), true
+}
+
+// PageOf is the inverse of NumberOf.
+func (e *Scanned) PageOf(at dedup.Page) pageset.Page {
+	region, page := e.Layout.Locate(at)
+	r := e.Regions[region]
+	return pageset.Page{Region: r.block, Page: r.start + page}
+}
+
 // populatedDisk yields what is no hole of a region, numbered from its beginning.
 func (v *VM) populatedDisk(g region, pages uint32, yield func(first, n uint32) error) error {
 	return v.Images().Within(g.Memory-len(v.Facts.Blocks), g.start, g.start+pages, func(first, n uint32) error { return yield(first-g.start, n) })
@@ -196,8 +227,8 @@ func (v *VM) Compared() []system.RAMBlock {
 	if len(v.Disks) == 0 {
 		return all
 	}
-	for i, n := range v.Images().Pages() {
-		all = append(all, system.RAMBlock{Name: "disk " + v.Disks[i].File, Length: uint64(n) * model.PageSize, Index: len(v.Facts.Blocks) + i})
+	for i, d := range v.Disks {
+		all = append(all, system.DiskBlock(d.File, d.Bytes, len(v.Facts.Blocks)+i))
 	}
 	return all
 }

@@ -94,7 +94,7 @@ func (v *VM) Preflight(ctx context.Context, note func() error) error {
 		return found
 	}
 	v.countFrom(d.Networks)
-	v.argv, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Written, d.Limits, uint64(d.Memory)
+	v.argv, v.named, v.written, v.limits, v.Facts.MemoryBytes = d.Argv, d.Named, d.Written, d.Limits, uint64(d.Memory)
 	if err := v.findDisks(d.Disks); err != nil {
 		return err
 	}
@@ -159,8 +159,8 @@ func (v *VM) withoutPostCopy(why string) error {
 
 // whyNotTakeOver tells why the VM's pages cannot be sent one by one, out of its memory, to a QEMU that waits for them; "" if they can.
 func (v *VM) whyNotTakeOver(listed []stream.RAMBlock) (why string) {
-	if len(v.Disks) > 0 {
-		return disksFirst
+	if why := v.disksFirst(); why != "" {
+		return why
 	}
 	for i, b := range v.Blocks {
 		switch {

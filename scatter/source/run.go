@@ -25,7 +25,7 @@ type run struct {
 
 	giveBack func() // multicast addresses to the outlet
 
-	Inbox        mailbox // what happens, for the core; also before it begins
+	Inbox        handover.Mailbox // what happens, for the core; also before it begins
 	Warnings     warnings
 	ControlBytes atomic.Int64 // all connections, below TLS
 }
@@ -70,7 +70,7 @@ func (e *run) Tell(ev model.Event) {
 }
 
 // Post hands an event to the core.
-func (e *run) Post(ev handover.Event) { e.Inbox.put(ev) }
+func (e *run) Post(ev handover.Event) { e.Inbox.Put(ev) }
 
 // warnings collects what the report repeats; Mu also keeps the caller's Events from being called twice at once.
 type warnings struct {

@@ -22,6 +22,7 @@ type VM struct {
 	Number  int // among those that were found
 	Facts   *qemu.VM
 	argv    []string       // of a QEMU that is the VM as it is now, from preflight
+	named   []string       // the same, for one whose disks travel
 	written []control.File // on its disks, from preflight
 	limits  []control.Limits
 	Proc    *system.Process

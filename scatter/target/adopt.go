@@ -2,12 +2,12 @@ package target
 
 import (
 	"context"
-	"slices"
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // adopt takes over the guests of a receiver that ended: those that were not loaded are ended, loaded ones wait for their
@@ -60,7 +60,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	g := newGuest(r, guestKey{sessionKey{rec.Peer, rec.Evacuation}, rec.VM}, control.Prepare{VM: rec.VM, Name: rec.Name,
 		Memory: rec.Memory, VCPUs: rec.VCPUs}, nil)
 	g.pid.Store(int64(rec.PID))
-	g.life.rec = rec
+	g.life.Resume(life.Starting, rec)
 	alive := running{g}
 	if err := alive.retake(ctx, rec); err != nil {
 		log.Error("its QEMU does not answer", "pid", rec.PID, "err", err)
@@ -71,7 +71,7 @@ func (r *receiver) adoptGuest(ctx context.Context, h *handover.History) bool {
 	r.room.Used, r.room.Cores = r.room.Used+rec.Memory, r.room.Cores+rec.VCPUs
 	r.mu.Unlock()
 	alive.watch()
-	log.Info("taken over", "state", g.life.now().String())
+	log.Info("taken over", "state", g.life.Now().String())
 	return true
 }
 
@@ -81,35 +81,11 @@ func (r *receiver) remember(rec handover.Record) {
 	g.forgotten = true // it has neither name nor room
 	switch rec.Kind {
 	case handover.RecPrepare, handover.RecLoaded, handover.RecAbort:
-		g.life.state = guestAborted
+		g.life.Resume(life.Aborted, rec)
 	default:
-		g.life.state = guestEnded
+		g.life.Resume(life.Ended, rec)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.guests[g.key] = g
-}
-
-const keepRecords = 1024 // of VMs whose QEMU has ended
-
-// stillAsked are the last records of the VMs that a receiver or a source may have to decide: those whose QEMU lives or is being
-// started, and the newest of those that were here. One that was given up is as good as one that never came.
-func stillAsked(records []handover.Record) []handover.Record {
-	vms, _ := handover.Histories(records)
-	var kept []handover.Record
-	gone := 0
-	for i := len(vms) - 1; i >= 0; i-- {
-		r := vms[i].Last
-		switch {
-		case r.Kind == handover.RecAbort:
-			continue
-		case r.PID != 0 && system.ProcessGone(r.PID):
-			if gone++; gone > keepRecords {
-				continue
-			}
-		}
-		kept = append(kept, r)
-	}
-	slices.Reverse(kept)
-	return kept
 }

@@ -56,7 +56,7 @@ func (g receiving) makeDisks(ctx context.Context) error {
 	}
 	if !g.grip.take(func(h *grip) { h.disks = store }) {
 		store.Close()
-		return g.life.why() // whoever has given it up removes them
+		return g.life.Why() // whoever has given it up removes them
 	}
 	return store.Format(ctx)
 }
@@ -64,7 +64,8 @@ func (g receiving) makeDisks(ctx context.Context) error {
 // gone removes the disks that were made for a guest which was given up, and gives its name and room back. Its QEMU has ended.
 func (g *guest) gone() {
 	defer g.r.forget(g)
-	if err := reclaim.RemoveDisks(g.life.record()); err != nil {
+	g.grip.lazily().Drop()
+	if err := reclaim.RemoveDisks(g.life.Record()); err != nil {
 		g.log.Error("disks that were made for it are left", "err", err)
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // What QEMU is asked on its way into post-copy, beside HeadPing.
@@ -29,6 +31,9 @@ func (g filling) drop(ctx context.Context, bulk bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	vm, ram, _ := g.grip.held()
+	if err := (lazily{g.guest}).begin(); err != nil {
+		return err
+	}
 	if err := ram.Drop(dropPing, bulk); err != nil {
 		return err
 	}
@@ -55,24 +60,45 @@ func (g filling) take() error {
 	return ram.Finish() // it lacks nothing from the beginning
 }
 
-// fill gives QEMU pages. After the last one it returns true, once QEMU has said that all is well.
+// fill gives QEMU pages, and its disks. After the last one it returns true, once all is well.
 func (g filling) fill(ctx context.Context, body []byte) (full bool, err error) {
-	_, ram, _ := g.grip.held()
-	if left, err := ram.Fill(body); err != nil || left > 0 {
+	left, err := g.fillRAM(ctx, body)
+	if err != nil {
 		return false, err
 	}
-	if ram.Rescued() {
-		return true, rescuing(g).conclude(ctx)
+	more, err := g.grip.lazily().Fill(body)
+	if err != nil || left+more > 0 {
+		return false, err
 	}
 	return true, g.awaitFull(ctx)
+}
+
+// fillRAM gives QEMU pages, and tells how many are left. One that has ended needs none.
+func (g filling) fillRAM(ctx context.Context, body []byte) (left int, err error) {
+	if g.ramThere.Load() {
+		return 0, nil
+	}
+	_, ram, _ := g.grip.held()
+	left, err = ram.Fill(body)
+	switch {
+	case err != nil && !g.disks.Load() && !g.lives():
+		g.there(&g.ramThere)
+		return 0, nil
+	case err == nil && left == 0 && ram.Rescued():
+		return 0, rescuing(g).conclude(ctx)
+	}
+	return left, err
 }
 
 // fullTimeout bounds how long QEMU may take to say that it has all pages, once they were written.
 const fullTimeout = 60 * time.Second
 
 func (g filling) awaitFull(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
-	defer cancel()
+	if g.disks.Load() { // to make those safe takes as long as the storage does
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, fullTimeout)
+		defer cancel()
+	}
 	select {
 	case <-g.full:
 		return nil
@@ -90,29 +116,42 @@ func (g filling) wants(block string, m stream.Return) {
 		return
 	}
 	if body := ram.Want(block, m.Start, m.Length); len(body) > 0 {
-		if c := g.grip.feeder(); c != nil {
-			_ = c.Send(control.Wants{Body: body}) // one that is lost is told when it comes again
-		}
+		g.ask(body)
 	}
 }
 
-// done: QEMU has all pages. Whether the VM runs already does not matter.
+// ask asks the source for pages.
+func (g filling) ask(body []byte) {
+	if c := g.grip.feeder(); c != nil {
+		_ = c.Send(control.Wants{Body: body}) // one that is lost is told when it comes again
+	}
+}
+
+// there notes that QEMU has all pages, or that its disks are all there; with the other one, all is.
+func (g filling) there(what *atomic.Bool) {
+	what.Store(true)
+	if g.ramThere.Load() && g.disks.Load() {
+		g.done()
+	}
+}
+
+// done: nothing is lacked. Whether the VM runs already does not matter.
 func (g filling) done() {
 	g.lacking.Store(false)
 	whole := func(rec *handover.Record) { rec.PostCopy = false }
-	err := g.life.change(guestLoaded, guestLoaded, handover.RecLoaded, whole)
-	if _, other := errors.AsType[stateError](err); other {
-		err = g.life.change(guestFilling, guestRunning, handover.RecDone, whole)
+	err := g.life.Change(life.Loaded, life.Loaded, handover.RecLoaded, whole)
+	if _, other := errors.AsType[life.StateError](err); other {
+		err = g.life.Change(life.Filling, life.Running, handover.RecDone, whole)
 	}
-	if _, other := errors.AsType[stateError](err); err != nil && !other {
+	if _, other := errors.AsType[life.StateError](err); err != nil && !other {
 		g.log.Error("journal", "err", err)
-		_ = g.life.change(guestFilling, guestRunning, "", nil) // it does run, and has all
+		_ = g.life.Change(life.Filling, life.Running, "", nil) // it does run, and has all
 	}
 	if c := g.grip.feeder(); c != nil {
 		_ = c.Send(g.filled()) // a source that is lost asks
 	}
 	g.fullOnce.Do(func() { close(g.full) })
-	if g.life.now() == guestRunning {
+	if g.life.Now() == life.Running {
 		running(g).settle()
 		g.grip.release()
 	}
@@ -122,7 +161,9 @@ func (g filling) done() {
 func (g filling) filled() control.Filled {
 	m := control.Filled{VM: g.key.vm}
 	if _, ram, _ := g.grip.held(); ram != nil {
-		n, median, most := ram.Waits()
+		w, disks := ram.Waits(), g.grip.lazily().Waits()
+		w.Add(&disks)
+		n, median, most := w.Told()
 		m.Waits, m.Median, m.Most = n, ms(median), ms(most)
 		g.log.Info("has all of its pages", "waits", n, "median", median, "most", most)
 	}
@@ -133,14 +174,14 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // feed takes the pages that a VM lacks which runs here, over a connection that was made for them.
 func (g filling) feed(ctx context.Context, c *control.Conn) error {
-	if s := g.life.now(); s != guestFilling && s != guestLaunching {
+	if s := g.life.Now(); s != life.Filling && s != life.Launching {
 		return fmt.Errorf("vm %s: does not wait for pages: it is %s", g.p.Name, s)
 	}
 	full, err := rescuing(g).reconnect(ctx)
 	if err != nil {
 		return fmt.Errorf("vm %s: %w", g.p.Name, err)
 	}
-	if full {
+	if full && g.disks.Load() {
 		return nil // the source asks again
 	}
 	_, ram, _ := g.grip.held()
@@ -148,15 +189,19 @@ func (g filling) feed(ctx context.Context, c *control.Conn) error {
 		old.Close()
 	}
 	lacks, asked := ram.Lacking()
-	for _, m := range lacks {
+	if full {
+		lacks, asked.Body = nil, nil
+	}
+	disks, more := g.grip.lazily().Lacking()
+	for _, m := range append(lacks, disks...) {
 		if err := c.Send(m); err != nil {
 			return err
 		}
 	}
-	if err := c.Send(control.TakeOver{Blocks: system.NamedBlocks(ram.Blocks)}); err != nil {
+	if err := c.Send(control.TakeOver{Blocks: append(system.NamedBlocks(ram.Blocks), lazily{g.guest}.blocks()...)}); err != nil {
 		return err
 	}
-	if len(asked.Body) > 0 {
+	if asked.Body = append(asked.Body, more...); len(asked.Body) > 0 {
 		if err := c.Send(asked); err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ type grip struct {
 	vm     hypervisor.Target
 	ram    *pages.RAM    // nil before its QEMU has told it
 	disks  *disk.Store   // that were made for it; nil: none
+	lazy   *disk.Lazy    // these, where they may come after it runs; nil: they may not
 	in     net.Conn      // QEMU's incoming socket
 	stream *control.Conn // from the source, once it streams
 }
@@ -43,6 +44,13 @@ func (h *grip) stored() *disk.Store {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.disks
+}
+
+// lazily are these, where they may come after it runs; nil: they may not.
+func (h *grip) lazily() *disk.Lazy {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lazy
 }
 
 // process is that of its QEMU; nil before there is one.
@@ -87,7 +95,7 @@ func (h *grip) release() {
 func (h *grip) letGo() {
 	h.mu.Lock()
 	h.loose = true
-	stream, in, ram, vm, disks := h.stream, h.in, h.ram, h.vm, h.disks
+	stream, in, ram, vm, disks, lazy := h.stream, h.in, h.ram, h.vm, h.disks, h.lazy
 	h.mu.Unlock()
 	if stream != nil {
 		stream.Close()
@@ -98,6 +106,7 @@ func (h *grip) letGo() {
 	if ram != nil {
 		ram.Close()
 	}
+	lazy.Close()
 	disks.Close()
 	if vm != nil {
 		vm.Close()

@@ -12,8 +12,8 @@ import (
 
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // guest is a VM on its target: where it stands, what is held of its QEMU, and how it ends. What takes it in is receiving, what lets it live
@@ -25,13 +25,15 @@ type guest struct {
 	log  *slog.Logger
 	conn *control.Conn // to the source, to tell what happens by itself; nil if it was adopted
 
-	life *life
+	life *life.Life
 	grip grip
 
 	pid      atomic.Int64  // of its QEMU; 0 before
 	complete atomic.Bool   // its stream has ended in order
 	unseen   atomic.Bool   // launching, and nobody waits any more for QEMU to say that it runs
 	lacking  atomic.Bool   // it takes over, or has, without all of its pages
+	ramThere atomic.Bool   // of these, its QEMU has all
+	disks    atomic.Bool   // of these, its disks are all there
 	prepared chan struct{} // closed when QEMU has taken the head of the stream
 	dropped  chan struct{} // closed when QEMU has dropped what it is going to lack
 	full     chan struct{} // closed when QEMU has all of its pages, in post-copy
@@ -45,7 +47,7 @@ type guest struct {
 
 func newGuest(r *receiver, key guestKey, p control.Prepare, conn *control.Conn) *guest {
 	rec := handover.Record{Evacuation: key.evacuation, Peer: key.source, VM: key.vm, Name: p.Name, Memory: p.Memory, VCPUs: p.VCPUs}
-	return &guest{r: r, key: key, p: p, conn: conn, life: newLife(r.journal, rec), prepared: make(chan struct{}), dropped: make(chan struct{}), full: make(chan struct{}), closing: make(chan struct{}),
+	return &guest{r: r, key: key, p: p, conn: conn, life: life.New(r.journal, rec), prepared: make(chan struct{}), dropped: make(chan struct{}), full: make(chan struct{}), closing: make(chan struct{}),
 		log: r.log.With("vm", p.Name, "source", key.source, "evacuation", key.evacuation)}
 }
 
@@ -56,24 +58,24 @@ func (k sessionKey) id() (id [8]byte) {
 
 // where translates the state for those who ask.
 func (g *guest) where() control.VMState {
-	switch s := g.life.now(); {
-	case s == guestStreaming && g.complete.Load():
+	switch s := g.life.Now(); {
+	case s == life.Streaming && g.complete.Load():
 		return control.StateLoading
-	case s == guestLoaded && g.lacking.Load():
+	case s == life.Loaded && g.lacking.Load():
 		return control.StateLacking
-	case s == guestLoaded:
+	case s == life.Loaded:
 		return control.StateLoaded
-	case s == guestFilling && g.lives():
+	case s == life.Filling && (g.lives() || !g.disks.Load()): // what its guest has written is on both hosts
 		return control.StateFilling
-	case s == guestLaunching && g.lacking.Load():
+	case s == life.Launching && g.lacking.Load():
 		return control.StateFilling // its QEMU may wait for a page before it says that it runs
-	case s == guestLaunching:
+	case s == life.Launching:
 		return control.StateLaunching
-	case s == guestRunning && g.lives():
+	case s == life.Running && g.lives():
 		return control.StateRunning
-	case s == guestFilling || s == guestRunning || s == guestEnded:
+	case s == life.Filling || s == life.Running || s == life.Ended:
 		return control.StateEnded
-	case s == guestAborted:
+	case s == life.Aborted:
 		return control.StateAborted
 	}
 	return control.StateHeld
@@ -84,7 +86,7 @@ func (g *guest) lives() bool { return g.grip.process().Alive() }
 
 // fail gives the guest up by itself and tells the source.
 func (g *guest) fail(err error) {
-	if g.giveUp(err, guestStreaming) {
+	if g.giveUp(err, life.Streaming) {
 		g.log.Warn("failed", "err", err)
 		_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()})
 	}
@@ -92,7 +94,7 @@ func (g *guest) fail(err error) {
 
 // abort is the source's word that the VM stays there. It does nothing once Run was received.
 func (g *guest) abort(err error) {
-	if g.giveUp(err, guestLoaded) {
+	if g.giveUp(err, life.Loaded) {
 		g.log.Info("given up", "cause", err)
 	}
 }
@@ -100,21 +102,21 @@ func (g *guest) abort(err error) {
 // abortAndWait is abort for a source that is about to run the VM again: it returns when the QEMU holds no locks any more.
 func (g *guest) abortAndWait(err error) {
 	g.abort(err)
-	if proc := g.grip.process(); g.life.now() == guestAborted && proc != nil {
+	if proc := g.grip.process(); g.life.Now() == life.Aborted && proc != nil {
 		proc.Wait(system.KillWait)
 	}
 }
 
 // orphan is called when the source is lost: a guest that is not loaded is given up, a loaded one waits.
 func (g *guest) orphan(err error) {
-	if g.giveUp(err, guestStreaming) {
+	if g.giveUp(err, life.Streaming) {
 		g.log.Info("given up", "cause", err)
 	}
 }
 
 // giveUp ends the guest if its state is at most last, and says whether it did.
-func (g *guest) giveUp(err error, last guestState) bool {
-	given, jerr := g.life.giveUp(err, last)
+func (g *guest) giveUp(err error, last life.State) bool {
+	given, jerr := g.life.GiveUp(err, last)
 	if jerr != nil {
 		g.log.Error("journal", "err", jerr)
 	}
@@ -144,7 +146,7 @@ func (g *guest) end() {
 func (g *guest) release() {
 	g.orphan(errors.New("the target stops"))
 	close(g.closing)
-	if g.life.now() < guestEnded {
+	if g.life.Now() < life.Ended {
 		g.grip.letGo()
 	}
 	g.wg.Wait()
@@ -179,13 +181,5 @@ func (g *guest) takes() int64 {
 	if g.p.Memory < 0 {
 		return g.p.Memory // is refused
 	}
-	return max(g.p.Memory, blockBytes(g.p.Blocks)-freeBlocks, leastCharge)
-}
-
-// blockBytes is the size of all RAM blocks, of which those that are too large are refused.
-func blockBytes(blocks []control.Block) (sum int64) {
-	for _, b := range blocks {
-		sum += int64(min(b.Length, system.MaxGuestPages*model.PageSize))
-	}
-	return sum
+	return max(g.p.Memory, system.BlockBytes(g.p.Blocks)-freeBlocks, leastCharge)
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // listening is a guest whose QEMU can speak on the returned connection.
-func (s *site) listening(state guestState) (*guest, net.Conn) {
+func (s *site) listening(state life.State) (*guest, net.Conn) {
 	s.t.Helper()
 	g, far := s.guest(0, "web", state)
 	g.grip.proc = ended(s.t, "/nonexistent/web.log")
@@ -40,7 +41,7 @@ func say(t *testing.T, c net.Conn, messages ...stream.Return) {
 func TestGuestHearsQEMU(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	g, qemu := s.listening(guestStreaming)
+	g, qemu := s.listening(life.Streaming)
 	other := stream.Return{Kind: stream.ReturnPong, Value: 7} // of a PING in the source's own stream
 	say(t, qemu, other, other)                                // when the second is taken, the first is dealt with
 	select {
@@ -71,7 +72,7 @@ func TestGuestFails(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			s := openSite(t, nil, "target", nil)
 			l := s.open()
-			g, qemu := s.listening(guestStreaming)
+			g, qemu := s.listening(life.Streaming)
 			speak(qemu)
 			wantFailed(t, l, g, want)
 		})
@@ -82,7 +83,7 @@ func TestGuestFails(t *testing.T) {
 func TestGuestLoadedTooLate(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, _ := s.guest(0, "web", guestStreaming)
+	g, _ := s.guest(0, "web", life.Streaming)
 	g.abort(errAway)
 	receiving{g}.loaded()
 	vms, _ := handover.Histories(enginekit.ReadJournal(t, s.r.journal.Path))
@@ -95,8 +96,8 @@ func TestGuestLoadedTooLate(t *testing.T) {
 func TestGuestCannotBeRecorded(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	streaming, _ := s.guest(0, "a", guestStreaming)
-	loaded, _ := s.guest(1, "b", guestLoaded)
+	streaming, _ := s.guest(0, "a", life.Streaming)
+	loaded, _ := s.guest(1, "b", life.Loaded)
 	if err := os.Remove(s.r.journal.Path); err != nil {
 		t.Fatal(err)
 	}
@@ -110,13 +111,13 @@ func TestGuestCannotBeRecorded(t *testing.T) {
 
 func TestGuestRunsOnlyWhenLoaded(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	for vm, state := range []guestState{guestStarting, guestWaiting, guestStreaming, guestEnded, guestAborted} {
+	for vm, state := range []life.State{life.Starting, life.Waiting, life.Streaming, life.Ended, life.Aborted} {
 		g, _ := s.guest(vm, state.String(), state)
-		if err := (running{g}.run("running")); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.life.now() != state {
-			t.Errorf("%s: %v, now %s", state, err, g.life.now())
+		if err := (running{g}.run("running")); err == nil || !strings.Contains(err.Error(), "is "+state.String()+", not loaded") || g.life.Now() != state {
+			t.Errorf("%s: %v, now %s", state, err, g.life.Now())
 		}
 	}
-	g, _ := s.guest(9, "runs", guestRunning)
+	g, _ := s.guest(9, "runs", life.Running)
 	if err := (running{g}.run("running")); err != nil {
 		t.Errorf("told again: %v", err)
 	}
@@ -129,7 +130,7 @@ func TestGuestRunsOnlyWhenLoaded(t *testing.T) {
 func TestGuestDigestNeedsIt(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	s.guest(0, "web", guestStreaming)
+	s.guest(0, "web", life.Streaming)
 	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
@@ -144,11 +145,11 @@ func TestGuestDigest(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	ram := system.RAMBlock{Name: "pc.ram", Length: 16 * model.PageSize}
-	g, _ := s.guest(0, "web", guestStarting, ram)
+	g, _ := s.guest(0, "web", life.Starting, ram)
 	b, mem := kit.OwnRAM(t, 16)
 	kit.Stamp(b[model.PageSize:], 5)
 	g.grip.take(func(h *grip) { h.ram = pages.NewRAM([]system.RAMBlock{ram}, mem, false) })
-	g.set(guestLoaded)
+	g.set(life.Loaded)
 	if err := l.Conn.Send(control.Digest{VM: 0}); err != nil {
 		t.Fatal(err)
 	}
@@ -171,10 +172,14 @@ func (b oneBlock) ReadPages(_ int, first uint32, n int, dst []byte) error {
 func TestLookingWaitsForNoRecord(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, _ := s.guest(0, "web", guestWaiting, system.RAMBlock{Name: "pc.ram", Length: model.PageSize})
-	g.life.turn <- struct{}{} // a record is being written
+	g, _ := s.guest(0, "web", life.Waiting, system.RAMBlock{Name: "pc.ram", Length: model.PageSize})
+	writes, written := make(chan struct{}), make(chan struct{})
+	go func() { // a record is being written
+		_ = g.life.Change(life.Waiting, life.Waiting, handover.RecPrepare, func(*handover.Record) { close(writes); <-written })
+	}()
+	<-writes
 	changed := make(chan error)
-	go func() { changed <- g.life.change(guestWaiting, guestStreaming, "", nil) }()
+	go func() { changed <- g.life.Change(life.Waiting, life.Streaming, "", nil) }()
 	if w := g.where(); w != control.StateHeld {
 		t.Errorf("the guest is %s", w)
 	}
@@ -186,8 +191,8 @@ func TestLookingWaitsForNoRecord(t *testing.T) {
 		t.Errorf("changed before its turn: %v", err)
 	default:
 	}
-	<-g.life.turn
-	if err := <-changed; err != nil || g.life.now() != guestStreaming {
-		t.Errorf("%v, the guest is %s", err, g.life.now())
+	close(written)
+	if err := <-changed; err != nil || g.life.Now() != life.Streaming {
+		t.Errorf("%v, the guest is %s", err, g.life.Now())
 	}
 }

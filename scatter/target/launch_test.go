@@ -15,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -31,13 +32,15 @@ func (s *site) loadedGuest(args ...string) (*guest, *kit.LiveQEMU) {
 	target.Do("migrate-incoming", map[string]string{"uri": "unix:" + way})
 	source.Do("migrate", map[string]string{"uri": "unix:" + way})
 	kit.Eventually(s.t, func() bool { return target.Status() != "inmigrate" && source.Status() == "postmigrate" })
-	g, _ := s.guest(0, "web", guestLoaded)
+	g, _ := s.guest(0, "web", life.Loaded)
 	var err error
 	if g.grip.proc, err = system.OpenProcess(target.Cmd.Process.Pid, target.Socket, filepath.Join(dir, "web.log")); err != nil {
 		s.t.Fatal(err)
 	}
 	g.grip.vm = qmp.TargetOf(target.Client, g.log)
-	g.life.rec.Socket, g.life.rec.PID = g.grip.proc.Socket, g.grip.proc.PID
+	rec := g.life.Record()
+	rec.Socket, rec.PID = g.grip.proc.Socket, g.grip.proc.PID
+	g.life.Resume(g.life.Now(), rec)
 	return g, target
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 	"github.com/scatter-vm/scatter/scatter/trial"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
@@ -72,8 +73,8 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.guest(0, "web", guestWaiting)
-	s.guest(1, "db", guestWaiting)
+	s.guest(0, "web", life.Waiting)
+	s.guest(1, "db", life.Waiting)
 	want := map[string][2]int{"strangers": {3, 0}, "connections": {2, 1}, "evacuations": {2, 1}, "vms": {2, 2}, "sockets": {1, 1}, "tries": {0, 0}, "window_bytes": {0, 0}, "journal_bytes": {0, 0}, "vm_log_bytes": {0, 0}}
 	counts := func() map[string][2]int {
 		got := make(map[string][2]int)
@@ -134,7 +135,7 @@ func TestLimitsAreReached(t *testing.T) {
 // TestFullJournalTakesNoVM: what must be known of VMs that are here is still written.
 func TestFullJournalTakesNoVM(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	g, _ := s.guest(0, "web", guestWaiting)
+	g, _ := s.guest(0, "web", life.Waiting)
 	// As many VMs that live as no host has.
 	long := handover.Record{Kind: handover.RecLoaded, Peer: "source", PID: os.Getpid(), Cause: strings.Repeat("c", 60<<10)}
 	for s.r.journal.Size() <= journal.MaxJournal {

@@ -32,6 +32,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -311,7 +312,7 @@ func TestStreamOfUnknownVM(t *testing.T) {
 func TestStreamOfAnotherSource(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, _ := s.guest(0, "web", guestWaiting)
+	g, _ := s.guest(0, "web", life.Waiting)
 	d := s.dialer()
 	d.TLSDir = s.ca.Host("mallory")
 	if _, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream}); err == nil || !strings.Contains(err.Error(), "no such VM") {
@@ -329,9 +330,9 @@ func TestStreamOfAnotherSource(t *testing.T) {
 
 func TestRecoverQueries(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	s.guest(1, "waiting", guestWaiting)
-	loaded, _ := s.guest(2, "loaded", guestLoaded)
-	s.guest(3, "running", guestRunning)
+	s.guest(1, "waiting", life.Waiting)
+	loaded, _ := s.guest(2, "loaded", life.Loaded)
+	s.guest(3, "running", life.Running)
 	for vm, want := range []control.VMState{control.StateUnknown, control.StateHeld, control.StateLoaded, control.StateRunning} {
 		if got, err := wire.AskState(t.Context(), s.dialer(), vm); err != nil || got != want {
 			t.Errorf("vm %d is %s, %v; want %s", vm, got, err, want)
@@ -465,7 +466,7 @@ func TestPrepareRefused(t *testing.T) {
 func TestPrepareTwice(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	s.guest(0, "web", guestWaiting)
+	s.guest(0, "web", life.Waiting)
 	for want, p := range map[string]control.Prepare{"was already prepared": {VM: 0, Name: "db"}, "a VM called web is here already": {VM: 1, Name: "web"}} {
 		if err := l.Conn.Send(p); err != nil {
 			t.Fatal(err)
@@ -507,9 +508,9 @@ func TestExamine(t *testing.T) {
 func TestSourceLostWhileGuestsWait(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
-	waiting, _ := s.guest(0, "waiting", guestWaiting)
-	streaming, _ := s.guest(1, "streaming", guestStreaming)
-	loaded, _ := s.guest(2, "loaded", guestLoaded)
+	waiting, _ := s.guest(0, "waiting", life.Waiting)
+	streaming, _ := s.guest(1, "streaming", life.Streaming)
+	loaded, _ := s.guest(2, "loaded", life.Loaded)
 	l.Conn.Close() // as a source that dies
 	kit.Eventually(t, func() bool { return s.r.guest(waiting.key) == nil && s.r.guest(streaming.key) == nil })
 	if waiting.where() != control.StateAborted || streaming.where() != control.StateAborted || loaded.where() != control.StateLoaded {
@@ -531,8 +532,8 @@ func TestSourceLostWhileGuestsWait(t *testing.T) {
 func TestReceiverStops(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	waiting, _ := s.guest(0, "waiting", guestWaiting)
-	loaded, _ := s.guest(1, "loaded", guestLoaded)
+	waiting, _ := s.guest(0, "waiting", life.Waiting)
+	loaded, _ := s.guest(1, "loaded", life.Loaded)
 	s.stop()
 	if waiting.where() != control.StateAborted || loaded.where() != control.StateLoaded {
 		t.Errorf("states %s, %s", waiting.where(), loaded.where())
@@ -579,7 +580,7 @@ func packed(t *testing.T, b []byte) control.Packed {
 func TestFeed(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, far := s.guest(0, "web", guestWaiting)
+	g, far := s.guest(0, "web", life.Waiting)
 	got := s.feeding(g, far, control.Data{Body: []byte("head ")}, packed(t, []byte("middle ")), control.Data{}, control.Data{Body: []byte("tail")}, control.DataEnd{})
 	if string(got) != "head middle tail" || g.where() != control.StateLoading {
 		t.Errorf("QEMU got %q, the guest is %s", got, g.where())
@@ -604,7 +605,7 @@ func TestFeedBreaksOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openSite(t, nil, "target", nil)
 			l := s.open()
-			g, far := s.guest(0, "web", guestWaiting)
+			g, far := s.guest(0, "web", life.Waiting)
 			if got := s.feeding(g, far, c.messages...); len(got) > 0 {
 				t.Errorf("QEMU got %d bytes", len(got))
 			}
@@ -614,7 +615,7 @@ func TestFeedBreaksOff(t *testing.T) {
 	t.Run("cut", func(t *testing.T) {
 		s := openSite(t, nil, "target", nil)
 		l := s.open()
-		g, far := s.guest(0, "web", guestWaiting)
+		g, far := s.guest(0, "web", life.Waiting)
 		go io.Copy(io.Discard, far)
 		d := s.dialer()
 		c, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
@@ -641,7 +642,7 @@ func wantFailed(t *testing.T, l *wire.Link, g *guest, want string) {
 func TestFeedTwice(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, _ := s.guest(0, "web", guestStreaming)
+	g, _ := s.guest(0, "web", life.Streaming)
 	d := s.dialer()
 	c, _, err := d.Dial(t.Context(), control.Hello{Purpose: control.PurposeStream})
 	if err != nil {
@@ -679,9 +680,9 @@ func TestDeliver(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	l := s.open()
 	ram := system.RAMBlock{Name: "pc.ram", Length: 16 * model.PageSize}
-	good, goodFar := s.guest(0, "good", guestWaiting, ram)
-	_, lateFar := s.guest(1, "late", guestStreaming, ram)
-	bad, badFar := s.guest(2, "bad", guestWaiting, ram)
+	good, goodFar := s.guest(0, "good", life.Waiting, ram)
+	_, lateFar := s.guest(1, "late", life.Streaming, ram)
+	bad, badFar := s.guest(2, "bad", life.Waiting, ram)
 	var wrote [3]bytes.Buffer
 	ended := make(chan struct{}, 3)
 	for i, far := range []net.Conn{goodFar, lateFar, badFar} {
@@ -844,10 +845,10 @@ func TestInvariant6TargetKeepsNoSecondCopy(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
 	ram := system.RAMBlock{Name: "pc.ram", Length: size * model.PageSize}
-	g, _ := s.guest(0, "web", guestStarting)
+	g, _ := s.guest(0, "web", life.Starting)
 	dst, mem := kit.OwnRAM(t, size)
 	g.grip.take(func(h *grip) { h.ram = pages.NewRAM([]system.RAMBlock{ram}, mem, true) })
-	g.set(guestWaiting)
+	g.set(life.Waiting)
 	g.grip.ram.Open()
 	session := s.session()
 	enc, err := block.NewEncoder()

@@ -13,9 +13,9 @@ import (
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/control"
 	"github.com/scatter-vm/scatter/scatter/handover"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // startTimeout bounds the start of a QEMU until it waits for pages.
@@ -28,7 +28,7 @@ type receiving struct{ *guest }
 func (g receiving) prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := checkPrepare(g.p); err != nil {
+	if err := errors.Join(qemu.CheckName(g.p.Name), system.CheckBlocks(g.p.Blocks, g.p.Memory)); err != nil {
 		return err
 	}
 	if err := g.r.journalRoom(); err != nil {
@@ -49,16 +49,16 @@ func (g receiving) prepare(ctx context.Context) error {
 		return err
 	}
 	ram.Open()
-	if err := g.life.change(guestStarting, guestWaiting, "", nil); err != nil {
+	if err := g.life.Change(life.Starting, life.Waiting, "", nil); err != nil {
 		return g.givenUp(err)
 	}
 	g.log.Info("waits for pages", "direct", ram.Direct())
-	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero})
+	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero, DisksFirst: lazily{g.guest}.find(ctx)})
 }
 
 // givenUp tells why a guest is not in the state that it should be in.
 func (g receiving) givenUp(err error) error {
-	if cause := g.life.why(); cause != nil {
+	if cause := g.life.Why(); cause != nil {
 		return cause
 	}
 	return err
@@ -66,26 +66,11 @@ func (g receiving) givenUp(err error) error {
 
 // note writes down that the guest is being prepared, and what has become known of it.
 func (g receiving) note(amend func(*handover.Record)) error {
-	err := g.life.change(guestStarting, guestStarting, handover.RecPrepare, amend)
-	if _, ok := errors.AsType[stateError](err); ok {
+	err := g.life.Change(life.Starting, life.Starting, handover.RecPrepare, amend)
+	if _, ok := errors.AsType[life.StateError](err); ok {
 		return g.givenUp(err)
 	}
 	return err
-}
-
-func checkPrepare(p control.Prepare) error {
-	if err := qemu.CheckName(p.Name); err != nil {
-		return err
-	}
-	for _, b := range p.Blocks {
-		if b.Length%model.PageSize != 0 || b.Length/model.PageSize >= system.MaxGuestPages {
-			return fmt.Errorf("ram block %.64q: length %d", b.ID, b.Length)
-		}
-	}
-	if sum := blockBytes(p.Blocks); sum > p.Memory+1<<30 {
-		return fmt.Errorf("ram blocks of %d bytes, but memory of %d", sum, p.Memory)
-	}
-	return nil
 }
 
 // launch starts the QEMU, by ourselves or by the launcher that the operator named, and takes hold of its RAM.
@@ -97,7 +82,7 @@ func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
 	g.pid.Store(int64(proc.PID))
 	if !g.grip.take(func(h *grip) { h.proc, h.vm = proc, vm }) {
 		g.end() // it was given up when there was nothing yet to be ended
-		return nil, g.life.why()
+		return nil, g.life.Why()
 	}
 	running(g).watch()
 	facts, err := vm.Describe(ctx)
@@ -107,7 +92,7 @@ func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
 	if err := g.note(func(rec *handover.Record) { rec.Socket, rec.PID = proc.Socket, proc.PID }); err != nil {
 		return nil, err
 	}
-	blocks, err := matchBlocks(g.p.Blocks, facts.Blocks)
+	blocks, err := system.MatchNamed(g.p.Blocks, facts.Blocks)
 	if err != nil {
 		return nil, err
 	}
@@ -119,27 +104,9 @@ func (g receiving) launch(ctx context.Context) (*pages.RAM, error) {
 	ram := pages.NewRAM(blocks, mem, !g.r.cfg.NoDirect)
 	if !g.grip.take(func(h *grip) { h.ram = ram }) {
 		ram.Close()
-		return nil, g.life.why()
+		return nil, g.life.Why()
 	}
 	return ram, nil
-}
-
-// matchBlocks finds the RAM blocks of the source's QEMU in ours.
-func matchBlocks(theirs []control.Block, ours []qemu.RAMBlock) ([]system.RAMBlock, error) {
-	var listed []stream.RAMBlock
-	for _, b := range theirs {
-		listed = append(listed, stream.RAMBlock{Name: b.ID, Length: b.Length})
-	}
-	blocks, err := system.MatchBlocks(listed, ours)
-	if err != nil {
-		return nil, err
-	}
-	for i, b := range blocks {
-		if have := ours[b.Index].MaxLength; b.Length > have {
-			return nil, fmt.Errorf("ram block %s: %d bytes, here at most %d", theirs[i].ID, b.Length, have)
-		}
-	}
-	return blocks, nil
 }
 
 // openIncoming opens the way into QEMU, writes the head of the stream and waits until QEMU has taken it:
@@ -152,7 +119,7 @@ func (g receiving) openIncoming(ctx context.Context, ram *pages.RAM) error {
 	}
 	if !g.grip.take(func(h *grip) { h.in = in }) {
 		in.Close()
-		return g.life.why()
+		return g.life.Why()
 	}
 	g.wg.Go(func() { g.readReturn(in) })
 	w := stream.NewWriter(in)
@@ -196,7 +163,7 @@ func (g receiving) readReturn(in net.Conn) {
 			}
 			filling(g).wants(asked, m)
 		case m.Kind == stream.ReturnShut && m.Value == 0 && g.lacking.Load():
-			filling(g).done()
+			filling(g).there(&g.ramThere)
 			return
 		case m.Kind == stream.ReturnShut && m.Value == 0:
 			g.loaded()
@@ -229,13 +196,14 @@ func (g receiving) loaded() {
 		g.fail(err)
 		return
 	}
-	err := g.life.change(guestStreaming, guestLoaded, handover.RecLoaded, func(rec *handover.Record) {
+	err := g.life.Change(life.Streaming, life.Loaded, handover.RecLoaded, func(rec *handover.Record) {
 		if rec.PostCopy = g.lacking.Load(); rec.PostCopy {
 			_, ram, _ := g.grip.held()
 			rec.RAM = ram.Recorded()
+			lazily{g.guest}.note(rec)
 		}
 	})
-	if _, other := errors.AsType[stateError](err); other {
+	if _, other := errors.AsType[life.StateError](err); other {
 		return
 	}
 	if err != nil {
@@ -248,11 +216,11 @@ func (g receiving) loaded() {
 
 // feed copies the guest's stream from its connection to QEMU. It returns when the source ends it, in post-copy when QEMU has all pages.
 func (g receiving) feed(ctx context.Context, c *control.Conn) error {
-	if err := g.life.change(guestWaiting, guestStreaming, "", nil); err != nil {
+	if err := g.life.Change(life.Waiting, life.Streaming, "", nil); err != nil {
 		return fmt.Errorf("vm %s: does not wait for its stream", g.p.Name)
 	}
 	if !g.grip.take(func(h *grip) { h.stream = c }) {
-		return fmt.Errorf("vm %s: was given up: %w", g.p.Name, g.life.why())
+		return fmt.Errorf("vm %s: was given up: %w", g.p.Name, g.life.Why())
 	}
 	_, ram, in := g.grip.held()
 	ram.Stop() // from the first byte of the stream on, bulk comes too late
@@ -315,8 +283,12 @@ func (g receiving) lacks(ram *pages.RAM, m control.Lacks) error {
 	if !ok {
 		return errors.New("malformed lacks")
 	}
+	lack := ram.Lack
+	if region >= len(g.p.Blocks) {
+		lack = g.grip.lazily().Lack
+	}
 	for first, n := range m.Runs() {
-		if err := ram.Lack(region, first, n); err != nil {
+		if err := lack(region, first, n); err != nil {
 			return err
 		}
 	}
@@ -326,7 +298,7 @@ func (g receiving) lacks(ram *pages.RAM, m control.Lacks) error {
 // sendDigest digests the loaded guest's RAM, and the disks that came with it, but for what is to be skipped.
 func (g receiving) sendDigest(ctx context.Context, c *control.Conn, skip []control.Span) error {
 	_, ram, _ := g.grip.held()
-	if s := g.life.now(); s != guestLoaded || ram == nil {
+	if s := g.life.Now(); s != life.Loaded || ram == nil {
 		return fmt.Errorf("vm %s: cannot be digested: it is %s", g.p.Name, s)
 	}
 	sums, err := ram.Digest(ctx, skip)

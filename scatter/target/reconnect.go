@@ -9,8 +9,10 @@ import (
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/stream"
 	"github.com/scatter-vm/scatter/scatter/handover"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // rescuing gives a VM its pages whose QEMU has lost the way that it got them by: its receiver was killed, say. Such a QEMU often cannot be asked to
@@ -23,8 +25,8 @@ func (g rescuing) reconnect(ctx context.Context) (full bool, err error) {
 	g.rejoin.Lock()
 	defer g.rejoin.Unlock()
 	_, ram, in := g.grip.held()
-	if in != nil {
-		return false, nil
+	if in != nil || g.ramThere.Load() {
+		return g.ramThere.Load(), nil
 	}
 	if ram == nil {
 		if ram, err = g.memory(); err != nil {
@@ -47,7 +49,7 @@ func (g rescuing) reconnect(ctx context.Context) (full bool, err error) {
 
 // memory takes hold of the memory of a VM that another receiver has started, by what that has written down.
 func (g rescuing) memory() (*pages.RAM, error) {
-	rec := g.life.record()
+	rec := g.life.Record()
 	if rec.RAM == nil {
 		return nil, errors.New("the journal does not tell where its memory is")
 	}
@@ -73,27 +75,36 @@ func (g rescuing) memory() (*pages.RAM, error) {
 func (g rescuing) conclude(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
 	defer cancel()
-	vm, ram, _ := g.grip.held()
-	rec := g.life.record()
-	if vm == nil {
-		proc, other, err := g.r.host.Reopen(ctx, rec, true)
-		if err != nil {
-			return err
-		}
-		proc.Close() // the one that is held stays
-		if vm = other; !g.grip.take(func(h *grip) { h.vm = other }) {
-			other.Close()
-			return errors.New("the target stops")
-		}
+	_, ram, _ := g.grip.held()
+	rec := g.life.Record()
+	if _, err := g.monitor(ctx); err != nil {
+		return err
 	}
 	if err := g.endStream(ctx, ram, rec); err != nil {
 		return err
 	}
-	if _, err := vm.Run(ctx, rec.StateToRun()); err != nil {
+	if _, err := (running(g)).letRun(rec.StateToRun()); err != nil {
 		return err
 	}
-	filling(g).done()
+	filling(g).there(&g.ramThere)
 	return nil
+}
+
+// monitor takes hold of the monitor of a VM that another receiver has started. It answers once it waits for no page.
+func (g rescuing) monitor(ctx context.Context) (hypervisor.Target, error) {
+	if vm, _, _ := g.grip.held(); vm != nil {
+		return vm, nil
+	}
+	proc, vm, err := g.r.host.Reopen(ctx, g.life.Record(), true)
+	if err != nil {
+		return nil, err
+	}
+	proc.Close() // the one that is held stays
+	if !g.grip.take(func(h *grip) { h.vm = vm }) {
+		vm.Close()
+		return nil, errors.New("the target stops")
+	}
+	return vm, nil
 }
 
 // endStream resumes the stream, only to end it (migration/savevm.c, loadvm_postcopy_handle_resume). There is none to be ended where QEMU has had all.
@@ -145,6 +156,6 @@ func (g rescuing) retake(ctx context.Context, rec handover.Record) error {
 	}
 	g.grip.proc = proc
 	g.lacking.Store(true)
-	g.life.state = guestFilling
-	return nil
+	g.life.Resume(life.Filling, rec)
+	return lazily{g.guest}.retake(rec)
 }

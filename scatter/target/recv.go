@@ -25,6 +25,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/journal"
 	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pki"
+	"github.com/scatter-vm/scatter/scatter/reclaim"
 	"github.com/scatter-vm/scatter/scatter/system"
 	"github.com/scatter-vm/scatter/scatter/trial"
 	"github.com/scatter-vm/scatter/scatter/wire"
@@ -397,7 +398,7 @@ func (r *receiver) here(name string) bool {
 
 // journalRoom makes sure that the journal has room for one VM more.
 func (r *receiver) journalRoom() error {
-	if err := r.journal.Shrink(stillAsked); err != nil {
+	if err := r.journal.Shrink(reclaim.StillAsked); err != nil {
 		r.log.Error("the journal grows", "err", err)
 	}
 	if n := r.journal.Size(); n > journal.MaxJournal {

@@ -11,6 +11,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // errLaunching answers a second Run while the first one is under way.
@@ -46,10 +47,14 @@ func (g running) launch(state string) error {
 		g.arrived()
 	case gone && ran:
 		err = fmt.Errorf("has run here for a moment, then its QEMU ended: %s", proc.Tail())
-		g.leave()
+		if g.disksLack() {
+			g.filling()
+		} else {
+			g.leave()
+		}
 	case gone:
 		tail := proc.Tail()
-		g.giveUp(err, guestLaunching)
+		g.giveUp(err, life.Launching)
 		err = hypervisor.RefusedError{Err: fmt.Errorf("its QEMU ended before it ran the VM: %s", tail)}
 	case refused:
 		err = errors.Join(err, g.back())
@@ -62,9 +67,9 @@ func (g running) launch(state string) error {
 
 // back leaves a VM whose QEMU refuses to run it loaded, whether or not that can be recorded: its last record only says that it was told to run.
 func (g running) back() error {
-	err := g.life.change(guestLaunching, guestLoaded, handover.RecLoaded, nil)
+	err := g.life.Change(life.Launching, life.Loaded, handover.RecLoaded, nil)
 	if err != nil {
-		_ = g.life.change(guestLaunching, guestLoaded, "", nil)
+		_ = g.life.Change(life.Launching, life.Loaded, "", nil)
 	}
 	return err
 }
@@ -74,22 +79,22 @@ var errRuns = errors.New("runs already")
 
 // begin takes a loaded guest to launching. Its record is on disk before.
 func (g running) begin(state string) error {
-	err := g.life.change(guestLoaded, guestLaunching, handover.RecRun, func(rec *handover.Record) { rec.Paused = !handover.Runs(state) })
+	err := g.life.Change(life.Loaded, life.Launching, handover.RecRun, func(rec *handover.Record) { rec.Paused = !handover.Runs(state) })
 	if err == nil {
 		return nil
 	}
-	other, ok := errors.AsType[stateError](err)
+	other, ok := errors.AsType[life.StateError](err)
 	switch {
 	case !ok:
 		return hypervisor.RefusedError{Err: err}
-	case (other.is == guestRunning || other.is == guestFilling) && g.lives():
+	case (other.Is == life.Running || other.Is == life.Filling) && g.lives():
 		return errRuns
-	case other.is == guestRunning || other.is == guestFilling:
+	case other.Is == life.Running || other.Is == life.Filling:
 		return errors.New("has run here, and its QEMU has ended")
-	case other.is == guestLaunching:
+	case other.Is == life.Launching:
 		return errLaunching
 	}
-	return hypervisor.RefusedError{Err: fmt.Errorf("is %s, not loaded", other.is)}
+	return hypervisor.RefusedError{Err: fmt.Errorf("is %s, not loaded", other.Is)}
 }
 
 // arrived: the VM lives here. Its monitor is left to others.
@@ -98,14 +103,14 @@ func (g running) arrived() {
 		g.filling()
 		return
 	}
-	if err := g.life.change(guestLaunching, guestRunning, "", nil); err != nil {
+	if err := g.life.Change(life.Launching, life.Running, "", nil); err != nil {
 		g.log.Error("runs here, unexpectedly", "err", err)
 		return
 	}
 	g.settle()
 	g.grip.letGo()
 	g.log.Info("runs here")
-	if err := g.life.change(guestRunning, guestRunning, handover.RecDone, nil); err != nil {
+	if err := g.life.Change(life.Running, life.Running, handover.RecDone, nil); err != nil {
 		g.log.Error("journal", "err", err)
 	}
 }
@@ -113,7 +118,7 @@ func (g running) arrived() {
 // settle gives a VM that has arrived the migration settings that QEMUs have.
 func (g running) settle() {
 	vm, _, _ := g.grip.held()
-	if !(g.p.PostCopy || g.life.record().RAM != nil) || vm == nil {
+	if !(g.p.PostCopy || g.life.Record().RAM != nil) || vm == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(g.r.life, system.QMPTimeout)
@@ -125,7 +130,7 @@ func (g running) settle() {
 
 // filling: the VM lives here, and its source has a part of it.
 func (g running) filling() {
-	if err := g.life.change(guestLaunching, guestFilling, "", nil); err != nil {
+	if err := g.life.Change(life.Launching, life.Filling, "", nil); err != nil {
 		g.log.Error("runs here, unexpectedly", "err", err)
 		return
 	}
@@ -143,8 +148,14 @@ func (g running) letRun(state string) (ran bool, err error) {
 	ctx, cancel := context.WithTimeout(g.r.life, launchFor)
 	defer cancel()
 	vm, _, _ := g.grip.held()
+	if err := g.grip.lazily().LeadPast(ctx, vm); err != nil {
+		return false, hypervisor.RefusedError{Err: fmt.Errorf("its disks, which are not all there: %w", err)}
+	}
 	return vm.Run(ctx, state)
 }
+
+// disksLack tells whether disks of a VM that has run here are not all there: then they come, whatever becomes of it.
+func (g running) disksLack() bool { return g.lacking.Load() && !g.disks.Load() }
 
 // watchEvery is how often a QEMU is looked after.
 const watchEvery = time.Second
@@ -161,11 +172,23 @@ func (g running) watch() {
 			}
 		}
 		defer proc.Close()
-		if s := g.life.now(); s == guestRunning || s == guestFilling || s == guestLaunching {
+		if g.life.Now() == life.Filling && g.disksLack() {
+			g.log.Warn("has ended here; what it has not got of its disks still comes")
+			if _, ram, _ := g.grip.held(); ram != nil {
+				ram.Lose()
+			}
+			filling(g).there(&g.ramThere)
+			select {
+			case <-g.full:
+			case <-g.closing:
+				return
+			}
+		}
+		if s := g.life.Now(); s == life.Running || s == life.Filling || s == life.Launching {
 			g.leave()
 			return
 		}
-		if err := fmt.Errorf("its QEMU ended: %s", proc.Tail()); g.giveUp(err, guestLoaded) && g.conn != nil {
+		if err := fmt.Errorf("its QEMU ended: %s", proc.Tail()); g.giveUp(err, life.Loaded) && g.conn != nil {
 			_ = g.conn.Send(control.Failed{VM: g.key.vm, Error: err.Error()}) // a lost source asks
 		}
 	})
@@ -175,12 +198,12 @@ func (g running) watch() {
 const settleEvery = 10 * time.Millisecond
 
 // beingRun tells whether run finds out what becomes of the QEMU.
-func (g running) beingRun() bool { return g.life.now() == guestLaunching && !g.unseen.Load() }
+func (g running) beingRun() bool { return g.life.Now() == life.Launching && !g.unseen.Load() }
 
 // leave: a VM that lived here has ended, and gives its name and room back.
 func (g running) leave() {
-	if g.life.change(guestRunning, guestEnded, "", nil) != nil && g.life.change(guestFilling, guestEnded, "", nil) != nil &&
-		g.life.change(guestLaunching, guestEnded, "", nil) != nil {
+	if g.life.Change(life.Running, life.Ended, "", nil) != nil && g.life.Change(life.Filling, life.Ended, "", nil) != nil &&
+		g.life.Change(life.Launching, life.Ended, "", nil) != nil {
 		return
 	}
 	g.log.Info("ended here")
@@ -205,13 +228,13 @@ func (g running) retake(ctx context.Context, rec handover.Record) error {
 	g.grip.proc, g.grip.vm = proc, vm
 	switch {
 	case arrived:
-		g.life.state = guestRunning
+		g.life.Resume(life.Running, rec)
 		return nil
 	case rec.Kind == handover.RecLoaded:
-		g.life.state = guestLoaded
+		g.life.Resume(life.Loaded, rec)
 		return nil
 	}
-	g.life.state = guestLaunching // it was told to run, but perhaps that never reached QEMU
+	g.life.Resume(life.Launching, rec) // it was told to run, but perhaps that never reached QEMU
 	_, err = g.letRun(rec.StateToRun())
 	if _, refused := errors.AsType[hypervisor.RefusedError](err); refused {
 		g.log.Warn("was told to run, but does not", "err", err)

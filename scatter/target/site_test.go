@@ -18,6 +18,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/pages"
 	"github.com/scatter-vm/scatter/scatter/pki"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 	"github.com/scatter-vm/scatter/scatter/wire"
 )
 
@@ -127,12 +128,12 @@ func next(t *testing.T, c *control.Conn) (control.Message, error) {
 
 // guest puts a guest of testEvacuation into the receiver, as it stands when its QEMU waits for pages, in the given state. What it
 // would hand to QEMU can be read from the connection.
-func (s *site) guest(vm int, name string, state guestState, blocks ...system.RAMBlock) (*guest, net.Conn) {
+func (s *site) guest(vm int, name string, state life.State, blocks ...system.RAMBlock) (*guest, net.Conn) {
 	s.t.Helper()
 	return s.guestOf(testEvacuation, vm, name, state, blocks...)
 }
 
-func (s *site) guestOf(evacuation string, vm int, name string, state guestState, blocks ...system.RAMBlock) (*guest, net.Conn) {
+func (s *site) guestOf(evacuation string, vm int, name string, state life.State, blocks ...system.RAMBlock) (*guest, net.Conn) {
 	s.t.Helper()
 	key := guestKey{sessionKey{"source", evacuation}, vm}
 	s.r.mu.Lock()
@@ -143,11 +144,12 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 	s.r.mu.Unlock()
 	g := newGuest(s.r, key, control.Prepare{VM: vm, Name: name, Memory: 1 << 20, VCPUs: 1}, conn)
 	near, far := net.Pipe()
-	g.life.state, g.grip.in, g.grip.ram = state, near, pages.NewRAM(blocks, nil, false)
-	if state == guestWaiting {
+	g.set(state)
+	g.grip.in, g.grip.ram = near, pages.NewRAM(blocks, nil, false)
+	if state == life.Waiting {
 		g.grip.ram.Open()
 	}
-	if state == guestRunning {
+	if state == life.Running {
 		g.grip.proc = living(s.t)
 	}
 	if err := s.r.enter(g); err != nil {
@@ -158,16 +160,14 @@ func (s *site) guestOf(evacuation string, vm int, name string, state guestState,
 }
 
 // set puts the guest into a state, as if it had come there.
-func (g *guest) set(state guestState) {
-	g.life.mu.Lock()
-	defer g.life.mu.Unlock()
-	g.life.state = state
+func (g *guest) set(state life.State) {
+	g.life.Resume(state, g.life.Record())
 }
 
 // record writes down that the guest stands as it does.
 func (g *guest) record(kind handover.RecordKind) error {
-	s := g.life.now()
-	return g.life.change(s, s, kind, nil)
+	s := g.life.Now()
+	return g.life.Change(s, s, kind, nil)
 }
 
 // ended is a process that has ended, in place of a QEMU with that log.

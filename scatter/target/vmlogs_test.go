@@ -11,12 +11,13 @@ import (
 	"github.com/scatter-vm/scatter/scatter/bounds"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
 	"github.com/scatter-vm/scatter/scatter/system"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // TestLogsOfVMsAreBounded: a guest that makes its QEMU complain fills no disk, and many that came and went leave the newest logs.
 func TestLogsOfVMsAreBounded(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
-	s.guest(0, "web", guestWaiting)
+	s.guest(0, "web", life.Waiting)
 	dir := s.r.cfg.RunDir
 	path := filepath.Join(dir, "web.log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

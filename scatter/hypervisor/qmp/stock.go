@@ -19,14 +19,14 @@ func (s *Source) Examine(ctx context.Context) (hypervisor.Description, error) {
 	var all model.Problems
 	remarks, err := s.checkMigration(ctx)
 	all.Add(err)
-	d, err := s.takeStock(ctx)
+	d, err := takeStock(ctx, s)
 	all.Add(err)
 	d.Remarks = remarks
 	return d, all.Err()
 }
 
 // takeStock describes the VM.
-func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err error) {
+func takeStock(ctx context.Context, s *Source) (d hypervisor.Description, err error) {
 	root := fmt.Sprintf("/proc/%d/root", s.VM.PID)
 	inv, err := inventory.Read(ctx, s.Client, root)
 	if err != nil {
@@ -47,6 +47,7 @@ func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err e
 		d.Written = append(d.Written, control.File{Path: n.File, Inode: n.Inode})
 	}
 	d.Disks = disksOf(inv, root)
+	d.Named = nameDisks(inv, d)
 	for _, l := range inventory.LimitsOf(inv) {
 		d.Limits = append(d.Limits, control.Limits(l))
 	}
@@ -58,6 +59,16 @@ func (s *Source) takeStock(ctx context.Context) (d hypervisor.Description, err e
 		return d, nil
 	}
 	return d, &model.BlockedError{Blockers: blockers}
+}
+
+// Disks are those that the VM writes to.
+func (s *Source) Disks(ctx context.Context) ([]hypervisor.Disk, error) {
+	root := fmt.Sprintf("/proc/%d/root", s.VM.PID)
+	inv, err := inventory.Read(ctx, s.Client, root)
+	if err != nil {
+		return nil, s.named(err)
+	}
+	return disksOf(inv, root), nil
 }
 
 // disksOf are the disks that devices may write to, whose files lie below root.
@@ -88,6 +99,15 @@ func disksOf(inv *inventory.Inventory, root string) (all []hypervisor.Disk) {
 		all = append(all, d)
 	}
 	return all
+}
+
+// nameDisks is a command line with names for the nodes of disks that can travel.
+func nameDisks(inv *inventory.Inventory, d hypervisor.Description) []string {
+	drives := make(map[string]bool)
+	for _, disk := range d.Disks {
+		drives[disk.Node] = disk.Stays == "" // of one that has a node of its own name there is no drive
+	}
+	return inventory.NameDrives(inv, d.Argv, drives)
 }
 
 // whyStays tells why a disk cannot be read beside QEMU, or through it, or not be mirrored; "" if it can.

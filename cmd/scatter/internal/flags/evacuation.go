@@ -49,7 +49,7 @@ func (e *Evacuation) Add(f *pflag.FlagSet) {
 	e.targets.Add(f, ", required unless --hosts is given")
 	f.StringArrayVar(&e.domains, "domain", nil, "share pages of a VM only inside its domain, as `VM=DOMAIN`; may be repeated")
 	f.DurationVar(&e.downtime, "downtime", 300*time.Millisecond, "tolerated pause of each VM")
-	f.StringVar(&e.disks, "disks", "none", "what becomes of disks that VMs write to: `none|pre|auto`, that is they lie on storage that the hosts share, or they travel, and are all there before a VM runs on its target (raw images), or those travel that no target has")
+	f.StringVar(&e.disks, "disks", "none", "what becomes of disks that VMs write to: `none|pre|post|auto`, that is they lie on storage that the hosts share; or they travel (raw images), and are all there before a VM runs on its target; or they travel, and a VM that takes over before its memory does so before its disks, too; or those travel so that no target has")
 	f.DurationVar(&e.timeout, "timeout", 0, "give up after this time; VMs not yet switched over stay (default: never)")
 	f.BoolVar(&e.noZstd, "no-compress", false, "send pages uncompressed")
 }
@@ -117,7 +117,7 @@ func (e *Evacuation) check() error {
 	case e.downtime <= 0:
 		return usage.Errorf("--downtime %v: must be > 0", e.downtime)
 	case !scatter.Disks(e.disks).Valid():
-		return usage.Errorf("--disks %q: must be none, pre or auto", e.disks)
+		return usage.Errorf("--disks %q: must be none, pre, post or auto", e.disks)
 	case e.timeout < 0:
 		return usage.Errorf("--timeout %v: must not be negative", e.timeout)
 	}

@@ -1,23 +1,22 @@
-package source
+package handover
 
 import (
 	"sync"
-
-	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
-// mailbox is an unbounded queue of events: drivers never wait for the core. What it can hold is bounded by the few
+// Mailbox is an unbounded queue of events: drivers never wait for the core. What it can hold is bounded by the few
 // events that each VM and target can cause. The zero value is ready.
-type mailbox struct {
+type Mailbox struct {
 	mu    sync.Mutex // guards list
-	list  []handover.Event
+	list  []Event
 	ready chan struct{}
 	once  sync.Once
 }
 
-func (m *mailbox) init() { m.once.Do(func() { m.ready = make(chan struct{}, 1) }) }
+func (m *Mailbox) init() { m.once.Do(func() { m.ready = make(chan struct{}, 1) }) }
 
-func (m *mailbox) put(e handover.Event) {
+// Put adds an event.
+func (m *Mailbox) Put(e Event) {
 	m.init()
 	m.mu.Lock()
 	m.list = append(m.list, e)
@@ -29,13 +28,13 @@ func (m *mailbox) put(e handover.Event) {
 }
 
 // Wait is readable when there may be events.
-func (m *mailbox) Wait() <-chan struct{} {
+func (m *Mailbox) Wait() <-chan struct{} {
 	m.init()
 	return m.ready
 }
 
 // Take returns all events that are there.
-func (m *mailbox) Take() []handover.Event {
+func (m *Mailbox) Take() []Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := m.list

@@ -1,21 +1,19 @@
-package source
+package handover
 
 import (
 	"sync"
 	"testing"
-
-	"github.com/scatter-vm/scatter/scatter/handover"
 )
 
 // TestMailboxLosesNothing: what many put, one takes, each sender's events in their order. Nobody waits for the reader.
 func TestMailboxLosesNothing(t *testing.T) {
 	const senders, each = 8, 500
-	var m mailbox
+	var m Mailbox
 	var wg sync.WaitGroup
 	for vm := range senders {
 		wg.Go(func() {
 			for i := range each {
-				m.put(handover.Event{VM: vm, Host: i})
+				m.Put(Event{VM: vm, Host: i})
 			}
 		})
 	}
@@ -37,14 +35,14 @@ func TestMailboxLosesNothing(t *testing.T) {
 }
 
 func TestMailboxIsEmptyAtFirst(t *testing.T) {
-	var m mailbox
+	var m Mailbox
 	select {
 	case <-m.Wait():
 		t.Error("there is something to read")
 	default:
 	}
-	m.put(handover.Event{})
-	m.put(handover.Event{})
+	m.Put(Event{})
+	m.Put(Event{})
 	<-m.Wait()
 	if n := len(m.Take()); n != 2 {
 		t.Errorf("%d events", n)
