@@ -62,18 +62,11 @@ func (r *RAM) Stop() {
 	r.open = false
 }
 
-// Lose is for a QEMU that has ended: whatever comes for it is dropped.
-func (r *RAM) Lose() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.open, r.bulk = false, false
-}
-
 // Close is Stop for good, and lets go of the memory. Whoever closes the incoming socket before need not wait for a QEMU that does not read.
 func (r *RAM) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.open = false
+	r.open, r.bulk = false, false
 	if r.past != nil {
 		r.past.Close()
 		r.past, r.lacked = nil, nil

@@ -61,23 +61,28 @@ func TestDisksThatTargetsShare(t *testing.T) {
 	}
 }
 
-// TestDisksAndPostCopy: a VM whose disks travel does not take over before its memory, and stays where it must.
+// TestDisksAndPostCopy: a VM may take over before its disks, unless it is not to, or they cannot be served meanwhile; then it stays where it must.
 func TestDisksAndPostCopy(t *testing.T) {
-	for _, must := range []bool{false, true} {
-		e, _ := leaving(t)
-		v := e.VMs[0]
-		v.travel, v.Policy = model.DisksAuto, modes.Policy{Must: must}
-		if err := v.findDisks([]hypervisor.Disk{diskOf(t, "own")}); err != nil {
-			t.Fatal(err)
+	for _, c := range []struct {
+		travel model.Disks
+		disk   hypervisor.Disk
+		want   string
+	}{
+		{model.DisksAuto, hypervisor.Disk{}, ""},
+		{model.DisksPost, hypervisor.Disk{}, ""},
+		{model.DisksPre, hypervisor.Disk{}, "before it runs (--disks pre)"},
+		{model.DisksPost, hypervisor.Disk{Qcow2: &control.Qcow2{}}, "is no raw image"},
+	} {
+		v := vmCalled("a")
+		v.travel, v.Policy = c.travel, modes.Policy{Must: true}
+		v.takeDisks([]hypervisor.Disk{c.disk})
+		if why := v.whyNotTakeOver(nil); (why == "") != (c.want == "") || !strings.Contains(why, c.want) {
+			t.Errorf("%s: %q", c.travel, why)
 		}
-		for host := range 2 {
-			e.Examined(host, control.Examined{VM: 0})
-		}
-		why := e.settleDisks(t.Context())[0]
-		v.Images().Close()
-		if (len(why) == 1) != must || must && !strings.Contains(why[0].Problem, "its disks travel with it") {
-			t.Errorf("must %v: %v", must, why)
-		}
+	}
+	v := vmCalled("a")
+	if why := v.whyNotTakeOver(nil); why != "" {
+		t.Errorf("without disks: %q", why)
 	}
 }
 

@@ -81,9 +81,8 @@ func (g filling) fillRAM(ctx context.Context, body []byte) (left int, err error)
 	_, ram, _ := g.grip.held()
 	left, err = ram.Fill(body)
 	switch {
-	case err != nil && !g.disks.Load() && !g.lives():
-		g.there(&g.ramThere)
-		return 0, nil
+	case err != nil && !g.disks.Load() && g.grip.process().Wait(system.LastWords):
+		return 0, nil // whoever watches it sees that, too
 	case err == nil && left == 0 && ram.Rescued():
 		return 0, rescuing(g).conclude(ctx)
 	}

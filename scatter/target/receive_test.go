@@ -598,7 +598,7 @@ func TestFeedBreaksOff(t *testing.T) {
 		"a word":                             {[]control.Message{control.Run{}}, "unexpected run"},
 		"lacks without a region":             {[]control.Message{control.Lacks{Body: []byte{1}}}, "malformed lacks"},
 		"lacks cut off":                      {[]control.Message{control.Lacks{Body: make([]byte, 9)}}, "malformed lacks"},
-		"lacks of no region":                 {[]control.Message{control.Lacks{Body: control.AppendRun(control.AppendLacks(nil, 5), 0, 1)}}, "outside of the guest"},
+		"lacks of no region":                 {[]control.Message{control.Lacks{Body: control.AppendRun(control.AppendLacks(nil, 5), 0, 1)}}, "none of which travel with it"},
 		"a VM that was not to lack pages":    {[]control.Message{control.TakeOver{}}, "was not prepared to take over"},
 		"pages before the VM has taken over": {[]control.Message{control.Pages{Body: control.AppendPage(nil, 0, 0, nil)}}, "none of which travel with it"},
 	} {

@@ -175,7 +175,7 @@ func (g running) watch() {
 		if g.life.Now() == life.Filling && g.disksLack() {
 			g.log.Warn("has ended here; what it has not got of its disks still comes")
 			if _, ram, _ := g.grip.held(); ram != nil {
-				ram.Lose()
+				ram.Close() // what comes for it is dropped
 			}
 			filling(g).there(&g.ramThere)
 			select {
