@@ -31,7 +31,7 @@ func (g filling) drop(ctx context.Context, bulk bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	vm, ram, _ := g.grip.held()
-	if err := (lazily{g.guest}).begin(); err != nil {
+	if err := lazily(g).begin(); err != nil {
 		return err
 	}
 	if err := ram.Drop(dropPing, bulk); err != nil {
@@ -197,7 +197,7 @@ func (g filling) feed(ctx context.Context, c *control.Conn) error {
 			return err
 		}
 	}
-	if err := c.Send(control.TakeOver{Blocks: append(system.NamedBlocks(ram.Blocks), lazily{g.guest}.blocks()...)}); err != nil {
+	if err := c.Send(control.TakeOver{Blocks: append(system.NamedBlocks(ram.Blocks), lazily(g).blocks()...)}); err != nil {
 		return err
 	}
 	if asked.Body = append(asked.Body, more...); len(asked.Body) > 0 {

@@ -53,7 +53,7 @@ func (g receiving) prepare(ctx context.Context) error {
 		return g.givenUp(err)
 	}
 	g.log.Info("waits for pages", "direct", ram.Direct())
-	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero, DisksFirst: lazily{g.guest}.find(ctx)})
+	return g.conn.Send(control.Prepared{VM: g.key.vm, Zero: zero, DisksFirst: lazily(g).find(ctx)})
 }
 
 // givenUp tells why a guest is not in the state that it should be in.
@@ -200,7 +200,7 @@ func (g receiving) loaded() {
 		if rec.PostCopy = g.lacking.Load(); rec.PostCopy {
 			_, ram, _ := g.grip.held()
 			rec.RAM = ram.Recorded()
-			lazily{g.guest}.note(rec)
+			lazily(g).note(rec)
 		}
 	})
 	if _, other := errors.AsType[life.StateError](err); other {

@@ -157,5 +157,5 @@ func (g rescuing) retake(ctx context.Context, rec handover.Record) error {
 	g.grip.proc = proc
 	g.lacking.Store(true)
 	g.life.Resume(life.Filling, rec)
-	return lazily{g.guest}.retake(rec)
+	return lazily(g).retake(rec)
 }
