@@ -123,7 +123,7 @@ func (g graph) tree(name string) string {
 }
 
 // madeUpName is that of a node to which nobody has given one: QEMU's, or on the target scatter's.
-var madeUpName = regexp.MustCompile(`^(#.*|scatter\d+)$`)
+var madeUpName = regexp.MustCompile(`^(#.*|scatter(-disk|-file-)?\d+)$`)
 
 func (g graph) line(n node) string {
 	var b strings.Builder

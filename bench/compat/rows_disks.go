@@ -43,6 +43,13 @@ func travellers() Part {
 			Files: []string{file}, Targets: none, Send: "--disks auto", Note: "the raw one travels"},
 		Row{Name: "disk: qcow2 that no target has, `--disks auto`", Verdict: Moves, Options: localDrive,
 			Images: []string{"-f qcow2 $LOCAL/a.qcow2 64M"}, Targets: []Target{{Lacks: []string{"a.qcow2"}}}, Send: "--disks auto"})
+	for _, c := range [][2]string{
+		{"raw, `-blockdev`", node + "-device virtio-blk-pci,drive=n0"}, {"raw, `-drive` without an id", "-drive if=virtio,file=" + file + ",format=raw,cache=none"},
+		{"raw, with an iothread", "-object iothread,id=t0 " + node + "-device virtio-blk-pci,drive=n0,iothread=t0"},
+	} {
+		p.Rows = append(p.Rows, Row{Name: "disk: " + c[0] + ", `--mode post`", Verdict: Moves, Options: c[1], Files: []string{file}, Targets: none, Send: "--disks post --mode post",
+			Note: "it runs before its disk is there"})
+	}
 	refused("a part of its file", "-blockdev driver=file,node-name=f0,filename="+file+" -blockdev driver=raw,node-name=n0,file=f0,size=1048576 -device virtio-blk-pci,drive=n0", "a part of its file", "hosts share")
 	refused("raw, and `--mode post`", node+"-device virtio-blk-pci,drive=n0", "its disks travel with it", "--mode pre")
 	p.Rows[len(p.Rows)-1].Send = pre + " --mode post"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -36,7 +37,10 @@ type Store struct {
 	late  bool  // bulk comes too late
 	lazy  *Lazy // gets what bulk brings, for it comes after the VM runs; nil: it does not
 
-	syncing sync.Mutex // held while they are made safe, and nobody waits for it
+	fresh   int64       // bytes that were written since it was begun to make them safe; guarded by mu
+	early   atomic.Bool // they are being made safe before somebody asks for that
+	lost    error       // why that has failed; guarded by mu
+	syncing sync.Mutex  // held while they are made safe, and nobody waits for it
 	wg      sync.WaitGroup
 }
 
@@ -169,7 +173,25 @@ func (s *Store) put(region int, page uint32, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", f.Name(), err)
 	}
+	if s.fresh += n; s.fresh >= mostFresh && !s.early.Swap(true) {
+		s.fresh = 0
+		s.wg.Go(s.syncEarly)
+	}
 	return nil
+}
+
+// mostFresh is how much is written at most before it is begun to make it safe: a VM waits for the rest, and who asks for it does not for ever.
+const mostFresh = 64 << 20
+
+// syncEarly makes safe what has been written up to now. Why that fails is told to who asks for it: the kernel tells it once.
+func (s *Store) syncEarly() {
+	err := s.syncFiles(false)
+	s.early.Store(false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.files) > 0 && s.lost == nil { // else it was let go of meanwhile
+		s.lost = err
+	}
 }
 
 // Sync tells once all that was written before outlives a crash of the host; last: nothing more is written, and others may open the images. It does not wait
@@ -190,6 +212,16 @@ func (s *Store) Sync(last bool, done func(error)) error {
 }
 
 func (s *Store) sync(last bool) error {
+	s.mu.Lock()
+	lost := s.lost
+	s.mu.Unlock()
+	if lost != nil {
+		return lost
+	}
+	return s.syncFiles(last)
+}
+
+func (s *Store) syncFiles(last bool) error {
 	for _, f := range s.open() {
 		if err := f.sync(last); err != nil {
 			return fmt.Errorf("disk %s: %w", f.Name(), err)

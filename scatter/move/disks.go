@@ -60,7 +60,7 @@ func (e mirroring) catchUp(ctx context.Context, v *migrant, conn *control.Conn) 
 		if stuck++; left < before*9/10 {
 			stuck = 0
 		}
-		if stuck == hopeless && v.mayLag() {
+		if v.mayLag() && (stuck == hopeless || v.hurried.Load()) {
 			return nil // what remains counts as what remains of its memory does
 		}
 		if stuck == hopeless {

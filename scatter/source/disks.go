@@ -32,11 +32,7 @@ func (v *VM) findDisks(all []hypervisor.Disk) error {
 				Remedy: "put it on storage that the hosts share, and leave it there (--disks none)"})
 		}
 	}
-	if v.Disks != nil { // that was settled when it was looked at before
-		v.argv = v.named
-		return found.Err()
-	}
-	if err := found.Err(); err != nil {
+	if err := found.Err(); err != nil || v.Disks != nil {
 		return err
 	}
 	switch {
@@ -111,7 +107,7 @@ func (e *inquiry) settleDisk(v *VM, disk int) (shared bool) {
 
 // takeDisks has disks travel with the VM. They are open once openDisks has returned.
 func (v *VM) takeDisks(all []hypervisor.Disk) {
-	v.Disks, v.argv = all, v.named
+	v.Disks = all
 	v.leaveOut(all)
 }
 

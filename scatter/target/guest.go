@@ -181,5 +181,5 @@ func (g *guest) takes() int64 {
 	if g.p.Memory < 0 {
 		return g.p.Memory // is refused
 	}
-	return max(g.p.Memory, system.BlockBytes(g.p.Blocks)-freeBlocks, leastCharge)
+	return max(g.p.Memory, system.BlockBytes(g.p.Blocks)-freeBlocks, leastCharge) + lazily{g}.takes()
 }

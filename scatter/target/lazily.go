@@ -7,11 +7,23 @@ import (
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // lazily gives a guest its disks after it runs, where it takes over without some of its pages.
 type lazily struct{ *guest }
+
+// takes is the room that is needed to know which of its pages are there, in bytes.
+func (g lazily) takes() (sum int64) {
+	if !g.p.PostCopy {
+		return 0
+	}
+	for _, d := range g.p.Disks {
+		sum += min(max(0, d.Bytes), disk.TooLarge) / (8 * model.PageSize)
+	}
+	return sum
+}
 
 // find finds how its disks are led past their images, if they may have to be. It tells why they must be there before it runs; "": they need not.
 func (g lazily) find(ctx context.Context) (why string) {
@@ -92,7 +104,8 @@ func (g lazily) blocks() []control.Block {
 
 // retake takes hold of the disks of a guest that an earlier receiver had. Whether they are led past their images by now is not known.
 func (g lazily) retake(rec handover.Record) error {
-	if g.disks.Store(rec.Marks == ""); rec.Marks == "" {
+	if there := !system.Exists(rec.Marks); there { // "", or removed when they were
+		g.disks.Store(there)
 		return nil
 	}
 	store, l, err := disk.Reopen(len(rec.RAM.Blocks), rec.Disks, g.r.cfg.RunDir, rec.Name, filling(g).ask)
