@@ -368,3 +368,32 @@ func TestStore(t *testing.T) {
 		t.Error("not removed")
 	}
 }
+
+// TestStoreIsMadeSafeAsItIsWritten: what is written is not left to the last moment, and whoever asks then is told of what was lost before.
+func TestStoreIsMadeSafeAsItIsWritten(t *testing.T) {
+	const pages = 2 * mostFresh / model.PageSize
+	s, err := Create(0, []New{{Path: filepath.Join(t.TempDir(), "disk"), Bytes: pages * model.PageSize}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := control.AppendPage(nil, 0, 0, make([]byte, model.PageSize))
+	for range pages - 1 {
+		if err := s.Take(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Wait()
+	if s.fresh >= mostFresh {
+		t.Errorf("%d bytes are fresh", s.fresh)
+	}
+	if err := s.sync(false); err != nil {
+		t.Error(err)
+	}
+	s.lost = errors.New("the disk has gone")
+	if err := s.sync(false); !errors.Is(err, s.lost) {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -37,10 +36,10 @@ type Store struct {
 	late  bool  // bulk comes too late
 	lazy  *Lazy // gets what bulk brings, for it comes after the VM runs; nil: it does not
 
-	fresh   int64       // bytes that were written since it was begun to make them safe; guarded by mu
-	early   atomic.Bool // they are being made safe before somebody asks for that
-	lost    error       // why that has failed; guarded by mu
-	syncing sync.Mutex  // held while they are made safe, and nobody waits for it
+	fresh   int64      // bytes that were written since it was begun to make them safe; guarded by mu
+	early   sync.Mutex // held while they are made safe before somebody asks for that
+	lost    error      // why that has failed; guarded by mu
+	syncing sync.Mutex // held while they are made safe, and nobody waits for it
 	wg      sync.WaitGroup
 }
 
@@ -173,9 +172,9 @@ func (s *Store) put(region int, page uint32, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", f.Name(), err)
 	}
-	if s.fresh += n; s.fresh >= mostFresh && !s.early.Swap(true) {
+	if s.fresh += n; s.fresh >= mostFresh && s.early.TryLock() {
 		s.fresh = 0
-		s.wg.Go(s.syncEarly)
+		go s.syncEarly() // Wait waits for it
 	}
 	return nil
 }
@@ -185,8 +184,8 @@ const mostFresh = 64 << 20
 
 // syncEarly makes safe what has been written up to now. Why that fails is told to who asks for it: the kernel tells it once.
 func (s *Store) syncEarly() {
+	defer s.early.Unlock()
 	err := s.syncFiles(false)
-	s.early.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.files) > 0 && s.lost == nil { // else it was let go of meanwhile
@@ -243,6 +242,8 @@ func (s *Store) Wait() {
 		return
 	}
 	s.wg.Wait()
+	s.early.Lock()
+	s.early.Unlock() //lint:ignore SA2001 whoever holds it is waited for
 	for _, f := range s.formatted {
 		f.wait()
 	}
