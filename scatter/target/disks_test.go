@@ -3,6 +3,7 @@ package target
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/internal/enginekit"
 	"github.com/scatter-vm/scatter/scatter/internal/kit"
+	"github.com/scatter-vm/scatter/scatter/target/life"
 )
 
 // TestDisksThatAreNotMade: what a source may not have made here is refused by name, and what lies in its place is as it was; a VM that is given up
@@ -112,6 +114,34 @@ func TestDisksOfABrokenReceiver(t *testing.T) {
 		vms, _ := handover.Histories(enginekit.ReadJournal(t, s.r.journal.Path))
 		if got := vms[vm].Last.Kind; got != want {
 			t.Errorf("vm %d: %s, want %s: what is in the place of its disks later would be removed", vm, got, want)
+		}
+	}
+}
+
+// TestDisksThatHadCome: the marks of disks go when they are all there, also where a VM lacks memory still when its receiver is killed.
+func TestDisksThatHadCome(t *testing.T) {
+	s := openSite(t, nil, "target", nil)
+	s.open()
+	g, _ := s.guest(0, "web", life.Filling)
+	for _, marks := range []string{"", filepath.Join(t.TempDir(), "web.marks")} {
+		g.disks.Store(false)
+		if err := (lazily{g}).retake(handover.Record{Marks: marks}); err != nil || !g.disks.Load() {
+			t.Errorf("%q: %v", marks, err)
+		}
+	}
+}
+
+// TestRoomForDisksThatFollow: what a target has to know of them is counted.
+func TestRoomForDisksThatFollow(t *testing.T) {
+	p := control.Prepare{Memory: 1 << 30, Disks: []control.NewDisk{{Bytes: 1 << 40}, {Bytes: -5}}}
+	for _, post := range []bool{false, true} {
+		p.PostCopy = post
+		want := int64(1 << 30)
+		if post {
+			want += 32 << 20
+		}
+		if got := newGuest(&receiver{log: slog.New(slog.DiscardHandler)}, guestKey{}, p, nil).takes(); got != want {
+			t.Errorf("post-copy %v: %d bytes", post, got)
 		}
 	}
 }

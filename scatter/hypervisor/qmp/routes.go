@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/scatter-vm/scatter/qemu/cmdline"
 	"github.com/scatter-vm/scatter/qemu/inventory"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
@@ -64,10 +65,10 @@ func (t *Target) FindRoutes(ctx context.Context, inodes []uint64) ([]handover.Ro
 
 // movesRoot refuses a QEMU that may not reach a socket of ours by its name.
 func movesRoot(argv []string) error {
-	for _, a := range argv {
-		switch name := strings.TrimPrefix(strings.TrimPrefix(a, "-"), "-"); name {
-		case "runas", "chroot", "run-with":
-			return fmt.Errorf("with -%s it may not reach a server on this host", name)
+	for _, a := range cmdline.Arguments(argv[1:]) {
+		moves := a.Name == "runas" || a.Name == "chroot" || a.Name == "run-with" && (strings.Contains(a.Value, "user=") || strings.Contains(a.Value, "chroot="))
+		if moves {
+			return fmt.Errorf("with -%s %s it may not reach a server on this host", a.Name, a.Value)
 		}
 	}
 	return nil
