@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scatter-vm/scatter/scatter/control"
+	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/pageset"
 )
 
@@ -87,4 +89,15 @@ func (m *marks) close() {
 	if m != nil {
 		m.file.Close()
 	}
+}
+
+// freeMarks is what a VM may need to know which pages of its disks are there, without being charged for it, in bytes: 512 GiB of disks.
+const freeMarks = 16 << 20
+
+// MarksRoom is the room that is needed beyond that for disks that may follow their VM, in bytes.
+func MarksRoom(disks []control.NewDisk) (sum int64) {
+	for _, d := range disks {
+		sum += min(max(0, d.Bytes), TooLarge) / (8 * model.PageSize)
+	}
+	return max(0, sum-freeMarks)
 }

@@ -122,7 +122,7 @@ func TestDisksOfABrokenReceiver(t *testing.T) {
 func TestDisksThatHadCome(t *testing.T) {
 	s := openSite(t, nil, "target", nil)
 	s.open()
-	g, _ := s.guest(0, "web", life.Filling)
+	g, _ := s.guest(0, "web", life.Waiting)
 	for _, marks := range []string{"", filepath.Join(t.TempDir(), "web.marks")} {
 		g.disks.Store(false)
 		if err := (lazily{g}).retake(handover.Record{Marks: marks}); err != nil || !g.disks.Load() {
@@ -138,7 +138,7 @@ func TestRoomForDisksThatFollow(t *testing.T) {
 		p.PostCopy = post
 		want := int64(1 << 30)
 		if post {
-			want += 32 << 20
+			want += 16 << 20
 		}
 		if got := newGuest(&receiver{log: slog.New(slog.DiscardHandler)}, guestKey{}, p, nil).takes(); got != want {
 			t.Errorf("post-copy %v: %d bytes", post, got)

@@ -7,22 +7,18 @@ import (
 	"github.com/scatter-vm/scatter/scatter/disk"
 	"github.com/scatter-vm/scatter/scatter/handover"
 	"github.com/scatter-vm/scatter/scatter/hypervisor"
-	"github.com/scatter-vm/scatter/scatter/model"
 	"github.com/scatter-vm/scatter/scatter/system"
 )
 
 // lazily gives a guest its disks after it runs, where it takes over without some of its pages.
 type lazily struct{ *guest }
 
-// takes is the room that is needed to know which of its pages are there, in bytes.
-func (g lazily) takes() (sum int64) {
+// takes is the room that is needed to know which pages of its disks are there, in bytes.
+func (g lazily) takes() int64 {
 	if !g.p.PostCopy {
 		return 0
 	}
-	for _, d := range g.p.Disks {
-		sum += min(max(0, d.Bytes), disk.TooLarge) / (8 * model.PageSize)
-	}
-	return sum
+	return disk.MarksRoom(g.p.Disks)
 }
 
 // find finds how its disks are led past their images, if they may have to be. It tells why they must be there before it runs; "": they need not.

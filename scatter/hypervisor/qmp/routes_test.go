@@ -107,9 +107,9 @@ func TestDiskGoesPastItsImage(t *testing.T) {
 // TestDiskStaysOnItsImage: what could not be led past its image is named.
 func TestDiskStaysOnItsImage(t *testing.T) {
 	for name, c := range map[string]struct{ args, want string }{
-		"no name":   {"-drive file=IMAGE,format=raw,if=virtio", "has no name"},
+		"no name":    {"-drive file=IMAGE,format=raw,if=virtio", "has no name"},
 		"other user": {"-run-with user=nobody -blockdev driver=raw,node-name=disk0,file.driver=file,file.filename=IMAGE -device virtio-blk-pci,drive=disk0", "may not reach a server"},
-		"no format": {"-blockdev driver=file,filename=IMAGE,node-name=disk0 -device virtio-blk-pci,drive=disk0", "no disk stands on"},
+		"no format":  {"-blockdev driver=file,filename=IMAGE,node-name=disk0 -device virtio-blk-pci,drive=disk0", "no disk stands on"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "image")
