@@ -23,10 +23,10 @@ func build(t *testing.T) string {
 	return path
 }
 
-// stage is a lab with two guests and scatter installed.
-func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
+// newLab is a lab that ends with the test.
+func newLab(t *testing.T, c lab.Config) *lab.Lab {
 	t.Helper()
-	l, err := lab.New(t.Context(), lab.Config{Targets: 2, Rate: 500e6})
+	l, err := lab.New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,10 +35,12 @@ func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
 			t.Error(err)
 		}
 	})
-	var configs []lab.GuestConfig
-	for i := range 2 {
-		configs = append(configs, lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: 160, Workload: lab.SmallWorkload(i + 1)})
-	}
+	return l
+}
+
+// install boots guests in a lab, and has scatter on all of its hosts.
+func install(t *testing.T, l *lab.Lab, configs ...lab.GuestConfig) (*deploy.Deployment, []*lab.Guest) {
+	t.Helper()
 	guests, err := l.Boot(t.Context(), configs...)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +50,17 @@ func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
 		t.Fatal(err)
 	}
 	return d, guests
+}
+
+// stage is a lab with two guests and scatter installed.
+func stage(t *testing.T) (*deploy.Deployment, []*lab.Guest) {
+	t.Helper()
+	l := newLab(t, lab.Config{Targets: 2, Rate: 500e6})
+	var configs []lab.GuestConfig
+	for i := range 2 {
+		configs = append(configs, lab.GuestConfig{Name: fmt.Sprintf("vm%d", i+1), Memory: 160, Workload: lab.SmallWorkload(i + 1)})
+	}
+	return install(t, l, configs...)
 }
 
 // arrived fails the test if a guest is still on the source, or harmed.

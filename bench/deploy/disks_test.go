@@ -39,23 +39,8 @@ func hastyGuest(n int) lab.GuestConfig {
 // common crosses once.
 func TestLabDisksTravel(t *testing.T) {
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	guests, err := l.Boot(ctx, storingGuest(1), storingGuest(2), storingGuest(3))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLab(t, lab.Config{Targets: 2, Rate: 500e6})
+	d, guests := install(t, l, storingGuest(1), storingGuest(2), storingGuest(3))
 	if _, err := d.ReceiveAll(ctx, l.Targets, "--memory", "300MiB"); err != nil { // of two guests, not of three
 		t.Fatal(err)
 	}
@@ -85,25 +70,10 @@ func TestLabDisksTravel(t *testing.T) {
 // TestLabQcow2Travels: qcow2 disks, of several kinds, travel as raw ones do, one of them beside a raw one that has half of it; what is on the target is sound.
 func TestLabQcow2Travels(t *testing.T) {
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 500e6})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := newLab(t, lab.Config{Targets: 1, Rate: 500e6})
 	plain, old, raw := storingGuest(1), storingGuest(2), storingGuest(3)
 	plain.Qcow2, old.Qcow2 = []string{"-o", "lazy_refcounts=on,extended_l2=on,cluster_size=128k"}, []string{"-o", "compat=0.10,cluster_size=4k"}
-	guests, err := l.Boot(ctx, plain, old, raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, guests := install(t, l, plain, old, raw)
 	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
 		t.Fatal(err)
 	}
@@ -141,15 +111,7 @@ func TestLabQcow2Travels(t *testing.T) {
 func TestLabBase(t *testing.T) {
 	const beyond = 48
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 500e6})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := newLab(t, lab.Config{Targets: 1, Rate: 500e6})
 	base := make([]byte, (23+beyond)<<20)
 	rand.NewChaCha8([32]byte{1}).Read(base)
 	here, there := filepath.Join(l.Source.Dir, "base.raw"), filepath.Join(l.Targets[0].Dir, "base.raw")
@@ -160,14 +122,7 @@ func TestLabBase(t *testing.T) {
 	for _, c := range []*lab.GuestConfig{&one, &two} {
 		c.Beyond, c.Qcow2, c.Workload.Zero = beyond, []string{"-b", here, "-F", "raw"}, 0 // what it does not write is not zero
 	}
-	guests, err := l.Boot(ctx, one, two)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, guests := install(t, l, one, two)
 	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
 		t.Fatal(err)
 	}
@@ -248,23 +203,8 @@ func TestLabDisksFollow(t *testing.T) {
 		"hybrid": {[]lab.GuestConfig{hastyGuest(1)}, []string{"--mode", "hybrid", "--rate", "8mbit"}},
 	} {
 		t.Run(mode, func(t *testing.T) {
-			l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := l.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			guests, err := l.Boot(ctx, c.guests...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d, err := deploy.New(ctx, l, build(t))
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := newLab(t, lab.Config{Targets: 2, Rate: 500e6})
+			d, guests := install(t, l, c.guests...)
 			if _, err := d.ReceiveAll(ctx, l.Targets, "--memory", "300MiB", "--log-level", "debug"); err != nil {
 				t.Fatal(err)
 			}
@@ -317,23 +257,8 @@ func openFiles(t *testing.T, h *lan.Host, guest string) (files []string) {
 // moves.
 func TestLabDiskStalls(t *testing.T) {
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 100e6})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	guests, err := l.Boot(ctx, hastyGuest(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLab(t, lab.Config{Targets: 1, Rate: 100e6})
+	d, guests := install(t, l, hastyGuest(1))
 	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
 		t.Fatal(err)
 	}

@@ -38,28 +38,13 @@ func oldQEMU(t *testing.T) string {
 // clocks that KVM itself writes into it.
 func evacuateKVM(t *testing.T, emulator string) {
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 2, Rate: 500e6})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := newLab(t, lab.Config{Targets: 2, Rate: 500e6})
 	var configs []lab.GuestConfig
 	for i := range 3 {
 		configs = append(configs, lab.GuestConfig{Name: fmt.Sprintf("kvm%d", i+1), Memory: 16, Workload: lab.TinyWorkload(i + 1),
 			Tiny: true, KVM: true, QEMU: emulator})
 	}
-	guests, err := l.Boot(ctx, configs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, guests := install(t, l, configs...)
 	flags := []string{"--memory", "40MiB"} // of two guests, not of three
 	if emulator != "" {
 		flags = append(flags, "--qemu", emulator)

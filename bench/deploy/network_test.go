@@ -17,15 +17,7 @@ import (
 func TestLabGuestOnTheNetwork(t *testing.T) {
 	const rate = 1e6 // bytes per second
 	ctx := t.Context()
-	l, err := lab.New(ctx, lab.Config{Targets: 1, Rate: 500e6, Bridged: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := newLab(t, lab.Config{Targets: 1, Rate: 500e6, Bridged: true})
 	h, err := l.Switch.AddHost(ctx, "peer")
 	if err != nil {
 		t.Fatal(err)
@@ -37,14 +29,7 @@ func TestLabGuestOnTheNetwork(t *testing.T) {
 	t.Cleanup(p.Close)
 	w := lab.SmallWorkload(1)
 	w.Address, w.Peer, w.Send, w.Receive = 231, int(h.Addr.As4()[3]), rate, true
-	guests, err := l.Boot(ctx, lab.GuestConfig{Name: "vm1", System: image.Networked, Memory: 160, Workload: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := deploy.New(ctx, l, build(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, guests := install(t, l, lab.GuestConfig{Name: "vm1", System: image.Networked, Memory: 160, Workload: w})
 	talks(t, p, rate)
 	if _, err := d.ReceiveAll(ctx, l.Targets); err != nil {
 		t.Fatal(err)

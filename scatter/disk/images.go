@@ -8,6 +8,7 @@ import (
 
 	"github.com/scatter-vm/scatter/qemu"
 	"github.com/scatter-vm/scatter/qemu/nbd"
+	"github.com/scatter-vm/scatter/scatter/hypervisor"
 	"github.com/scatter-vm/scatter/scatter/model"
 )
 
@@ -19,6 +20,11 @@ type Image struct {
 	Direct bool        // QEMU passes by the host's page cache, and so do we
 	Thin   bool        // images lie below it that its target has: only what is its own is populated
 	Served *nbd.Client // by which QEMU serves it, as its guest sees it; nil: it is a raw image, and is read as a file
+}
+
+// ImageOf is that of a disk which can travel. It is served, if its QEMU alone can read it, by who is named then.
+func ImageOf(d hypervisor.Disk) Image {
+	return Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct, Thin: len(d.Backing) > 0}
 }
 
 // TooLarge is the least size of a disk, in bytes, whose pages cannot be numbered.

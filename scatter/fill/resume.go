@@ -61,7 +61,7 @@ func FromProcess(ctx context.Context, vm hypervisor.Source, pid int) (*Filler, e
 	}
 	var all []disk.Image
 	for _, d := range disks {
-		all = append(all, disk.Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct})
+		all = append(all, disk.ImageOf(d))
 	}
 	images, err := disk.OpenImages(all)
 	if err != nil {

@@ -133,7 +133,7 @@ func (v *VM) openDisks(ctx context.Context, sums *image.Sums) error {
 		}
 	}
 	for _, d := range v.Disks {
-		i := disk.Image{Path: d.Path, Inode: d.Inode, Bytes: d.Bytes, Direct: d.Direct, Thin: len(d.Backing) > 0}
+		i := disk.ImageOf(d)
 		if d.Qcow2 != nil {
 			i.Served, served = served[0], served[1:]
 		}

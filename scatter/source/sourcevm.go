@@ -57,20 +57,15 @@ func (v *VM) Name() string { return v.Facts.Name }
 // hasEnded tells whether the VM's QEMU has ended, or is ending: its memory goes first.
 func (v *VM) hasEnded() bool { return v.Proc != nil && v.Proc.Wait(time.Second) }
 
-// command is the command line that its target starts.
-func (v *VM) command() []string {
-	if len(v.Disks) > 0 && v.Policy.Prepares() {
-		return v.named
-	}
-	return v.argv
-}
-
 // PrepareMessage describes the VM to its target.
 func (v *VM) PrepareMessage() control.Prepare {
-	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.command(), Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
+	p := control.Prepare{VM: v.Index, Name: v.Name(), Argv: v.argv, Memory: int64(v.Facts.MemoryBytes), VCPUs: v.Facts.VCPUs,
 		Machine: v.Facts.Machine, Header: v.Header, PostCopy: v.Policy.Prepares()}
 	p.Limits, p.Blocks = v.limits, system.NamedBlocks(v.Blocks)
 	p.Disks = newDisks(v.Disks, false)
+	if len(v.Disks) > 0 && v.Policy.Prepares() {
+		p.Argv = v.named
+	}
 	return p
 }
 

@@ -100,8 +100,8 @@ func (g lazily) blocks() []control.Block {
 
 // retake takes hold of the disks of a guest that an earlier receiver had. Whether they are led past their images by now is not known.
 func (g lazily) retake(rec handover.Record) error {
-	if there := !system.Exists(rec.Marks); there { // "", or removed when they were
-		g.disks.Store(there)
+	if !system.Exists(rec.Marks) { // "", or removed when they were there
+		g.disks.Store(true)
 		return nil
 	}
 	store, l, err := disk.Reopen(len(rec.RAM.Blocks), rec.Disks, g.r.cfg.RunDir, rec.Name, filling(g).ask)

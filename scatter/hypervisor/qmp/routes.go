@@ -99,10 +99,14 @@ func freeName(inv *inventory.Inventory, prefix string, n int) string {
 
 // LeadPast has disks go by a server.
 func (t *Target) LeadPast(ctx context.Context, routes []handover.Route, socket string) error {
+	inv, err := t.nodes(ctx)
+	if err != nil {
+		return err
+	}
 	for i, r := range routes {
 		node := fmt.Sprint(lazyNode, i)
 		there := func(n *inventory.Node) bool { return n.Name == node }
-		err := t.lead(ctx, r, there, node, map[string]any{"driver": "nbd", "node-name": node, "server": map[string]string{"type": "unix", "path": socket},
+		err := t.lead(ctx, inv, r, there, node, map[string]any{"driver": "nbd", "node-name": node, "server": map[string]string{"type": "unix", "path": socket},
 			"export": hypervisor.DiskName(i), "reconnect-delay": reconnectDelay})
 		if err != nil {
 			return err
@@ -113,6 +117,10 @@ func (t *Target) LeadPast(ctx context.Context, routes []handover.Route, socket s
 
 // LeadBack has them go by their images.
 func (t *Target) LeadBack(ctx context.Context, routes []handover.Route) error {
+	inv, err := t.nodes(ctx)
+	if err != nil {
+		return err
+	}
 	for _, r := range routes {
 		var file map[string]any
 		if err := json.Unmarshal(r.File, &file); err != nil {
@@ -120,19 +128,21 @@ func (t *Target) LeadBack(ctx context.Context, routes []handover.Route) error {
 		}
 		node, _ := file["node-name"].(string)
 		there := func(n *inventory.Node) bool { return n.Driver != "nbd" }
-		if err := t.lead(ctx, r, there, node, file); err != nil {
+		if err := t.lead(ctx, inv, r, there, node, file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lead has a disk stand on a node, which is added unless it is there, and removes the one that it has stood on, unless there says that it stands where it should.
-func (t *Target) lead(ctx context.Context, r handover.Route, there func(*inventory.Node) bool, on string, add map[string]any) error {
+// nodes reads the block nodes alone, for the VM may stand still.
+func (t *Target) nodes(ctx context.Context) (*inventory.Inventory, error) {
 	inv := &inventory.Inventory{}
-	if err := inv.ReadBlock(ctx, t.Client); err != nil {
-		return err
-	}
+	return inv, inv.ReadBlock(ctx, t.Client)
+}
+
+// lead has a disk stand on a node, which is added unless it is there, and removes the one that it has stood on, unless there says that it stands where it should.
+func (t *Target) lead(ctx context.Context, inv *inventory.Inventory, r handover.Route, there func(*inventory.Node) bool, on string, add map[string]any) error {
 	var before *inventory.Node
 	if n := inv.Nodes[r.Node]; n != nil {
 		before = n.Child("file")
